@@ -1,0 +1,97 @@
+"""Every error of the package, one tree:
+
+    DisttrainError
+      UsageError (ValueError)        what a person passed in is wrong: exit code 2
+        RunInUse                     another live driver holds the run directory
+        RunMismatch                  the run directory belongs to another script, another V, another model
+        RunUnwritable                the run directory cannot be written
+        DataError                    arrays of unequal length, labels outside the classes
+        NonFiniteLoss                the loss became NaN or infinite: named with its step
+      CheckpointError
+        CheckpointIncomplete         shards or manifest are missing
+        CheckpointCorrupt            bytes do not match their checksum
+        CheckpointMismatch           sound, but for another model
+      InfrastructureError            nothing the script did: exit code 3, run it again
+        NotEnoughWorkers
+        PoisonBatch                  the same step killed worker after worker
+    KeyboardInterrupt
+      Interrupted                    Ctrl-C or SIGTERM: exit code 130
+
+Errors cross processes: each keeps its message as its only positional argument, so each pickles.
+"""
+
+from __future__ import annotations
+
+
+class DisttrainError(Exception):
+    """Base of the tree."""
+
+    exit_code = 1
+
+
+class UsageError(DisttrainError, ValueError):
+    """What a person passed in is wrong; the message says what, what was expected, and what to do."""
+
+    exit_code = 2
+
+
+class RunInUse(UsageError):
+    """Another live driver holds the run directory."""
+
+
+class RunMismatch(UsageError):
+    """The run directory belongs to another script, another number of virtual workers, or another model."""
+
+
+class RunUnwritable(UsageError):
+    """The run directory cannot be written."""
+
+
+class DataError(UsageError):
+    """Training data that does not fit together or does not fit the model."""
+
+
+class NonFiniteLoss(UsageError):
+    """The loss became NaN or infinite."""
+
+
+class CheckpointError(DisttrainError):
+    """A checkpoint cannot be written or restored."""
+
+    exit_code = 3
+
+
+class CheckpointIncomplete(CheckpointError):
+    """Shards or the manifest are missing: the save was cut short."""
+
+
+class CheckpointCorrupt(CheckpointError):
+    """Bytes do not match their checksum."""
+
+
+class CheckpointMismatch(CheckpointError):
+    """The checkpoint is sound, but belongs to another model."""
+
+    exit_code = 2
+
+
+class InfrastructureError(DisttrainError):
+    """Nothing the script did: run the same command again."""
+
+    exit_code = 3
+
+
+class NotEnoughWorkers(InfrastructureError):
+    """Fewer workers than the minimum, for longer than the limit."""
+
+
+class PoisonBatch(InfrastructureError):
+    """The same step killed worker after worker."""
+
+    exit_code = 1
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM; a checkpoint was committed where there was time."""
+
+    exit_code = 130
