@@ -1,0 +1,63 @@
+# `make demo` on a fresh machine needs Python 3.11 or newer and make, and nothing else. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+# A machine without an NVIDIA GPU gets the CPU build: the default one on Linux brings gigabytes of CUDA libraries.
+# `make venv TORCH=torch==2.11.0` installs another build instead; `make venv TORCH=` the default one.
+TORCH_CPU_BUILD := torch==2.13.0+cpu
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+ifeq ($(shell uname -s):$(shell command -v nvidia-smi 2>/dev/null),Linux:)
+TORCH ?= $(TORCH_CPU_BUILD)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check format lint types fast bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+venv: $(STAMP) ## make .venv and install the project with its tools; a second call does nothing
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1): disttrain needs Python 3.11 or newer. Name one: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "$(PYTHON) cannot make virtual environments here; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
+	@echo "Installing into $(VENV): a few minutes the first time."
+	@# The index of an installed pip may know the build already; asking PyTorch's own comes second.
+	@test -z "$(TORCH)" || $(BIN)/python -m pip install --quiet "$(TORCH)" 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --extra-index-url $(TORCH_CPU_INDEX) "$(TORCH)"
+	@$(BIN)/python -m pip install --quiet -e '.[demo,dev]'
+	@touch $@
+
+demo: $(STAMP) ## train on four workers, kill one, and compare the weights with an undisturbed run
+	@$(BIN)/python examples/demo.py
+
+test: $(STAMP) ## every test, real Ray processes and faults included
+	@$(BIN)/python -m pytest
+
+check: lint types fast ## format, lint, types and the fast tests: the quick half of CI
+
+format: $(STAMP) ## rewrite the code in the house's format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lint: $(STAMP) ## ruff: format and lint, changing nothing
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: $(STAMP) ## mypy
+	@$(BIN)/mypy
+
+fast: $(STAMP) ## tests that start no Ray and kill nothing
+	@$(BIN)/python -m pytest -m "not ray and not faults"
+
+bench: $(STAMP) ## side by side with peers; prints ratios
+	@$(BIN)/python benchmarks/run.py
+
+clean: ## remove .venv, caches and build outputs
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

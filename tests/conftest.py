@@ -1,0 +1,37 @@
+"""What holds for every test: maths in one thread, the same examples on every CI run, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+from leaks import Surroundings, clear_away
+
+# Before any test imports torch or numpy, which read these once. One thread, since sums split over threads differ between machines.
+os.environ.update({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+
+# No deadline: a busy machine is not a failure. On CI the examples are a function of the test, so that a red run can be repeated.
+hypothesis.settings.register_profile("disttrain", deadline=None, derandomize=bool(os.environ.get("CI")))
+hypothesis.settings.load_profile("disttrain")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "leaves_behind(*kinds): this test may leave 'threads', 'processes' or 'environment' changes; say why"
+    )
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test that leaves a thread, a child process or a changed environment variable behind.
+
+    Fixtures of a wider scope, such as a session's Ray cluster, are set up before this one and are not the test's.
+    """
+    before = Surroundings.now()
+    yield
+    allowed = [kind for marker in request.node.iter_markers("leaves_behind") for kind in marker.args]
+    found = clear_away(before, allowed)
+    if found:
+        pytest.fail("the test left behind:\n  " + "\n  ".join(found), pytrace=False)
