@@ -1,0 +1,5 @@
+"""`python -m disttrain` is the `disttrain` command."""
+
+from disttrain.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Adapters of `orchestrator.ports.Cluster`: where worker processes come from."""

@@ -1,0 +1,107 @@
+"""Which samples make up which step, and which of them belong to which virtual worker. Pure: a function of (seed, pass, step)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from disttrain.errors import DataError
+from disttrain.seeds import fold_in
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """The steps of an epoch over `samples` samples.
+
+    Args:
+        samples: how many there are, 1 or more.
+        batch_size: samples of one global batch; the last one of a pass may be shorter.
+        virtual_workers: into how many slices each batch is cut.
+        shuffle: draw a new order for each pass over the data.
+        seed: what the orders are drawn from.
+        steps_per_epoch: steps of an epoch; None for one pass. An epoch then goes on where the one before stopped, as in Keras.
+    """
+
+    samples: int
+    batch_size: int
+    virtual_workers: int = 1
+    shuffle: bool = False
+    seed: int = 0
+    steps_per_epoch: int | None = None
+    _orders: dict[int, NDArray[np.int64]] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise DataError("the data holds no samples: expected 1 or more.")
+        if not isinstance(self.batch_size, int | np.integer) or self.batch_size < 1:
+            raise DataError(f"batch_size={self.batch_size!r}: expected an integer of 1 or more.")
+        if self.steps_per_epoch is not None and self.steps_per_epoch < 1:
+            raise DataError(f"steps_per_epoch={self.steps_per_epoch!r}: expected 1 or more, or None for one pass over the data.")
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_orders": {}}
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Steps that visit every sample once."""
+        return -(-self.samples // self.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Steps of one epoch."""
+        return self.steps_per_epoch or self.steps_per_pass
+
+    def place(self, epoch: int, step: int) -> tuple[int, int]:
+        """(pass over the data, step within that pass) of a step of an epoch, both from 0."""
+        return divmod(epoch * self.steps + step, self.steps_per_pass)
+
+    def order(self, data_pass: int) -> NDArray[np.int64]:
+        """The order in which pass number `data_pass` visits the samples: a permutation drawn from (seed, pass)."""
+        number = data_pass if self.shuffle else 0
+        if number not in self._orders:
+            self._orders.clear()
+            if self.shuffle:
+                key = fold_in(self.seed, "shuffle", number)
+                self._orders[number] = np.random.Generator(np.random.Philox(key=key)).permutation(self.samples)
+            else:
+                self._orders[number] = np.arange(self.samples)
+        return self._orders[number]
+
+    def batch_count(self, epoch: int, step: int) -> int:
+        """How many samples the global batch of this step holds."""
+        _, in_pass = self.place(epoch, step)
+        return min(self.batch_size, self.samples - in_pass * self.batch_size)
+
+    def indices(self, epoch: int, step: int, virtual_rank: int | None = None) -> NDArray[np.int64]:
+        """Sample numbers of the global batch of a step, or of one virtual worker's slice of it (sizes differ by at most one)."""
+        data_pass, in_pass = self.place(epoch, step)
+        first = in_pass * self.batch_size
+        count = min(self.batch_size, self.samples - first)
+        if virtual_rank is None:
+            return self.order(data_pass)[first : first + count]
+        start, stop = slice_of(count, self.virtual_workers, virtual_rank)
+        return self.order(data_pass)[first + start : first + stop]
+
+
+def check_batch_size(batch_size: int, virtual_workers: int) -> None:
+    """Raise DataError where a training batch cannot give every virtual worker a sample."""
+    if batch_size < virtual_workers:
+        raise DataError(
+            f"batch_size={batch_size} cannot be cut into {virtual_workers} slices, one for each virtual worker.\n"
+            f"  expected  a batch_size of {virtual_workers} or more\n"
+            f"  try       batch_size={virtual_workers} or a multiple of it, or fewer virtual workers (--virtual-workers {batch_size})"
+        )
+
+
+def slice_of(count: int, parts: int, number: int) -> tuple[int, int]:
+    """Where slice `number` of `parts` begins and ends in a batch of `count`: the first `count % parts` slices hold one more.
+
+    Example:
+        >>> [slice_of(10, 4, v) for v in range(4)]
+        [(0, 3), (3, 6), (6, 8), (8, 10)]
+    """
+    size, longer = divmod(count, parts)
+    start = number * size + min(number, longer)
+    return start, start + size + (number < longer)

@@ -1,0 +1,1 @@
+"""One worker's life: join, receive state, step, re-form, leave."""

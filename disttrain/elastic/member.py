@@ -1,0 +1,289 @@
+"""A worker, wherever it runs: takes commands, steps with its generation, says what happened. Knows no Ray.
+
+One thread runs everything that touches the state. Another may call `receive` at any time; all it does besides queueing is to raise the
+flag that makes a broken generation's collectives let go.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from disttrain.collectives import Group, GroupBroken, SoloGroup
+from disttrain.elastic import messages as m
+from disttrain.elastic.saver import Saver
+from disttrain.elastic.transfer import share_state
+from disttrain.training.engine import WISHES, Engine
+from disttrain.training.job import Job
+from disttrain.training.program import Kind, Position
+
+MakeGroup = Callable[[m.Form, int, str, threading.Event], Group]
+_PREDICTED_BYTES = 4 << 20  # outputs are sent in lots of about this size; what a lost worker had not sent is computed again
+
+
+class Member:
+    """One worker.
+
+    Args:
+        name: what the driver calls it.
+        report: takes each report; called from the member's thread and from its writer's.
+        open_job: turns the handle in `Begin` into the job.
+        make_group: forms the group of a generation; the default is torch.distributed.
+    """
+
+    def __init__(
+        self, name: str, report: Callable[[object], None], open_job: Callable[[Any], Job], make_group: MakeGroup | None = None
+    ) -> None:
+        self.name = name
+        self._report, self._open_job = report, open_job
+        self._make_group = make_group or torch_group
+        self._inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._aborted: dict[tuple[int, int], threading.Event] = {}
+        self._wishes = {name: threading.Event() for name in WISHES}
+        self._engine: Engine | None = None
+        self._group: Group | None = None
+        self._call, self._generation = -1, -1
+        self._formed, self._holds_state = False, False
+        self._settings: m.CallSettings | None = None
+        self._saver: Saver | None = None
+
+    # -- from any thread ------------------------------------------------------------------------------------------------------------
+
+    def receive(self, command: object) -> None:
+        """Queue a command; an `Abort` also takes effect at once."""
+        if isinstance(command, m.Form):
+            self._flag(command.call, command.generation)
+        if isinstance(command, m.Abort):
+            self._flag(command.call, command.generation).set()
+        if isinstance(command, m.Wish):
+            if (command.call, command.generation) == (self._call, self._generation):
+                for name in command.names:
+                    self._wishes[name].set()
+            return
+        self._inbox.put(command)
+
+    def _flag(self, call: int, generation: int) -> threading.Event:
+        return self._aborted.setdefault((call, generation), threading.Event())
+
+    # -- the member's own thread ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Obey commands until `Leave`."""
+        while not isinstance(command := self._inbox.get(), m.Leave):
+            try:
+                self._obey(command)
+            except GroupBroken as broken:
+                self._stop(f"the group broke: {str(broken).splitlines()[0][:200]}")
+            except BaseException as error:
+                self._fail(error)
+
+    def _obey(self, command: object) -> None:
+        match command:
+            case m.Begin():
+                self._begin(command)
+            case m.Form() if command.call == self._call:
+                self._form(command)
+            case m.Abort() if command.call == self._call and command.generation == self._generation:
+                self._stop("told to")
+            case m.Proceed() if command.call == self._call:
+                self._proceed(command)
+            case m.Fetch() if command.call == self._call and self._engine is not None:
+                self._report(m.Fetched(self.name, self._call, command.request, self._weights()))
+            case _:
+                pass  # of an older call or generation: late, so void
+
+    def _begin(self, command: m.Begin) -> None:
+        self._drop_group()
+        self._engine, self._call, self._generation = None, command.call, -1
+        self._aborted = {key: flag for key, flag in self._aborted.items() if key[0] >= command.call}
+        self._settings = command.settings
+        torch.set_num_threads(command.settings.threads)
+        started = time.monotonic()
+        job = self._open_job(command.job)
+        opened = time.monotonic()
+        self._engine = Engine(job, _device(command.settings.backend))
+        built = time.monotonic()
+        if command.settings.run_url is not None and self._saver is None:
+            self._saver = Saver(command.settings.run_url, self.name, self._report)
+        timings = {"open job": opened - started, "build engine": built - opened}
+        self._report(m.Ready(self.name, self._call, os.getpid(), socket.gethostname(), timings))
+
+    def _form(self, command: m.Form) -> None:
+        if self._engine is None:
+            return  # it failed to begin, and said so
+        self._drop_group()
+        self._generation = command.generation
+        self._formed = True
+        for wish in self._wishes.values():
+            wish.clear()
+        aborted = self._flag(command.call, command.generation)
+        rank = command.members.index(self.name)
+        self._holds_state = command.source is None or command.restore is None and command.ticks[rank] is not None
+        assert self._settings is not None
+        self._group = self._make_group(command, rank, self._settings.backend, aborted) if len(command.members) > 1 else SoloGroup()
+        self._engine.attach(self._group, command.placement)
+        if self._engine.job.kind == "predict":
+            self._engine.tick = command.tick
+        else:
+            if command.restore is not None and rank == 0:
+                assert self._saver is not None
+                arrays, meta = self._saver.load(command.restore)
+                self._engine.set_arrays(arrays)
+                self._engine.set_meta(meta)
+            if command.source is not None:
+                behind = [command.restore is not None or tick != command.tick for tick in command.ticks]
+                share_state(self._engine, self._group, command.source, behind)
+        self._holds_state = True
+        self._go()
+
+    def _proceed(self, command: m.Proceed) -> None:
+        engine = self._engine
+        if engine is None or not self._formed or engine.position.tick != command.tick:
+            return  # already past it, or between generations: then rank 0 of the next one asks again
+        if engine.position.kind not in (Kind.BATCH_BOUNDARY, Kind.EPOCH_BOUNDARY):
+            return
+        engine.apply(command.orders)
+        if command.orders.save and not engine.ended:
+            self._save()
+        self._go()
+
+    def _go(self) -> None:
+        """Step until something outside is needed: the callbacks, a newcomer, the end."""
+        engine, group, settings = self._engine, self._group, self._settings
+        assert engine is not None and group is not None and settings is not None
+        aborted = self._flag(self._call, self._generation)
+        said, first = time.monotonic(), True
+        while True:
+            position = engine.position
+            if position.kind is Kind.END:
+                self._finish()
+                return
+            if position.kind in (Kind.BATCH_BOUNDARY, Kind.EPOCH_BOUNDARY):
+                if group.rank == 0:
+                    logs = engine.logs(position)
+                    self._report(m.AtBoundary(self.name, self._call, self._generation, position.tick, logs))
+                return
+            if aborted.is_set():
+                raise GroupBroken("told to")
+            save, pause, stop = granted = engine.run_tick(position, [self._wishes[name].is_set() for name in WISHES])
+            if position.kind is Kind.PREDICT:
+                self._send_predictions(all_of_them=False)
+            due = position.kind is Kind.TRAIN and settings.every_steps and engine.optimizer.iterations % settings.every_steps == 0
+            if (save or stop or due) and engine.trains:
+                self._save()
+            for name, given in zip(WISHES, granted, strict=True):
+                if given:
+                    self._wishes[name].clear()
+            if pause or stop:
+                self._stop("asked to pause" if pause else "asked to stop")
+                return
+            if group.rank == 0 and ((now := time.monotonic()) - said >= settings.progress_every_s or first):
+                said = now
+                step = engine.optimizer.iterations if engine.trains else engine.tick
+                self._report(m.Progress(self.name, self._call, self._generation, engine.tick, engine.logs(position), step))
+            first = False
+
+    def _finish(self) -> None:
+        engine, group = self._engine, self._group
+        assert engine is not None and group is not None
+        result: dict[str, Any] | None = None
+        if engine.job.kind == "predict":
+            self._send_predictions(all_of_them=True)
+        elif engine.trains:
+            self._save()
+            if group.rank == 0:
+                result = {"arrays": {name: t.detach().cpu().numpy().copy() for name, t in engine.arrays().items()}, "meta": engine.meta()}
+        elif group.rank == 0:
+            result = engine.results()
+        self._report(m.Finished(self.name, self._call, self._generation, engine.tick, result))
+
+    def _send_predictions(self, *, all_of_them: bool) -> None:
+        assert self._engine is not None
+        parts = self._engine.predictions
+        if parts and (all_of_them or _size(parts) * len(parts) >= _PREDICTED_BYTES):
+            self._report(m.Predicted(self.name, self._call, parts))
+            self._engine.predictions = {}
+
+    def _save(self) -> None:
+        if self._saver is not None and self._group is not None and self._engine is not None and self._settings is not None:
+            self._saver.save(
+                self._engine,
+                self._group.rank,
+                self._group.size,
+                call=self._call,
+                generation=self._generation,
+                attempt=self._settings.attempt,
+                sequence=self._settings.sequence_base + self._engine.tick + 1,
+            )
+
+    def _weights(self) -> dict[str, Any]:
+        assert self._engine is not None
+        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self._engine.model.named_weights()}
+
+    def _stop(self, because: str) -> None:
+        if self._formed and self._engine is not None:
+            self._drop_group()
+            tick = self._engine.tick if self._holds_state else None
+            self._report(m.Stopped(self.name, self._call, self._generation, tick, because))
+
+    def _drop_group(self) -> None:
+        self._formed = False
+        if self._group is not None:
+            self._group.close()
+            self._group = None
+
+    def _fail(self, error: BaseException) -> None:
+        tick = -1 if self._engine is None else self._engine.tick
+        text = "".join(traceback.format_exception(error))
+        self._report(m.Failed(self.name, self._call, self._generation, tick, error, text))
+
+
+def _size(parts: dict[int, Any]) -> int:
+    """Bytes of the newest part; all are of about one size."""
+    part = next(reversed(parts.values()))
+    return sum(leaf.nbytes for leaf in _leaves(part))
+
+
+def _leaves(structure: Any) -> list[Any]:
+    from disttrain.data import flatten
+
+    return flatten(structure)
+
+
+def _device(backend: str) -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device()) if backend == "nccl" else torch.device("cpu")
+
+
+def torch_group(command: m.Form, rank: int, backend: str, aborted: threading.Event) -> Group:
+    """The generation as a torch process group, met through the driver's store.
+
+    Each generation has a connection of its own: a forming that was given up goes on waiting inside the one it has.
+    """
+    from disttrain.collectives.torch_group import TorchGroup, reach_store
+
+    try:
+        store = reach_store(command.store_host, command.store_port)
+    except RuntimeError as error:
+        raise GroupBroken(f"the driver's store at {command.store_host}:{command.store_port} cannot be reached: {error}") from error
+    generation = f"c{command.call}g{command.generation}"
+    return TorchGroup(store, generation, rank, len(command.members), _own_address(command.store_host), backend, aborted)
+
+
+def _own_address(towards: str) -> str:
+    """The address of this machine on the way to `towards`; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((towards, 9))
+        return str(probe.getsockname()[0])
+
+
+def describe(position: Position) -> str:
+    """A position in words."""
+    return f"epoch {position.epoch + 1}, {position.kind.value} step {position.step + 1}"

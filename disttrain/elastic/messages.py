@@ -1,0 +1,214 @@
+"""What driver and workers say to each other: commands down, reports up. Frozen values that pickle; every one names the call it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from disttrain.checkpoint import ShardReport, TensorSpec
+from disttrain.training.job import Orders
+
+# -- commands ---------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CallSettings:
+    """What a worker needs to know of the run for one call.
+
+    Args:
+        run_url: the run directory, any fsspec URL; None for a run that keeps nothing.
+        attempt: the number of this start of the driver.
+        sequence_base: saves of the call are numbered from here on.
+        every_steps: save after every so many optimizer steps; None for never by count.
+        threads: intra-op threads; a constant of the run, since bits depend on it.
+        backend: "gloo" or "nccl".
+        progress_every_s: how often rank 0 says where it is.
+    """
+
+    run_url: str | None
+    attempt: int
+    sequence_base: int
+    every_steps: int | None
+    threads: int
+    backend: str
+    progress_every_s: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Get ready for a call: unpack the job, build the model. Answered by `Ready`."""
+
+    call: int
+    job: Any  # a handle of the cluster; `Member` is given the function that opens it
+    settings: CallSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Join a generation, bring the state to that of its source, and go on.
+
+    Args:
+        members: workers in rank order. placement: the run of virtual ranks of each. ticks: what each has done; None for a newcomer.
+        store_host, store_port: where the generation meets.
+        source: the rank whose state counts; None when nobody has any.
+        restore: a committed checkpoint for rank 0 to read; then `source` is 0.
+        tick: where the call goes on.
+    """
+
+    call: int
+    generation: int
+    members: tuple[str, ...]
+    placement: tuple[tuple[int, int], ...]
+    ticks: tuple[int | None, ...]
+    store_host: str
+    store_port: int
+    source: int | None
+    restore: str | None
+    tick: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Leave the collectives of that generation at once and answer `Stopped`."""
+
+    call: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proceed:
+    """The callbacks are done with the boundary at `tick`: apply what they decided and go on."""
+
+    call: int
+    tick: int
+    orders: Orders
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Ask for something at the next step that all members share: "save", "pause" or "stop"."""
+
+    call: int
+    generation: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Send the model's weights as they are; answered by `Fetched`."""
+
+    call: int
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Nothing more to do: end."""
+
+
+# -- reports ----------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The job is unpacked and the model built."""
+
+    worker: str
+    call: int
+    pid: int
+    host: str
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """This worker left the step loop; its state is that of `tick`, None: it was still waiting for one. `because` is for people."""
+
+    worker: str
+    call: int
+    generation: int
+    tick: int | None
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Rank 0: ticks done, and the means so far."""
+
+    worker: str
+    call: int
+    generation: int
+    tick: int
+    logs: dict[str, Any]
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class AtBoundary:
+    """Rank 0: all wait for the callbacks at `tick`."""
+
+    worker: str
+    call: int
+    generation: int
+    tick: int
+    logs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardWritten:
+    """This worker's part of the save of `tick` lies in storage. Rank 0 adds what the manifest needs."""
+
+    worker: str
+    call: int
+    generation: int
+    tick: int
+    rank: int
+    size: int
+    step: int
+    report: ShardReport | None
+    error: str | None = None
+    meta: dict[str, Any] | None = None
+    specs: list[TensorSpec] | None = None
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """Outputs by (step * V + virtual rank)."""
+
+    worker: str
+    call: int
+    parts: dict[int, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last tick is done. Rank 0 adds the result: the state of a fit, the logs of an evaluate."""
+
+    worker: str
+    call: int
+    generation: int
+    tick: int
+    result: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The weights by name."""
+
+    worker: str
+    call: int
+    request: int
+    weights: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The script's own code raised. `error` is the exception where it pickles; `traceback` is the text."""
+
+    worker: str
+    call: int
+    generation: int
+    tick: int
+    error: BaseException | None
+    traceback: str

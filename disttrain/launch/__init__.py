@@ -1,0 +1,40 @@
+"""The composition root: a run's configuration and the driver's session, used by the command line and from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from disttrain.launch.config import RunConfig
+
+__all__ = ["RunConfig", "distribute"]
+
+
+@contextmanager
+def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
+    """Carry the calls of fit, evaluate and predict made inside the block to `workers` Ray actors.
+
+    Args:
+        workers: processes to train with.
+        options: the other fields of `RunConfig`, such as `run_dir`, `virtual_workers`, `checkpoint_every`.
+
+    Example:
+        with dt.distribute(workers=4, run_dir="runs/digits"):
+            model.fit(x, y, epochs=5)
+
+    A run directory that holds an unfinished run is gone on with: its finished calls are not done again.
+    """
+    from disttrain.errors import UsageError
+    from disttrain.launch.door import enter
+    from disttrain.launch.session import Session
+
+    unknown = sorted(set(options) - set(RunConfig.__dataclass_fields__))
+    if unknown:
+        raise UsageError(f"distribute({unknown[0]}=...): unknown option; there are {sorted(RunConfig.__dataclass_fields__)}.")
+    config = RunConfig(workers=workers, **options)
+    entry = enter(config, script="", arguments=(), script_sha256="")
+    if entry.finished:
+        raise UsageError(f"{entry.directory.url}: this run is finished.\n  try  another run_dir, or restart=True to begin anew beside it")
+    with Session(config, entry.directory, entry.description, fresh=entry.fresh) as session:
+        yield session

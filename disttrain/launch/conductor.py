@@ -1,0 +1,494 @@
+"""The driver's only loop: hear what happened, let `decide` say what to do, do it. One conductor carries one call.
+
+It makes no choice about failures. What it adds is the call itself: the hooks at boundaries, saves, results, and the words for people.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from disttrain import orchestrator as o
+from disttrain.elastic import messages as m
+from disttrain.errors import DisttrainError, InfrastructureError, Interrupted, NotEnoughWorkers, PoisonBatch
+from disttrain.launch.config import SaveEvery
+from disttrain.launch.console import Console
+from disttrain.launch.run_directory import ResumePoint
+from disttrain.launch.saves import Committed, SaveFailed, Saves
+from disttrain.orchestrator.states import in_loop, members_of
+from disttrain.training.hooks import FitHooks
+from disttrain.training.job import Job, Orders
+from disttrain.training.program import Kind
+
+_LOOK_S = 0.2  # the longest the loop waits before it looks at clocks and flags
+_FINAL_SAVE_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every call of a session shares.
+
+    Args:
+        cluster: a Cluster port, with `put` for jobs.
+        policy: sizes and limits.
+        settings: what workers are told, but for the call's own numbers.
+        store_host, store_port: where generations meet.
+        interrupts: how often the user has asked to stop.
+        first_step: called once a call has made its first progress.
+    """
+
+    cluster: Any
+    policy: o.RecoveryPolicy
+    run_url: str | None
+    attempt: int
+    threads: int
+    backend: str
+    store_host: str
+    store_port: int
+    save_every: SaveEvery
+    console: Console
+    interrupts: Callable[[], int]
+    first_step: Callable[[], None]
+
+
+@dataclass
+class WorkerFacts:
+    """What is known of a worker, for people."""
+
+    pid: int = 0
+    host: str = ""
+
+
+@dataclass
+class _Recovery:
+    """A loss that is being recovered from."""
+
+    since_s: float
+    tick: int
+    lost: list[str] = field(default_factory=list)
+
+
+class CallOver(Exception):
+    """Internal: the call has its result."""
+
+
+class Conductor:
+    """Carries one call through the cluster.
+
+    Args:
+        state: where the call before left the orchestrator; None before the first.
+        hooks: the callbacks of a fit; None for evaluate and predict.
+        saves: None when nothing is kept.
+        resume: the checkpoint of this call to go on from.
+        sequence_base: saves of this call are numbered from here on.
+    """
+
+    def __init__(
+        self, around: Surroundings, number: int, job: Job, packed: Any, *, state: o.State | None, facts: dict[str, WorkerFacts],
+        hooks: FitHooks | None, saves: Saves | None, resume: ResumePoint | None, sequence_base: int,
+    ) -> None:  # fmt: skip
+        self.around, self.number, self.job, self.hooks, self.saves = around, number, job, hooks, saves
+        self.cluster, self.policy, self.console = around.cluster, around.policy, around.console
+        self.facts = facts
+        self.resume = resume
+        self.result: dict[str, Any] | None = None
+        self.final_commit: str | None = None
+        self.predictions: dict[int, Any] = {}
+        self.logs: dict[str, Any] = {}
+        self.step = 0
+        self.position = job.program.at(0)
+        settings = m.CallSettings(
+            run_url=around.run_url if job.kind == "fit" else None,
+            attempt=around.attempt,
+            sequence_base=sequence_base,
+            every_steps=around.save_every.steps,
+            threads=around.threads,
+            backend=around.backend,
+        )
+        self._begin = m.Begin(number, packed, settings)
+        self._begun: set[str] = set()
+        self._ticks: dict[str, int] = {}  # what members reported to hold when they stopped
+        self._hook_states: list[tuple[int, dict[str, Any]]] = []
+        self._first_hook_state: dict[str, Any] | None = None
+        self._in_hooks = False
+        self.at_boundary = False  # do all workers wait, so that their weights can be fetched?
+        self._fetched: dict[int, dict[str, Any]] = {}
+        self._recovery: _Recovery | None = None
+        self._saved_at = time.monotonic()
+        self._stop_asked_of = -1
+        self._halted: set[str] = set()
+        self._finished_generation = -1
+        self._final_tick: int | None = None
+        self._final_tries = 0
+        self._last_commit: Committed | None = None
+        now = time.monotonic()
+        committed = None if resume is None else o.Commit(resume.name, resume.tick)
+        decision = (
+            o.first_call(self.policy, at_s=now, committed=committed) if state is None else o.new_call(state, self.policy, now, committed)
+        )
+        self.state: o.State = decision.state
+        self._opening = decision.effects
+
+    # -- the loop -------------------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Carry the call to its end.
+
+        Raises:
+            Interrupted: the user asked to stop; a checkpoint was committed where there was time.
+            DisttrainError, or what the user's code raised in a worker.
+        """
+        roster = self.state.roster
+        for worker in (*members_of(self.state), *roster.ready, *(start.worker for start in roster.starting)):
+            self._begin_on(worker)
+        self._perform(self._opening)
+        if self.hooks is not None:
+            self._run_hooks(lambda: self.hooks.begin(None if self.resume is None else self.resume.extra["hooks"]))
+            self._first_hook_state = self.hooks.state()
+            self._remember_hooks(0 if self.resume is None else self.resume.tick)
+        try:
+            while True:
+                self._turn()
+        except CallOver:
+            return
+
+    def _turn(self) -> None:
+        """Hear whatever came, or wait a little; then look at clocks and flags."""
+        wait = 0.01 if self.saves is not None and self.saves.busy else _LOOK_S
+        deadline = o.next_deadline(self.state, self.policy)
+        if deadline is not None:
+            wait = min(wait, max(0.0, deadline - time.monotonic()))
+        for report in self.cluster.reports(wait):
+            self._hear(report)
+        now = time.monotonic()
+        if deadline is not None and now >= deadline:
+            self._decide(o.Timer(now))
+        if self.saves is not None:
+            for outcome in self.saves.finished():
+                self._saved(outcome)
+        self._look_at_flags(now)
+        self._look_for_end()
+
+    def _hear(self, report: object) -> None:
+        now = time.monotonic()
+        if isinstance(report, o.WorkerLost | o.Silent | o.StartFailed):
+            if isinstance(report, o.WorkerLost):
+                self._lost(report)
+            elif isinstance(report, o.StartFailed):
+                self.console.event("start failed", f"worker {report.worker} could not start: {report.reason}", worker=report.worker)
+            if self.state.roster.made(report.worker):
+                self._decide(report)
+            return
+        if getattr(report, "call", None) != self.number:
+            return  # a late word about an earlier call
+        match report:
+            case m.Ready():
+                self.facts[report.worker] = WorkerFacts(report.pid, report.host)
+                self._decide(o.WorkerReady(report.worker, now))
+            case m.Stopped():
+                self._stopped(report, now)
+            case m.Progress():
+                self._progress(report, now)
+            case m.AtBoundary() if report.generation == self.state.roster.generation:
+                self._decide(o.Progress(report.generation, report.tick, now))
+                self._boundary(report.tick, report.logs)
+            case m.ShardWritten() if self.saves is not None:
+                self.saves.take(report, self._extra)
+            case m.Predicted():
+                self.predictions.update(report.parts)
+            case m.Fetched():
+                self._fetched[report.request] = report.weights
+            case m.Finished() if report.generation == self.state.roster.generation:
+                if report.result is not None or self.job.kind == "predict":
+                    self.result = report.result if report.result is not None else {}
+                    self._finished_generation, self._final_tick = report.generation, report.tick
+            case m.Failed():
+                self._decide(o.UserError(report.worker, max(0, report.generation), report.tick, now), failed=report)
+            case _:
+                pass
+
+    # -- deciding -------------------------------------------------------------------------------------------------------------------
+
+    def _decide(self, event: o.Event, failed: m.Failed | None = None) -> None:
+        before = self.state
+        decision = o.decide(before, event, self.policy)
+        self.state = decision.state
+        if type(decision.state) is not type(before) or decision.effects:
+            self.console.event("decision", None, state=type(decision.state).__name__, because=decision.because, after=type(event).__name__)
+        self._perform(decision.effects, failed)
+        if failed is not None and isinstance(self.state, o.Ended):
+            raise _user_error(failed)
+
+    def _perform(self, effects: tuple[o.Effect, ...], failed: m.Failed | None = None) -> None:
+        for effect in effects:
+            match effect:
+                case o.StartWorker():
+                    self.cluster.start_worker(effect.worker)
+                    self._begin_on(effect.worker)
+                case o.Abort():
+                    for worker in effect.workers:
+                        self.cluster.send(worker, m.Abort(self.number, effect.generation))
+                case o.Pause():
+                    self._wish(effect.generation, "pause")
+                case o.Form():
+                    self._form(effect)
+                case o.Kill():
+                    self.console.event("kill", f"worker {effect.worker} does not answer: killed", worker=effect.worker)
+                    self.cluster.kill(effect.worker)
+                case o.GiveUp():
+                    if failed is not None:
+                        raise _user_error(failed)
+                    raise self._given_up(effect)
+
+    def _form(self, form: o.Form) -> None:
+        ticks = tuple(self._ticks.get(worker) for worker in form.members)
+        source = None if form.source is None else form.members.index(form.source)
+        tick = form.tick
+        if self.job.kind == "predict":
+            source, tick = None, self._first_unpredicted()
+        elif form.source is None:
+            source = 0 if form.restore is not None else None
+            ticks = (None,) * len(form.members)
+            self._roll_back(form.restore, form.tick)
+        command = m.Form(
+            self.number, form.generation, form.members, form.placement, ticks,
+            self.around.store_host, self.around.store_port, source, form.restore, tick,
+        )  # fmt: skip
+        self._ticks, self._halted = {}, set()
+        for worker in form.members:
+            self.cluster.send(worker, command)
+        self.console.event("formed", None, generation=form.generation, members=list(form.members), tick=tick)
+
+    def _begin_on(self, worker: str) -> None:
+        if worker not in self._begun:
+            self._begun.add(worker)
+            self.cluster.send(worker, self._begin)
+
+    def _wish(self, generation: int, *names: str) -> None:
+        for worker in members_of(self.state):
+            self.cluster.send(worker, m.Wish(self.number, generation, names))
+
+    def _given_up(self, effect: o.GiveUp) -> DisttrainError:
+        if effect.kind == "poison":
+            plan = self.job.program.plans[0][1]
+            position = self.job.program.at(effect.tick or 0)
+            where = ""
+            if position.kind is Kind.TRAIN:
+                indices = plan.indices(position.epoch, position.step)
+                where = f"\n  samples   of epoch {position.epoch + 1}, batch {position.step + 1}: {indices.tolist()[:32]}"
+            return PoisonBatch(f"{effect.message}{where}")
+        if effect.kind in ("not_enough_workers", "start_failed"):
+            return NotEnoughWorkers(effect.message)
+        return InfrastructureError(effect.message)
+
+    # -- what happened --------------------------------------------------------------------------------------------------------------
+
+    def _lost(self, report: o.WorkerLost) -> None:
+        members = members_of(self.state)
+        facts = self.facts.get(report.worker, WorkerFacts())
+        if report.worker not in members:
+            self.console.event("worker lost", None, worker=report.worker, reason=report.reason)
+            return
+        if self._recovery is None:
+            self._recovery = _Recovery(time.monotonic(), self.position.tick)
+        self._recovery.lost.append(report.worker)
+        self.console.event(
+            "worker lost",
+            f"worker {report.worker} lost (rank {members.index(report.worker)}, pid {facts.pid} on {facts.host}); {len(members) - 1} go on",
+            worker=report.worker, reason=report.reason, tick=self.position.tick,
+        )  # fmt: skip
+
+    def _stopped(self, report: m.Stopped, now: float) -> None:
+        if report.because == "asked to stop" and report.generation == self.state.roster.generation:
+            self._halted.add(report.worker)
+            return
+        if report.generation == self.state.roster.generation:
+            if report.tick is not None:
+                self._ticks[report.worker] = report.tick
+            if self._recovery is None and "asked" not in report.because and "told" not in report.because:
+                self._recovery = _Recovery(now, self.position.tick)
+        self._decide(o.Stopped(report.worker, report.generation, report.tick, now))
+
+    def _progress(self, report: m.Progress, now: float) -> None:
+        if report.generation != self.state.roster.generation:
+            return
+        self._decide(o.Progress(report.generation, report.tick, now))
+        self.around.first_step()
+        self.position = self.job.program.at(max(0, report.tick - 1))
+        self.step, self.logs = report.step, report.logs
+        if self._recovery is not None and isinstance(self.state, o.Running):
+            took = now - self._recovery.since_s
+            members = members_of(self.state)
+            self.console.event(
+                "recovered", f"re-formed with {len(members)} workers in {took:.2f} s, no step lost",
+                seconds=round(took, 4), lost=self._recovery.lost, generation=report.generation, tick=report.tick,
+            )  # fmt: skip
+            self._recovery = None
+        if self.hooks is not None and self.position.kind in (Kind.TRAIN, Kind.VALIDATE) and not self._in_hooks:
+            self.hooks.sample(self.position, report.logs)
+
+    def _boundary(self, tick: int, logs: dict[str, Any]) -> None:
+        if self._in_hooks or self.hooks is None:
+            return  # asked again while the hooks run: the answer goes to whoever is a member then
+        self.position, self.logs = self.job.program.at(tick), logs
+        position = self.position
+        known = position.tick <= self.hooks.handled
+        self.at_boundary = True
+        try:
+            orders = self._run_hooks(lambda: self.hooks.boundary(position, logs))
+        finally:
+            self.at_boundary = False
+        if not known:
+            self._remember_hooks(position.tick + 1)
+        save = self.around.save_every.epoch and position.kind is Kind.EPOCH_BOUNDARY and not orders.end_call
+        orders = Orders(orders.learning_rate, orders.weights, orders.end_phase, orders.end_call, save)
+        for worker in members_of(self.state):
+            self.cluster.send(worker, m.Proceed(self.number, position.tick, orders))
+
+    def _run_hooks(self, action: Callable[[], Any]) -> Any:
+        self._in_hooks = True
+        try:
+            return action()
+        finally:
+            self._in_hooks = False
+
+    def fetch_weights(self) -> dict[str, Any]:
+        """The weights as they are at the boundary where the workers wait; called from within a hook."""
+        request = len(self._fetched) + 1
+        generation, asked = -1, 0.0
+        while request not in self._fetched:
+            now = time.monotonic()
+            if isinstance(self.state, o.Running) and (self.state.roster.generation != generation or now - asked > 2.0):
+                generation, asked = self.state.roster.generation, now
+                self.cluster.send(self.state.members[0], m.Fetch(self.number, request))
+            for report in self.cluster.reports(0.05):
+                self._hear(report)
+        return self._fetched[request]
+
+    # -- saving ---------------------------------------------------------------------------------------------------------------------
+
+    def _extra(self, part: m.ShardWritten) -> dict[str, Any]:
+        """The driver's half of a manifest: what the callbacks' counters were at the tick of the save."""
+        hooks = next((state for tick, state in reversed(self._hook_states) if tick <= part.tick), self._first_hook_state)
+        return {
+            "call": self.number, "kind": self.job.kind, "tick": part.tick, "meta": part.meta, "hooks": hooks,
+            "virtual_workers": self.job.virtual_workers, "seed": self.job.seed,
+        }  # fmt: skip
+
+    def _remember_hooks(self, tick: int) -> None:
+        if self.saves is not None and self.hooks is not None:
+            self._hook_states = [*self._hook_states[-63:], (tick, self.hooks.state())]
+
+    def _roll_back(self, restore: str | None, tick: int) -> None:
+        """Every worker was lost: the callbacks go back to where the checkpoint is."""
+        if self.hooks is None or self._first_hook_state is None or self.state.roster.generation <= 1 and restore is None:
+            return
+        if self.resume is not None and restore == self.resume.name and not self._hook_states[1:]:
+            return
+        state = next((state for at, state in reversed(self._hook_states) if at <= tick), self._first_hook_state)
+        self._run_hooks(lambda: self.hooks.load_state(state))
+        self.console.event("restart", f"all workers were lost: going on from {restore or 'the start'}", restore=restore, tick=tick)
+
+    def _saved(self, outcome: Committed | SaveFailed) -> None:
+        if isinstance(outcome, SaveFailed):
+            if outcome.fatal:
+                raise InfrastructureError(outcome.reason)
+            self.console.event("save failed", f"warning: a checkpoint was abandoned: {outcome.reason}", tick=outcome.tick)
+            if outcome.tick == self._final_tick:
+                self._final_tries += 1
+            return
+        self._saved_at = time.monotonic()
+        self.console.event("committed", f"checkpoint {outcome.name} committed", name=outcome.name, step=outcome.step, bytes=outcome.nbytes)
+        if not isinstance(self.state, o.Ended):
+            self._decide(o.CheckpointCommitted(outcome.name, outcome.tick, self._saved_at))
+        self.final_commit = outcome.name if outcome.tick == self._final_tick else self.final_commit
+        self._last_commit = outcome
+
+    # -- flags and the end ----------------------------------------------------------------------------------------------------------
+
+    def _look_at_flags(self, now: float) -> None:
+        running = isinstance(self.state, o.Running)
+        generation = self.state.roster.generation
+        seconds = self.around.save_every.seconds
+        if running and seconds is not None and self.saves is not None and now - self._saved_at >= seconds and not self.saves.busy:
+            self._saved_at = now
+            self._wish(generation, "save")
+        interrupts = self.around.interrupts()
+        if interrupts > 1:
+            raise Interrupted("interrupted twice: stopped at once")
+        if not interrupts:
+            return
+        if running and self._stop_asked_of != generation:
+            self._stop_asked_of = generation
+            self.console.note("stopping after this step; press Ctrl-C again to stop at once")
+            self._wish(generation, "stop")
+        if not running and isinstance(self.state, o.Starting):
+            raise Interrupted("interrupted before the first step")
+        if self._halted and self._halted >= set(in_loop(self.state)) and (self.saves is None or not self.saves.busy and not self.saves.open):
+            self._decide(o.StopRequested(now))
+            raise Interrupted("interrupted")
+
+    def _look_for_end(self) -> None:
+        if self.result is None:
+            return
+        if self._finished_generation != self.state.roster.generation:
+            self.result = None  # the group broke after all; its next forming finishes again
+            return
+        if self.job.kind == "predict" and self._first_unpredicted() < self.job.program.ticks:
+            return
+        if self.saves is not None and self.job.kind == "fit" and self.final_commit is None and self._final_tries < _FINAL_SAVE_TRIES:
+            last = self._last_commit
+            if last is not None and last.tick == self._final_tick:
+                self.final_commit = last.name
+            elif self._final_tries and not self.saves.busy:
+                self._final_tries = _FINAL_SAVE_TRIES  # nothing more will come of it
+            else:
+                return
+        self._decide(o.CallFinished(self.state.roster.generation, time.monotonic()))
+        raise CallOver
+
+    def _first_unpredicted(self) -> int:
+        """The first tick of a predict whose outputs are not all here."""
+        plan = self.job.program.plan(Kind.PREDICT)
+        for step in range(plan.steps):
+            leaves = min(self.job.virtual_workers, plan.batch_count(0, step))
+            if any(step * self.job.virtual_workers + rank not in self.predictions for rank in range(leaves)):
+                return step
+        return plan.steps
+
+    def status(self) -> dict[str, Any]:
+        """What the call does, in JSON types."""
+        state = self.state
+        members = members_of(state)
+        placement = o.place(self.policy.virtual_workers, len(members)) if members else ()
+        program, position = self.job.program, self.position
+        plan = program.plan(position.phase) if position.phase in dict(program.plans) else None
+        return {
+            "state": "running",
+            "phase": type(state).__name__.lower(),
+            "call": self.number,
+            "kind": self.job.kind,
+            "epoch": min(position.epoch + 1, program.epochs),
+            "epochs": program.epochs,
+            "step": self.step,
+            "step_in_epoch": position.step + 1,
+            "steps_per_epoch": None if plan is None else plan.steps,
+            "generation": state.roster.generation,
+            "logs": {name: value for name, value in self.logs.items() if isinstance(value, int | float)},
+            "workers": [
+                {
+                    "worker": worker, "rank": rank, "virtual_ranks": list(range(*placement[rank])),
+                    "pid": self.facts.get(worker, WorkerFacts()).pid, "host": self.facts.get(worker, WorkerFacts()).host,
+                }
+                for rank, worker in enumerate(members)
+            ],
+        }  # fmt: skip
+
+
+def _user_error(failed: m.Failed) -> BaseException:
+    """What the script's own code raised in a worker, with the traceback it had there."""
+    error = failed.error if failed.error is not None else RuntimeError(failed.traceback.strip().splitlines()[-1])
+    error.worker_traceback = failed.traceback  # type: ignore[attr-defined]
+    return error

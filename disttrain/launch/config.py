@@ -1,0 +1,122 @@
+"""What a launch was asked for; the one source for Python and the command line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+
+from disttrain.errors import UsageError
+
+_EVERY = re.compile(r"(\d+(?:\.\d+)?)\s*(steps?|s|sec|seconds?|m|min|minutes?|h|hours?)")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class SaveEvery:
+    """When to save beside the end of each fit: after so many optimizer steps, so many seconds, or at the end of each epoch."""
+
+    steps: int | None = None
+    seconds: float | None = None
+    epoch: bool = False
+
+    @staticmethod
+    def parse(text: str) -> SaveEvery:
+        """From `100steps`, `30s`, `5min` or `epoch`.
+
+        Raises:
+            UsageError: anything else.
+        """
+        text = text.strip().lower()
+        if text in ("epoch", "1epoch"):
+            return SaveEvery(epoch=True)
+        found = _EVERY.fullmatch(text)
+        number = float(found[1]) if found else 0.0
+        if found is None or number <= 0 or found[2].startswith("step") and number != int(number):
+            raise UsageError(f"--checkpoint-every {text!r}: expected steps, seconds or epoch, such as 100steps, 30s, 5min or epoch.")
+        if found[2].startswith("step"):
+            return SaveEvery(steps=int(number))
+        return SaveEvery(seconds=number * _SECONDS[found[2][0]])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """A launch.
+
+    Args:
+        workers: processes to train with, 1 or more.
+        virtual_workers: V, the fixed slices of each batch; None for what the run, the script or `workers` says. Results depend on it.
+        min_workers: fewer than that, and training waits for more.
+        max_workers: never more than that; None for `workers`.
+        spares: warm workers kept beside, to step in without an import.
+        cpus_per_worker: what each holds, and its intra-op threads: bits depend on it.
+        gpus_per_worker: 0 trains on CPUs over gloo, more on GPUs over nccl.
+        run_dir: where the run is kept, any fsspec URL; None for `runs/<script>`.
+        checkpoint_every: when to save, see `SaveEvery.parse`.
+        keep: committed checkpoints kept beside those that finished calls need.
+        seed: None for what the run or the script says, else 0.
+        address: None starts Ray here; "auto" or "host:port" joins a cluster.
+        restart: begin anew beside what the run directory holds.
+        take_over: go on although another driver seems to hold the run.
+    """
+
+    workers: int = 1
+    virtual_workers: int | None = None
+    min_workers: int = 1
+    max_workers: int | None = None
+    spares: int = 0
+    cpus_per_worker: int = 1
+    gpus_per_worker: float = 0
+    run_dir: str | None = None
+    checkpoint_every: str = "epoch"
+    keep: int = 3
+    seed: int | None = None
+    address: str | None = None
+    restart: bool = False
+    take_over: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "min_workers", "max_workers", "virtual_workers", "cpus_per_worker", "keep"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise UsageError(f"--{name.replace('_', '-')} {value!r}: expected an integer of 1 or more.")
+        if self.spares < 0 or self.gpus_per_worker < 0:
+            raise UsageError(f"--spares {self.spares} --gpus-per-worker {self.gpus_per_worker}: expected 0 or more.")
+        if self.max_workers is not None and self.min_workers > self.max_workers:
+            raise UsageError(f"--min-workers {self.min_workers} is more than --max-workers {self.max_workers}: expected at most as many.")
+        if self.min_workers > self.workers:
+            raise UsageError(f"--min-workers {self.min_workers} is more than --workers {self.workers}: expected at most as many.")
+        if self.max_workers is not None and self.max_workers < self.workers:
+            raise UsageError(f"--max-workers {self.max_workers} is less than --workers {self.workers}: expected at least as many.")
+        if self.virtual_workers is not None:
+            check_virtual_workers(self.virtual_workers, self.workers)
+        if self.seed is not None and not 0 <= self.seed < 2**32:
+            raise UsageError(f"--seed {self.seed}: expected an integer from 0 to 2**32 - 1.")
+        SaveEvery.parse(self.checkpoint_every)
+        if self.run_dir is not None:
+            _check_url(self.run_dir)
+
+    @property
+    def save_every(self) -> SaveEvery:
+        """`checkpoint_every`, parsed."""
+        return SaveEvery.parse(self.checkpoint_every)
+
+
+def check_virtual_workers(virtual_workers: int, workers: int) -> None:
+    """Raise UsageError for fewer virtual workers than workers: somebody would have nothing to do."""
+    if virtual_workers < workers:
+        raise UsageError(
+            f"{virtual_workers} virtual workers for {workers} workers: each worker hosts one or more.\n"
+            f"  expected  --virtual-workers of at least {workers}\n"
+            f"  try       --virtual-workers {workers}, or --workers {virtual_workers}"
+        )
+
+
+def _check_url(url: str) -> None:
+    import fsspec
+
+    protocol = url.split("://", 1)[0] if "://" in url else "file"
+    known = fsspec.available_protocols()
+    if protocol not in known:
+        near = difflib.get_close_matches(protocol, known, n=3)
+        raise UsageError(f"--run-dir {url}: unknown kind of storage {protocol!r}; near it are {near or ['s3', 'gs', 'file']}.")

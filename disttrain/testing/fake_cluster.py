@@ -1,0 +1,208 @@
+"""The Cluster port without processes: every worker a thread with a real `Member`, every group in memory, every fault scripted.
+
+What it promises is what the Ray cluster is shown to do by the same suite (`tests/conformance`).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from disttrain.collectives import Group, SoloGroup
+from disttrain.collectives.port import Pending
+from disttrain.collectives.threads import ThreadGroup, thread_groups
+from disttrain.elastic import messages as m
+from disttrain.elastic.member import Member
+from disttrain.elastic.shipping import Shipment, pack, unpack
+from disttrain.orchestrator.events import WorkerLost
+
+
+class Killed(BaseException):
+    """The thread of a worker that was killed ends by this."""
+
+
+@dataclass
+class Fault:
+    """Kill `worker` at `tick`: "before" its step's first collective, or "after" it laid its part down."""
+
+    worker: str
+    tick: int
+    place: str
+    fired: bool = False
+
+
+@dataclass
+class FaultPlan:
+    """Faults by place and tick; a test asks afterwards whether they all fired."""
+
+    faults: list[Fault] = field(default_factory=list)
+
+    def kill(self, worker: str, tick: int, place: str = "before") -> FaultPlan:
+        """Add a kill; returns the plan."""
+        if place not in ("before", "after"):
+            raise ValueError(f"place={place!r}: expected 'before' or 'after'.")
+        self.faults.append(Fault(worker, tick, place))
+        return self
+
+    @property
+    def all_fired(self) -> bool:
+        """Did every fault happen?"""
+        return all(fault.fired for fault in self.faults)
+
+    def due(self, worker: str, tick: int, place: str) -> bool:
+        """Does a fault strike here? It strikes once."""
+        for fault in self.faults:
+            if not fault.fired and (fault.worker, fault.tick, fault.place) == (worker, tick, place):
+                fault.fired = True
+                return True
+        return False
+
+
+class _Worker:
+    def __init__(self, name: str, cluster: FakeCluster) -> None:
+        self.name, self.cluster = name, cluster
+        self.dead = threading.Event()
+        self.groups: list[ThreadGroup] = []
+        self.member = Member(name, self.report, cluster.open, self.make_group)
+        self.thread = threading.Thread(target=self._live, name=f"fake-{name}", daemon=True)
+
+    def _live(self) -> None:
+        try:
+            self.member.run()
+        except Killed:
+            return
+
+    def report(self, report: object) -> None:
+        if self.dead.is_set():
+            raise Killed
+        self.cluster.heard.put(report)
+
+    def make_group(self, command: m.Form, rank: int, backend: str, aborted: threading.Event) -> Group:
+        if self.dead.is_set():
+            raise Killed
+        group = self.cluster.group(command, rank)
+        self.groups.append(group)
+        return _FaultyGroup(group, self, aborted)
+
+    def die(self, reason: str) -> None:
+        if not self.dead.is_set():
+            self.dead.set()
+            self.cluster.heard.put(WorkerLost(self.name, reason, time.monotonic()))
+            for group in self.groups:
+                group.abort()
+            self.member.receive(m.Leave())
+
+
+class _FaultyGroup:
+    """A member's view of its group, with the faults that strike there."""
+
+    def __init__(self, group: ThreadGroup, worker: _Worker, aborted: threading.Event) -> None:
+        self._group, self._worker, self._aborted = group, worker, aborted
+        self.rank, self.size = group.rank, group.size
+        threading.Thread(target=self._watch, name=f"abort-{worker.name}", daemon=True).start()
+
+    def all_gather(self, output: Tensor, input: Tensor) -> Pending:
+        return self._strike(lambda: self._group.all_gather(output, input))
+
+    def all_to_all(self, output: Tensor, input: Tensor, output_splits: list[int], input_splits: list[int]) -> Pending:
+        return self._strike(lambda: self._group.all_to_all(output, input, output_splits, input_splits))
+
+    def broadcast(self, tensor: Tensor, source: int) -> Pending:
+        return self._strike(lambda: self._group.broadcast(tensor, source))
+
+    def abort(self) -> None:
+        self._aborted.set()
+
+    def close(self) -> None:
+        self._aborted.set()
+
+    def _strike(self, operation: Any) -> Pending:
+        engine = self._worker.member._engine
+        tick = -1 if engine is None else engine.tick
+        faults = self._worker.cluster.faults
+        for place in ("before", "after"):
+            if place == "after":
+                pending: Pending = operation()
+            if faults.due(self._worker.name, tick, place):
+                self._worker.die(f"killed {place} the reduction of tick {tick}")
+            if self._worker.dead.is_set():
+                raise Killed
+        return pending
+
+    def _watch(self) -> None:
+        self._aborted.wait()
+        self._group.abort()
+
+
+class FakeCluster:
+    """Workers as threads. `faults` strike by themselves; `kill` works as on a real cluster."""
+
+    def __init__(self, faults: FaultPlan | None = None) -> None:
+        self.faults = faults or FaultPlan()
+        self.heard: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self.workers: dict[str, _Worker] = {}
+        self._meetings: dict[tuple[int, int], list[ThreadGroup]] = {}
+        self._lock = threading.Lock()
+
+    # -- the port -------------------------------------------------------------------------------------------------------------------
+
+    def start_worker(self, worker: str) -> None:
+        if worker not in self.workers:
+            self.workers[worker] = _Worker(worker, self)
+            self.workers[worker].thread.start()
+
+    def send(self, worker: str, command: object) -> None:
+        known = self.workers.get(worker)
+        if known is not None and not known.dead.is_set():
+            known.member.receive(command)
+
+    def reports(self, timeout_s: float) -> list[object]:
+        found: list[object] = []
+        try:
+            found.append(self.heard.get(timeout=max(0.0, timeout_s)))
+            while True:
+                found.append(self.heard.get_nowait())
+        except queue.Empty:
+            return found
+
+    def kill(self, worker: str) -> None:
+        known = self.workers.get(worker)
+        if known is not None:
+            known.die("killed")
+
+    def close(self) -> None:
+        for known in self.workers.values():
+            known.member.receive(m.Leave())
+            if known.member._group is not None:
+                known.member._group.abort()
+        for known in self.workers.values():
+            known.thread.join(timeout=10.0)
+
+    # -- beyond the port ------------------------------------------------------------------------------------------------------------
+
+    def put(self, shipment: Shipment) -> Any:
+        """The handle is the shipment: every worker unpacks its own."""
+        return shipment
+
+    def open(self, handle: Any) -> Any:
+        """Unpack; through bytes, as between processes."""
+        return unpack(handle)
+
+    def address(self) -> str:
+        return "127.0.0.1"
+
+    def group(self, command: m.Form, rank: int) -> ThreadGroup:
+        """The in-memory group of a generation; all its members come here."""
+        with self._lock:
+            key = command.call, command.generation
+            if key not in self._meetings:
+                self._meetings[key] = thread_groups(len(command.members))
+            return self._meetings[key][rank]
+
+
+__all__ = ["FakeCluster", "FaultPlan", "Killed", "SoloGroup", "pack"]

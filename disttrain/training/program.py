@@ -1,0 +1,108 @@
+"""What a call does, tick by tick. Pure.
+
+A *tick* is the unit that is completed or redone as a whole: a training step, a validation step, or a boundary, at which the workers wait
+for the callbacks. Every worker stops between ticks, so its state is that of some tick and nothing in between.
+"""
+
+from __future__ import annotations
+
+import enum
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from disttrain.data import BatchPlan
+
+
+class Kind(enum.Enum):
+    """What a tick is."""
+
+    TRAIN = "train"
+    VALIDATE = "validate"  # also the steps of evaluate
+    PREDICT = "predict"
+    BATCH_BOUNDARY = "batch boundary"  # after a step, where a callback asked to see every batch
+    EPOCH_BOUNDARY = "epoch boundary"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A tick, and where it lies: `step` counts within the phase of the epoch, from 0; `phase` is what a batch boundary follows."""
+
+    tick: int
+    kind: Kind
+    epoch: int
+    step: int
+    phase: Kind
+
+
+@dataclass(frozen=True)
+class Program:
+    """The ticks of one call of fit, evaluate or predict.
+
+    Args:
+        plans: (phase, plan) of an epoch: TRAIN and perhaps VALIDATE for fit; VALIDATE for evaluate; PREDICT for predict.
+        initial_epoch, epochs: the first epoch and the one after the last, as in Keras.
+        validation_freq: validate after every so many epochs, or after the epochs listed (counted from 1).
+        every_batch: phases whose every step is followed by a boundary.
+    """
+
+    plans: tuple[tuple[Kind, BatchPlan], ...]
+    initial_epoch: int = 0
+    epochs: int = 1
+    validation_freq: int | Sequence[int] = 1
+    every_batch: frozenset[Kind] = frozenset()
+    boundaries: bool = True
+    _starts: list[int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        starts = [0]
+        for epoch in range(self.initial_epoch, self.epochs):
+            starts.append(starts[-1] + sum(self._ticks_of(kind) for kind, _ in self._phases(epoch)) + self.boundaries)
+        object.__setattr__(self, "_starts", starts)
+
+    @property
+    def ticks(self) -> int:
+        """How many ticks the call takes when nothing stops it early."""
+        return self._starts[-1]
+
+    def plan(self, phase: Kind) -> BatchPlan:
+        """The batches of a phase."""
+        return dict(self.plans)[phase]
+
+    def validates(self, epoch: int) -> bool:
+        """Is this epoch followed by validation?"""
+        number = epoch + 1
+        return number % self.validation_freq == 0 if isinstance(self.validation_freq, int) else number in self.validation_freq
+
+    def at(self, tick: int) -> Position:
+        """What tick number `tick` is; END from the last one on."""
+        if tick >= self.ticks:
+            return Position(tick, Kind.END, self.epochs, 0, Kind.END)
+        number = bisect_right(self._starts, tick) - 1
+        epoch = self.initial_epoch + number
+        left = tick - self._starts[number]
+        for kind, _ in self._phases(epoch):
+            ticks = self._ticks_of(kind)
+            if left < ticks:
+                if kind not in self.every_batch:
+                    return Position(tick, kind, epoch, left, kind)
+                return Position(tick, Kind.BATCH_BOUNDARY if left % 2 else kind, epoch, left // 2, kind)
+            left -= ticks
+        return Position(tick, Kind.EPOCH_BOUNDARY, epoch, 0, Kind.EPOCH_BOUNDARY)
+
+    def after_phase(self, position: Position) -> int:
+        """The tick that follows the phase that `position` lies in: where a stop in the middle of an epoch goes on."""
+        tick = self._starts[position.epoch - self.initial_epoch]
+        for kind, _ in self._phases(position.epoch):
+            tick += self._ticks_of(kind)
+            if kind is position.phase:
+                return tick
+        return tick
+
+    def _phases(self, epoch: int) -> list[tuple[Kind, BatchPlan]]:
+        training = any(kind is Kind.TRAIN for kind, _ in self.plans)
+        return [(kind, plan) for kind, plan in self.plans if not (training and kind is Kind.VALIDATE and not self.validates(epoch))]
+
+    def _ticks_of(self, kind: Kind) -> int:
+        return self.plan(kind).steps * (2 if kind in self.every_batch else 1)

@@ -1,0 +1,79 @@
+"""Workers killed by SIGKILL at random moments and at exact places: one digest, no step lost, no process left."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+from launching import launch, python
+
+pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.leaves_behind("processes")]
+
+OPTIONS = ("--virtual-workers", "4", "--seed", "3", "--checkpoint-every", "3steps")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return python(tmp_path_factory.mktemp("alone"), "--virtual-workers", "4")
+
+
+@pytest.mark.parametrize(
+    ("place", "acts"),
+    [
+        ("the reduction", "reduction:4:1"),
+        ("the optimizer", "optimizer:5:0"),
+        ("a checkpoint", "checkpoint:6:1"),
+        ("two places at once", "reduction:4:0,reduction:4:2"),
+        ("one after the other", "reduction:2:2,optimizer:3:1,reduction:9:0"),
+    ],
+)
+def test_a_worker_that_dies_at_a_place_costs_no_step_and_no_bit(place, acts, alone, tmp_path, ray_address):
+    job = launch(
+        tmp_path, "--workers", "3", *OPTIONS, arguments=("--sabotage", acts, "--marks", str(tmp_path / "marks")), address=ray_address
+    )
+    done = job.wait()
+    assert done.code == 0, done.out
+    assert len(list((tmp_path / "marks").iterdir())) == len(acts.split(",")), f"not every act happened\n{done.out}"
+    assert done.report == alone
+    assert job.events("worker lost") and not job.events("restart")
+
+
+def test_two_of_four_killed_at_random_moments_come_back_and_change_nothing(alone, tmp_path, ray_address):
+    chance = random.Random(7)
+    job = launch(tmp_path, "--workers", "4", *OPTIONS, arguments=("--delay", "0.15"), address=ray_address)
+    killed = []
+    for _ in range(2):
+        now = job.wait_for(lambda s: s["kind"] == "fit" and s["phase"] == "running" and len(s["workers"]) == 4)
+        time.sleep(chance.random() * 0.3)
+        victim = chance.choice(now["workers"])["pid"]
+        os.kill(victim, signal.SIGKILL)
+        killed.append(victim)
+        job.wait_for(lambda s, dead=victim: all(worker["pid"] != dead for worker in s["workers"]))
+    done = job.wait()
+    assert done.code == 0, done.out
+    assert done.report == alone
+    assert len(job.events("worker lost")) == 2
+    sizes = [len(event["members"]) for event in job.events("formed")]
+    assert 3 in sizes and sizes.count(4) >= 2, f"nobody came back: {sizes}"
+
+
+def test_every_worker_killed_at_once_goes_on_from_the_newest_checkpoint(alone, tmp_path, ray_address):
+    job = launch(tmp_path, "--workers", "2", *OPTIONS, arguments=("--delay", "0.1"), address=ray_address)
+    now = job.wait_for(lambda s: s["kind"] == "fit" and s["epoch"] >= 2 and len(s["workers"]) == 2)
+    for worker in now["workers"]:
+        os.kill(worker["pid"], signal.SIGKILL)
+    done = job.wait()
+    assert done.code == 0, done.out
+    assert done.report == alone
+    assert job.events("restart")
+
+
+def test_a_stopped_worker_is_found_killed_and_replaced(alone, tmp_path, ray_address):
+    job = launch(tmp_path, "--workers", "2", *OPTIONS, arguments=("--delay", "0.1"), address=ray_address)
+    now = job.wait_for(lambda s: s["kind"] == "fit" and s["step"] >= 2 and len(s["workers"]) == 2)
+    os.kill(now["workers"][1]["pid"], signal.SIGSTOP)
+    done = job.wait(240)
+    assert done.code == 0, done.out
+    assert done.report == alone
+    assert job.events("kill")

@@ -1,0 +1,109 @@
+"""Running `disttrain` as a person does, in a process of its own, and looking at what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+EVERYTHING = SCRIPTS / "everything.py"
+
+
+@dataclass
+class Finished:
+    """How a command ended."""
+
+    code: int
+    out: str
+    report: dict[str, Any] | None
+
+
+class Launch:
+    """A `disttrain launch` under way."""
+
+    def __init__(self, folder: Path, script: Path, options: list[str], arguments: list[str], address: str | None) -> None:
+        self.run_dir, self.report_path = folder / "run", folder / "report.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "marks").mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "disttrain", "launch", str(script), "--run-dir", str(self.run_dir), *options]
+        command += ["--address", address] if address else []
+        command += ["--", "--report", str(self.report_path), *arguments]
+        self.log = folder / "log.txt"
+        self._file = self.log.open("ab")
+        self.process = subprocess.Popen(command, stdout=self._file, stderr=subprocess.STDOUT, cwd=folder, env=environment())
+
+    def wait(self, limit_s: float = 180.0) -> Finished:
+        """Wait for the end; a run that hangs is killed and fails the test."""
+        try:
+            code = self.process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGINT)
+            time.sleep(5.0)
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the launch hangs:\n{self.text()}") from None
+        finally:
+            self._file.close()
+        report = json.loads(self.report_path.read_text()) if self.report_path.exists() else None
+        return Finished(code, self.text(), report)
+
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def status(self) -> dict[str, Any]:
+        """status.json as it is; {} where there is none yet."""
+        try:
+            found = json.loads((self.run_dir / "status.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return dict(found)
+
+    def wait_for(self, condition: Any, limit_s: float = 90.0) -> dict[str, Any]:
+        """The first status for which `condition` holds."""
+        end = time.monotonic() + limit_s
+        while time.monotonic() < end:
+            now = self.status()
+            try:
+                if now and condition(now):
+                    return now
+            except KeyError:
+                pass
+            if self.process.poll() is not None:
+                raise AssertionError(f"the launch ended with {self.process.returncode} too soon:\n{self.text()}")
+            time.sleep(0.05)
+        raise AssertionError(f"this never came; last status {self.status()}\n{self.text()}")
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """The timeline of every attempt, one kind of event."""
+        lines = [line for file in sorted((self.run_dir / "events").glob("*.jsonl")) for line in file.read_text().splitlines()]
+        return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def environment() -> dict[str, str]:
+    """One thread for maths, whatever the machine; no colours."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
+
+
+def launch(
+    folder: Path, *options: str, script: Path = EVERYTHING, arguments: tuple[str, ...] = (), address: str | None = None
+) -> Launch:
+    """Start a launch in `folder`."""
+    return Launch(folder, script, list(options), list(arguments), address)
+
+
+def python(folder: Path, *arguments: str, script: Path = EVERYTHING) -> dict[str, Any]:
+    """Run the script in a plain Python process; its report."""
+    folder.mkdir(parents=True, exist_ok=True)
+    report = folder / "report.json"
+    done = subprocess.run(
+        [sys.executable, str(script), "--report", str(report), *arguments], capture_output=True, text=True, cwd=folder, env=environment()
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return dict(json.loads(report.read_text()))

@@ -1,0 +1,51 @@
+"""What a launch refuses at the door, and how it reads what it is given."""
+
+import pytest
+
+from disttrain.errors import UsageError
+from disttrain.launch.config import RunConfig, SaveEvery
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("100steps", SaveEvery(steps=100)),
+        ("1 step", SaveEvery(steps=1)),
+        ("30s", SaveEvery(seconds=30.0)),
+        ("5min", SaveEvery(seconds=300.0)),
+        ("2h", SaveEvery(seconds=7200.0)),
+        ("epoch", SaveEvery(epoch=True)),
+    ],
+)
+def test_when_to_save_is_steps_a_time_or_the_epoch(text, expected):
+    assert SaveEvery.parse(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "100", "0steps", "1.5steps", "-3s", "often"])
+def test_any_other_time_to_save_is_refused_with_examples(text):
+    with pytest.raises(UsageError, match="such as 100steps, 30s"):
+        SaveEvery.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"workers": 0}, "--workers 0: expected an integer of 1 or more"),
+        ({"workers": 2, "min_workers": 3, "max_workers": 2}, "--min-workers 3 is more than --max-workers 2"),
+        ({"workers": 2, "min_workers": 3}, "--min-workers 3 is more than --workers 2"),
+        ({"workers": 4, "max_workers": 2}, "--max-workers 2 is less than --workers 4"),
+        ({"workers": 4, "virtual_workers": 2}, "2 virtual workers for 4 workers"),
+        ({"seed": -1}, "--seed -1"),
+        ({"keep": 0}, "--keep 0"),
+        ({"checkpoint_every": "sometimes"}, "--checkpoint-every 'sometimes'"),
+        ({"run_dir": "s4://bucket/run"}, "unknown kind of storage 's4'; near it are"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(options, says):
+    with pytest.raises(UsageError, match=says):
+        RunConfig(**options)
+
+
+def test_fewer_virtual_workers_than_workers_says_what_to_change():
+    with pytest.raises(UsageError, match=r"try       --virtual-workers 4, or --workers 2"):
+        RunConfig(workers=4, virtual_workers=2)
