@@ -1,0 +1,57 @@
+"""Checkpoints: named arrays and JSON through fsspec, committed or not there at all. The format is described in FORMAT.md.
+
+A save: `split` -> `snapshot` -> `write_shard` on each worker, `commit` on the driver. A load: `load` or `load_newest`.
+"""
+
+from disttrain.checkpoint.arrays import NamedArray, TensorSpec
+from disttrain.checkpoint.attempts import Superseded, end_attempt, read_attempts, record_resume, start_attempt
+from disttrain.checkpoint.commit import CommittedCheckpoint, commit, new_save_nonce
+from disttrain.checkpoint.digest import checkpoint_digest, weights_digest
+from disttrain.checkpoint.history import Attempt, valid_history
+from disttrain.checkpoint.layout import CommitName, save_folder, shard_path
+from disttrain.checkpoint.manifest import Manifest
+from disttrain.checkpoint.partition import Piece, split
+from disttrain.checkpoint.reader import CheckpointInfo, list_checkpoints, load, load_newest, read_history, verify
+from disttrain.checkpoint.retention import Deletions, plan_deletions
+from disttrain.checkpoint.shards import ShardReport
+from disttrain.checkpoint.store import Store
+from disttrain.checkpoint.sweep import sweep
+from disttrain.checkpoint.writer import Arena, Snapshot, snapshot, write_shard
+
+__all__ = [
+    "Arena",
+    "Attempt",
+    "CheckpointInfo",
+    "CommitName",
+    "CommittedCheckpoint",
+    "Deletions",
+    "Manifest",
+    "NamedArray",
+    "Piece",
+    "ShardReport",
+    "Snapshot",
+    "Store",
+    "Superseded",
+    "TensorSpec",
+    "checkpoint_digest",
+    "commit",
+    "end_attempt",
+    "list_checkpoints",
+    "load",
+    "load_newest",
+    "new_save_nonce",
+    "plan_deletions",
+    "read_attempts",
+    "read_history",
+    "record_resume",
+    "save_folder",
+    "shard_path",
+    "snapshot",
+    "split",
+    "start_attempt",
+    "sweep",
+    "valid_history",
+    "verify",
+    "weights_digest",
+    "write_shard",
+]

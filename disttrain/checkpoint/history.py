@@ -1,0 +1,68 @@
+"""Which checkpoints count: the newest attempt's, then back along what each attempt resumed from. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from disttrain.checkpoint.layout import CommitName
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One start of the driver on a run directory.
+
+    Attributes:
+        number: from 1, one more than any before it.
+        fresh: it was told to start from nothing; what earlier attempts committed does not count from here on.
+        nonce: 32 hex digits that tell its own record from one that a rival wrote under the same number.
+        info: JSON of whoever started it: host, pid, time, versions.
+        resumed: whether it has recorded what it resumed from. It commits nothing before that.
+        resumed_from: the name of that checkpoint; None for nothing.
+        outcome: how it ended, None while it runs or where it was killed.
+    """
+
+    number: int
+    fresh: bool = False
+    nonce: str = ""
+    info: dict[str, Any] = field(default_factory=dict)
+    resumed: bool = False
+    resumed_from: str | None = None
+    outcome: str | None = None
+
+
+def valid_history(attempts: Iterable[Attempt], commits: Iterable[str]) -> list[str]:
+    """The names, among `commits`, that a resume may choose from, newest first.
+
+    All commits of the newest attempt; then those of the attempt that it resumed from, up to the one it resumed from; and so on. An
+    attempt that died before it recorded what it resumed from has committed nothing, and is passed over. A fresh one, and one that
+    resumed from nothing, ends the chain. So what a driver that was thought dead commits after another took over falls outside, whatever
+    its clock says. Commits of an attempt whose records were lost count, but what they built on is not known: they end the chain too.
+    Texts that are no commit name fall outside.
+    """
+    by_number = {attempt.number: attempt for attempt in attempts}
+    by_attempt: dict[int, list[CommitName]] = defaultdict(list)
+    for name in filter(None, map(CommitName.parse, commits)):
+        by_attempt[name.attempt].append(name)
+    numbers = by_number.keys() | by_attempt.keys()
+    chain: list[str] = []
+    number: int | None = max(numbers, default=None)
+    up_to: int | None = None  # sequence, of the attempt `number`; None: all
+    while number is not None:
+        mine = [name for name in by_attempt.get(number, []) if up_to is None or name.sequence <= up_to]
+        chain.extend(str(name) for name in sorted(mine, reverse=True))
+        number, up_to = _built_on(by_number.get(number), number, number in by_attempt, numbers)
+    return chain
+
+
+def _built_on(attempt: Attempt | None, number: int, committed: bool, numbers: Iterable[int]) -> tuple[int | None, int | None]:
+    """(attempt, last sequence of it that counts) below attempt `number`; the attempt is None at the end of the chain."""
+    if attempt is None or attempt.fresh:
+        return None, None
+    if not attempt.resumed:
+        return (None if committed else max((other for other in numbers if other < number), default=None)), None
+    origin = CommitName.parse(attempt.resumed_from) if attempt.resumed_from is not None else None
+    # downwards only, so that no record can make a circle
+    return (origin.attempt, origin.sequence) if origin is not None and origin.attempt < number else (None, None)
