@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install --quiet -e '.[demo,dev]'
 	@touch $@
 
-demo: $(STAMP) ## train on four workers, kill one, and compare the weights with an undisturbed run
+demo: $(STAMP) ## train on several workers, kill one on the way, and compare the weights with an undisturbed run
 	@$(BIN)/python examples/demo.py
 
 test: $(STAMP) ## every test, real Ray processes and faults included

@@ -33,7 +33,10 @@ def rooms_of(package: Path) -> set[str]:
 
 
 def room_of(file: Path, package: Path) -> str:
+    """The room that a file belongs to. `__main__.py` belongs to the command line."""
     first = file.relative_to(package).parts[0]
+    if first == "__main__.py":
+        return "cli"
     return package.name if first == "__init__.py" else first.removesuffix(".py")
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 from kustomize import render
 from manifests import load_one
+
+from disttrain.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -53,17 +56,19 @@ def test_an_option_that_does_not_exist_is_refused():
         command.make_context("launch", ["train.py", "--wokers", "2"])
 
 
+def test_a_wrong_command_ends_with_the_exit_code_that_a_job_does_not_try_again():
+    done = subprocess.run(
+        [sys.executable, "-m", "disttrain", "launch", "train.py", "--wokers", "2"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+
+
 def here(word: str) -> str:
     """A script's path in the image, or on a machine of `ray up`, as the path of the same script in this repository."""
     return str(ROOT / "examples" / Path(word).name) if word.endswith(".py") else word
 
 
 def subcommand(name: str) -> Any:
-    """The click command behind `disttrain NAME`. Skips while the command line is not written."""
-    spec = importlib.util.find_spec("disttrain.cli")
-    if spec is None or spec.origin is None:  # a folder without code is a namespace package: no origin
-        pytest.skip("disttrain.cli is not written yet")
-    import typer.main
-
-    group: Any = typer.main.get_command(importlib.import_module("disttrain.cli").app)
+    """The parser behind `disttrain NAME`."""
+    group: Any = typer.main.get_command(app)
     return group.commands[name]

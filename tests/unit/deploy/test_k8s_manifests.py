@@ -133,9 +133,33 @@ def test_the_network_policy_selects_the_pods_of_the_run():
         assert "app.kubernetes.io/name" not in labels  # the operator's own; its Service selects the head by it
 
 
-def run_dir(command: str) -> str:
+def option(command: str, name: str) -> str:
     words = command.split()
-    return words[words.index("--run-dir") + 1]
+    return words[words.index(name) + 1]
+
+
+def run_dir(command: str) -> str:
+    return option(command, "--run-dir")
+
+
+@pytest.mark.parametrize("overlay", ["local", "s3", "gpu", "spot"])
+def test_each_worker_has_a_pod_to_itself(overlay: str):
+    spec = ray_job(overlay)["spec"]
+    (group,) = spec["rayClusterSpec"]["workerGroupSpecs"]
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert option(spec["entrypoint"], "--workers") == str(group["replicas"])
+    assert option(spec["entrypoint"], "--cpus-per-worker") == limits["cpu"]
+    assert group["replicas"] == group["minReplicas"] == group["maxReplicas"]
+
+
+def test_a_worker_asks_for_the_gpu_of_its_pod():
+    limits = pod_specs(ray_job("gpu"))["workers"]["containers"][0]["resources"]["limits"]
+    assert option(ray_job("gpu")["spec"]["entrypoint"], "--gpus-per-worker") == limits["nvidia.com/gpu"]
+    assert "--gpus-per-worker" not in ray_job("s3")["spec"]["entrypoint"]
+
+
+def test_the_overlays_with_a_bucket_agree_on_it():
+    assert len({run_dir(ray_job(overlay)["spec"]["entrypoint"]) for overlay in ("s3", "gpu", "spot")}) == 1
 
 
 def test_the_local_run_directory_is_on_the_claim_in_every_pod():
