@@ -1,0 +1,110 @@
+"""How a generation is formed, and how a call ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from disttrain.orchestrator.effects import Abort, Effect, Form, GiveUp, GiveUpKind
+from disttrain.orchestrator.placement import place
+from disttrain.orchestrator.policy import RecoveryPolicy
+from disttrain.orchestrator.roster import Roster
+from disttrain.orchestrator.states import Decision, Ended, Gathering, Holding, Live, Running, Waiting, in_loop, members_of
+
+
+def form(roster: Roster, holders: tuple[Holding, ...], policy: RecoveryPolicy, because: str) -> Decision:
+    """The next generation: `holders` in their old order, then the ready in order of arrival, as many as the policy allows.
+
+    The state comes from the holder that is furthest on (of several, the lowest rank), even one tick behind the newest checkpoint: a tick
+    has only one possible result, so redoing one is as right as loading it, and faster. Further behind, the checkpoint is loaded: a save
+    that was under way when everybody was lost can be told of after the run has begun anew from an older one.
+    """
+    chosen = (tuple(holding.worker for holding in holders) + roster.ready)[: policy.member_limit]
+    held = [(holding.tick, holding.worker) for holding in holders if holding.tick is not None]
+    best = max((tick for tick, _ in held), default=None)
+    restore = roster.committed
+    if restore is not None and best is not None and restore.tick <= best + 1:
+        restore = None
+    if restore is not None:
+        held, tick = [], restore.tick
+    else:
+        tick = 0 if best is None else best
+    source = next((worker for held_tick, worker in held if held_tick == tick), None)
+    roster = replace(
+        roster,
+        generation=roster.generation + 1,
+        ready=tuple(worker for worker in roster.ready if worker not in chosen),
+    )
+    effect = Form(
+        generation=roster.generation,
+        members=chosen,
+        placement=place(policy.virtual_workers, len(chosen)),
+        source=source,
+        tick=tick,
+        restore=None if restore is None else restore.name,
+    )
+    if source is not None:
+        origin = f"from tick {tick} in the memory of {source}"
+    elif restore is not None:
+        origin = f"from checkpoint {restore.name} of tick {tick}"
+    else:
+        origin = "from the start"
+    why = f"{because}; generation {roster.generation} is {listed(chosen)}, {origin}"
+    return Decision(Running(roster, chosen, tick), (effect,), why)
+
+
+def form_if_stopped(state: Gathering, at_s: float, policy: RecoveryPolicy, because: str) -> Decision:
+    """Once every living member has left the loop: the next generation, a wait for more workers, or the end of patience."""
+    if state.stepping:
+        return Decision(state, because=f"{because}; waiting for {listed(state.stepping)} to stop")
+    roster = state.roster
+    if not state.planned:
+        tick = max([state.tick] + [holding.tick for holding in state.stopped if holding.tick is not None])
+        trouble = roster.trouble.after_break(tick, state.lost)
+        roster = replace(roster, trouble=trouble)
+        state = replace(state, roster=roster)
+        if state.lost and trouble.losses >= policy.poison_limit:
+            return give_up(
+                state,
+                "poison",
+                f"{trouble.losses} times in succession workers were lost right after tick {tick} ({listed(trouble.workers)}): the "
+                "work that follows it probably kills them; look at its samples, or at the memory it needs",
+                tick=tick,
+            )
+        if trouble.breaks >= policy.break_limit:
+            return give_up(
+                state,
+                "no_progress",
+                f"the group broke {trouble.breaks} times in succession and got no further than tick {trouble.furthest}: "
+                "the workers may be unable to reach each other, or die faster than they can restart",
+                tick=trouble.furthest,
+            )
+    by_rank = {holding.worker: holding for holding in state.stopped}
+    return form_if_enough(roster, tuple(by_rank[worker] for worker in state.members), at_s, policy, because)
+
+
+def form_if_enough(roster: Roster, holders: tuple[Holding, ...], since_s: float, policy: RecoveryPolicy, because: str) -> Decision:
+    """The next generation of `holders` and the ready, or a wait that began at `since_s`."""
+    living = len(holders) + len(roster.ready)
+    if living >= policy.min_workers:
+        return form(roster, holders, policy, because)
+    kept = f"its state stays in the memory of {listed(tuple(h.worker for h in holders))}" if holders else "nobody holds its state"
+    return Decision(Waiting(roster, holders, since_s), because=f"{because}; {living} of {policy.min_workers} workers needed; {kept}")
+
+
+def give_up(state: Live, kind: GiveUpKind, message: str, tick: int | None = None) -> Decision:
+    """End the call with an error; members still in the loop are told to leave it."""
+    stepping = in_loop(state)
+    abort: tuple[Effect, ...] = (Abort(state.roster.generation, stepping),) if stepping else ()
+    return Decision(ended(state, kind), (*abort, GiveUp(kind, message, tick)), message)
+
+
+def ended(state: Live, outcome: str) -> Ended:
+    """The end of a call; the members become the first of the ready."""
+    return Ended(replace(state.roster, ready=members_of(state) + state.roster.ready), outcome)
+
+
+def listed(workers: tuple[str, ...]) -> str:
+    """Names as a person writes them: "w0", "w0 and w2", "w0, w2 and w3"; "nobody"."""
+    if len(workers) < 2:
+        return workers[0] if workers else "nobody"
+    return f"{', '.join(workers[:-1])} and {workers[-1]}"

@@ -1,0 +1,117 @@
+"""Workers that come and workers that go, state by state: the cases of `rules.RULES` that change who belongs to the run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from disttrain.orchestrator.effects import Abort, Kill, Pause
+from disttrain.orchestrator.events import Silent, StartFailed, WorkerLost, WorkerReady
+from disttrain.orchestrator.forming import form, form_if_enough, form_if_stopped, give_up
+from disttrain.orchestrator.policy import RecoveryPolicy
+from disttrain.orchestrator.states import Decision, Gathering, Live, Running, Starting, Waiting, members_of
+
+# ---- workers come
+
+
+def ready_while_starting(state: Starting, event: WorkerReady, policy: RecoveryPolicy) -> Decision:
+    if not state.roster.is_starting(event.worker):
+        return Decision(state, because=f"{event.worker} is not awaited: a late or repeated report")
+    roster = state.roster.with_ready(event.worker)
+    ready = len(roster.ready)
+    if ready >= policy.first_members:
+        return form(roster, (), policy, f"{event.worker} is ready, the last of {policy.first_members}")
+    first_ready_s = event.at_s if state.first_ready_s is None else state.first_ready_s
+    after = replace(state, roster=roster, first_ready_s=first_ready_s)
+    return Decision(after, because=f"{event.worker} is ready, {ready} of {policy.first_members}")
+
+
+def ready_while_running(state: Running, event: WorkerReady, policy: RecoveryPolicy) -> Decision:
+    if not state.roster.is_starting(event.worker):
+        return Decision(state, because=f"{event.worker} is not awaited: a late or repeated report")
+    roster = state.roster.with_ready(event.worker)
+    if len(state.members) >= policy.member_limit:
+        after = replace(state, roster=roster)
+        return Decision(after, because=f"{event.worker} is ready; the group has its {policy.member_limit} members, so it is a spare")
+    pausing = Gathering(roster, state.members, state.tick, (), (), planned=True, deadline_s=event.at_s + policy.stop_limit_s)
+    return Decision(pausing, (Pause(roster.generation),), f"{event.worker} is ready and joins at the next boundary")
+
+
+def ready_while_gathering(state: Gathering, event: WorkerReady, policy: RecoveryPolicy) -> Decision:
+    if not state.roster.is_starting(event.worker):
+        return Decision(state, because=f"{event.worker} is not awaited: a late or repeated report")
+    after = replace(state, roster=state.roster.with_ready(event.worker))
+    return Decision(after, because=f"{event.worker} is ready; the next generation takes it in if it has a place")
+
+
+def ready_while_waiting(state: Waiting, event: WorkerReady, policy: RecoveryPolicy) -> Decision:
+    if not state.roster.is_starting(event.worker):
+        return Decision(state, because=f"{event.worker} is not awaited: a late or repeated report")
+    return form_if_enough(state.roster.with_ready(event.worker), state.holders, state.since_s, policy, f"{event.worker} is ready")
+
+
+# ---- workers go
+
+
+def outsider_lost(state: Live, event: WorkerLost | StartFailed, policy: RecoveryPolicy) -> Decision:
+    """The loss of a worker that is in no group: a failed start, or a newcomer that costs nothing but its replacement."""
+    roster = state.roster
+    if event.worker in roster.ready:
+        roster = roster.with_lost_ready(event.worker)
+        after: Live = replace(state, roster=roster)
+        if isinstance(after, Starting) and not roster.ready:
+            after = replace(after, first_ready_s=None)
+        return Decision(after, because=f"lost {event.worker} ({event.reason}), which was in no group")
+    if not roster.is_starting(event.worker):
+        return Decision(state, because=f"{event.worker} was given up before: a late or repeated report")
+    roster = roster.with_failed_start(event.worker, event.at_s, policy)
+    after = replace(state, roster=roster)
+    failures = roster.start_failures
+    if failures >= policy.start_failure_limit and not members_of(after) and not roster.ready:
+        return give_up(after, "start_failed", f"workers failed to start {failures} times in a row; {event.worker}: {event.reason}")
+    pause_s = max(0.0, roster.start_after_s - event.at_s)
+    return Decision(after, because=f"{event.worker} failed to start ({event.reason}), {failures} in a row; next start in {pause_s:g} s")
+
+
+def lost_while_running(state: Running, event: WorkerLost, policy: RecoveryPolicy) -> Decision:
+    if event.worker not in state.members:
+        return outsider_lost(state, event, policy)
+    left = tuple(worker for worker in state.members if worker != event.worker)
+    deadline_s = event.at_s + policy.stop_limit_s
+    gathering = Gathering(state.roster, left, state.tick, (), (event.worker,), planned=False, deadline_s=deadline_s)
+    decision = form_if_stopped(
+        gathering, event.at_s, policy, f"lost {event.worker} ({event.reason}) in generation {gathering.roster.generation}"
+    )
+    abort = (Abort(gathering.roster.generation, left),) if left else ()
+    return replace(decision, effects=abort + decision.effects)
+
+
+def lost_while_gathering(state: Gathering, event: WorkerLost, policy: RecoveryPolicy) -> Decision:
+    if event.worker not in state.members:
+        return outsider_lost(state, event, policy)
+    after = replace(
+        state,
+        members=tuple(worker for worker in state.members if worker != event.worker),
+        stopped=tuple(holding for holding in state.stopped if holding.worker != event.worker),
+        lost=(*state.lost, event.worker),
+        planned=False,
+    )
+    decision = form_if_stopped(after, event.at_s, policy, f"lost {event.worker} ({event.reason}) while the group was stopping")
+    # a pause agrees on its boundary through the group, which the death has broken
+    abort = (Abort(state.roster.generation, after.stepping),) if state.planned and after.stepping else ()
+    return replace(decision, effects=abort + decision.effects)
+
+
+def lost_while_waiting(state: Waiting, event: WorkerLost, policy: RecoveryPolicy) -> Decision:
+    holders = tuple(holding for holding in state.holders if holding.worker != event.worker)
+    if len(holders) == len(state.holders):
+        return outsider_lost(state, event, policy)
+    return form_if_enough(state.roster, holders, state.since_s, policy, f"lost {event.worker} ({event.reason}) while waiting")
+
+
+def silent(state: Live, event: Silent, policy: RecoveryPolicy) -> Decision:
+    silence_s = event.at_s - event.since_s
+    if event.worker not in members_of(state) + state.roster.ready:
+        return Decision(state, because=f"{event.worker} is silent, but not a worker whose heartbeat is awaited")
+    if silence_s < policy.silence_limit_s:
+        return Decision(state, because=f"{event.worker} has been silent for {silence_s:g} s; {policy.silence_limit_s:g} s are allowed")
+    return Decision(state, (Kill(event.worker),), f"{event.worker} has been silent for {silence_s:g} s: it is stuck or cut off")

@@ -1,0 +1,36 @@
+"""What the driver needs from a cluster. Adapters in `disttrain.clusters` conform to it; one shared suite holds them to it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Cluster(Protocol):
+    """Processes that can be started, told, heard and ended.
+
+    What every adapter promises, and `decide` relies on:
+      - after `start_worker` a report follows some day: ready, failed, or lost;
+      - commands to one worker arrive in the order of `send`, or it dies first;
+      - a dead worker is reported once it is known to be dead, and nothing it did afterwards counts. Its last words may come after that;
+      - after `kill` the worker's death is reported, even when its machine cannot be reached: its lease ends it there.
+    """
+
+    def start_worker(self, worker: str) -> None:
+        """Begin to start a process named `worker`, and return at once. A name that was started before is left alone."""
+        ...
+
+    def send(self, worker: str, command: object) -> None:
+        """Hand `command` to `worker` and return at once. Never raises for a worker that is dead or unknown: the command is dropped."""
+        ...
+
+    def reports(self, timeout_s: float) -> list[object]:
+        """What workers said and which of them died, oldest first; waits up to `timeout_s` seconds for the first, [] if none came."""
+        ...
+
+    def kill(self, worker: str) -> None:
+        """End the process for certain (SIGKILL, also when it is stopped), and return at once. Harmless for a dead or unknown worker."""
+        ...
+
+    def close(self) -> None:
+        """End every process and connection. May be called twice."""
+        ...

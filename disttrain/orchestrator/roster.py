@@ -1,0 +1,124 @@
+"""The book-keeping that every state shares: who starts, who is ready, what is committed, how often it went wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from disttrain.orchestrator.effects import StartWorker
+from disttrain.orchestrator.policy import RecoveryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A worker that was asked for and is not ready yet. `overdue_at_s` is when patience with it ends."""
+
+    worker: str
+    overdue_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A checkpoint that outlives the loss of every worker, holding the state as of `tick`."""
+
+    name: str
+    tick: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Generations that broke, seen as a series; a planned pause is none of them.
+
+    `tick`, `losses`, `workers`: the tick at which the last one broke, how many in succession broke there by a death, and who died.
+    `furthest`, `breaks`: the furthest tick at which any broke, and how many since have got no further.
+    """
+
+    tick: int = -1
+    losses: int = 0
+    workers: tuple[str, ...] = ()
+    furthest: int = -1
+    breaks: int = 0
+
+    def after_break(self, tick: int, lost: tuple[str, ...]) -> Trouble:
+        """The series with one more: a generation that broke at `tick`, `lost` being its dead, perhaps none.
+
+        Workers that die together (a machine with four of them) are one break, so they alone are no poison.
+        """
+        same = tick == self.tick
+        return Trouble(
+            tick=tick,
+            losses=(self.losses if same else 0) + bool(lost),
+            workers=(self.workers if same else ()) + lost,
+            furthest=max(tick, self.furthest),
+            breaks=1 if tick > self.furthest else self.breaks + 1,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """What outlives a change of state."""
+
+    next_worker: int = 0  # number in the next name: names are never used twice
+    generation: int = 0  # newest that was formed; 0 is none
+    starting: tuple[Start, ...] = ()
+    ready: tuple[str, ...] = ()  # living, in no group; in order of arrival
+    committed: Commit | None = None  # newest of this call
+    trouble: Trouble = Trouble()
+    start_failures: int = 0  # in a row
+    start_after_s: float = 0.0  # no start before that, while start_failures > 0
+
+    def made(self, worker: str) -> bool:
+        """Whether `worker` is a name that this roster gave out."""
+        number = worker[1:]
+        return worker[:1] == "w" and number.isdecimal() and int(number) < self.next_worker
+
+    def is_starting(self, worker: str) -> bool:
+        return any(start.worker == worker for start in self.starting)
+
+    def with_ready(self, worker: str) -> Roster:
+        """`worker` came up. Starts work again, so the pause between them ends too."""
+        return replace(self._without(worker), ready=(*self.ready, worker), start_failures=0)
+
+    def with_lost_ready(self, worker: str) -> Roster:
+        return replace(self, ready=tuple(name for name in self.ready if name != worker))
+
+    def with_failed_start(self, worker: str, at_s: float, policy: RecoveryPolicy) -> Roster:
+        """`worker` will not come up. Starts that fail during the pause began together with the one that caused it, and count as one."""
+        roster = self._without(worker)
+        if self.start_failures and at_s < self.start_after_s:
+            return roster
+        failures = self.start_failures + 1
+        return replace(roster, start_failures=failures, start_after_s=at_s + policy.start_backoff_after(failures))
+
+    def with_commit(self, commit: Commit) -> Roster:
+        return replace(self, committed=commit)
+
+    def overdue(self, at_s: float) -> tuple[str, ...]:
+        return tuple(start.worker for start in self.starting if start.overdue_at_s <= at_s)
+
+    def with_patience(self, at_s: float, policy: RecoveryPolicy) -> Roster:
+        """A fresh limit for the overdue, who are being killed: should the report of their death be late, they are killed once more."""
+        later = at_s + policy.start_limit_s
+        return replace(self, starting=tuple(Start(s.worker, later) if s.overdue_at_s <= at_s else s for s in self.starting))
+
+    def missing(self, members: int, policy: RecoveryPolicy) -> int:
+        """Processes to start so that `members` in a group, the ready and the starting are as many as the policy wants."""
+        return max(0, policy.process_limit - members - len(self.ready) - len(self.starting))
+
+    def staffed(self, members: int, at_s: float, policy: RecoveryPolicy) -> tuple[Roster, tuple[StartWorker, ...]]:
+        """Start what is missing, unless a failed start asks for a pause."""
+        count = self.missing(members, policy)
+        if not count or (self.start_failures and at_s < self.start_after_s):
+            return self, ()
+        names = [f"w{number}" for number in range(self.next_worker, self.next_worker + count)]
+        starting = self.starting + tuple(Start(name, at_s + policy.start_limit_s) for name in names)
+        return replace(self, next_worker=self.next_worker + count, starting=starting), tuple(StartWorker(name) for name in names)
+
+    def next_deadline(self, members: int, policy: RecoveryPolicy) -> float | None:
+        """When a Timer would start or kill something here."""
+        times = [start.overdue_at_s for start in self.starting]
+        if self.start_failures and self.missing(members, policy):
+            times.append(self.start_after_s)
+        return min(times, default=None)
+
+    def _without(self, worker: str) -> Roster:
+        return replace(self, starting=tuple(start for start in self.starting if start.worker != worker))

@@ -1,0 +1,255 @@
+"""What each event means in each state: one small function a case (those about workers coming and going stand in `membership`), and
+`RULES`, the table of them all.
+
+A rule looks after its own case alone. Two things are done around it, in `decide`: refusing what cannot be, and starting the workers
+that are missing afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from disttrain.orchestrator.effects import Abort, Kill, Pause
+from disttrain.orchestrator.events import (
+    CallFinished,
+    CheckpointCommitted,
+    Event,
+    Progress,
+    Silent,
+    StartFailed,
+    Stopped,
+    StopRequested,
+    Timer,
+    UserError,
+    WorkerLost,
+    WorkerReady,
+)
+from disttrain.orchestrator.forming import ended, form, form_if_stopped, give_up, listed
+from disttrain.orchestrator.membership import (
+    lost_while_gathering,
+    lost_while_running,
+    lost_while_waiting,
+    outsider_lost,
+    ready_while_gathering,
+    ready_while_running,
+    ready_while_starting,
+    ready_while_waiting,
+    silent,
+)
+from disttrain.orchestrator.policy import RecoveryPolicy
+from disttrain.orchestrator.roster import Commit, Roster
+from disttrain.orchestrator.states import Decision, Ended, Gathering, Holding, Live, Running, Starting, State, Waiting, in_loop, members_of
+
+# ---- members report
+
+
+def stopped_while_running(state: Running, event: Stopped, policy: RecoveryPolicy) -> Decision:
+    if event.generation < state.roster.generation or event.worker not in state.members:
+        return late(state, event, policy)
+    # it saw a broken connection before anybody knew of a death; the others may see nothing
+    stopped = (Holding(event.worker, event.tick),)
+    gathering = Gathering(state.roster, state.members, state.tick, stopped, (), planned=False, deadline_s=event.at_s + policy.stop_limit_s)
+    decision = form_if_stopped(gathering, event.at_s, policy, f"{event.worker} found generation {event.generation} broken")
+    abort = (Abort(event.generation, gathering.stepping),) if gathering.stepping else ()
+    return replace(decision, effects=abort + decision.effects)
+
+
+def stopped_while_gathering(state: Gathering, event: Stopped, policy: RecoveryPolicy) -> Decision:
+    if event.generation < state.roster.generation or event.worker not in state.stepping:
+        return late(state, event, policy)
+    after = replace(state, stopped=(*state.stopped, Holding(event.worker, event.tick)))
+    held = "no state" if event.tick is None else f"the state of tick {event.tick}"
+    return form_if_stopped(after, event.at_s, policy, f"{event.worker} stopped with {held}")
+
+
+def progress(state: Running | Gathering, event: Progress, policy: RecoveryPolicy) -> Decision:
+    if event.generation < state.roster.generation or event.tick <= state.tick:
+        return late(state, event, policy)
+    return Decision(replace(state, tick=event.tick), because=f"tick {event.tick} is complete")
+
+
+def committed(state: Live, event: CheckpointCommitted, policy: RecoveryPolicy) -> Decision:
+    newest = state.roster.committed
+    if newest is not None and event.tick <= newest.tick:
+        return Decision(state, because=f"{event.name} of tick {event.tick} is not newer than {newest.name} of tick {newest.tick}")
+    after = replace(state, roster=state.roster.with_commit(Commit(event.name, event.tick)))
+    return Decision(after, because=f"checkpoint {event.name} of tick {event.tick} is committed")
+
+
+def finished(state: Live, event: CallFinished, policy: RecoveryPolicy) -> Decision:
+    if event.generation < state.roster.generation:
+        return late(state, event, policy)
+    return Decision(ended(state, "finished"), because=f"generation {event.generation} has finished the call")
+
+
+def user_error(state: Live, event: UserError, policy: RecoveryPolicy) -> Decision:
+    if event.generation == 0 and not isinstance(state, Starting):
+        return newcomer_raised(state, event)
+    if event.generation < state.roster.generation:
+        return late(state, event, policy)
+    return give_up(state, "user_error", f"the script's code raised in {event.worker} at tick {event.tick}; never retried", tick=event.tick)
+
+
+def user_error_while_starting(state: Starting, event: UserError, policy: RecoveryPolicy) -> Decision:
+    known = event.worker in state.roster.ready or state.roster.is_starting(event.worker)
+    if event.generation > 0 or not known:
+        return late(state, event, policy)
+    return give_up(state, "user_error", f"the script's code raised in {event.worker} before the first tick; never retried")
+
+
+def newcomer_raised(state: Live, event: UserError) -> Decision:
+    """The same code has run in the workers of the group, so the place is at fault (a missing file, say): no reason to end the call."""
+    if event.worker not in state.roster.ready and not state.roster.is_starting(event.worker):
+        return Decision(state, because=f"{event.worker} is no newcomer: a late or repeated report")
+    return Decision(
+        state, (Kill(event.worker),), f"the script's code raised in newcomer {event.worker}, though it runs in others: replacing it"
+    )
+
+
+def late(state: State, event: Event, policy: RecoveryPolicy) -> Decision:
+    """A report that the run has gone past: of an older generation, of a former member, or told twice."""
+    return Decision(state, because=f"nothing to do: {type(event).__name__} is late or repeated")
+
+
+# ---- the user and the clock
+
+
+def stop_requested(state: Live, event: StopRequested, policy: RecoveryPolicy) -> Decision:
+    effects = (Pause(state.roster.generation),) if isinstance(state, Running) else ()
+    return Decision(ended(state, "stopped"), effects, "a stop was requested")
+
+
+def timer(state: Live, event: Timer, policy: RecoveryPolicy) -> Decision:
+    """First the starts that take too long, then the limit of the state itself."""
+    overdue = state.roster.overdue(event.at_s)
+    state = replace(state, roster=state.roster.with_patience(event.at_s, policy))
+    limit_s = state_deadline(state, policy)
+    if limit_s is not None and limit_s <= event.at_s:
+        decision = limit_reached(state, event.at_s, policy)
+    else:
+        decision = Decision(state, because="no limit is reached" if not overdue else "")
+    because = [f"{listed(overdue)} took too long to start"] if overdue else []
+    return Decision(
+        decision.state,
+        tuple(Kill(worker) for worker in overdue) + decision.effects,
+        "; ".join(because + [decision.because] * bool(decision.because)),
+    )
+
+
+def state_deadline(state: State, policy: RecoveryPolicy) -> float | None:
+    """When the state itself, apart from its roster, runs out of patience."""
+    match state:
+        case Starting() if state.first_ready_s is not None and len(state.roster.ready) >= policy.min_workers:
+            return state.first_ready_s + policy.start_grace_s
+        case Starting() | Waiting():
+            return state.since_s + policy.wait_s
+        case Gathering():
+            return state.deadline_s
+        case _:
+            return None
+
+
+def limit_reached(state: Live, at_s: float, policy: RecoveryPolicy) -> Decision:
+    """What `state_deadline` leads to."""
+    living = len(state.roster.ready) + len(members_of(state))
+    if isinstance(state, Gathering):
+        stepping = state.stepping
+        after = replace(state, planned=False, deadline_s=at_s + policy.stop_limit_s)
+        if state.planned:
+            # they may be well and merely in a long tick: break it first, which costs that tick and not the worker
+            return Decision(after, (Abort(state.roster.generation, stepping),), f"{listed(stepping)} did not pause in time")
+        return Decision(after, tuple(Kill(worker) for worker in stepping), f"{listed(stepping)} did not leave the broken group in time")
+    if isinstance(state, Starting) and living >= policy.min_workers:
+        return form(state.roster, (), policy, f"{living} of {policy.first_members} workers are ready and the others are late")
+    return give_up(state, "not_enough_workers", f"only {living} of {policy.min_workers} workers after {policy.wait_s:g} s")
+
+
+# ---- the table
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What happens, and every kind of state that can come of it. `decide` holds the rule to that, so diagrams can be drawn from it."""
+
+    then: Callable[[Any, Any, RecoveryPolicy], Decision]
+    leads_to: tuple[type[State], ...]
+
+
+RULES: Mapping[type[State], Mapping[type[Event], Rule]] = {
+    Starting: {
+        WorkerReady: Rule(ready_while_starting, (Starting, Running)),
+        StartFailed: Rule(outsider_lost, (Starting, Ended)),
+        WorkerLost: Rule(outsider_lost, (Starting, Ended)),
+        Silent: Rule(silent, (Starting,)),
+        Stopped: Rule(late, (Starting,)),
+        Progress: Rule(late, (Starting,)),
+        CheckpointCommitted: Rule(late, (Starting,)),
+        UserError: Rule(user_error_while_starting, (Starting, Ended)),
+        CallFinished: Rule(late, (Starting,)),
+        StopRequested: Rule(stop_requested, (Ended,)),
+        Timer: Rule(timer, (Starting, Running, Ended)),
+    },
+    Running: {
+        WorkerReady: Rule(ready_while_running, (Running, Gathering)),
+        StartFailed: Rule(outsider_lost, (Running,)),
+        WorkerLost: Rule(lost_while_running, (Running, Gathering, Waiting, Ended)),
+        Silent: Rule(silent, (Running,)),
+        Stopped: Rule(stopped_while_running, (Running, Gathering, Ended)),
+        Progress: Rule(progress, (Running,)),
+        CheckpointCommitted: Rule(committed, (Running,)),
+        UserError: Rule(user_error, (Running, Ended)),
+        CallFinished: Rule(finished, (Running, Ended)),
+        StopRequested: Rule(stop_requested, (Ended,)),
+        Timer: Rule(timer, (Running,)),
+    },
+    Gathering: {
+        WorkerReady: Rule(ready_while_gathering, (Gathering,)),
+        StartFailed: Rule(outsider_lost, (Gathering,)),
+        WorkerLost: Rule(lost_while_gathering, (Gathering, Running, Waiting, Ended)),
+        Silent: Rule(silent, (Gathering,)),
+        Stopped: Rule(stopped_while_gathering, (Gathering, Running, Waiting, Ended)),
+        Progress: Rule(progress, (Gathering,)),
+        CheckpointCommitted: Rule(committed, (Gathering,)),
+        UserError: Rule(user_error, (Gathering, Ended)),
+        CallFinished: Rule(finished, (Gathering, Ended)),
+        StopRequested: Rule(stop_requested, (Ended,)),
+        Timer: Rule(timer, (Gathering,)),
+    },
+    Waiting: {
+        WorkerReady: Rule(ready_while_waiting, (Waiting, Running)),
+        StartFailed: Rule(outsider_lost, (Waiting, Ended)),
+        WorkerLost: Rule(lost_while_waiting, (Waiting, Ended)),
+        Silent: Rule(silent, (Waiting,)),
+        Stopped: Rule(late, (Waiting,)),
+        Progress: Rule(late, (Waiting,)),
+        CheckpointCommitted: Rule(committed, (Waiting,)),
+        UserError: Rule(user_error, (Waiting, Ended)),
+        CallFinished: Rule(finished, (Waiting, Ended)),
+        StopRequested: Rule(stop_requested, (Ended,)),
+        Timer: Rule(timer, (Waiting, Ended)),
+    },
+}
+
+
+# ---- after the call
+
+
+def keep_roster_true(roster: Roster, event: Event, policy: RecoveryPolicy) -> Roster:
+    """Between two calls: only who lives and who starts is kept up, for the next call to begin with."""
+    match event:
+        case WorkerReady() if roster.is_starting(event.worker):
+            return roster.with_ready(event.worker)
+        case WorkerLost() | StartFailed() if roster.is_starting(event.worker):
+            return roster.with_failed_start(event.worker, event.at_s, policy)
+        case WorkerLost():
+            return roster.with_lost_ready(event.worker)
+        case _:
+            return roster
+
+
+def abandoned(state: State) -> tuple[Abort, ...]:
+    """What leaves nobody in the loop of a call that is given up for the next."""
+    stepping = in_loop(state)
+    return (Abort(state.roster.generation, stepping),) if stepping else ()

@@ -1,0 +1,1 @@
+"""Stand-ins for clocks, clusters and faults; imported by tests only."""
