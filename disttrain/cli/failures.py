@@ -6,7 +6,10 @@ import sys
 import traceback
 from types import TracebackType
 
-import click
+import typer
+
+# Typer brings click along in newer releases and depends on it in older ones; its own classes lead to either.
+_ClickException = next(parent for parent in typer.BadParameter.__mro__ if parent.__name__ == "ClickException")
 
 _OURS = ("/disttrain/cli/", "/disttrain/launch/", "/typer/", "/click/", "<frozen runpy>", "/runpy.py")
 
@@ -20,12 +23,12 @@ def report_failure(error: BaseException) -> int:
             print(error.code, file=sys.stderr)
             return 1
         return int(error.code or 0)
-    if isinstance(error, click.exceptions.Exit):
+    if isinstance(error, typer.Exit):
         return error.exit_code
-    if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
+    if isinstance(error, typer.Abort | KeyboardInterrupt):
         return 130
-    if isinstance(error, click.ClickException):
-        error.show()
+    if isinstance(error, _ClickException):
+        error.show()  # type: ignore[attr-defined]
         return 2
     if isinstance(error, DisttrainError):
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -26,8 +26,10 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
     A run directory that holds an unfinished run is gone on with: its finished calls are not done again.
     """
     from disttrain.errors import UsageError
+    from disttrain.launch.cluster_start import ClusterStart
     from disttrain.launch.door import enter
     from disttrain.launch.session import Session
+    from disttrain.launch.timings import Timings
 
     unknown = sorted(set(options) - set(RunConfig.__dataclass_fields__))
     if unknown:
@@ -36,5 +38,8 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
     entry = enter(config, script="", arguments=(), script_sha256="")
     if entry.finished:
         raise UsageError(f"{entry.directory.url}: this run is finished.\n  try  another run_dir, or restart=True to begin anew beside it")
-    with Session(config, entry.directory, entry.description, fresh=entry.fresh) as session:
+    timings = Timings()
+    start = ClusterStart(config, timings)
+    start.begin()
+    with Session(config, entry, start, timings) as session:
         yield session

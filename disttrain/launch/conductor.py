@@ -19,7 +19,8 @@ from disttrain.launch.run_directory import ResumePoint
 from disttrain.launch.saves import Committed, SaveFailed, Saves
 from disttrain.orchestrator.states import in_loop, members_of
 from disttrain.training.hooks import FitHooks
-from disttrain.training.job import Job, Orders
+from disttrain.training.job import Job
+from disttrain.training.orders import Orders
 from disttrain.training.program import Kind
 
 _LOOK_S = 0.2  # the longest the loop waits before it looks at clocks and flags
@@ -70,6 +71,15 @@ class _Recovery:
     lost: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _HookState:
+    """The callbacks' counters and arrays from `tick` on, until the next boundary."""
+
+    tick: int
+    state: dict[str, Any]
+    arrays: dict[str, Any]
+
+
 class CallOver(Exception):
     """Internal: the call has its result."""
 
@@ -110,8 +120,9 @@ class Conductor:
         self._begin = m.Begin(number, packed, settings)
         self._begun: set[str] = set()
         self._ticks: dict[str, int] = {}  # what members reported to hold when they stopped
-        self._hook_states: list[tuple[int, dict[str, Any]]] = []
-        self._first_hook_state: dict[str, Any] | None = None
+        self._hook_states: list[_HookState] = []
+        self._first_hook_state: _HookState | None = None
+        self._formed = False
         self._in_hooks = False
         self.at_boundary = False  # do all workers wait, so that their weights can be fetched?
         self._fetched: dict[int, dict[str, Any]] = {}
@@ -145,9 +156,10 @@ class Conductor:
             self._begin_on(worker)
         self._perform(self._opening)
         if self.hooks is not None:
-            self._run_hooks(lambda: self.hooks.begin(None if self.resume is None else self.resume.extra["hooks"]))
-            self._first_hook_state = self.hooks.state()
-            self._remember_hooks(0 if self.resume is None else self.resume.tick)
+            resume = self.resume
+            self._run_hooks(lambda: self.hooks.begin() if resume is None else self.hooks.begin(resume.extra["hooks"], resume.arrays))
+            self._first_hook_state = self._hook_state(0 if resume is None else resume.tick)
+            self._hook_states = [self._first_hook_state]
         try:
             while True:
                 self._turn()
@@ -193,9 +205,9 @@ class Conductor:
                 self._progress(report, now)
             case m.AtBoundary() if report.generation == self.state.roster.generation:
                 self._decide(o.Progress(report.generation, report.tick, now))
-                self._boundary(report.tick, report.logs)
+                self._boundary(report)
             case m.ShardWritten() if self.saves is not None:
-                self.saves.take(report, self._extra)
+                self.saves.take(report, self._own_part)
             case m.Predicted():
                 self.predictions.update(report.parts)
             case m.Fetched():
@@ -251,7 +263,9 @@ class Conductor:
         elif form.source is None:
             source = 0 if form.restore is not None else None
             ticks = (None,) * len(form.members)
-            self._roll_back(form.restore, form.tick)
+            if self._formed:
+                self._roll_back(form.restore, form.tick)
+        self._formed = True
         command = m.Form(
             self.number, form.generation, form.members, form.placement, ticks,
             self.around.store_host, self.around.store_port, source, form.restore, tick,
@@ -329,19 +343,20 @@ class Conductor:
         if self.hooks is not None and self.position.kind in (Kind.TRAIN, Kind.VALIDATE) and not self._in_hooks:
             self.hooks.sample(self.position, report.logs)
 
-    def _boundary(self, tick: int, logs: dict[str, Any]) -> None:
+    def _boundary(self, report: m.AtBoundary) -> None:
         if self._in_hooks or self.hooks is None:
             return  # asked again while the hooks run: the answer goes to whoever is a member then
-        self.position, self.logs = self.job.program.at(tick), logs
-        position = self.position
+        position, logs = self.job.program.at(report.tick), report.logs
+        self.position, self.logs = position, logs
+        self.job.model.optimizer.load_state_dict(report.optimizer)
         known = position.tick <= self.hooks.handled
         self.at_boundary = True
         try:
             orders = self._run_hooks(lambda: self.hooks.boundary(position, logs))
         finally:
             self.at_boundary = False
-        if not known:
-            self._remember_hooks(position.tick + 1)
+        if not known and self.saves is not None:
+            self._hook_states = [*self._hook_states[-63:], self._hook_state(position.tick + 1)]
         save = self.around.save_every.epoch and position.kind is Kind.EPOCH_BOUNDARY and not orders.end_call
         orders = Orders(orders.learning_rate, orders.weights, orders.end_phase, orders.end_call, save)
         for worker in members_of(self.state):
@@ -369,26 +384,31 @@ class Conductor:
 
     # -- saving ---------------------------------------------------------------------------------------------------------------------
 
-    def _extra(self, part: m.ShardWritten) -> dict[str, Any]:
-        """The driver's half of a manifest: what the callbacks' counters were at the tick of the save."""
-        hooks = next((state for tick, state in reversed(self._hook_states) if tick <= part.tick), self._first_hook_state)
-        return {
-            "call": self.number, "kind": self.job.kind, "tick": part.tick, "meta": part.meta, "hooks": hooks,
+    def _own_part(self, part: m.ShardWritten) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The driver's part of a save: what the callbacks' counters were at its tick."""
+        hooks = self._hooks_at(part.tick)
+        extra = {
+            "call": self.number, "kind": self.job.kind, "tick": part.tick, "meta": part.meta, "hooks": hooks.state,
             "virtual_workers": self.job.virtual_workers, "seed": self.job.seed,
         }  # fmt: skip
+        return extra, hooks.arrays
 
-    def _remember_hooks(self, tick: int) -> None:
-        if self.saves is not None and self.hooks is not None:
-            self._hook_states = [*self._hook_states[-63:], (tick, self.hooks.state())]
+    def _hook_state(self, tick: int) -> _HookState:
+        assert self.hooks is not None
+        return _HookState(tick, self.hooks.state(), self.hooks.arrays())
+
+    def _hooks_at(self, tick: int) -> _HookState:
+        """The callbacks' state that belongs to the workers' at `tick`: that after the last boundary before it."""
+        assert self._first_hook_state is not None
+        return next((kept for kept in reversed(self._hook_states) if kept.tick <= tick), self._first_hook_state)
 
     def _roll_back(self, restore: str | None, tick: int) -> None:
         """Every worker was lost: the callbacks go back to where the checkpoint is."""
-        if self.hooks is None or self._first_hook_state is None or self.state.roster.generation <= 1 and restore is None:
+        if self.hooks is None or self._first_hook_state is None:
             return
-        if self.resume is not None and restore == self.resume.name and not self._hook_states[1:]:
-            return
-        state = next((state for at, state in reversed(self._hook_states) if at <= tick), self._first_hook_state)
-        self._run_hooks(lambda: self.hooks.load_state(state))
+        kept = self._hooks_at(tick)
+        self._hook_states = [other for other in self._hook_states if other.tick <= tick]
+        self._run_hooks(lambda: self.hooks.load_state(kept.state, kept.arrays))
         self.console.event("restart", f"all workers were lost: going on from {restore or 'the start'}", restore=restore, tick=tick)
 
     def _saved(self, outcome: Committed | SaveFailed) -> None:
@@ -426,7 +446,7 @@ class Conductor:
             self._wish(generation, "stop")
         if not running and isinstance(self.state, o.Starting):
             raise Interrupted("interrupted before the first step")
-        if self._halted and self._halted >= set(in_loop(self.state)) and (self.saves is None or not self.saves.busy and not self.saves.open):
+        if self._halted and self._halted >= set(in_loop(self.state)) and (self.saves is None or (not self.saves.busy and not self.saves.open)):
             self._decide(o.StopRequested(now))
             raise Interrupted("interrupted")
 

@@ -32,7 +32,7 @@ class SaveEvery:
             return SaveEvery(epoch=True)
         found = _EVERY.fullmatch(text)
         number = float(found[1]) if found else 0.0
-        if found is None or number <= 0 or found[2].startswith("step") and number != int(number):
+        if found is None or number <= 0 or (found[2].startswith("step") and number != int(number)):
             raise UsageError(f"--checkpoint-every {text!r}: expected steps, seconds or epoch, such as 100steps, 30s, 5min or epoch.")
         if found[2].startswith("step"):
             return SaveEvery(steps=int(number))

@@ -26,12 +26,12 @@ from disttrain.checkpoint import (
     Store,
     end_attempt,
     list_checkpoints,
+    load,
     read_attempts,
     read_history,
     record_resume,
     start_attempt,
 )
-from disttrain.checkpoint.reader import read_manifest
 from disttrain.errors import RunInUse, RunMismatch
 
 _WATCH_S = 4.0  # a live driver on another machine renews status.json at least every second
@@ -68,6 +68,7 @@ class ResumePoint:
     call: int
     tick: int
     extra: dict[str, Any]
+    arrays: dict[str, Any]
 
 
 class RunDirectory:
@@ -126,8 +127,10 @@ class RunDirectory:
         name = names[0] if names else None
         point = None
         if name is not None:
-            extra = read_manifest(self.store, name).extra
-            point = ResumePoint(name, int(extra["call"]), int(extra["tick"]), dict(extra))
+            loaded = load(self.store, name, prefix="callbacks/")
+            extra = dict(loaded.manifest.extra)
+            arrays = {key.removeprefix("callbacks/"): array.to_numpy() for key, array in loaded.arrays.items()}
+            point = ResumePoint(name, int(extra["call"]), int(extra["tick"]), extra, arrays)
         self.attempt = record_resume(self.store, self.attempt, name)
         return point
 

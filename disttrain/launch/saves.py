@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from disttrain.checkpoint import Store, Superseded, commit, plan_deletions, read_history, sweep
+from numpy.typing import NDArray
+
+from disttrain.checkpoint import (
+    Arena,
+    NamedArray,
+    ShardReport,
+    Store,
+    Superseded,
+    TensorSpec,
+    commit,
+    plan_deletions,
+    read_history,
+    shard_path,
+    snapshot,
+    split,
+    sweep,
+    write_shard,
+)
 from disttrain.checkpoint.layout import COMMITS, DATA
 from disttrain.elastic.messages import ShardWritten
 
@@ -49,14 +67,15 @@ class Saves:
         self._store, self._attempt, self._keep, self._pinned = store, attempt, keep, pinned
         self._open: dict[tuple[int, int, int], _Save] = {}
         self._done_ticks: set[tuple[int, int]] = set()
-        self._work: queue.SimpleQueue[tuple[list[ShardWritten], dict[str, Any]] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[tuple[list[ShardWritten], dict[str, Any], dict[str, NDArray[Any]]] | None] = queue.SimpleQueue()
         self.results: queue.SimpleQueue[Committed | SaveFailed] = queue.SimpleQueue()
+        self._begun, self._ended = 0, 0
+        self._arena = Arena()
         self._thread = threading.Thread(target=self._run, name="checkpoint-commits", daemon=True)
         self._thread.start()
-        self._begun, self._ended = 0, 0
 
-    def take(self, part: ShardWritten, extra: Any) -> None:
-        """One worker's part; `extra(rank_0_part)` gives the driver's half of the manifest once the save is complete."""
+    def take(self, part: ShardWritten, own_part: Callable[[ShardWritten], tuple[dict[str, Any], dict[str, NDArray[Any]]]]) -> None:
+        """One worker's part; `own_part(rank_0_part)` gives the driver's, JSON and arrays, once all others are there."""
         key = (part.call, part.generation, part.tick)
         if (part.call, part.tick) in self._done_ticks:
             return  # committed in an earlier generation already; the state of a tick is one
@@ -73,7 +92,7 @@ class Saves:
             del self._open[older]  # cut short by a loss: nobody will complete it
         self._done_ticks.add((part.call, part.tick))
         self._begun += 1
-        self._work.put(([save.parts[rank] for rank in range(part.size)], extra(save.parts[0])))
+        self._work.put(([save.parts[rank] for rank in range(part.size)], *own_part(save.parts[0])))
 
     @property
     def open(self) -> bool:
@@ -99,11 +118,14 @@ class Saves:
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
-            parts, extra = work
+            parts, extra, arrays = work
             first = parts[0]
             reports = [part.report for part in parts if part.report is not None]
+            specs = list(first.specs or [])
             try:
-                done = commit(self._store, self._attempt, first.sequence, first.step, reports, first.specs or [], extra)
+                own, report = self._write_own(first, arrays)
+                specs, reports = specs + own, [*reports, report]
+                done = commit(self._store, self._attempt, first.sequence, first.step, reports, specs, extra)
             except Superseded as error:
                 self.results.put(SaveFailed(first.tick, str(error), fatal=True))
             except Exception as error:  # storage has many ways to fail: the save is abandoned, training goes on
@@ -113,6 +135,13 @@ class Saves:
                 self.results.put(Committed(done.name, first.tick, done.step, done.nbytes))
                 self._delete_old()
             self._ended += 1
+
+    def _write_own(self, first: ShardWritten, arrays: dict[str, NDArray[Any]]) -> tuple[list[TensorSpec], ShardReport]:
+        """The driver's shard: what callbacks keep in arrays, often nothing; its place in the save is there all the same."""
+        named = {f"callbacks/{name}": NamedArray.from_numpy(array) for name, array in arrays.items()}
+        specs = [array.spec(name) for name, array in named.items()]
+        with snapshot(named, split(specs, 1)[0], self._arena) as shot:
+            return specs, write_shard(self._store, shard_path(first.folder, first.size, first.size + 1), shot)
 
     def _delete_old(self) -> None:
         try:

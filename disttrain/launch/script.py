@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from disttrain.errors import UsageError
+from disttrain.launch.cluster_start import ClusterStart
 from disttrain.launch.config import RunConfig
 from disttrain.launch.door import enter
-from disttrain.launch.session import Session
 from disttrain.launch.timings import Timings
 
 
@@ -31,10 +31,14 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
     if entry.finished:
         print(f"[disttrain] {entry.directory.url}: this run is finished; nothing was changed (--restart begins anew beside it)")
         return
+    start = ClusterStart(config, timings)
+    start.begin()
+    with timings.span("importing disttrain and torch"):
+        from disttrain.launch.session import Session
+
     folder = path.resolve().parent
     session = Session(
-        config, entry.directory, entry.description, fresh=entry.fresh, script=path.name, arguments=arguments,
-        script_folder=folder, script_sha256=sha256, timings=timings,
+        config, entry, start, timings, script=path.name, arguments=arguments, script_folder=folder, script_sha256=sha256
     )  # fmt: skip
     before = sys.argv, sys.path[:]
     sys.argv = [script, *arguments]

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
 import numpy as np
+import torch
 
 from disttrain import orchestrator as o
 from disttrain import seeds
 from disttrain.callbacks import CallbackList
 from disttrain.elastic.shipping import pack
 from disttrain.errors import InfrastructureError, Interrupted, RunMismatch
+from disttrain.launch.cluster_start import ClusterStart, policy_of
 from disttrain.launch.conductor import Conductor, Surroundings, WorkerFacts
 from disttrain.launch.config import RunConfig, check_virtual_workers
 from disttrain.launch.console import Console
+from disttrain.launch.door import Entry
 from disttrain.launch.heartbeat import Heartbeat
-from disttrain.launch.run_directory import FINISHED, RunDescription, RunDirectory
+from disttrain.launch.run_directory import FINISHED, RunDescription
 from disttrain.launch.saves import Saves
 from disttrain.launch.timings import Timings
+from disttrain.layers import watch
 from disttrain.training import runner
 from disttrain.training.hooks import FitHooks
 from disttrain.training.job import Job
@@ -35,21 +38,21 @@ class Session:
 
     Args:
         config: what was asked for.
+        entry: what the door decided.
+        start: Ray, already starting; the session ends it.
         script, arguments, script_folder: whose run it is; empty from Python.
-        directory: the run directory, already checked at the door.
-        description: what the run is, where it is known.
-        fresh: begin from nothing.
     """
 
     def __init__(
-        self, config: RunConfig, directory: RunDirectory, description: RunDescription | None, *, fresh: bool, script: str = "",
-        arguments: tuple[str, ...] = (), script_folder: Path | None = None, script_sha256: str = "", timings: Timings | None = None,
+        self, config: RunConfig, entry: Entry, start: ClusterStart, timings: Timings, *, script: str = "", arguments: tuple[str, ...] = (),
+        script_folder: Path | None = None, script_sha256: str = "",
     ) -> None:  # fmt: skip
-        self.config, self.directory = config, directory
+        self.config, self.directory, self._start = config, entry.directory, start
+        fresh, description = entry.fresh, entry.description
         self._description = None if fresh else description
         self._fresh = fresh
         self._script, self._arguments, self._folder, self._sha = script, arguments, script_folder, script_sha256
-        self.timings = timings or Timings()
+        self.timings = timings
         self.console = Console()
         self._calls, self._finished, self._resume = 0, {}, None
         self._state: o.State | None = None
@@ -59,10 +62,7 @@ class Session:
         self._sequence = 0
         self._pinned: set[str] = set()
         self._saves: Saves | None = None
-        self._cluster: Any = None
-        self._ray: Any = None
         self._store: Any = None
-        self._ray_failed: BaseException | None = None
         self._heartbeat: Heartbeat | None = None
         self._handlers: dict[int, Any] = {}
         self._local = runner.LocalRunner(runner._InProcess(1, config.cpus_per_worker))
@@ -70,7 +70,7 @@ class Session:
     # -- opening and closing --------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Session:
-        attempt = self.directory.begin(fresh=self._fresh)
+        self.directory.begin(fresh=self._fresh)
         self._finished = self.directory.finished_calls()
         self._pinned = {record["commit"] for record in self._finished.values() if record.get("commit")}
         self._resume = self.directory.resume_point()
@@ -78,8 +78,6 @@ class Session:
             self._pinned.add(self._resume.name)
             self.console.event("resume", f"resuming {self.directory.url} from checkpoint {self._resume.name}", name=self._resume.name)
         seeds.set_random_seed(self._seed())
-        self._starter = threading.Thread(target=self._start_ray, name="start-ray", daemon=True)
-        self._starter.start()
         self._heartbeat = Heartbeat(self.directory, self.console, self._status)
         self._heartbeat.start()
         if threading.current_thread() is threading.main_thread():
@@ -87,16 +85,15 @@ class Session:
                 self._handlers[number] = signal.signal(number, self._on_signal)
         self._installed = runner.installed(self)
         self._installed.__enter__()
-        del attempt
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._installed.__exit__(None, None, None)
-        outcome = FINISHED if error is None or isinstance(error, SystemExit) and not error.code else outcome_of(error)
+        outcome = FINISHED if error is None or (isinstance(error, SystemExit) and not error.code) else outcome_of(error)
         try:
             if self._saves is not None:
                 self._saves.close()
-            self._stop_ray()
+            self._start.end()
         finally:
             assert self._heartbeat is not None
             self._heartbeat.stop({"state": outcome})
@@ -106,53 +103,16 @@ class Session:
                 for number, handler in self._handlers.items():
                     signal.signal(number, handler)
 
-    def _start_ray(self) -> None:
-        """Beside the script: Ray takes seconds to start, and so do the script's imports."""
-        from disttrain.clusters.ray import RayCluster, RayInstance
-        from disttrain.clusters.ray.instance import RayOptions
-
-        config = self.config
-        try:
-            most = config.max_workers or config.workers
-            cpus = (most + config.spares) * config.cpus_per_worker
-            gpus = int(np.ceil((most + config.spares) * config.gpus_per_worker))
-            self._ray = RayInstance(RayOptions(address=config.address, cpus=cpus, gpus=gpus))
-            with self.timings.span("Ray starts"):
-                self._ray.start()
-            self._cluster = RayCluster(config.cpus_per_worker, config.gpus_per_worker)
-            decision = o.first_call(self._policy(max(config.virtual_workers or 0, most)), at_s=time.monotonic())
-            self._state = decision.state
-            for effect in decision.effects:
-                if isinstance(effect, o.StartWorker):
-                    self._cluster.start_worker(effect.worker)
-        except BaseException as error:
-            self._ray_failed = error
-
-    def _stop_ray(self) -> None:
-        self._starter.join()
-        if self._cluster is not None:
-            self._cluster.close()
-        self._store = None
-        if self._ray is not None:
-            self._ray.stop()
-
     def _ready_cluster(self) -> Any:
         """The cluster; waits for Ray where it is still starting."""
-        with self.timings.span("waiting for Ray"):
-            while self._starter.is_alive():
-                self._starter.join(timeout=0.1)
-                if self._interrupts:
-                    raise Interrupted("interrupted before the first step")
-        if self._ray_failed is not None:
-            if isinstance(self._ray_failed, InfrastructureError):
-                raise self._ray_failed
-            raise InfrastructureError(f"Ray could not be started: {self._ray_failed}") from self._ray_failed
+        cluster = self._start.cluster(lambda: self._interrupts)
         if self._store is None:
             from disttrain.collectives.torch_group import serve_store
 
-            self._address = self._cluster.address()
+            self._state = self._start.state
+            self._address = cluster.address()
             self._store = serve_store(self._address)
-        return self._cluster
+        return cluster
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._interrupts += 1
@@ -227,16 +187,15 @@ class Session:
         resume = self._resume if self._resume is not None and self._resume.call == number else None
         attempt = self.directory.attempt
         assert attempt is not None
-        watch = None
-        hooks = None
+        changes, hooks = None, None
         if callbacks is not None:
-            watch = _Watch(job.model, lambda: conductor)
-            hooks = FitHooks(callbacks, job.model, job.program, watch)
+            changes = _Watch(job.model, lambda: conductor)
+            hooks = FitHooks(callbacks, job.model, job.program, changes)
         if job.kind == "fit" and self._saves is None:
             self._saves = Saves(self.directory.store, attempt, self.config.keep, self._pinned)
         around = Surroundings(
             cluster=cluster,
-            policy=self._policy(job.virtual_workers),
+            policy=policy_of(self.config, job.virtual_workers),
             run_url=self.directory.url,
             attempt=attempt.number,
             threads=self._threads(),
@@ -254,12 +213,9 @@ class Session:
         )  # fmt: skip
         self._conductor = conductor
         try:
-            if watch is not None:
-                watch.attach()
-            yield conductor
+            with nullcontext() if changes is None else changes.attached():
+                yield conductor
         finally:
-            if watch is not None:
-                watch.detach()
             self._state = conductor.state
             self._sequence += job.program.ticks + 2
             self._conductor = None
@@ -286,7 +242,7 @@ class Session:
         from disttrain.elastic.saver import as_tensor
 
         loaded = load(self.directory.store, record["commit"])
-        arrays = {name: as_tensor(array).numpy() for name, array in loaded.arrays.items()}
+        arrays = {name: as_tensor(array).numpy() for name, array in loaded.arrays.items() if not name.startswith("callbacks/")}
         self._take_over_state(job, arrays, loaded.manifest.extra["meta"])
         history = callbacks.history
         if history is not None:
@@ -295,8 +251,6 @@ class Session:
 
     def _take_over_state(self, job: Job, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Leave the result of a fit in the script's own model and optimizer."""
-        import torch
-
         from disttrain.training.engine import Engine
 
         engine = Engine(job)
@@ -307,15 +261,13 @@ class Session:
                 f"{self.directory.url} holds another model: {different[0]!r} (and {len(different) - 1} others) differ in name or shape.\n"
                 "  try       another --run-dir, or --restart to begin anew beside it"
             )
-        engine.set_arrays({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()})
+        engine.set_arrays({name: torch.tensor(value) for name, value in arrays.items()})
         engine.set_meta(meta)
 
     def _describe(self, job: Job) -> None:
         """Write down what the run is, at its first call."""
         if self._description is not None:
             return
-        import torch
-
         attempt = self.directory.attempt
         assert attempt is not None
         roots = [known for known in self.directory.attempts() if known.fresh and known.number <= attempt.number]
@@ -330,16 +282,6 @@ class Session:
             versions={"torch": torch.__version__},
         )
         self.directory.describe(self._description)
-
-    def _policy(self, virtual_workers: int) -> o.RecoveryPolicy:
-        config = self.config
-        return o.RecoveryPolicy(
-            workers=config.workers,
-            virtual_workers=virtual_workers,
-            min_workers=config.min_workers,
-            max_workers=config.max_workers,
-            spares=config.spares,
-        )
 
     def _threads(self) -> int:
         return self._description.threads if self._description is not None else self.config.cpus_per_worker
@@ -360,45 +302,45 @@ class Session:
 class _Watch:
     """Brings the driver's model up to date when a callback looks at it, and tells what the callback changed."""
 
-    def __init__(self, model: Any, conductor: Any) -> None:
+    def __init__(self, model: Any, conductor: Callable[[], Conductor]) -> None:
         self._model, self._conductor = model, conductor
         self._pulled: dict[str, np.ndarray] | None = None
 
-    def attach(self) -> None:
-        self._model.watch_weights(self._touch)
-
-    def detach(self) -> None:
-        self._model.watch_weights(None)
-
-    def _touch(self) -> None:
-        if self._pulled is not None:
-            return
-        conductor = self._conductor()
-        if conductor.at_boundary:
-            self._pulled = conductor.fetch_weights()
-            self._write(self._pulled)
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Watch inside the block."""
+        watch.on_look(self._fetch)
+        try:
+            yield
+        finally:
+            watch.on_look(None)
 
     def changed(self) -> dict[str, np.ndarray] | None:
+        """Weights by name that the hooks of this boundary changed."""
         pulled, self._pulled = self._pulled, None
         if pulled is None:
             return None
-        self._model.watch_weights(None)
-        changed = {}
-        for name, tensor in self._model.named_weights():
-            now = tensor.detach().cpu().numpy()
-            if now.tobytes() != pulled[name].tobytes():
-                changed[name] = now.copy()
-        self._model.watch_weights(self._touch)
-        return changed or None
+        with self._unwatched():
+            now = {name: tensor.detach().cpu().numpy() for name, tensor in self._model.named_weights()}
+        return {name: value.copy() for name, value in now.items() if value.tobytes() != pulled[name].tobytes()} or None
 
-    def _write(self, weights: dict[str, np.ndarray]) -> None:
-        import torch
-
-        self._model.watch_weights(None)
-        with torch.no_grad():
+    def _fetch(self) -> None:
+        """Somebody looks: fetch the weights, once for each boundary."""
+        conductor = self._conductor()
+        if self._pulled is not None or not conductor.at_boundary:
+            return
+        self._pulled = conductor.fetch_weights()
+        with self._unwatched(), torch.no_grad():
             for name, tensor in self._model.named_weights():
-                tensor.copy_(torch.from_numpy(weights[name]))
-        self._model.watch_weights(self._touch)
+                tensor.copy_(torch.from_numpy(self._pulled[name]))
+
+    @contextmanager
+    def _unwatched(self) -> Iterator[None]:
+        watch.on_look(None)
+        try:
+            yield
+        finally:
+            watch.on_look(self._fetch)
 
 
 def outcome_of(error: BaseException | None) -> str:

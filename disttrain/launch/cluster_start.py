@@ -1,0 +1,100 @@
+"""Starting Ray and the workers beside everything else: it takes seconds, and so do the imports of a script. Loads no torch."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from typing import Any
+
+from disttrain import orchestrator as o
+from disttrain.errors import InfrastructureError, Interrupted
+from disttrain.launch.config import RunConfig
+from disttrain.launch.timings import Timings
+
+
+class ClusterStart:
+    """A Ray with workers on it, from `begin` to `end`.
+
+    Attributes:
+        state: the orchestrator's, with the workers that were asked for; the first call goes on from there.
+    """
+
+    def __init__(self, config: RunConfig, timings: Timings) -> None:
+        self._config, self._timings = config, timings
+        self._failed: BaseException | None = None
+        self._instance: Any = None
+        self._cluster: Any = None
+        self.state: o.State | None = None
+        self._settled, self._over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ray", daemon=True)
+
+    def begin(self) -> None:
+        """Start in the background."""
+        self._thread.start()
+
+    def cluster(self, interrupted: Any) -> Any:
+        """The cluster, waited for; `interrupted()` tells whether the user has had enough.
+
+        Raises:
+            InfrastructureError: Ray could not be started or joined.
+            Interrupted: the user stopped the launch meanwhile.
+        """
+        with self._timings.span("waiting for Ray"):
+            while not self._settled.wait(timeout=0.1):
+                if interrupted():
+                    raise Interrupted("interrupted before the first step")
+        if isinstance(self._failed, InfrastructureError):
+            raise self._failed
+        if self._failed is not None:
+            raise InfrastructureError(f"Ray could not be started: {self._failed}") from self._failed
+        return self._cluster
+
+    def end(self) -> None:
+        """End the workers, and Ray if it was started here."""
+        if self._thread.ident is None:
+            return
+        self._settled.wait()
+        if self._cluster is not None:
+            self._cluster.close()
+        if self._instance is not None:
+            self._instance.stop()
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        """Start, then stay: Linux ends Ray's processes with the *thread* that started them (PR_SET_PDEATHSIG), not with the process."""
+        self._begin_ray()
+        self._settled.set()
+        self._over.wait()
+
+    def _begin_ray(self) -> None:
+        config = self._config
+        try:
+            with self._timings.span("importing Ray"):
+                from disttrain.clusters.ray.cluster import RayCluster
+                from disttrain.clusters.ray.instance import RayInstance, RayOptions
+            most = (config.max_workers or config.workers) + config.spares
+            options = RayOptions(address=config.address, cpus=most * config.cpus_per_worker, gpus=math.ceil(most * config.gpus_per_worker))
+            self._instance = RayInstance(options)
+            with self._timings.span("starting or joining Ray"):
+                self._instance.start()
+            self._cluster = RayCluster(config.cpus_per_worker, config.gpus_per_worker)
+            decision = o.first_call(policy_of(config, max(config.virtual_workers or 0, most)), at_s=time.monotonic())
+            self.state = decision.state
+            for effect in decision.effects:
+                if isinstance(effect, o.StartWorker):
+                    self._cluster.start_worker(effect.worker)
+        except BaseException as error:  # handed to whoever waits for the cluster
+            self._failed = error
+
+
+def policy_of(config: RunConfig, virtual_workers: int) -> o.RecoveryPolicy:
+    """The orchestrator's sizes and limits for a launch."""
+    return o.RecoveryPolicy(
+        workers=config.workers,
+        virtual_workers=virtual_workers,
+        min_workers=config.min_workers,
+        max_workers=config.max_workers,
+        spares=config.spares,
+    )
