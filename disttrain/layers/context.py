@@ -65,3 +65,9 @@ def call_context(context: CallContext) -> Iterator[CallContext]:
         yield context
     finally:
         _stack.contexts.pop()
+
+
+def innermost() -> CallContext | None:
+    """The context of the running forward pass, or None outside any."""
+    contexts = _stack.contexts
+    return contexts[-1] if contexts else None

@@ -1,0 +1,228 @@
+"""Activation functions, with the names, arguments and defaults of Keras 3."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Activation = Callable[[Tensor], Tensor]
+
+
+def linear(x: Tensor) -> Tensor:
+    """`x`, unchanged."""
+    return x
+
+
+def relu(x: Tensor, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Tensor:
+    """`x` where `x > threshold`, else `negative_slope * (x - threshold)`; never more than `max_value`."""
+    if threshold == 0.0 and negative_slope == 0.0:
+        y = torch.relu(x)
+    elif threshold == 0.0:
+        y = F.leaky_relu(x, negative_slope)
+    else:
+        y = torch.where(x > threshold, x, negative_slope * (x - threshold))
+    return y if max_value is None else y.clamp(max=max_value)
+
+
+def leaky_relu(x: Tensor, negative_slope: float = 0.2) -> Tensor:
+    """`max(x, negative_slope * x)`; the slope is 0.2 here and 0.01 in torch."""
+    return F.leaky_relu(x, negative_slope)
+
+
+def relu6(x: Tensor) -> Tensor:
+    """`min(max(x, 0), 6)`."""
+    return F.relu6(x)
+
+
+def softmax(x: Tensor, axis: int | tuple[int, ...] | list[int] = -1) -> Tensor:
+    """`exp(x) / sum(exp(x))` along `axis`, which may be several."""
+    if isinstance(axis, int):
+        return torch.softmax(x, axis)
+    return torch.exp(x - torch.logsumexp(x, tuple(axis), keepdim=True))
+
+
+def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """`log(softmax(x))` along `axis`, computed without the overflow."""
+    return torch.log_softmax(x, axis)
+
+
+def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """`x` where positive, else `alpha * (exp(x) - 1)`."""
+    return F.elu(x, alpha)
+
+
+def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """`max(x, 0) + min(0, alpha * (exp(x / alpha) - 1))`."""
+    return F.celu(x, alpha)
+
+
+def selu(x: Tensor) -> Tensor:
+    """Scaled exponential linear unit (Klambauer et al. 2017): `1.0507 * elu(x, 1.6733)`."""
+    return F.selu(x)
+
+
+def softplus(x: Tensor) -> Tensor:
+    """`log(exp(x) + 1)`."""
+    return F.softplus(x)
+
+
+def softsign(x: Tensor) -> Tensor:
+    """`x / (|x| + 1)`."""
+    return F.softsign(x)
+
+
+def silu(x: Tensor) -> Tensor:
+    """`x * sigmoid(x)`, also called swish."""
+    return F.silu(x)
+
+
+def gelu(x: Tensor, approximate: bool = False) -> Tensor:
+    """`x * P(X <= x)` for a standard normal X; `approximate=True` takes the tanh formula of Hendrycks & Gimpel 2016."""
+    return F.gelu(x, approximate="tanh" if approximate else "none")
+
+
+def glu(x: Tensor, axis: int = -1) -> Tensor:
+    """The first half of `axis` times the sigmoid of the second."""
+    return F.glu(x, axis)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """Hyperbolic tangent."""
+    return torch.tanh(x)
+
+
+def tanh_shrink(x: Tensor) -> Tensor:
+    """`x - tanh(x)`."""
+    return F.tanhshrink(x)
+
+
+def hard_tanh(x: Tensor) -> Tensor:
+    """`x` clipped to [-1, 1]."""
+    return F.hardtanh(x)
+
+
+def hard_shrink(x: Tensor, threshold: float = 0.5) -> Tensor:
+    """`x` where `|x| > threshold`, else 0."""
+    return F.hardshrink(x, threshold)
+
+
+def soft_shrink(x: Tensor, threshold: float = 0.5) -> Tensor:
+    """`x` moved towards 0 by `threshold`, at most to 0."""
+    return F.softshrink(x, threshold)
+
+
+def threshold(x: Tensor, threshold: float, default_value: float) -> Tensor:
+    """`x` where `x > threshold`, else `default_value`."""
+    return F.threshold(x, threshold, default_value)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """`1 / (1 + exp(-x))`."""
+    return torch.sigmoid(x)
+
+
+def hard_sigmoid(x: Tensor) -> Tensor:
+    """`relu6(x + 3) / 6`."""
+    return F.hardsigmoid(x)
+
+
+def hard_silu(x: Tensor) -> Tensor:
+    """`x * hard_sigmoid(x)`."""
+    return F.hardswish(x)
+
+
+def log_sigmoid(x: Tensor) -> Tensor:
+    """`log(sigmoid(x))`."""
+    return F.logsigmoid(x)
+
+
+def exponential(x: Tensor) -> Tensor:
+    """`exp(x)`."""
+    return torch.exp(x)
+
+
+def mish(x: Tensor) -> Tensor:
+    """`x * tanh(softplus(x))` (Misra 2019)."""
+    return F.mish(x)
+
+
+def squareplus(x: Tensor, b: float = 4.0) -> Tensor:
+    """`(x + sqrt(x**2 + b)) / 2`, a smooth relu without exponentials."""
+    return (x + torch.sqrt(x * x + b)) / 2
+
+
+def sparse_plus(x: Tensor) -> Tensor:
+    """0 up to -1, `(x + 1)**2 / 4` up to 1, then `x`."""
+    return torch.where(x <= -1, torch.zeros_like(x), torch.where(x < 1, (x + 1) ** 2 / 4, x))
+
+
+def sparse_sigmoid(x: Tensor) -> Tensor:
+    """0 up to -1, `(x + 1) / 2` up to 1, then 1."""
+    return ((x + 1) / 2).clamp(0.0, 1.0)
+
+
+BY_NAME: dict[str, Callable[..., Tensor]] = {
+    "celu": celu,
+    "elu": elu,
+    "exponential": exponential,
+    "gelu": gelu,
+    "glu": glu,
+    "hard_shrink": hard_shrink,
+    "hard_sigmoid": hard_sigmoid,
+    "hard_silu": hard_silu,
+    "hard_swish": hard_silu,
+    "hard_tanh": hard_tanh,
+    "leaky_relu": leaky_relu,
+    "linear": linear,
+    "log_sigmoid": log_sigmoid,
+    "log_softmax": log_softmax,
+    "mish": mish,
+    "relu": relu,
+    "relu6": relu6,
+    "selu": selu,
+    "sigmoid": sigmoid,
+    "silu": silu,
+    "soft_shrink": soft_shrink,
+    "softmax": softmax,
+    "softplus": softplus,
+    "softsign": softsign,
+    "sparse_plus": sparse_plus,
+    "sparse_sigmoid": sparse_sigmoid,
+    "squareplus": squareplus,
+    "swish": silu,
+    "tanh": tanh,
+    "tanh_shrink": tanh_shrink,
+    "threshold": threshold,
+}
+
+
+def get(identifier: Any) -> Callable[..., Tensor]:
+    """An activation from a name, a callable, a saved config, or None, which is `linear`.
+
+    Raises:
+        ValueError: nothing is known by that name; the valid ones are listed, nearest first.
+    """
+    if identifier is None:
+        return linear
+    if callable(identifier):
+        found: Callable[..., Tensor] = identifier
+        return found
+    if isinstance(identifier, dict) and isinstance(identifier.get("config"), str):
+        identifier = identifier["config"]  # Keras writes functions as {"class_name": "function", "config": name}
+    if isinstance(identifier, str):
+        if identifier in BY_NAME:
+            return BY_NAME[identifier]
+        nearest = difflib.get_close_matches(identifier.lower(), BY_NAME, n=len(BY_NAME), cutoff=0.0)
+        raise ValueError(f"activation={identifier!r}: no such activation.\n  expected  one of {', '.join(nearest)}, nearest first")
+    raise ValueError(f"activation={identifier!r}: expected a name such as 'relu', a function of a tensor, or None.")
+
+
+def serialize(activation: Callable[..., Tensor]) -> Any:
+    """What a config holds for an activation: its name, or for a layer or other object with `get_config` that object."""
+    name = getattr(activation, "__name__", None)
+    return name if name is not None and BY_NAME.get(name) is activation else activation

@@ -1,0 +1,71 @@
+"""Configs of layers: what a constructor accepts, and what files of Keras hold beyond it."""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from typing import Any
+
+# Keys of Keras's configs for abilities that are not here, with the value that means "not used": dropped then, refused otherwise.
+_NEUTRAL: dict[str, Any] = {
+    "autocast": True,
+    "lora_alpha": None,
+    "lora_rank": None,
+    "mask_zero": False,
+    "quantization_config": None,
+    "ragged": False,
+    "renorm": False,
+    "renorm_clipping": None,
+    "renorm_momentum": 0.99,
+    "rms_scaling": False,
+    "sparse": False,
+    "stateful": False,
+    "synchronized": False,
+    "use_cudnn": "auto",
+    "zero_output_for_mask": False,
+}
+
+
+@cache
+def _arguments(cls: type) -> frozenset[str]:
+    found: set[str] = set()
+    for base in cls.__mro__:
+        init = base.__dict__.get("__init__")
+        if init is None or base is object:
+            continue
+        parameters = list(inspect.signature(init).parameters.values())[1:]
+        found |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break  # nothing reaches the bases but what this constructor hands on itself
+    return frozenset(found)
+
+
+def accepted_arguments(cls: type) -> set[str]:
+    """The arguments that a constructor takes, and hands on to its bases."""
+    return set(_arguments(cls))
+
+
+def known_arguments() -> set[str]:
+    """The arguments that every layer has."""
+    return {"activity_regularizer", "autocast", "dtype", "input_dim", "input_shape", "name", "trainable"}
+
+
+def for_constructor(cls: type, config: dict[str, Any]) -> dict[str, Any]:
+    """`config` without keys for unused abilities of Keras.
+
+    Raises:
+        ValueError: a key asks for an ability that is not here.
+    """
+    accepted = accepted_arguments(cls)
+    kept = {}
+    for key, value in config.items():
+        if key in accepted:
+            kept[key] = value
+        elif key in known_arguments() or (key.endswith("_constraint") and value is None):
+            continue  # a constructor without **kwargs leaves name, dtype and the like at their defaults
+        elif key in _NEUTRAL or key.endswith("_constraint"):
+            if value != _NEUTRAL.get(key) and key != "renorm_momentum":
+                raise ValueError(f"{cls.__name__}({key}={value!r}) is not supported: only {key}={_NEUTRAL.get(key)!r} is.")
+        else:
+            kept[key] = value  # the constructor names it in its error
+    return kept

@@ -1,0 +1,522 @@
+"""The base of every layer: a `torch.nn.Module` with Keras's manners."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+from disttrain import initializers, regularizers
+from disttrain.layers import tracking, watch
+from disttrain.layers.config import accepted_arguments, for_constructor, known_arguments
+from disttrain.layers.context import CallContext, call_context, innermost
+from disttrain.layers.dtypes import DTYPES, standard_dtype
+from disttrain.layers.inference import infer
+from disttrain.layers.naming import auto_name
+from disttrain.layers.signature import Signature, check_positional, shapes_for_build, signature_of
+from disttrain.layers.structure import flatten, map_shapes, map_structure
+from disttrain.layers.symbolic import Node, Shape, SymbolicTensor, has_symbolic
+from disttrain.layers.weight_budget import charge
+
+
+class Layer(nn.Module):
+    """A function of tensors with weights of its own.
+
+    Subclasses define `call(inputs, ...)`; those with weights also `build(input_shape)`, which makes them with `add_weight`; those
+    with constructor arguments also `get_config()`. A layer is built at its first call, or as soon as its input shape is known.
+
+    Args:
+        activity_regularizer: a penalty on the output, divided by the batch size; a name, a Regularizer or a function.
+        trainable: False freezes every weight.
+        dtype: of the weights and of the computation; float inputs are cast to it, integers are left alone.
+        name: unique in its model; made from the class where it is None.
+        input_shape, input_dim: shape without the batch, as an old-style first layer of a Sequential has it.
+
+    `training` is, first that is known: the explicit argument, what the enclosing call says, the default in `call`, False.
+    """
+
+    _layer_id: int = 0  # the name of this layer's random stream; see assign_layer_ids
+    _output_keeps_dtype = False  # True where the output has the dtype of the input, such as in Flatten
+    _signature: Signature
+
+    def __init__(
+        self,
+        *,
+        activity_regularizer: Any = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        name: str | None = None,
+        input_shape: Sequence[int | None] | None = None,
+        input_dim: int | None = None,
+        autocast: bool = True,
+        **unknown: Any,
+    ) -> None:
+        super().__init__()
+        if unknown:
+            _refuse_unknown(type(self), unknown)
+        if name is not None and (not isinstance(name, str) or "/" in name or not name):
+            raise ValueError(f"name={name!r}: expected a string without '/', or None.")
+        self.name = name or auto_name(type(self).__name__)
+        self.dtype = standard_dtype(dtype)
+        self._compute_dtype = DTYPES[self.dtype]
+        self._autocast = autocast and self._compute_dtype.is_floating_point
+        self.activity_regularizer = regularizers.get(activity_regularizer)
+        self._trainable = bool(trainable)
+        self._regularizers: dict[str, Any] = {}
+        self._foreign: list[nn.Module] | None = None  # children that are no layers: their train/eval flag follows `training`
+        self._nodes: list[Node] = []
+        self._call_losses: list[Tensor] = []
+        self._build_shapes: dict[str, Any] | None = None
+        self._input_shape_hint = (input_dim,) if input_dim is not None else None if input_shape is None else tuple(input_shape)
+        self.built = False
+        self._building = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "build" in cls.__dict__:
+            cls.build = _once(cls.build)  # type: ignore[method-assign]
+        if "call" in cls.__dict__ or "build" in cls.__dict__:
+            cls._signature = signature_of(cls)  # type: ignore[arg-type]
+
+    # -- for subclasses -------------------------------------------------------------------------------------------------------------
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights for inputs of `input_shape`, which has None for sizes that are not known, the batch among them."""
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """The function itself; subclasses name its arguments, first the tensor or tensors."""
+        raise NotImplementedError(f"{type(self).__name__} defines no call(self, inputs).")
+
+    def add_weight(
+        self,
+        name: Any = None,
+        shape: Any = None,
+        initializer: Any = None,
+        regularizer: Any = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        *,
+        init: Any = None,
+        autocast: bool = True,
+    ) -> Any:
+        """Make a weight: an `nn.Parameter`, or with `trainable=False` a buffer. `init` is short for `initializer`.
+
+        Raises:
+            RuntimeError: the layer is built already; weights are made in `__init__` and `build`.
+        """
+        if isinstance(name, list | tuple):  # Keras 3 puts the shape, then the initializer first
+            name, shape, initializer = None, name, shape if initializer is None else initializer
+        if self.built and not self._building:
+            raise RuntimeError(f"{type(self).__name__} {self.name!r}: add_weight({name!r}) after building. Make weights in build().")
+        shape = () if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
+        if not all(isinstance(size, int) and size >= 0 for size in shape):
+            raise ValueError(f"{type(self).__name__} {self.name!r}: weight {name!r} of shape {shape} has a size that is not known.")
+        torch_dtype = self._compute_dtype if dtype is None else DTYPES[standard_dtype(dtype)]
+        chosen = initializers.get(init if initializer is None else initializer)
+        if chosen is None:
+            chosen = initializers.GlorotUniform() if torch_dtype.is_floating_point else initializers.Zeros()
+        charge(shape, torch_dtype)
+        with unset_fake_temporarily():  # weights are real even when a shape is being inferred
+            value = chosen(shape, torch_dtype)
+            value = torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value).detach().to(torch_dtype).contiguous()
+        if tuple(value.shape) != shape:
+            raise ValueError(f"{type(self).__name__} {self.name!r}: the initializer of {name!r} gave {tuple(value.shape)}, not {shape}.")
+        key = self._free_weight_name(name or "variable")
+        self.__dict__.pop(key, None)  # `self.kernel = None` before building
+        if trainable:
+            self._parameters[key] = nn.Parameter(value, requires_grad=self._trainable and torch_dtype.is_floating_point)
+        else:
+            self._buffers[key] = value
+        if regularizer is not None:
+            self._regularizers[key] = regularizers.get(regularizer)
+        return self._parameters[key] if trainable else self._buffers[key]
+
+    def add_loss(self, loss: Any) -> None:
+        """Add a scalar, or several, to the loss of the running forward pass."""
+        context = innermost()
+        if context is None:
+            raise RuntimeError(f"{type(self).__name__} {self.name!r}: add_loss belongs inside call().")
+        context.losses.extend(torch.as_tensor(item) for item in flatten(loss) if item is not None)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape that `call` gives for inputs of `input_shape`; without data, None where a size is not known."""
+        if not self.built:
+            self.build(input_shape)
+        inputs = map_shapes(lambda shape: SymbolicTensor(shape, self.dtype), input_shape)
+        return map_structure(lambda output: output.shape, infer(self, (inputs,), {}, self._described()))
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, in JSON types or objects that have a config of their own."""
+        missing = accepted_arguments(type(self)) - known_arguments() if type(self).get_config is Layer.get_config else set()
+        if missing:
+            raise NotImplementedError(
+                f"{type(self).__name__}.__init__ takes {', '.join(sorted(missing))}, which get_config() does not hold.\n"
+                "  try  def get_config(self): return {**super().get_config(), "
+                + ", ".join(f"{n!r}: self.{n}" for n in sorted(missing))
+                + "}"
+            )
+        config: dict[str, Any] = {"name": self.name, "trainable": self._trainable, "dtype": self.dtype}
+        if self.activity_regularizer is not None:
+            config["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """The inverse of `get_config`."""
+        layer = cls(**for_constructor(cls, config))
+        if layer.trainable != config.get("trainable", layer.trainable):  # a constructor that does not take it
+            layer.trainable = config["trainable"]
+        return layer
+
+    # -- calling --------------------------------------------------------------------------------------------------------------------
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and not kwargs and self.built:  # the way of nearly every call in a model, kept short
+            inputs = args[0]
+            context = innermost()
+            if context is not None and type(inputs) is Tensor and self._foreign == []:
+                if self._autocast and inputs.dtype is not self._compute_dtype and inputs.is_floating_point():
+                    inputs = inputs.to(self._compute_dtype)
+                if not self._signature.takes_training:
+                    outputs = self.call(inputs)
+                elif context.training is None:
+                    return self._call_slowly(args, kwargs)
+                else:
+                    outputs = self.call(inputs, training=context.training)
+                if self.activity_regularizer is not None:
+                    self._penalize_activity(outputs)
+                return outputs
+        return self._call_slowly(args, kwargs)
+
+    def _call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        check_positional(self, args)
+        if has_symbolic(args, kwargs):
+            return self._call_symbolically(args, kwargs)
+        tensors: list[Any] = map_structure(self._as_input, list(args))
+        kwargs = map_structure(self._as_input, kwargs)
+        context = innermost()
+        if context is not None:
+            return self._call_within(context, tensors, kwargs)
+        watch.look()
+        with call_context(CallContext()) as context:
+            outputs = self._call_within(context, tensors, kwargs)
+        self._call_losses = context.losses
+        return outputs
+
+    def _call_within(self, context: CallContext, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        signature, before = self._signature, context.training
+        training = kwargs.pop("training", None)
+        training = before if training is None else bool(training)
+        training = signature.training_default if training is None else training
+        context.training = training
+        try:
+            if not self.built:
+                self._build_for(tuple(args), kwargs)
+            if self._foreign is None:
+                tracking.adopt(self)
+                self.__dict__["_foreign"] = [
+                    child for child in self._modules.values() if child is not None and not isinstance(child, Layer)
+                ]
+            for child in self._foreign or ():
+                if child.training != bool(training):
+                    child.train(bool(training))
+            if signature.takes_training:
+                kwargs["training"] = bool(training)
+            outputs = self.call(*args, **kwargs)
+        finally:
+            context.training = before
+        if self.activity_regularizer is not None:
+            self._penalize_activity(outputs)
+        return outputs
+
+    def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self.built:
+            self._build_for(args, kwargs)
+        outputs = self.compute_output_spec(*args, **kwargs)
+        self._nodes.append(Node(self, len(self._nodes), args, kwargs, outputs))
+        return outputs
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        """What this layer gives for symbolic tensors, as symbolic tensors."""
+        if type(self).compute_output_shape is Layer.compute_output_shape or len(args) != 1:
+            return infer(self, args, kwargs, self._described())
+        shapes = self.compute_output_shape(map_structure(lambda leaf: leaf.shape, args[0]))
+        dtype = flatten(args[0])[0].dtype if self._output_keeps_dtype else self.dtype
+        return map_shapes(lambda shape: SymbolicTensor(shape, dtype), shapes)
+
+    def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        shapes = shapes_for_build(self._signature, args, kwargs)
+        self.build(**shapes)
+        if not self.built:  # a class that defines no build
+            self.built, self._build_shapes = True, shapes
+        device = self._device(args)
+        if device is not None and device.type != "meta":
+            self.to(device)
+
+    def _device(self, args: Any) -> torch.device | None:
+        return next((leaf.device for leaf in flatten(list(args)) if type(leaf) is Tensor), None)
+
+    def _as_input(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            weight = next(self.parameters(), None)
+            value = torch.from_numpy(np.ascontiguousarray(value))
+            value = value if weight is None else value.to(weight.device)
+        if self._autocast and isinstance(value, Tensor) and value.is_floating_point():
+            return value.to(self._compute_dtype)
+        return value
+
+    def _penalize_activity(self, outputs: Any) -> None:
+        context = innermost()
+        for output in flatten(outputs):
+            if isinstance(output, Tensor) and context is not None and self.activity_regularizer is not None:
+                loss = self.activity_regularizer(output)
+                context.losses.append(loss / output.shape[0] if output.ndim and output.shape[0] else loss)
+
+    # -- weights --------------------------------------------------------------------------------------------------------------------
+
+    def named_weights(self) -> list[tuple[str, Tensor]]:
+        """(key in `state_dict()`, tensor) of every weight, in Keras's order: the names that checkpoints and digests use."""
+        watch.look()
+        return tracking.named_weights(self)
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        watch.look()
+        return super().named_parameters(*args, **kwargs)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        watch.look()
+        return super().state_dict(*args, **kwargs)
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """Every weight: own trainable, own non-trainable, then those of each child."""
+        return [tensor for _, tensor in self.named_weights()]
+
+    @property
+    def variables(self) -> list[Tensor]:
+        """Keras's other name for `weights`."""
+        return self.weights
+
+    @property
+    def trainable_weights(self) -> list[Tensor]:
+        """The weights that training changes by their gradients."""
+        return [tensor for tensor in self.weights if tensor.requires_grad]
+
+    @property
+    def non_trainable_weights(self) -> list[Tensor]:
+        """Moving statistics, and every weight of a frozen layer."""
+        return [tensor for tensor in self.weights if not tensor.requires_grad]
+
+    @property
+    def trainable_variables(self) -> list[Tensor]:
+        """Keras's other name for `trainable_weights`."""
+        return self.trainable_weights
+
+    @property
+    def non_trainable_variables(self) -> list[Tensor]:
+        """Keras's other name for `non_trainable_weights`."""
+        return self.non_trainable_weights
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of all weights as arrays, in the order of `weights`."""
+        return [tensor.detach().cpu().clone().numpy() for tensor in self.weights]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Copy arrays into the weights, in the order of `weights`.
+
+        Raises:
+            ValueError: another number of arrays, or another shape; nothing is changed then.
+        """
+        own = self.named_weights()
+        if len(own) != len(weights):
+            raise ValueError(f"{self._described()}.set_weights: got {len(weights)} arrays, expected {len(own)}, one for each of `weights`.")
+        values = [torch.as_tensor(np.asarray(w)) if not isinstance(w, Tensor) else w for w in weights]
+        for (name, tensor), value in zip(own, values, strict=True):
+            if value.shape != tensor.shape:
+                raise ValueError(f"{self._described()}.set_weights: {name} has shape {tuple(tensor.shape)}, got {tuple(value.shape)}.")
+        with torch.no_grad():
+            for (_, tensor), value in zip(own, values, strict=True):
+                tensor.copy_(value)
+
+    def count_params(self) -> int:
+        """How many numbers the weights hold.
+
+        Raises:
+            ValueError: the layer is not built.
+        """
+        if not self.built:
+            raise ValueError(f"{self._described()}.count_params(): not built yet. Call it on data, or build(input_shape).")
+        return sum(tensor.numel() for tensor in self.weights)
+
+    @property
+    def trainable(self) -> bool:
+        """May training change the weights? Setting it sets it for every layer inside."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        tracking.adopt(self)
+        for parameter in self._parameters.values():
+            if parameter is not None and parameter.is_floating_point():
+                parameter.requires_grad_(self._trainable)
+        for child in self._modules.values():
+            if isinstance(child, Layer):
+                child.trainable = value
+            elif child is not None:
+                child.requires_grad_(self._trainable)
+
+    def regularization_losses(self) -> list[Tensor]:
+        """The penalty of each regularized trainable weight, in the order of the layers; computed at each call."""
+        found = []
+        for module in self.modules():
+            if isinstance(module, Layer) and module._regularizers:
+                for name, regularizer in module._regularizers.items():
+                    weight = module._parameters.get(name)
+                    if weight is not None and weight.requires_grad:
+                        found.append(regularizer(weight))
+        return found
+
+    @property
+    def losses(self) -> list[Tensor]:
+        """What the last outermost call added (`add_loss`, activity regularizers), then the penalties of the weights."""
+        return [*self._call_losses, *self.regularization_losses()]
+
+    # -- building and saving --------------------------------------------------------------------------------------------------------
+
+    @property
+    def compute_dtype(self) -> str:
+        """The dtype that `call` computes in."""
+        return self.dtype
+
+    @property
+    def input(self) -> Any:
+        """The symbolic input of this layer's only call in a functional model."""
+        node = self._only_node("input")
+        return node.args[0] if node.args else next(iter(node.kwargs.values()), None)
+
+    @property
+    def output(self) -> Any:
+        """The symbolic output of this layer's only call in a functional model."""
+        return self._only_node("output").outputs
+
+    def _only_node(self, wanted: str) -> Node:
+        if len(self._nodes) != 1:
+            raise AttributeError(
+                f"{self._described()}.{wanted}: the layer was called {len(self._nodes)} times on symbolic tensors, not once."
+            )
+        return self._nodes[0]
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """The shapes that this layer was built for; None if it was not."""
+        if self._build_shapes is None:
+            return None
+        return dict(self._build_shapes) if len(self._build_shapes) > 1 else {"input_shape": next(iter(self._build_shapes.values()))}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Build for the shapes of `get_build_config`."""
+        if "input_shape" in config:
+            self.build(_shapes(config["input_shape"]))
+        else:
+            self.build(**{name: _shapes(shape) for name, shape in config.get("shapes_dict", config).items()})
+
+    def _described(self) -> str:
+        return f"{type(self).__name__} {self.name!r}"
+
+    def _free_weight_name(self, name: str) -> str:
+        name = name.replace(".", "_").replace("/", "_")
+        key, number = name, 0
+        while key in self._parameters or key in self._buffers:
+            number += 1
+            key = f"{name}_{number}"
+        return key
+
+    # -- being a module -------------------------------------------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, nn.Module | Tensor) and "_modules" not in self.__dict__:
+            raise RuntimeError(f"{type(self).__name__}.__init__ must call super().__init__() before it sets {name!r}.")
+        if isinstance(value, nn.Module) or (isinstance(value, list | tuple | dict) and tracking.holds_modules(value)):
+            # What lists were given so far comes first, so that weights are in the order in which layers were set, as in Keras.
+            tracking.adopt(self)
+            super().__setattr__(name, value)  # type: ignore[arg-type]
+            tracking.adopt(self)
+            self.__dict__["_foreign"] = None
+            return
+        if isinstance(value, Tensor) and self._rename_weight(name, value):
+            return
+        super().__setattr__(name, value)
+
+    def _rename_weight(self, name: str, value: Tensor) -> bool:
+        """`self.scale = self.add_weight("gamma", ...)`: the weight answers to the attribute's name in `state_dict()`."""
+        for store in (self._parameters, self._buffers):
+            old = next((key for key, tensor in store.items() if tensor is value), None)
+            if old is None:
+                continue
+            if old != name:
+                self.__dict__.pop(name, None)
+                renamed = [(name if key == old else key, tensor) for key, tensor in store.items()]
+                store.clear()
+                store.update(renamed)  # type: ignore[arg-type]
+                if old in self._regularizers:
+                    self._regularizers[name] = self._regularizers.pop(old)
+            return True
+        return False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without symbolic tensors, which reach other models, and losses, which hold the last pass in memory."""
+        return {**self.__dict__, "_nodes": [], "_call_losses": [], "_foreign": None}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+    def extra_repr(self) -> str:
+        return f"name={self.name}"
+
+
+Layer._signature = signature_of(Layer)
+
+
+def _once(build: Callable[..., None]) -> Callable[..., None]:
+    """`build`, so that a second call does nothing and `super().build()` may be called inside."""
+
+    @functools.wraps(build)
+    def wrapper(self: Layer, *args: Any, **kwargs: Any) -> None:
+        if self._building:
+            build(self, *args, **kwargs)
+            return
+        if self.built:
+            return
+        self._building = True
+        try:
+            build(self, *args, **kwargs)
+        finally:
+            self._building = False
+        names = list(inspect.signature(build).parameters)[1:]
+        self._build_shapes = {**dict(zip(names, map(_shapes, args), strict=False)), **{name: _shapes(s) for name, s in kwargs.items()}}
+        self.built = True
+        self._foreign = None
+
+    return wrapper
+
+
+def _shapes(value: Any) -> Any:
+    """A shape, or a structure of shapes, with tuples for shapes."""
+    return value if value is None else map_shapes(lambda shape: tuple(shape), value)
+
+
+def _refuse_unknown(cls: type, unknown: dict[str, Any]) -> None:
+    name, value = next(iter(unknown.items()))
+    valid = sorted(accepted_arguments(cls) | known_arguments())
+    nearest = difflib.get_close_matches(name, valid, n=len(valid), cutoff=0.0)
+    raise ValueError(f"{cls.__name__}({name}={value!r}): no such argument.\n  expected  one of {', '.join(nearest)}, nearest first")
+
+
+__all__ = ["Layer", "Shape"]

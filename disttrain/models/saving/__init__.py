@@ -1,0 +1,19 @@
+"""Files that hold models: `.keras`, which Keras 3 opens too, `.weights.h5` and `.safetensors`. Nothing is pickled."""
+
+from __future__ import annotations
+
+from disttrain.models.saving.keras_file import load_model, save_model
+from disttrain.models.saving.objects import custom_objects, deserialize_object, register, serialize_object
+from disttrain.models.saving.weights import file_digest, load_weights, save_weights
+
+__all__ = [
+    "custom_objects",
+    "deserialize_object",
+    "file_digest",
+    "load_model",
+    "load_weights",
+    "register",
+    "save_model",
+    "save_weights",
+    "serialize_object",
+]

@@ -1,0 +1,212 @@
+"""Weights in HDF5, in the groups where Keras 3 looks for them.
+
+Each layer owns a group; its weights are `<group>/vars/0`, `vars/1`, ... in Keras's order. Each weight also carries its name in
+`state_dict()` as the attribute `key`, which Keras does not look at. A file is read as hostile: only plain datasets of the very
+shape that the model has.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from disttrain.layers.arithmetic import Operation
+from disttrain.layers.layer import Layer
+from disttrain.layers.naming import to_snake_case
+from disttrain.layers.tracking import adopt, own_weights
+
+_HIDDEN = frozenset(
+    {"_backward_hooks", "_buffers", "_chain", "_compile_arguments", "_foreign", "_forward_hooks", "_graph", "_metrics_seen", "_modules"}
+    | {"_input_layer", "_nodes", "_parameters", "history", "optimizer"}
+)
+
+
+def weight_groups(model: nn.Module) -> list[tuple[str, str, list[tuple[str, Tensor]]]]:
+    """(path, layer's name, [(key in `state_dict()`, weight)]) of `model` and everything in it, in the order of Keras's walk."""
+    keys = {id(tensor): key for key, tensor in model.named_weights()}  # type: ignore[operator]
+    visited: set[int] = set()
+    return [(path, name, [(keys[id(w)], w) for w in weights]) for path, name, weights in _walk(model, "", visited)]
+
+
+def _walk(module: nn.Module, path: str, visited: set[int]) -> Iterator[tuple[str, str, list[Tensor]]]:
+    if id(module) in visited:
+        return
+    visited.add(id(module))
+    adopt(module)
+    yield path, getattr(module, "name", type(module).__name__), [tensor for _, tensor in own_weights(module)]
+    for attribute, child in _children(module):
+        below = f"{path}/{attribute}" if path else attribute
+        if isinstance(child, nn.Module) and not isinstance(child, nn.ModuleList | nn.ModuleDict):
+            if not isinstance(child, Operation):
+                yield from _walk(child, below, visited)
+        else:
+            yield from _walk_container(child, below, visited)
+
+
+def _walk_container(container: Any, path: str, visited: set[int]) -> Iterator[tuple[str, str, list[Tensor]]]:
+    """The members of a list, tuple or dict, named by class and numbered per class: names made by hand are not used."""
+    used: dict[str, int] = {}
+    for item in container.values() if isinstance(container, dict | nn.ModuleDict) else container:
+        if isinstance(item, Operation):
+            continue
+        if isinstance(item, nn.Module) and not isinstance(item, nn.ModuleList | nn.ModuleDict):
+            yield from _walk(item, f"{path}/{_unique(_class_name(item), used)}", visited)
+        elif isinstance(item, list | tuple | dict | nn.ModuleList | nn.ModuleDict):
+            yield from _walk_container(item, f"{path}/{_unique('container', used)}", visited)
+
+
+def _children(module: nn.Module) -> list[tuple[str, Any]]:
+    """Attributes that hold modules: Keras's `layers` first where it comes first, then by name, those with `_` last."""
+    is_model = isinstance(module, Layer) and hasattr(module, "get_layer")
+    first: list[tuple[str, Any]] = []
+    found: dict[str, Any] = {}
+    if is_model:
+        layers = module.layers
+        if getattr(module, "_graph", None) is not None or hasattr(module, "_chain"):
+            first = [("layers", layers)]
+        else:
+            found["layers"] = layers
+    for name, value in module.__dict__.items():
+        if name not in _HIDDEN and isinstance(value, list | tuple | dict) and not name.startswith("__"):
+            found[name] = value
+    for name, child in module._modules.items():
+        if child is not None:
+            found.setdefault(name, child)
+    return first + sorted(found.items(), key=lambda pair: "~" + pair[0] if pair[0].startswith("_") else pair[0])
+
+
+def _class_name(module: nn.Module) -> str:
+    if getattr(module, "_graph", None) is not None and type(module).__name__ == "Model":
+        return "functional"
+    return to_snake_case(type(module).__name__)
+
+
+def _unique(name: str, used: dict[str, int]) -> str:
+    number = used.get(name, 0)
+    used[name] = number + 1
+    return f"{name}_{number}" if number else name
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------------------------
+
+
+def write_h5(model: nn.Module) -> bytes:
+    """The bytes of a `.weights.h5` file."""
+    import h5py
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for path, name, weights in weight_groups(model):
+            group = file.create_group(f"{path}/vars" if path else "vars")
+            group.attrs["name"] = name
+            for number, (key, tensor) in enumerate(weights):
+                array = tensor.detach().cpu().contiguous()
+                if array.dtype is torch.bfloat16:  # NumPy has no such type; Keras, too, stores its two bytes
+                    dataset = group.create_dataset(str(number), data=array.view(torch.int16).numpy().view("V2"))
+                    dataset.attrs["dtype"] = "bfloat16"
+                else:
+                    dataset = group.create_dataset(str(number), data=array.numpy())
+                dataset.attrs["key"] = key
+    return buffer.getvalue()
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------------------------
+
+
+def read_h5(model: nn.Module, data: bytes, source: str) -> tuple[list[tuple[Tensor, Tensor]], list[str]]:
+    """([(weight, value from the file)], [what does not fit]); the model is left alone."""
+    found: list[tuple[Tensor, Tensor]] = []
+    problems: list[str] = []
+    with _opened(data, source) as file:
+        for path, name, weights in weight_groups(model):
+            if not weights:
+                continue
+            group = _member(file, f"{path}/vars" if path else "vars", source)
+            if group is None or not hasattr(group, "keys"):
+                problems.append(f"{name}: no group {path!r} in the file")
+                continue
+            if len(group) != len(weights):
+                problems.append(f"{name}: {len(group)} weights in the file, {len(weights)} in the model")
+                continue
+            for number, (key, tensor) in enumerate(weights):
+                dataset = _member(group, str(number), source)
+                shape = getattr(dataset, "shape", None)
+                if dataset is None or shape is None or tuple(shape) != tuple(tensor.shape):
+                    problems.append(f"{key}: shape {shape} in the file, {tuple(tensor.shape)} in the model")
+                    continue
+                found.append((tensor, _value(dataset, source)))
+    return found, problems
+
+
+def keyed_weights(data: bytes, source: str) -> dict[str, Tensor] | None:
+    """Every weight of a file that this package wrote, by its key in `state_dict()`; None for one of Keras, which has no such keys.
+
+    Raises:
+        ValueError: a damaged or hostile file.
+    """
+    import h5py
+
+    found: dict[str, Tensor] = {}
+
+    def visit(group: Any, depth: int) -> bool:
+        if depth > 64:
+            raise ValueError(f"{source} nests groups more than 64 deep: no model does.")
+        for name in group:
+            member = _member(group, name, source)
+            if isinstance(member, h5py.Dataset):
+                key = member.attrs.get("key")
+                if not isinstance(key, str) or key in found:
+                    return False
+                if member.nbytes > len(data):
+                    raise ValueError(f"{source}: a weight of shape {member.shape} is larger than the file.")
+                found[key] = _value(member, source)
+            elif member is not None and name != "optimizer" and not visit(member, depth + 1):
+                return False
+        return True
+
+    with _opened(data, source) as file:
+        return found if visit(file, 0) else None
+
+
+def _opened(data: bytes, source: str) -> Any:
+    import h5py
+
+    try:
+        return h5py.File(io.BytesIO(data), "r")
+    except OSError as error:
+        raise ValueError(f"{source} holds no sound HDF5: {error}") from error
+
+
+def _member(group: Any, path: str, source: str) -> Any:
+    """The object at `path`, or None. Links out of the file, or anywhere but down, are refused."""
+    import h5py
+
+    for part in path.split("/"):
+        link = group.get(part, getlink=True) if part in group or _dangling(group, part) else None
+        if link is None:
+            return None
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f"{source}: {part!r} is a link to somewhere else, which no saved model has.")
+        group = group[part]
+    return group
+
+
+def _dangling(group: Any, part: str) -> bool:
+    return part in group.keys()  # noqa: SIM118 - `in group` follows links, keys() does not
+
+
+def _value(dataset: Any, source: str) -> Tensor:
+    if dataset.is_virtual or dataset.external is not None:
+        raise ValueError(f"{source}: {dataset.name} keeps its bytes in another file, which no saved model does.")
+    if dataset.attrs.get("dtype") == "bfloat16" and dataset.dtype.itemsize == 2:
+        raw = np.ascontiguousarray(dataset[()])
+        return torch.from_numpy(raw.reshape(-1).view(np.int16).copy()).view(torch.bfloat16).reshape(dataset.shape)
+    if dataset.dtype.kind not in "fiub":
+        raise ValueError(f"{source}: {dataset.name} has dtype {dataset.dtype}; weights are numbers.")
+    array = np.asarray(dataset[()])
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))

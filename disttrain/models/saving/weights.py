@@ -1,0 +1,124 @@
+"""Weights alone: `.weights.h5` as Keras writes it, `.safetensors` for everybody else, or those inside a `.keras` file."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from disttrain.errors import UsageError
+from disttrain.layers.layer import Layer
+from disttrain.models.digest import weights_digest
+from disttrain.models.saving.archive import read_member, sound_archive
+from disttrain.models.saving.files import read_bytes, write_bytes
+from disttrain.models.saving.h5 import keyed_weights, read_h5, write_h5
+
+
+def save_weights(model: Layer, path: Any, overwrite: bool = True) -> None:
+    """Write the weights of a built model to `.weights.h5` or `.safetensors`.
+
+    Raises:
+        ValueError: another ending, or a model that is not built.
+        FileExistsError: the file is there and `overwrite` is False.
+    """
+    name = os.fspath(path)
+    if not name.endswith((".weights.h5", ".safetensors")):
+        raise ValueError(f"save_weights({name!r}): expected a path ending in .weights.h5 or .safetensors.")
+    if not model.built:
+        raise ValueError(f"{model._described()} has no weights yet: call it on data, or build(input_shape), before save_weights.")
+    if name.endswith(".safetensors"):
+        tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in model.named_weights()}
+        write_bytes(path, safetensors.torch.save(tensors, metadata={"format": "pt"}), overwrite)
+    else:
+        write_bytes(path, write_h5(model), overwrite)
+
+
+def load_weights(model: Layer, path: Any, skip_mismatch: bool = False) -> None:
+    """Read weights into a built model; all of them fit, or nothing is changed.
+
+    Args:
+        skip_mismatch: load what fits and warn of the rest.
+
+    Raises:
+        ValueError: the file misses a weight or has it in another shape, is damaged, or has another ending.
+    """
+    name = os.fspath(path)
+    if not model.built:
+        raise ValueError(f"{model._described()} has no weights yet: call it on data, or build(input_shape), before load_weights.")
+    data = read_bytes(path)
+    if name.endswith(".safetensors"):
+        found, problems = _from_safetensors(model, data, name)
+    elif name.endswith(".keras"):
+        with sound_archive(data, name) as archive:
+            found, problems = read_h5(model, read_member(archive, "model.weights.h5", name), name)
+    elif name.endswith(".h5"):
+        found, problems = read_h5(model, data, name)
+    else:
+        raise ValueError(f"load_weights({name!r}): expected a path ending in .keras, .weights.h5 or .safetensors.")
+    put_weights(model, found, problems, name, skip_mismatch)
+
+
+def put_weights(model: Layer, found: list[tuple[Tensor, Tensor]], problems: list[str], source: str, skip_mismatch: bool = False) -> None:
+    """Copy values into weights, unless there are `problems`."""
+    if problems:
+        text = f"{source} does not fit {model._described()}:\n  " + "\n  ".join(problems[:10])
+        text += f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
+        if not skip_mismatch:
+            raise ValueError(text)
+        warnings.warn(text, stacklevel=3)
+    with torch.no_grad():
+        for weight, value in found:
+            weight.copy_(value)
+
+
+def _from_safetensors(model: Layer, data: bytes, source: str) -> tuple[list[tuple[Tensor, Tensor]], list[str]]:
+    tensors = _safetensors(data, source)
+    found, problems = [], []
+    for key, weight in model.named_weights():
+        value = tensors.pop(key, None)
+        if value is None:
+            problems.append(f"{key}: not in the file")
+        elif value.shape != weight.shape:
+            problems.append(f"{key}: shape {tuple(value.shape)} in the file, {tuple(weight.shape)} in the model")
+        else:
+            found.append((weight, value))
+    problems += [f"{key}: in the file, not in the model" for key in sorted(tensors)]
+    return found, problems
+
+
+def _safetensors(data: bytes, source: str) -> dict[str, Tensor]:
+    try:
+        return dict(safetensors.torch.load(data))
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{source} is no sound safetensors file: {error}") from error
+
+
+def file_digest(path: Any) -> str:
+    """`model.digest()` of the model whose weights a `.keras`, `.weights.h5` or `.safetensors` file holds.
+
+    Raises:
+        UsageError: a `.weights.h5` file of Keras, which does not name its weights.
+        ValueError: a damaged file.
+    """
+    name, data = os.fspath(path), read_bytes(path)
+    if name.endswith(".safetensors"):
+        return weights_digest(_safetensors(data, name).items())
+    if not name.endswith(".keras"):
+        named = keyed_weights(data, name)
+        if named is None:
+            raise UsageError(
+                f"{path} was written by Keras, which does not name weights.\n  try  load_weights into its model, then model.digest()"
+            )
+        return weights_digest(named.items())
+    with sound_archive(data, name) as archive:
+        named = keyed_weights(read_member(archive, "model.weights.h5", name), name)
+    if named is None:
+        from disttrain.models.saving.keras_file import load_model
+
+        return str(load_model(path, compile=False).digest())
+    return weights_digest(named.items())

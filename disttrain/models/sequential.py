@@ -1,0 +1,206 @@
+"""A chain of layers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from disttrain.layers.dtypes import DTYPES
+from disttrain.layers.input_layer import InputLayer
+from disttrain.layers.layer import Layer
+from disttrain.layers.structure import flatten, is_shape, map_shapes
+from disttrain.layers.symbolic import SymbolicTensor
+from disttrain.layers.torch_module import as_layer
+from disttrain.models.model import Model
+
+
+class Sequential(Model):
+    """Layers called one after the other.
+
+    Args:
+        layers: layers, torch modules, and first perhaps an `Input`, with which the model is built at once; without it, at the first
+            call.
+
+    Example:
+        >>> from disttrain.layers import Dense, Input
+        >>> Sequential([Input((3,)), Dense(2)]).output_shape
+        (None, 2)
+    """
+
+    def __init__(self, layers: Sequence[Any] | None = None, trainable: bool = True, name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(name=name, trainable=trainable, **kwargs)
+        self._autocast = False
+        self._input_layer: InputLayer | None = None
+        self._chain: list[Layer] = []
+        self._symbolic: tuple[Any, Any] | None = None
+        for layer in layers or ():
+            self._append(layer)
+        self._build_if_known()
+
+    def add(self, layer: Any) -> None:
+        """Put a layer, or first of all an `Input`, at the end; with a known input shape it is built at once."""
+        self._append(layer)
+        self._build_if_known()
+
+    def pop(self) -> Layer:
+        """Take the last layer off and return it."""
+        if not self._chain:
+            raise ValueError(f"{self._described()}.pop(): no layers.")
+        layer = self._chain.pop()
+        del self._modules[layer.name.replace(".", "_")]
+        self._forget()
+        self._build_if_known()
+        return layer
+
+    def _append(self, value: Any) -> None:
+        if isinstance(value, SymbolicTensor) and value.node is not None and isinstance(value.node.layer, InputLayer):
+            value = value.node.layer
+        if isinstance(value, InputLayer):
+            if self._input_layer is not None or self._chain:
+                raise ValueError(f"{self._described()}: Input must come first, once.")
+            self._set_input(value)
+            return
+        layer = as_layer(value)
+        _check_one_argument(layer)
+        key = layer.name.replace(".", "_")
+        if key in self._modules:
+            raise ValueError(f"{self._described()}: two layers are called {layer.name!r}.\n  try  name= in a constructor")
+        if not self._chain and self._input_layer is None and layer._input_shape_hint is not None:
+            self._set_input(InputLayer(layer._input_shape_hint))
+        self._register(layer)
+        self._chain.append(layer)
+        self._forget()
+
+    def _set_input(self, layer: InputLayer) -> None:
+        self.__dict__["_input_layer"] = layer  # no child: it has no weights, and `layers` leaves it out as Keras does
+        self._forget()
+
+    def _forget(self) -> None:
+        self.built, self._symbolic = False, None
+
+    def _build_if_known(self) -> None:
+        if not self._chain:
+            return
+        if self._input_layer is not None:
+            self.build(self._input_layer.batch_shape)
+        else:
+            first = self._chain[0]
+            if isinstance(first, Model) and first.built and (first._graph is not None or getattr(first, "_input_layer", None) is not None):
+                self.build(first.input_shape)
+        if not self.built:
+            self._structure_changed()
+
+    # -- building and calling -------------------------------------------------------------------------------------------------------
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make every weight for inputs of `input_shape`, batch included.
+
+        Raises:
+            ValueError: no layers, or the model has an Input of another shape.
+        """
+        if not self._chain:
+            raise ValueError(f"{self._described()} has no layers: add() some before building.")
+        if self._input_layer is not None and tuple(input_shape) != self._input_layer.batch_shape:
+            raise ValueError(f"{self._described()}: build({tuple(input_shape)}), but its Input has shape {self._input_layer.batch_shape}.")
+        if self._input_layer is None and is_shape(input_shape):
+            layer = InputLayer(batch_shape=input_shape, dtype=self._chain[0].dtype)
+            layer._autocast = self._chain[0]._autocast  # whether integers become floats: not on the way into an Embedding
+            self._set_input(layer)
+        self._walk_symbolically(input_shape)
+        self._structure_changed()
+
+    def _walk_symbolically(self, input_shape: Any) -> None:
+        start = self._input_layer.output if self._input_layer is not None else map_shapes(SymbolicTensor, input_shape)
+        x = start
+        for layer in self._chain:
+            x = layer(x)
+        self._symbolic = (start, x)
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        x = self._fitted(inputs)
+        for layer in self._chain:
+            x = layer(x)
+        return x
+
+    def _fitted(self, x: Any) -> Any:
+        """`x` of the rank and dtype of the Input, as a functional model would have it."""
+        layer = self._input_layer
+        if layer is None or not isinstance(x, Tensor):
+            if layer is not None and isinstance(x, list | tuple | dict) and len(flatten(x)) == 1:
+                return self._fitted(flatten(x)[0])
+            return x
+        dtype, shape = DTYPES[layer.dtype], layer.batch_shape
+        if x.dtype is not dtype and (layer._autocast or not dtype.is_floating_point or x.is_floating_point()):
+            x = x.to(dtype)
+        if x.ndim == len(shape) - 1 and shape[-1] == 1:
+            x = x.unsqueeze(-1)
+        elif x.ndim == len(shape) + 1 and x.shape[-1] == 1:
+            x = x.squeeze(-1)
+        if x.ndim != len(shape) or any(size is not None and size != own for size, own in zip(shape, x.shape, strict=True)):
+            raise ValueError(f"{self._described()}: the input has shape {tuple(x.shape)}, expected {shape}, None for any size.")
+        return x
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        x = args[0]
+        for layer in self._chain:
+            if not layer.built:
+                layer._build_for((x,), {})
+            x = layer.compute_output_spec(x)
+        return x
+
+    # -- what is inside -------------------------------------------------------------------------------------------------------------
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, without the Input."""
+        return list(self._chain)
+
+    def _ends(self) -> tuple[Any, Any]:
+        if self._symbolic is None:
+            if not self.built or self._input_layer is None:
+                raise AttributeError(f"{self._described()} has no inputs and outputs before its input shape is known.")
+            self._walk_symbolically(self._input_layer.batch_shape)
+        assert self._symbolic is not None
+        return self._symbolic
+
+    @property
+    def output_names(self) -> list[str] | None:
+        return [self._chain[-1].name] if self._chain else None
+
+    def get_config(self) -> dict[str, Any]:
+        from disttrain.models.saving.objects import serialize_object
+
+        inside = [] if self._input_layer is None else [self._input_layer]
+        config = {"name": self.name, "trainable": self._trainable, "dtype": self.dtype}
+        config["layers"] = [serialize_object(layer) for layer in (*inside, *self._chain)]
+        if self._input_layer is not None:
+            config["build_input_shape"] = self._input_layer.batch_shape
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        from disttrain.models.saving.objects import deserialize_object
+
+        model = cls([deserialize_object(layer, "layers") for layer in config["layers"]], name=config.get("name"))
+        shape = config.get("build_input_shape")
+        if not model.built and shape is not None and model._chain:
+            model.build(map_shapes(tuple, shape))
+        if config.get("trainable") is False:
+            model.trainable = False
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_symbolic": None}
+
+
+def _check_one_argument(layer: Layer) -> None:
+    required = [
+        name
+        for name, parameter in inspect.signature(layer.call).parameters.items()
+        if parameter.default is parameter.empty and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    if len(required) > 1:
+        raise ValueError(f"{layer._described()} takes {', '.join(required)}: a Sequential gives one input.\n  try  a functional Model")

@@ -1,0 +1,124 @@
+"""Penalties on weights and outputs, with the names and defaults of Keras 3."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+
+class Regularizer:
+    """A function of a tensor that gives a scalar to add to the loss. Subclasses define `__call__` and `get_config`."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} defines no __call__(self, x).")
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, in JSON types."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Regularizer:
+        """The inverse of `get_config`."""
+        return cls(**config)
+
+
+class L1L2(Regularizer):
+    """`l1 * sum(|x|) + l2 * sum(x**2)`; no factor one half, so L2 is not torch's `weight_decay`."""
+
+    def __init__(self, l1: float | None = 0.0, l2: float | None = 0.0) -> None:
+        self.l1, self.l2 = _factor("l1", l1), _factor("l2", l2)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        total = x.new_zeros(())
+        if self.l1:
+            total = total + self.l1 * x.abs().sum()
+        if self.l2:
+            total = total + self.l2 * x.square().sum()
+        return total
+
+    def get_config(self) -> dict[str, Any]:
+        return {"l1": self.l1, "l2": self.l2}
+
+
+class L1(Regularizer):
+    """`l1 * sum(|x|)`."""
+
+    def __init__(self, l1: float = 0.01) -> None:
+        self.l1 = _factor("l1", l1)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.l1 * x.abs().sum()
+
+    def get_config(self) -> dict[str, Any]:
+        return {"l1": self.l1}
+
+
+class L2(Regularizer):
+    """`l2 * sum(x**2)`."""
+
+    def __init__(self, l2: float = 0.01) -> None:
+        self.l2 = _factor("l2", l2)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.l2 * x.square().sum()
+
+    def get_config(self) -> dict[str, Any]:
+        return {"l2": self.l2}
+
+
+CLASSES: dict[str, type[Regularizer]] = {"L1": L1, "L1L2": L1L2, "L2": L2}
+BY_NAME: dict[str, type[Regularizer]] = {"l1": L1, "l1_l2": L1L2, "l2": L2}
+
+
+def l1_l2(l1: float = 0.01, l2: float = 0.01) -> L1L2:
+    """Both penalties, with Keras's defaults for the function; those of the class are 0."""
+    return L1L2(l1, l2)
+
+
+def get(identifier: Any) -> Callable[[Tensor], Tensor] | None:
+    """A regularizer from a name, a config dict, a class, an instance or a function; None stays None.
+
+    Raises:
+        ValueError: nothing is known by that name; the valid ones are listed, nearest first.
+    """
+    if identifier is None:
+        return None
+    if callable(identifier):
+        found: Callable[[Tensor], Tensor] = identifier() if inspect.isclass(identifier) else identifier  # type: ignore[assignment]
+        return found
+    name: Any = identifier
+    config: dict[str, Any] = {}
+    if isinstance(identifier, dict) and isinstance(identifier.get("class_name"), str):
+        name, config = identifier["class_name"], identifier.get("config") or {}
+    if isinstance(name, str):
+        known = CLASSES.get(name) or BY_NAME.get(name)
+        if known is not None:
+            return known.from_config(config)
+        names = [*BY_NAME, *CLASSES]
+        nearest = difflib.get_close_matches(name, names, n=len(names), cutoff=0.0)
+        raise ValueError(f"regularizer={name!r}: no such regularizer.\n  expected  one of {', '.join(nearest)}, nearest first")
+    raise ValueError(f"regularizer={identifier!r}: expected a name such as 'l2', a Regularizer, a function of a tensor, or None.")
+
+
+def serialize(regularizer: Any) -> Any:
+    """What a config holds for a regularizer: Keras's config dict, or the object itself where this module does not know it."""
+    if regularizer is None or CLASSES.get(type(regularizer).__name__) is not type(regularizer):
+        return regularizer
+    return {
+        "module": "keras.regularizers",
+        "class_name": type(regularizer).__name__,
+        "config": regularizer.get_config(),
+        "registered_name": None,
+    }
+
+
+def _factor(name: str, value: float | None) -> float:
+    if value is None:
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < float("inf"):
+        raise ValueError(f"{name}={value!r}: expected a finite number, 0 or more.")
+    return float(value)
