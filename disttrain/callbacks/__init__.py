@@ -1,0 +1,31 @@
+"""Callbacks: what runs beside a training, once, in the process of the script."""
+
+from disttrain.callbacks.base import Callback
+from disttrain.callbacks.callback_list import CallbackList
+from disttrain.callbacks.csv_logger import CSVLogger
+from disttrain.callbacks.early_stopping import EarlyStopping
+from disttrain.callbacks.history import History
+from disttrain.callbacks.lambda_callback import LambdaCallback
+from disttrain.callbacks.learning_rate_scheduler import LearningRateScheduler
+from disttrain.callbacks.model_checkpoint import ModelCheckpoint
+from disttrain.callbacks.monitor import MonitorCallback
+from disttrain.callbacks.progbar_logger import ProgbarLogger
+from disttrain.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
+from disttrain.callbacks.tensorboard import TensorBoard
+from disttrain.callbacks.terminate_on_nan import TerminateOnNaN
+
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "CallbackList",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "MonitorCallback",
+    "ProgbarLogger",
+    "ReduceLROnPlateau",
+    "TensorBoard",
+    "TerminateOnNaN",
+]

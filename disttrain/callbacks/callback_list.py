@@ -1,0 +1,190 @@
+"""Several callbacks as one, with History and the progress bar added."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from disttrain.callbacks.base import HOOKS, TEST_BATCH_HOOKS, TRAIN_BATCH_HOOKS, Callback, Logs, overrides
+from disttrain.callbacks.history import History
+from disttrain.callbacks.progbar_logger import ProgbarLogger
+
+
+class CallbackList(Callback):
+    """Calls each callback in turn, the user's first, so that History records what they put into the logs.
+
+    Args:
+        callbacks: None, one callback, or lists of them, also nested; another CallbackList.
+        model, params: handed to each callback.
+        add_history, add_progbar: add a History, a ProgbarLogger, unless there is one.
+
+    Attributes:
+        callbacks: all of them, in order.
+        history: the History, or None.
+
+    Raises:
+        ValueError: something in the list is not a callback.
+    """
+
+    def __init__(
+        self,
+        callbacks: Any = None,
+        model: Any = None,
+        params: dict[str, Any] | None = None,
+        add_history: bool = True,
+        add_progbar: bool = False,
+    ) -> None:
+        super().__init__()
+        self.callbacks: list[Any] = _flat(callbacks)
+        self.history: History | None = next((c for c in self.callbacks if isinstance(c, History)), None)
+        if self.history is None and add_history:
+            self.history = History()
+            self.callbacks.append(self.history)
+        if add_progbar and not any(isinstance(c, ProgbarLogger) for c in self.callbacks):
+            self.callbacks.append(ProgbarLogger())
+        if model is not None:
+            self.set_model(model)
+        self.set_params(params or {})
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        for callback in self.callbacks:
+            callback.set_model(model)
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        super().set_params(params)
+        for callback in self.callbacks:
+            callback.set_params(params)
+
+    @property
+    def needs_every_batch(self) -> bool:
+        """Must training stop at each batch, because a callback wants to see it?"""
+        return any(_wants_each(callback, TRAIN_BATCH_HOOKS) for callback in self.callbacks)
+
+    @property
+    def needs_every_test_batch(self) -> bool:
+        """Must evaluation stop at each batch, because a callback wants to see it?"""
+        return any(_wants_each(callback, TEST_BATCH_HOOKS) for callback in self.callbacks)
+
+    def sample_batch(self, batch: int, logs: Logs | None = None) -> None:
+        """Show the newest training batch to the callbacks that are content with one now and then."""
+        logs = plain(logs)
+        for callback in self.callbacks:
+            if getattr(callback, "batch_hooks", "every") == "sampled":
+                callback.on_train_batch_end(batch, logs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of the callbacks that have one, by class and number, such as `"EarlyStopping"` and `"EarlyStopping_1"`."""
+        states = {key: callback.state_dict() for key, callback in self._keyed()}
+        return {key: state for key, state in states.items() if state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`. A callback that the state does not know starts afresh, one that is gone is passed over."""
+        for key, callback in self._keyed():
+            if key in state:
+                callback.load_state_dict(state[key])
+
+    def state_arrays(self) -> dict[str, np.ndarray]:
+        """The arrays of the callbacks, as `"EarlyStopping/best_weights/0"`."""
+        return {f"{key}/{name}": array for key, callback in self._keyed() for name, array in callback.state_arrays().items()}
+
+    def load_state_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """The inverse of `state_arrays`."""
+        for key, callback in self._keyed():
+            own = {name.removeprefix(f"{key}/"): array for name, array in arrays.items() if name.startswith(f"{key}/")}
+            if own:
+                callback.load_state_arrays(own)
+
+    def _keyed(self) -> list[tuple[str, Any]]:
+        counts: dict[str, int] = {}
+        keyed = []
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):  # brought from elsewhere: it has hooks, not states
+                continue
+            name = type(callback).__name__
+            number = counts.get(name, 0)
+            counts[name] = number + 1
+            keyed.append((f"{name}_{number}" if number else name, callback))
+        return keyed
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._call("on_train_begin", plain(logs))
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        self._call("on_train_end", plain(logs))
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._call("on_epoch_begin", epoch, plain(logs))
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self._call("on_epoch_end", epoch, plain(logs))
+
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        self._call("on_batch_begin", batch, plain(logs))
+
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self._call("on_batch_end", batch, plain(logs))
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        self._call("on_train_batch_begin", batch, plain(logs))
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self._call("on_train_batch_end", batch, plain(logs))
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        self._call("on_test_begin", plain(logs))
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        self._call("on_test_end", plain(logs))
+
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        self._call("on_test_batch_begin", batch, plain(logs))
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self._call("on_test_batch_end", batch, plain(logs))
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        self._call("on_predict_begin", plain(logs))
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        self._call("on_predict_end", plain(logs))
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        self._call("on_predict_batch_begin", batch, plain(logs))
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self._call("on_predict_batch_end", batch, plain(logs))
+
+    def _call(self, hook: str, *arguments: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, hook)(*arguments)
+
+
+def plain(logs: Logs | None) -> Logs:
+    """The same dict, with tensors and NumPy values turned into Python numbers or lists."""
+    if logs is None:
+        return {}
+    for name, value in logs.items():
+        if hasattr(value, "tolist"):
+            logs[name] = value.tolist()
+    return logs
+
+
+def _wants_each(callback: Any, hooks: tuple[str, ...]) -> bool:
+    return getattr(callback, "batch_hooks", "every") != "sampled" and overrides(callback, hooks)
+
+
+def _flat(callbacks: Any) -> list[Any]:
+    if callbacks is None:
+        return []
+    if isinstance(callbacks, CallbackList):
+        return list(callbacks.callbacks)
+    if isinstance(callbacks, list | tuple):
+        return [callback for entry in callbacks for callback in _flat(entry)]
+    if inspect.isclass(callbacks):
+        raise ValueError(f"callbacks: {callbacks.__name__} is a class; expected an instance.\n  try       {callbacks.__name__}(...)")
+    if not isinstance(callbacks, Callback) and not all(callable(getattr(callbacks, hook, None)) for hook in HOOKS):
+        raise ValueError(f"callbacks: {callbacks!r} is not a callback.\n  expected  instances of disttrain.callbacks.Callback")
+    return [callbacks]

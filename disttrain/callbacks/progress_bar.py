@@ -1,0 +1,192 @@
+"""The line that shows how far an epoch is, and notes that do not break it."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+import threading
+from typing import Any, TextIO
+
+from disttrain.clock import Clock, SystemClock
+
+_WIDTH = 20
+_INTERVAL_S = 0.05
+
+
+class ProgressBar:
+    """One epoch's line, as Keras has it: `12/60 ━━━━──────────────── 3s 58ms/step - accuracy: 0.4100 - loss: 1.7000`.
+
+    On a terminal it is redrawn in place, and the seconds are those left; at the end, those it took. Elsewhere there is one line, at
+    the end. It may be used by several threads.
+
+    Args:
+        target: steps of the epoch, or None if unknown.
+        title: such as `Epoch 1/10`, printed above the line on a terminal, else in front of it.
+        stream: where to print; standard output, as it is now, unless told.
+        clock: where time comes from.
+        dynamic: redraw in place; found out from the stream unless told.
+    """
+
+    def __init__(
+        self,
+        target: int | None,
+        title: str = "",
+        *,
+        stream: TextIO | None = None,
+        clock: Clock | None = None,
+        dynamic: bool | None = None,
+    ) -> None:
+        self.target, self.title = target, title
+        self._stream = stream if stream is not None else sys.stdout
+        self._clock: Clock = clock if clock is not None else SystemClock()
+        self._dynamic = _is_terminal(self._stream) if dynamic is None else dynamic
+        self._lock = threading.RLock()
+        self._line = ""  # what stands on the terminal's last line
+        self._current = 0
+        self._logs: dict[str, Any] = {}
+        self._start_s = self._clock.monotonic_s()
+        self._first: tuple[int, float] | None = None  # the first step seen and when: it is slow, and says little of the others
+        self._drawn_s = -math.inf
+
+    def start(self) -> None:
+        """Print the title; from now on this is the active bar."""
+        with self._lock:
+            _set_active(self)
+            if self._dynamic and self.title:
+                self._print(self.title + "\n")
+
+    def update(self, current: int, logs: dict[str, Any] | None = None) -> None:
+        """Show that `current` steps are done. Calls that come too fast, or late with an older step, draw nothing."""
+        with self._lock:
+            if current < self._current:
+                return
+            now = self._clock.monotonic_s()
+            self._current, self._logs = current, dict(logs or {})
+            if self._first is None and current:
+                self._first = (current, now)
+            if self._dynamic and now - self._drawn_s >= _INTERVAL_S:
+                self._drawn_s = now
+                self._draw(self._text(now, done=False))
+
+    def finish(self, logs: dict[str, Any] | None = None) -> None:
+        """Print the line of the whole epoch; there is no active bar any more."""
+        with self._lock:
+            now = self._clock.monotonic_s()
+            if logs is not None:
+                self._logs = dict(logs)
+            if self.target is None:
+                self.target = self._current
+            self._current = self.target
+            if self._dynamic:
+                self._draw(self._text(now, done=True), cut=False)
+                self._print("\n")
+            else:
+                title = f"{self.title} - " if self.title else ""
+                self._print(title + self._text(now, done=True) + "\n")
+            self._line = ""
+            _set_active(None, instead_of=self)
+
+    def stop(self) -> None:
+        """Leave the line as it stands, as when training ends in an error."""
+        with self._lock:
+            if self._line:
+                self._print("\n")
+            self._line = ""
+            _set_active(None, instead_of=self)
+
+    def note(self, text: str) -> None:
+        """Print a line of its own: the bar makes room and comes back below."""
+        with self._lock:
+            line = self._line
+            if line:
+                self._print("\r\x1b[K")
+            self._print(text + "\n")
+            if line:
+                self._print(line)
+
+    # -- the text -------------------------------------------------------------------------------------------------------------------
+
+    def _text(self, now: float, *, done: bool) -> str:
+        elapsed = now - self._start_s
+        per_step = self._step_s(now)
+        if self.target:
+            filled = _WIDTH if done else _WIDTH * self._current // self.target
+            count = f"{self._current:>{len(str(self.target))}}/{self.target} {'━' * filled}{'─' * (_WIDTH - filled)}"
+        else:
+            count = f"{self._current}/Unknown"
+        shown = elapsed if done or not self.target else per_step * (self.target - self._current)
+        parts = [f"{count} {_duration(shown)} {_per_step(per_step)}"]
+        parts += [f"{name}: {_number(value)}" for name, value in self._logs.items()]
+        return " - ".join(parts)
+
+    def _step_s(self, now: float) -> float:
+        if not self._current:
+            return 0.0
+        if self._first is not None and self._current > self._first[0]:
+            return (now - self._first[1]) / (self._current - self._first[0])
+        return (now - self._start_s) / self._current
+
+    def _draw(self, text: str, *, cut: bool = True) -> None:
+        if cut:
+            room = shutil.get_terminal_size().columns - 1  # a line that wraps cannot be taken back
+            text = text if len(text) <= room else text[: max(0, room - 1)] + "…"
+        self._line = text
+        self._print("\r\x1b[K" + text)
+
+    def _print(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError:  # a terminal that knows ASCII only
+            self._stream.write(text.replace("━", "=").replace("─", "-").replace("…", "~").encode("ascii", "replace").decode())
+        self._stream.flush()
+
+
+_active: ProgressBar | None = None
+_active_lock = threading.Lock()
+
+
+def active_bar() -> ProgressBar | None:
+    """The bar being drawn in this process, or None."""
+    return _active
+
+
+def note(text: str) -> None:
+    """Print a line, through the active bar if there is one."""
+    bar = active_bar()
+    if bar is not None:
+        bar.note(text)
+    else:
+        print(text, flush=True)
+
+
+def _set_active(bar: ProgressBar | None, instead_of: ProgressBar | None = None) -> None:
+    global _active
+    with _active_lock:
+        if instead_of is None or _active is instead_of:
+            _active = bar
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    return bool(getattr(stream, "isatty", lambda: False)())
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
+    return f"{whole // 60}:{whole % 60:02d}" if whole >= 60 else f"{round(seconds)}s"
+
+
+def _per_step(seconds: float) -> str:
+    if seconds >= 1 or seconds == 0:
+        return f"{seconds:.0f}s/step"
+    return f"{seconds * 1e3:.0f}ms/step" if seconds >= 1e-3 else f"{seconds * 1e6:.0f}us/step"
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_number, value)) + "]"
+    if not isinstance(value, int | float):
+        return str(value)
+    return f"{value:.4f}" if abs(value) > 1e-3 or value == 0 else f"{value:.4e}"

@@ -1,0 +1,34 @@
+"""A learning rate as a function of the step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class LearningRateSchedule:
+    """Base class: a subclass defines `__call__(step) -> float`, a pure function, and `get_config`.
+
+    The step is the optimizer's `iterations` before the update: 0 first.
+    """
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of the update number `step`."""
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(self, step).")
+
+    def get_config(self) -> dict[str, Any]:
+        """What rebuilds the schedule, in JSON types."""
+        raise NotImplementedError(f"{type(self).__name__} must define get_config(self) to be saved.")
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> LearningRateSchedule:
+        """The inverse of `get_config`."""
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+def check_decay_steps(schedule: str, decay_steps: float) -> None:
+    """Raise ValueError unless there is a step to decay over."""
+    if not decay_steps > 0:
+        raise ValueError(f"{schedule}(decay_steps={decay_steps!r}): expected a number of steps above 0.")
