@@ -1,0 +1,140 @@
+"""From the start of the process to the first completed step, the whole job, and peak memory: against Ray Train v2 and torchrun."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import (
+    Job,
+    JobFailed,
+    MemoryWatch,
+    Summary,
+    available,
+    launch_command,
+    paired_ratio,
+    parser,
+    peer_command,
+    print_table,
+    progress,
+    run_program,
+    torchrun_command,
+)
+
+OURS, RAY_TRAIN, TORCHRUN = "disttrain", "ray train", "torchrun"
+BARS = {"first_step_s": "at most 0.50", "peak_mib": "at most 0.75"}  # ours over Ray Train's
+_FIRST_STEP = re.compile(r"^first step completed +([0-9.]+)", re.MULTILINE)
+_LIMIT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Times:
+    """Of one job, in seconds since its process was started."""
+
+    first_step_s: float
+    whole_job_s: float
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark; the exit code."""
+    made = parser(__doc__ or "", [OURS, RAY_TRAIN, TORCHRUN])
+    made.add_argument("--workers", type=int, default=2, help="processes that train")
+    made.add_argument("--epochs", type=int, default=3, help="of the job, the MLP")
+    made.add_argument("--steps", type=int, default=400, help="optimizer steps of an epoch")
+    made.add_argument("--repeats", type=int, default=argparse.SUPPRESS, help="for the times (default: 5, quick 1)")
+    made.add_argument("--memory-repeats", type=int, default=argparse.SUPPRESS, help="for the memory (default: 3, quick 1)")
+    return run_program("startup", made.parse_args(arguments), measure)
+
+
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Times from jobs that nobody looks at; memory from other ones, since looking at it every quarter of a second takes CPU."""
+    systems = available(options.systems)
+    repeats = getattr(options, "repeats", 1 if options.quick else 5)
+    memory_repeats = getattr(options, "memory_repeats", 1 if options.quick else 3)
+    times: dict[str, list[Times]] = {system: [] for system in systems}
+    for repeat in range(repeats):
+        for system in _rotated(systems, repeat):
+            times[system].append(_times(system, options, folder / f"{_short(system)}t{repeat}"))
+            last = times[system][-1]
+            progress(f"repeat {repeat + 1}/{repeats}: {system} first step {last.first_step_s:.2f} s, whole job {last.whole_job_s:.2f} s")
+    peaks: dict[str, list[float]] = {system: [] for system in systems}
+    processes: dict[str, int] = dict.fromkeys(systems, 0)
+    for repeat in range(memory_repeats):
+        for system in _rotated(systems, repeat):
+            peak, count = _memory(system, options, folder / f"{_short(system)}m{repeat}")
+            peaks[system].append(peak)
+            processes[system] = max(processes[system], count)
+            progress(f"memory {repeat + 1}/{memory_repeats}: {system} {peak:.0f} MiB in {count} processes")
+    measured = {
+        "first_step_s": {system: [one.first_step_s for one in found] for system, found in times.items()},
+        "whole_job_s": {system: [one.whole_job_s for one in found] for system, found in times.items()},
+        "peak_mib": peaks,
+    }
+    _print(systems, measured, processes)
+    return {"measured": measured, "processes": processes, "ratios": _ratios(measured), "bars": BARS}
+
+
+def _print(systems: list[str], measured: dict[str, dict[str, list[float]]], processes: dict[str, int]) -> None:
+    ratios = _ratios(measured)
+    rows = []
+    for name, label in (("first_step_s", "to the first step, s"), ("whole_job_s", "whole job, s"), ("peak_mib", "peak PSS, MiB")):
+        digits = 0 if name == "peak_mib" else 2
+        cells = [Summary.of(measured[name][system]).text(digits) if measured[name][system] else "-" for system in systems]
+        against = [ratios[name][peer].text(3) if peer in ratios[name] else "-" for peer in (RAY_TRAIN, TORCHRUN)]
+        rows.append([label, *cells, *against, BARS.get(name, "-")])
+    rows.append(["processes, at most", *(str(processes[system]) for system in systems), "-", "-", "-"])
+    print_table(["", *systems, f"{OURS} / {RAY_TRAIN}", f"{OURS} / {TORCHRUN}", f"bar, against {RAY_TRAIN}"], rows)
+
+
+def _ratios(measured: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, Summary]]:
+    return {
+        name: {peer: paired_ratio(by_system[OURS], by_system[peer]) for peer in by_system if peer != OURS and by_system.get(OURS)}
+        for name, by_system in measured.items()
+    }
+
+
+def _rotated(systems: list[str], repeat: int) -> list[str]:
+    """Another one goes first each time."""
+    first = repeat % len(systems)
+    return [*systems[first:], *systems[:first]]
+
+
+def _short(system: str) -> str:
+    return system.replace(" ", "")[:4]  # it becomes part of the paths of Ray's sockets
+
+
+def _job(system: str, options: argparse.Namespace, folder: Path) -> Job:
+    folder.mkdir()
+    arguments = ["--workload", "mlp", "--epochs", options.epochs, "--steps", options.steps]
+    if system == OURS:
+        run = ["--workers", options.workers, "--run-dir", folder / "run", "--timings"]
+        return Job(system, launch_command("train.py", run, arguments), folder)
+    arguments += ["--first-step", folder / "first-step"]
+    if system == RAY_TRAIN:
+        return Job(system, peer_command("ray_train.py", [*arguments, "--workers", options.workers, "--ray-folder", folder]), folder)
+    return Job(system, torchrun_command("torchrun_train.py", options.workers, arguments), folder)
+
+
+def _times(system: str, options: argparse.Namespace, folder: Path) -> Times:
+    with _job(system, options, folder) as job:
+        whole = job.wait(_LIMIT_S)
+        if system != OURS:
+            return Times(float((folder / "first-step").read_text()) - job.started, whole)
+        found = _FIRST_STEP.search(job.output())
+        if found is None:
+            raise JobFailed(f"{system}: --timings printed no line `first step completed`; it printed:\n{job.output()}")
+        return Times(float(found[1]), whole)
+
+
+def _memory(system: str, options: argparse.Namespace, folder: Path) -> tuple[float, int]:
+    with _job(system, options, folder) as job, MemoryWatch(job) as watch:
+        job.wait(_LIMIT_S)
+    return watch.peak_mib, watch.processes
+
+
+if __name__ == "__main__":
+    sys.exit(main())
