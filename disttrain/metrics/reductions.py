@@ -103,7 +103,11 @@ class MeanMetricWrapper(Mean):
             self._direction = "down"
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
-        mask = getattr(y_pred, "_keras_mask", None)
+        values = self._fn(y_true, y_pred, **self._fn_kwargs)
+        mask: Tensor | None = getattr(y_pred, "_keras_mask", None)
+        counted: Tensor | None = getattr(values, "_keras_mask", None)
+        if counted is not None:
+            mask = counted if mask is None else mask & counted
         if mask is not None:
             weights = mask.to(torch.float64)
             if sample_weight is not None:
@@ -112,7 +116,7 @@ class MeanMetricWrapper(Mean):
                     given = given.unsqueeze(-1)
                 weights = weights * given
             sample_weight = weights
-        super().update_state(self._fn(y_true, y_pred, **self._fn_kwargs), sample_weight)
+        super().update_state(values, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
         """Holds the function itself: it is code and belongs to the script."""

@@ -242,11 +242,17 @@ class Optimizer:
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the optimizer, in JSON types, at its present learning rate; the slots are not part of it."""
         rate = self._learning_rate
+        written: Any = self.current_learning_rate()
+        if isinstance(rate, LearningRateSchedule):  # in the words of a `.keras` file
+            written = {
+                "module": "keras.optimizers.schedules",
+                "class_name": type(rate).__name__,
+                "config": rate.get_config(),
+                "registered_name": None,
+            }
         return {
             "name": self.name,
-            "learning_rate": {"class_name": type(rate).__name__, "config": rate.get_config()}
-            if isinstance(rate, LearningRateSchedule)
-            else self.current_learning_rate(),
+            "learning_rate": written,
             "weight_decay": self.weight_decay,
             "clipnorm": self.clipnorm,
             "global_clipnorm": self.global_clipnorm,

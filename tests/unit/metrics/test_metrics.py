@@ -58,6 +58,12 @@ def test_masked_steps_do_not_count():
     assert float(metrics.SparseCategoricalAccuracy()(torch.tensor([[0, 1]]), scores)) == 1.0
 
 
+def test_an_ignored_class_does_not_count():
+    metric = metrics.SparseCategoricalCrossentropy(ignore_class=2)
+    assert float(metric(LABELS, P)) == pytest.approx(0.713558, abs=2e-6)  # the loss of Keras: the mean of rows 0 and 2
+    assert float(metric.count) == 2.0
+
+
 def test_root_mean_squared_error_is_the_root_of_the_mean():
     assert float(metrics.RootMeanSquaredError()(torch.zeros(2, 1), torch.tensor([[1.0], [7.0]]))) == 5.0
 
