@@ -1,0 +1,220 @@
+"""The weights of a layer: making them, listing them in Keras's order, freezing them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+from disttrain import initializers, regularizers
+from disttrain.layers import tracking, watch
+from disttrain.layers.dtypes import DTYPES, standard_dtype
+from disttrain.layers.weight_budget import charge
+
+
+class WeightHolder(nn.Module):
+    """The half of `Layer` that has to do with weights: trainable ones are parameters, the others persistent buffers."""
+
+    name: str
+    built: bool
+    _building: bool
+    _compute_dtype: torch.dtype
+    _foreign: list[nn.Module] | None
+    _regularizers: dict[str, Any]
+    _trainable: bool
+
+    # -- making ---------------------------------------------------------------------------------------------------------------------
+
+    def add_weight(
+        self,
+        name: Any = None,
+        shape: Any = None,
+        initializer: Any = None,
+        regularizer: Any = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        *,
+        init: Any = None,
+        autocast: bool = True,
+    ) -> Any:
+        """Make a weight: an `nn.Parameter`, or with `trainable=False` a buffer. `init` is short for `initializer`.
+
+        Raises:
+            RuntimeError: the layer is built already; weights are made in `__init__` and `build`.
+        """
+        if isinstance(name, list | tuple):  # Keras 3 puts the shape, then the initializer first
+            name, shape, initializer = None, name, shape if initializer is None else initializer
+        if self.built and not self._building:
+            raise RuntimeError(f"{type(self).__name__} {self.name!r}: add_weight({name!r}) after building. Make weights in build().")
+        shape = () if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
+        if not all(isinstance(size, int) and size >= 0 for size in shape):
+            raise ValueError(f"{type(self).__name__} {self.name!r}: weight {name!r} of shape {shape} has a size that is not known.")
+        torch_dtype = self._compute_dtype if dtype is None else DTYPES[standard_dtype(dtype)]
+        chosen = initializers.get(init if initializer is None else initializer)
+        if chosen is None:
+            chosen = initializers.GlorotUniform() if torch_dtype.is_floating_point else initializers.Zeros()
+        charge(shape, torch_dtype)
+        with unset_fake_temporarily():  # weights are real even when a shape is being inferred
+            value = chosen(shape, torch_dtype)
+            value = torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value).detach().to(torch_dtype).contiguous()
+        if tuple(value.shape) != shape:
+            raise ValueError(f"{type(self).__name__} {self.name!r}: the initializer of {name!r} gave {tuple(value.shape)}, not {shape}.")
+        key = self._free_weight_name(name or "variable")
+        self.__dict__.pop(key, None)  # `self.kernel = None` before building
+        if trainable:
+            self._parameters[key] = nn.Parameter(value, requires_grad=self._trainable and torch_dtype.is_floating_point)
+        else:
+            self._buffers[key] = value
+        if regularizer is not None:
+            self._regularizers[key] = regularizers.get(regularizer)
+        return self._parameters[key] if trainable else self._buffers[key]
+
+    def _free_weight_name(self, name: str) -> str:
+        name = name.replace(".", "_").replace("/", "_")
+        key, number = name, 0
+        while key in self._parameters or key in self._buffers:
+            number += 1
+            key = f"{name}_{number}"
+        return key
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, nn.Module | Tensor) and "_modules" not in self.__dict__:
+            raise RuntimeError(f"{type(self).__name__}.__init__ must call super().__init__() before it sets {name!r}.")
+        if isinstance(value, nn.Module) or (isinstance(value, list | tuple | dict) and tracking.holds_modules(value)):
+            # What lists were given so far comes first, so that weights are in the order in which layers were set, as in Keras.
+            tracking.adopt(self)
+            super().__setattr__(name, value)  # type: ignore[arg-type]
+            tracking.adopt(self)
+            self.__dict__["_foreign"] = None
+            return
+        if isinstance(value, Tensor) and self._rename_weight(name, value):
+            return
+        super().__setattr__(name, value)
+
+    def _rename_weight(self, name: str, value: Tensor) -> bool:
+        """`self.scale = self.add_weight("gamma", ...)`: the weight answers to the attribute's name in `state_dict()`."""
+        for store in (self._parameters, self._buffers):
+            old = next((key for key, tensor in store.items() if tensor is value), None)
+            if old is None:
+                continue
+            if old != name:
+                self.__dict__.pop(name, None)
+                renamed = [(name if key == old else key, tensor) for key, tensor in store.items()]
+                store.clear()
+                store.update(renamed)  # type: ignore[arg-type]
+                if old in self._regularizers:
+                    self._regularizers[name] = self._regularizers.pop(old)
+            return True
+        return False
+
+    # -- listing --------------------------------------------------------------------------------------------------------------------
+
+    def named_weights(self) -> list[tuple[str, Tensor]]:
+        """(key in `state_dict()`, tensor) of every weight, in Keras's order: the names that checkpoints and digests use."""
+        watch.look()
+        return tracking.named_weights(self)
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        watch.look()
+        return super().named_parameters(*args, **kwargs)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        watch.look()
+        return super().state_dict(*args, **kwargs)
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """Every weight: own trainable, own non-trainable, then those of each child."""
+        return [tensor for _, tensor in self.named_weights()]
+
+    @property
+    def variables(self) -> list[Tensor]:
+        """Keras's other name for `weights`."""
+        return self.weights
+
+    @property
+    def trainable_weights(self) -> list[Tensor]:
+        """The weights that training changes by their gradients."""
+        return [tensor for tensor in self.weights if tensor.requires_grad]
+
+    @property
+    def non_trainable_weights(self) -> list[Tensor]:
+        """Moving statistics, and every weight of a frozen layer."""
+        return [tensor for tensor in self.weights if not tensor.requires_grad]
+
+    @property
+    def trainable_variables(self) -> list[Tensor]:
+        """Keras's other name for `trainable_weights`."""
+        return self.trainable_weights
+
+    @property
+    def non_trainable_variables(self) -> list[Tensor]:
+        """Keras's other name for `non_trainable_weights`."""
+        return self.non_trainable_weights
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of all weights as arrays, in the order of `weights`."""
+        return [tensor.detach().cpu().clone().numpy() for tensor in self.weights]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Copy arrays into the weights, in the order of `weights`.
+
+        Raises:
+            ValueError: another number of arrays, or another shape; nothing is changed then.
+        """
+        own = self.named_weights()
+        if len(own) != len(weights):
+            raise ValueError(f"{self._described()}.set_weights: got {len(weights)} arrays, expected {len(own)}, one for each of `weights`.")
+        values = [torch.as_tensor(np.asarray(w)) if not isinstance(w, Tensor) else w for w in weights]
+        for (name, tensor), value in zip(own, values, strict=True):
+            if value.shape != tensor.shape:
+                raise ValueError(f"{self._described()}.set_weights: {name} has shape {tuple(tensor.shape)}, got {tuple(value.shape)}.")
+        with torch.no_grad():
+            for (_, tensor), value in zip(own, values, strict=True):
+                tensor.copy_(value)
+
+    def count_params(self) -> int:
+        """How many numbers the weights hold.
+
+        Raises:
+            ValueError: the layer is not built.
+        """
+        if not self.built:
+            raise ValueError(f"{self._described()}.count_params(): not built yet. Call it on data, or build(input_shape).")
+        return sum(tensor.numel() for tensor in self.weights)
+
+    @property
+    def trainable(self) -> bool:
+        """May training change the weights? Setting it sets it for every layer inside."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        tracking.adopt(self)
+        for parameter in self._parameters.values():
+            if parameter is not None and parameter.is_floating_point():
+                parameter.requires_grad_(self._trainable)
+        for child in self._modules.values():
+            if isinstance(child, WeightHolder):
+                child.trainable = value
+            elif child is not None:
+                child.requires_grad_(self._trainable)
+
+    def regularization_losses(self) -> list[Tensor]:
+        """The penalty of each regularized trainable weight, in the order of the layers; computed at each call."""
+        found = []
+        for module in self.modules():
+            if isinstance(module, WeightHolder) and module._regularizers:
+                for name, regularizer in module._regularizers.items():
+                    weight = module._parameters.get(name)
+                    if weight is not None and weight.requires_grad:
+                        found.append(regularizer(weight))
+        return found
+
+    def _described(self) -> str:
+        return f"{type(self).__name__} {self.name!r}"
