@@ -9,6 +9,8 @@ import hypothesis
 import pytest
 from leaks import Surroundings, clear_away
 
+pytest_plugins = ["ray_fixture"]  # the shared Ray of the tests that train on one
+
 # Before any test imports torch or numpy, which read these once. One thread, since sums split over threads differ between machines.
 os.environ.update({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
 

@@ -168,8 +168,8 @@ class Member:
                 return
             if position.kind in (Kind.BATCH_BOUNDARY, Kind.EPOCH_BOUNDARY):
                 if group.rank == 0:
-                    logs = engine.logs(position)
-                    self._report(m.AtBoundary(self.name, self._call, self._generation, position.tick, logs))
+                    logs, optimizer = engine.logs(position), engine.meta()["optimizer"]
+                    self._report(m.AtBoundary(self.name, self._call, self._generation, position.tick, logs, optimizer))
                 return
             if aborted.is_set():
                 raise GroupBroken("told to")

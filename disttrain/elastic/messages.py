@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from disttrain.checkpoint import ShardReport, TensorSpec
-from disttrain.training.job import Orders
+from disttrain.training.orders import Orders
 
 # -- commands ---------------------------------------------------------------------------------------------------------------------------
 
@@ -145,13 +145,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class AtBoundary:
-    """Rank 0: all wait for the callbacks at `tick`."""
+    """Rank 0: all wait for the callbacks at `tick`. `optimizer` is its counters, which callbacks read."""
 
     worker: str
     call: int
     generation: int
     tick: int
     logs: dict[str, Any]
+    optimizer: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,7 @@ class ShardWritten:
     meta: dict[str, Any] | None = None
     specs: list[TensorSpec] | None = None
     sequence: int = 0
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,17 +73,19 @@ class Saver:
         step = engine.optimizer.iterations
         # Every rank names the folder alone, so the nonce is a function of what all know; a generation never comes twice.
         nonce = blake2b(f"{attempt}.{call}.{generation}.{engine.tick}".encode(), digest_size=8).hexdigest()
-        path = shard_path(save_folder(CommitName(attempt, sequence, step), nonce), rank, size)
+        folder = save_folder(CommitName(attempt, sequence, step), nonce)
+        path = shard_path(folder, rank, size + 1)  # the last place is the driver's, for arrays that callbacks keep
         about = {"worker": self._worker, "call": call, "generation": generation, "tick": engine.tick, "rank": rank, "size": size, "step": step}
         if rank == 0:
-            about |= {"meta": engine.meta(), "specs": specs, "sequence": sequence}
+            about |= {"meta": engine.meta(), "specs": specs, "sequence": sequence, "folder": folder}
         self._writing = threading.Thread(target=self._write, args=(path, shot, about), name="checkpoint-writer", daemon=True)
         self._writing.start()
 
     def load(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """(arrays, meta) of a committed checkpoint, every byte checked."""
         loaded = load(self._store, name)
-        return {key: as_tensor(array) for key, array in loaded.arrays.items()}, loaded.manifest.extra["meta"]
+        arrays = {key: as_tensor(array) for key, array in loaded.arrays.items() if not key.startswith("callbacks/")}
+        return arrays, loaded.manifest.extra["meta"]
 
     def _write(self, path: str, shot: Snapshot, about: dict[str, Any]) -> None:
         try:

@@ -97,4 +97,5 @@ def policy_of(config: RunConfig, virtual_workers: int) -> o.RecoveryPolicy:
         min_workers=config.min_workers,
         max_workers=config.max_workers,
         spares=config.spares,
+        silence_limit_s=15.0,  # heartbeats come every second, whatever the step takes
     )

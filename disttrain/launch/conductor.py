@@ -126,6 +126,7 @@ class Conductor:
         self._in_hooks = False
         self.at_boundary = False  # do all workers wait, so that their weights can be fetched?
         self._fetched: dict[int, dict[str, Any]] = {}
+        self._requests = 0
         self._recovery: _Recovery | None = None
         self._saved_at = time.monotonic()
         self._stop_asked_of = -1
@@ -230,8 +231,13 @@ class Conductor:
         if type(decision.state) is not type(before) or decision.effects:
             self.console.event("decision", None, state=type(decision.state).__name__, because=decision.because, after=type(event).__name__)
         self._perform(decision.effects, failed)
-        if failed is not None and isinstance(self.state, o.Ended):
-            raise _user_error(failed)
+        if failed is not None:
+            if isinstance(self.state, o.Ended):
+                raise _user_error(failed)
+            last = failed.traceback.strip().splitlines()[-1]
+            self.console.event(
+                "newcomer failed", f"worker {failed.worker} could not join: {last}", worker=failed.worker, traceback=failed.traceback
+            )
 
     def _perform(self, effects: tuple[o.Effect, ...], failed: m.Failed | None = None) -> None:
         for effect in effects:
@@ -340,7 +346,7 @@ class Conductor:
                 seconds=round(took, 4), lost=self._recovery.lost, generation=report.generation, tick=report.tick,
             )  # fmt: skip
             self._recovery = None
-        if self.hooks is not None and self.position.kind in (Kind.TRAIN, Kind.VALIDATE) and not self._in_hooks:
+        if self.hooks is not None and self.position.kind is Kind.TRAIN and not self._in_hooks:
             self.hooks.sample(self.position, report.logs)
 
     def _boundary(self, report: m.AtBoundary) -> None:
@@ -371,16 +377,17 @@ class Conductor:
 
     def fetch_weights(self) -> dict[str, Any]:
         """The weights as they are at the boundary where the workers wait; called from within a hook."""
-        request = len(self._fetched) + 1
+        self._requests += 1
+        request = self._requests
         generation, asked = -1, 0.0
         while request not in self._fetched:
             now = time.monotonic()
-            if isinstance(self.state, o.Running) and (self.state.roster.generation != generation or now - asked > 2.0):
+            members = members_of(self.state)  # of a pause too: whoever waits at the boundary pauses only after it
+            if members and (self.state.roster.generation != generation or now - asked > 2.0):
                 generation, asked = self.state.roster.generation, now
-                self.cluster.send(self.state.members[0], m.Fetch(self.number, request))
-            for report in self.cluster.reports(0.05):
-                self._hear(report)
-        return self._fetched[request]
+                self.cluster.send(members[0], m.Fetch(self.number, request))
+            self._turn()
+        return self._fetched.pop(request)
 
     # -- saving ---------------------------------------------------------------------------------------------------------------------
 

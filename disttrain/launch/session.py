@@ -332,7 +332,7 @@ class _Watch:
         self._pulled = conductor.fetch_weights()
         with self._unwatched(), torch.no_grad():
             for name, tensor in self._model.named_weights():
-                tensor.copy_(torch.from_numpy(self._pulled[name]))
+                tensor.copy_(torch.tensor(self._pulled[name]))
 
     @contextmanager
     def _unwatched(self) -> Iterator[None]:

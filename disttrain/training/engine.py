@@ -20,7 +20,8 @@ from disttrain.layers.layer import Layer
 from disttrain.seeds import fold_in
 from disttrain.training.compiled import CompiledMetrics
 from disttrain.training.flat import FlatSpace
-from disttrain.training.job import Job, Orders
+from disttrain.training.job import Job
+from disttrain.training.orders import Orders
 from disttrain.training.program import Kind, Position
 
 WISHES = ("save", "pause", "stop")  # what a worker may ask of all; summed with the step, so all see it at the same step
@@ -67,7 +68,7 @@ class Engine:
         self.flat_slots: dict[str, list[Tensor]] = {}
         if self.optimizer is not None:
             if not self.optimizer.slots or len(next(iter(self.optimizer.slots.values()), params)) != len(params):
-                self.optimizer.build(params)
+                self.optimizer.build(params, self.param_names)
             for slot, tensors in self.optimizer.slots.items():
                 for tensor in tensors:
                     tensor.data = tensor.data.to(self.device)
@@ -125,9 +126,7 @@ class Engine:
             if position.kind is Kind.TRAIN:
                 self.train_logs = {}
         granted = self._train(position, wishes) if position.kind is Kind.TRAIN else self._infer(position, wishes)
-        self.tick += 1
-        if position.kind is Kind.TRAIN and self.program.at(self.tick).phase is not Kind.TRAIN:
-            self.train_logs = self.results()
+        self._move_to(self.tick + 1, position)
         return granted
 
     def apply(self, orders: Orders) -> None:
@@ -137,10 +136,14 @@ class Engine:
             self.optimizer.learning_rate = orders.learning_rate
         if orders.weights is not None:
             self.set_arrays({f"model/{name}": torch.from_numpy(value) for name, value in orders.weights.items()})
-        if orders.end_phase and position.phase is Kind.TRAIN:
-            self.train_logs = self.results()
-        self.tick = self.program.after_phase(position) if orders.end_phase else self.tick + 1
+        self._move_to(self.program.after_phase(position) if orders.end_phase else self.tick + 1, position)
         self.ended = orders.end_call
+
+    def _move_to(self, tick: int, position: Position) -> None:
+        """Step on from `position`; the last of the training phase leaves its means behind."""
+        self.tick = tick
+        if position.phase is Kind.TRAIN and self.program.at(tick).phase is not Kind.TRAIN:
+            self.train_logs = self.results()
 
     def logs(self, position: Position) -> dict[str, Any]:
         """The means so far: of training, or at and after validation those of training and, prefixed `val_`, of validation."""
@@ -167,15 +170,33 @@ class Engine:
     # -- one slice, one step --------------------------------------------------------------------------------------------------------
 
     def _train(self, position: Position, wishes: Sequence[bool]) -> tuple[bool, ...]:
+        before = [flat.clone() for flat in self.flat_buffers], [b.clone() for b in self.other_buffers]
+        try:
+            total, stack = self._summed_gradients(position, wishes, *before)
+            self._check_finite(total.payload, position)
+        except BaseException:
+            self._restore_buffers(*before)  # the forward pass has moved them: without the sum they must be those of the tick before
+            raise
+        count = self.program.plan(Kind.TRAIN).batch_count(position.epoch, position.step)
+        if self.flat_buffers or self.other_buffers:
+            self._apply_buffers(total.payload, count, *before)
+        with torch.no_grad():
+            self._update(total)
+        granted = self._account(total.payload, count)
+        self._release(Kind.TRAIN, [total, *stack])
+        return granted
+
+    def _summed_gradients(
+        self, position: Position, wishes: Sequence[bool], before: list[Tensor], others_before: list[Tensor]
+    ) -> tuple[_Contribution, list[_Contribution]]:
+        """Forward and backward for the slices hosted here, and the sum over all: (the sum, this worker's own pieces)."""
         plan = self.program.plan(Kind.TRAIN)
-        optimizer = self.optimizer
         count = plan.batch_count(position.epoch, position.step)
         leaves = min(self.job.virtual_workers, count)
-        step_key = fold_in(self.job.seed, "step", optimizer.iterations)
-        before = [flat.clone() for flat in self.flat_buffers]
-        others_before = [b.clone() for b in self.other_buffers]
+        step_key = fold_in(self.job.seed, "step", self.optimizer.iterations)
         reduction = self._reductions[Kind.TRAIN].start(leaves) if self.group.size > 1 else None
         stack: list[_Contribution] = []
+        self._sent = False
         merges = local_merges(self.start, self.stop, leaves)
         for number, (rank, merge) in enumerate(zip(range(self.start, min(self.stop, leaves)), merges, strict=True)):
             if number:
@@ -196,16 +217,7 @@ class Engine:
                 self._fill_payload(contribution.payload, mean, parts, y, outputs, weight, len(indices), before, others_before, rank)
             stack.append(contribution)
             self._merge(stack, merge, Kind.TRAIN, gradients=not (last and self._sent))
-        total = self._reduce(Kind.TRAIN, reduction, stack, wishes)
-        payload = total.payload
-        self._check_finite(payload, position, optimizer.iterations)
-        if self.flat_buffers or self.other_buffers:
-            self._apply_buffers(payload, before, others_before)
-        with torch.no_grad():
-            self._update(total)
-        granted = self._account(payload, count)
-        self._release(Kind.TRAIN, [total, *stack])
-        return granted
+        return self._reduce(Kind.TRAIN, reduction, stack, wishes), stack
 
     def _infer(self, position: Position, wishes: Sequence[bool]) -> tuple[bool, ...]:
         plan = self.program.plan(position.kind)
@@ -245,7 +257,6 @@ class Engine:
         self, objective: Tensor, contribution: _Contribution, stack: list[_Contribution], merge: int, reduction: Reduction | None
     ) -> None:
         """Leave the gradients of the slice in `contribution`; of the last slice, ship each bucket as soon as it is complete."""
-        self._sent = False
         if reduction is not None and self._overlaps:
             self._sent = True
             _Overlap(self, contribution, stack, merge, reduction).backward(objective)
@@ -319,17 +330,16 @@ class Engine:
         reduction.finish(total.buffer)
         return total
 
-    def _check_finite(self, payload: Tensor, position: Position, step: int) -> None:
+    def _check_finite(self, payload: Tensor, position: Position) -> None:
         if self.device.type == "cpu" and not math.isfinite(payload[0]):
             raise NonFiniteLoss(
-                f"the loss became {float(payload[0])} at step {step} (epoch {position.epoch + 1}, batch {position.step + 1}).\n"
+                f"the loss became {float(payload[0])} at step {self.optimizer.iterations} (epoch {position.epoch + 1}, batch {position.step + 1}).\n"
                 "  expected  a finite number; the weights are those before this step\n"
                 "  try       a smaller learning rate, clipnorm=1.0, or look for NaN and infinity in the data"
             )
 
-    def _apply_buffers(self, payload: Tensor, before: list[Tensor], others_before: list[Tensor]) -> None:
+    def _apply_buffers(self, payload: Tensor, samples: int, before: list[Tensor], others_before: list[Tensor]) -> None:
         """Every buffer becomes its old value plus the mean change over the slices, weighted by their samples."""
-        samples = self._last_count(payload)
         at = self._payload_sums
         for flat, old in zip(self.flat_buffers, before, strict=True):
             torch.add(old, (payload[at : at + flat.numel()] / samples).to(flat.dtype), out=flat)
@@ -337,10 +347,6 @@ class Engine:
         for buffer, old in zip(self.other_buffers, others_before, strict=True):
             buffer.copy_((old.long() + payload[at : at + buffer.numel()].long().reshape(old.shape)).to(buffer.dtype))
             at += buffer.numel()
-
-    def _last_count(self, payload: Tensor) -> int:
-        position = self.program.at(self.tick)
-        return self.program.plan(Kind.TRAIN).batch_count(position.epoch, position.step)
 
     def _restore_buffers(self, before: list[Tensor], others_before: list[Tensor]) -> None:
         for flat, old in zip(self.flat_buffers, before, strict=True):

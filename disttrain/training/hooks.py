@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from disttrain.callbacks import CallbackList
-from disttrain.training.job import Orders
+from disttrain.training.orders import Orders
 from disttrain.training.program import Kind, Position, Program
 
 
@@ -37,13 +37,13 @@ class FitHooks:
         self.orders: dict[int, Orders] = {}
         self.logs: dict[str, Any] = {}
 
-    def begin(self, state: dict[str, Any] | None = None) -> None:
-        """Before the first tick, or with the `state` of a checkpoint before the tick it stands at."""
+    def begin(self, state: dict[str, Any] | None = None, arrays: dict[str, np.ndarray] | None = None) -> None:
+        """Before the first tick, or with the `state` and `arrays` of a checkpoint before the tick it stands at."""
         self.model.stop_training = False
         self.callbacks.on_train_begin()
         epoch = self.program.initial_epoch
         if state is not None:
-            self.load_state(state)
+            self.load_state(state, arrays or {})
             epoch = state["epoch"]
         if epoch < self.program.epochs:
             self._begin_epoch(epoch)
@@ -80,10 +80,15 @@ class FitHooks:
         """What a restart needs, in JSON types, as of the last boundary."""
         return {"handled": self.handled, "epoch": self.epoch, "callbacks": self.callbacks.state_dict(), "logs": self.logs}
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays that callbacks keep, such as the best weights so far."""
+        return self.callbacks.state_arrays()
+
+    def load_state(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """The inverse of `state` and `arrays`."""
         self.handled, self.epoch, self.logs = state["handled"], state["epoch"], state["logs"]
         self.callbacks.load_state_dict(state["callbacks"])
+        self.callbacks.load_state_arrays(arrays)
         self.model.stop_training = False
 
     def _has_plain_rate(self) -> bool:

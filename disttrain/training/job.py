@@ -1,11 +1,9 @@
-"""What a call of fit, evaluate or predict asks for: values that travel to the workers, and the orders that come back at a boundary."""
+"""What a call of fit, evaluate or predict asks for: values that travel to the workers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from disttrain.data import Source
 from disttrain.training.program import Kind, Program
@@ -34,29 +32,3 @@ class Job:
     seed: int
     example: tuple[Any, Any]
     class_weight: dict[int, float] | None = None
-
-
-@dataclass(frozen=True)
-class Orders:
-    """What the callbacks decided at a boundary, to be applied by every worker before the next tick.
-
-    Args:
-        learning_rate: the new one, or None to keep it.
-        weights: new values by name, or None to keep them.
-        end_phase: go on after the rest of this phase (a callback stopped training within an epoch).
-        end_call: no more ticks.
-        save: commit a checkpoint of the state after these orders.
-    """
-
-    learning_rate: float | None = None
-    weights: dict[str, np.ndarray] | None = None
-    end_phase: bool = False
-    end_call: bool = False
-    save: bool = False
-
-
-@dataclass
-class Logs:
-    """What is known at a boundary: the means of the epoch so far, validation with the prefix `val_`."""
-
-    values: dict[str, Any] = field(default_factory=dict)

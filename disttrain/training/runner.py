@@ -14,7 +14,8 @@ from disttrain.callbacks import CallbackList
 from disttrain.data import map_structure
 from disttrain.training.engine import Engine
 from disttrain.training.hooks import FitHooks
-from disttrain.training.job import Job, Orders
+from disttrain.training.job import Job
+from disttrain.training.orders import Orders
 from disttrain.training.program import Kind
 
 _SAMPLE_EVERY_S = 0.1
@@ -73,7 +74,7 @@ class LocalRunner:
                     engine.apply(Orders(end_phase=orders.end_phase, end_call=orders.end_call))
                     continue
                 engine.run_tick(position)
-                if (now := time.monotonic()) - shown >= _SAMPLE_EVERY_S:
+                if position.kind is Kind.TRAIN and (now := time.monotonic()) - shown >= _SAMPLE_EVERY_S:
                     shown = now
                     hooks.sample(position, engine.logs(position))
 

@@ -25,13 +25,12 @@ def alone(tmp_path_factory):
         ("the optimizer", "optimizer:5:0"),
         ("a checkpoint", "checkpoint:6:1"),
         ("two places at once", "reduction:4:0,reduction:4:2"),
-        ("one after the other", "reduction:2:2,optimizer:3:1,reduction:9:0"),
+        ("one after the other", "reduction:2:2,optimizer:3:1,reduction:12:0"),
     ],
 )
 def test_a_worker_that_dies_at_a_place_costs_no_step_and_no_bit(place, acts, alone, tmp_path, ray_address):
-    job = launch(
-        tmp_path, "--workers", "3", *OPTIONS, arguments=("--sabotage", acts, "--marks", str(tmp_path / "marks")), address=ray_address
-    )
+    harm = ("--sabotage", acts, "--marks", str(tmp_path / "marks"), "--delay", "0.1")
+    job = launch(tmp_path, "--workers", "3", *OPTIONS, arguments=harm, address=ray_address)
     done = job.wait()
     assert done.code == 0, done.out
     assert len(list((tmp_path / "marks").iterdir())) == len(acts.split(",")), f"not every act happened\n{done.out}"

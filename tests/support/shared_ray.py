@@ -29,6 +29,7 @@ class SharedRay:
         port = self.address.rpartition(":")[2]
         command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}", f"--num-cpus={self._cpus}"]
         command += ["--node-ip-address=127.0.0.1", "--include-dashboard=false", f"--temp-dir={self._folder}", "--disable-usage-stats"]
+        command += ["--system-config", '{"preload_python_modules": ["torch", "disttrain.elastic.member"]}']
         environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
         self._log = Path(self._folder, "head.log").open("wb")
         self._head = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)

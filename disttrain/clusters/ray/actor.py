@@ -10,9 +10,7 @@ from typing import Any
 
 import ray
 
-from disttrain.elastic.member import Member
 from disttrain.elastic.messages import Leave
-from disttrain.elastic.shipping import Shipment, unpack
 
 
 class WorkerActor:
@@ -24,6 +22,8 @@ class WorkerActor:
     """
 
     def __init__(self, name: str, lease_s: float) -> None:
+        from disttrain.elastic.member import Member  # here, not above: the driver creates actors before it has loaded torch itself
+
         self._outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._lease_s, self._renewed = lease_s, time.monotonic()
         self._member = Member(name, self._outbox.put, _open)
@@ -61,6 +61,8 @@ class WorkerActor:
 
 def _open(handle: Any) -> Any:
     """The job behind a handle: arrays stay where Ray mapped them."""
+    from disttrain.elastic.shipping import Shipment, unpack
+
     (pickled,), buffers = ray.get(handle[0]), handle[1]
     return unpack(Shipment(pickled, ray.get(buffers) if buffers else []))
 

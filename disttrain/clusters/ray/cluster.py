@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError, RayTaskError
@@ -13,8 +13,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from disttrain.clusters.ray.actor import WorkerActor, kill_process
 from disttrain.elastic.messages import Leave
-from disttrain.elastic.shipping import Shipment
 from disttrain.orchestrator.events import Silent, StartFailed, WorkerLost
+
+if TYPE_CHECKING:
+    from disttrain.elastic.shipping import Shipment
 
 _POLL_S = 1.0  # how long a `reports` call waits on the worker; also the rhythm of its heartbeat
 _SILENT_S = 5.0  # a call that has not come back for so long is a heartbeat missed
@@ -148,7 +150,7 @@ class RayCluster:
 
     def _take(self, call: Any) -> None:
         with self._lock:
-            worker, kind = self._calls.pop(call)
+            worker, kind = self._calls.pop(call, ("", ""))  # forgotten meanwhile: its worker was killed
             known = self._workers.get(worker)
         if known is None:
             return

@@ -17,7 +17,7 @@ import psutil
 from disttrain.errors import InfrastructureError
 
 # Workers import these while Ray is still starting, beside the script's own imports.
-_PRELOADED = ["torch", "disttrain.clusters.ray.actor"]
+_PRELOADED = ["torch", "disttrain.clusters.ray.actor", "disttrain.elastic.member"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,1 @@
+"""The loop and the step over slices: ticks, the engine, the hooks, and who carries a call out."""

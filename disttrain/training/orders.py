@@ -1,0 +1,28 @@
+"""What the callbacks decided at a boundary. Light to import: the driver speaks of it before torch is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What the callbacks decided at a boundary, to be applied by every worker before the next tick.
+
+    Args:
+        learning_rate: the new one, or None to keep it.
+        weights: new values by name, or None to keep them.
+        end_phase: go on after the rest of this phase (a callback stopped training within an epoch).
+        end_call: no more ticks.
+        save: commit a checkpoint of the state after these orders.
+    """
+
+    learning_rate: float | None = None
+    weights: dict[str, np.ndarray] | None = None
+    end_phase: bool = False
+    end_call: bool = False
+    save: bool = False
