@@ -97,7 +97,7 @@ def digest(path: Annotated[str, typer.Argument(help="A run directory, one of its
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command; the exit code is the process's."""
     try:
-        app(arguments, standalone_mode=False)
+        code = app(arguments, standalone_mode=False)  # what typer makes of Exit, and of Ctrl-C, comes back as a number
     except BaseException as error:
-        sys.exit(report_failure(error))
-    sys.exit(0)
+        code = report_failure(error)
+    sys.exit(code if isinstance(code, int) else 0)

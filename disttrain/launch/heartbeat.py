@@ -1,4 +1,4 @@
-"""Telling the world, once a second, that the driver lives and what it does."""
+"""Telling the world, at least once a second, that the driver lives and what it does."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from disttrain.launch.console import Console
 from disttrain.launch.run_directory import RunDirectory
 
 _EVERY_S = 1.0
+_LOOK_S = 0.2  # something that happened is told so soon
 
 
 class Heartbeat:
@@ -32,8 +33,13 @@ class Heartbeat:
         self._beat(last)
 
     def _run(self) -> None:
-        while not self._over.wait(0.0 if self._beats == 0 else _EVERY_S):
-            self._beat({})
+        self._beat({})
+        waited = 0.0
+        while not self._over.wait(_LOOK_S):
+            waited += _LOOK_S
+            if self._console.changed or waited >= _EVERY_S:
+                waited = 0.0
+                self._beat({})
 
     def _beat(self, last: dict[str, Any]) -> None:
         self._beats += 1

@@ -54,6 +54,12 @@ class Launch:
         report = json.loads(self.report_path.read_text()) if self.report_path.exists() else None
         return Finished(code, self.text(), report)
 
+    def kill(self) -> None:
+        """SIGKILL the driver."""
+        self.process.kill()
+        self.process.wait()
+        self._file.close()
+
     def text(self) -> str:
         return self.log.read_text(errors="replace")
 
