@@ -1,4 +1,7 @@
-"""Output shapes of any callable, found by running it on tensors that have a shape and no values."""
+"""Output shapes of any callable, found by running it on zeros of two batch sizes.
+
+Fake tensors would compute nothing, but torch imports over a second of symbolic algebra for the first one; a few samples cost less.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from disttrain.layers.context import CallContext, call_context
 from disttrain.layers.dtypes import DTYPES, dtype_name
 from disttrain.layers.structure import flatten, map_structure, pack_like
 from disttrain.layers.symbolic import SymbolicTensor
 
-# Two runs with these in place of None: a size that differs between them is not known. Primes, so no product looks like another.
-_STAND_INS = (83, 89)
+# What stands for None in the two runs: (as the batch, elsewhere). A size that differs between them is not known. Elsewhere, large
+# enough for a stack of convolutions to fit, and prime, so that no product looks like another.
+_STAND_INS = ((2, 83), (3, 89))
 
 
-def infer(function: Callable[..., Any], args: Any, kwargs: Any, described: str) -> Any:
+def infer(function: Callable[..., Any], args: Any, kwargs: Any, described: str, device: torch.device | None = None) -> Any:
     """What `function(*args, **kwargs)` gives, as symbolic tensors; `described` names the function in errors.
 
     Raises:
-        ValueError: the function failed on such tensors, or gives something that is not a tensor.
+        ValueError: the function failed on zeros, or gives something that is not a tensor.
     """
-    first, second = (_run(function, args, kwargs, size, described) for size in _STAND_INS)
+    first, second = (_run(function, args, kwargs, sizes, described, device) for sizes in _STAND_INS)
     leaves = []
     for one, two in zip(flatten(first), flatten(second), strict=True):
         if not isinstance(one, Tensor):
@@ -34,18 +37,20 @@ def infer(function: Callable[..., Any], args: Any, kwargs: Any, described: str) 
     return pack_like(first, leaves)
 
 
-def _run(function: Callable[..., Any], args: Any, kwargs: Any, size: int, described: str) -> Any:
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
+def _run(
+    function: Callable[..., Any], args: Any, kwargs: Any, sizes: tuple[int, int], described: str, device: torch.device | None
+) -> Any:  # fmt: skip
+    batch, elsewhere = sizes
 
-    def fake(value: Any) -> Any:
+    def zeros(value: Any) -> Any:
         if not isinstance(value, SymbolicTensor):
             return value
-        with mode:
-            return torch.empty([size if known is None else known for known in value.shape], dtype=DTYPES[value.dtype])
+        shape = [known if known is not None else batch if axis == 0 else elsewhere for axis, known in enumerate(value.shape)]
+        return torch.zeros(shape, dtype=DTYPES[value.dtype], device=device)
 
-    given = map_structure(fake, list(args)), map_structure(fake, dict(kwargs))
+    given = map_structure(zeros, list(args)), map_structure(zeros, dict(kwargs))
     try:
-        with mode, torch.no_grad(), call_context(CallContext(training=False)):
+        with torch.no_grad(), call_context(CallContext(training=False)):
             return function(*given[0], **given[1])
     except Exception as error:
         raise ValueError(

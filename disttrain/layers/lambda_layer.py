@@ -48,7 +48,7 @@ class Lambda(Layer):
             return super().compute_output_spec(*args, **kwargs)
         from disttrain.layers.inference import infer
 
-        return infer(self, args, kwargs, self._described())
+        return infer(self, args, kwargs, self._described(), self._own_device())
 
     def get_config(self) -> dict[str, Any]:
         raise NotImplementedError(

@@ -105,7 +105,7 @@ class Layer(WeightHolder):
         if not self.built:
             self.build(input_shape)
         inputs = map_shapes(lambda shape: SymbolicTensor(shape, self.dtype), input_shape)
-        return map_structure(lambda output: output.shape, infer(self, (inputs,), {}, self._described()))
+        return map_structure(lambda output: output.shape, infer(self, (inputs,), {}, self._described(), self._own_device()))
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments, in JSON types or objects that have a config of their own."""
@@ -201,7 +201,7 @@ class Layer(WeightHolder):
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """What this layer gives for symbolic tensors, as symbolic tensors."""
         if type(self).compute_output_shape is Layer.compute_output_shape or len(args) != 1:
-            return infer(self, args, kwargs, self._described())
+            return infer(self, args, kwargs, self._described(), self._own_device())
         shapes = self.compute_output_shape(map_structure(lambda leaf: leaf.shape, args[0]))
         dtype = flatten(args[0])[0].dtype if self._output_keeps_dtype else self.dtype
         return map_shapes(lambda shape: SymbolicTensor(shape, dtype), shapes)
@@ -209,11 +209,12 @@ class Layer(WeightHolder):
     def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         shapes = shapes_for_build(self._signature, args, kwargs)
         self.build(**shapes)
-        if not self.built:  # a class that defines no build
-            self.built, self._build_shapes = True, shapes
         device = self._device(args)
-        if device is not None and device.type != "meta":
+        if device is not None:
             self.to(device)
+
+    def _check_rebuild(self, *args: Any, **kwargs: Any) -> None:
+        """A second build does nothing; a class may refuse one for another shape."""
 
     def _device(self, args: Any) -> torch.device | None:
         return next((leaf.device for leaf in flatten(list(args)) if type(leaf) is Tensor), None)
@@ -259,7 +260,7 @@ class Layer(WeightHolder):
 
     def _only_node(self, wanted: str) -> Node:
         if len(self._nodes) != 1:
-            raise AttributeError(
+            raise ValueError(  # an AttributeError would come out of nn.Module as "no attribute"
                 f"{self._described()}.{wanted}: the layer was called {len(self._nodes)} times on symbolic tensors, not once."
             )
         return self._nodes[0]
@@ -290,9 +291,6 @@ class Layer(WeightHolder):
         return f"name={self.name}"
 
 
-Layer._signature = signature_of(Layer)
-
-
 def _once(build: Callable[..., None]) -> Callable[..., None]:
     """`build`, so that a second call does nothing and `super().build()` may be called inside."""
 
@@ -302,6 +300,7 @@ def _once(build: Callable[..., None]) -> Callable[..., None]:
             build(self, *args, **kwargs)
             return
         if self.built:
+            self._check_rebuild(*args, **kwargs)
             return
         self._building = True
         try:
@@ -314,6 +313,10 @@ def _once(build: Callable[..., None]) -> Callable[..., None]:
         self._foreign = None
 
     return wrapper
+
+
+Layer.build = _once(Layer.build)  # type: ignore[method-assign]
+Layer._signature = signature_of(Layer)
 
 
 def _shapes(value: Any) -> Any:

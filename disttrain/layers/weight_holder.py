@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from disttrain import initializers, regularizers
 from disttrain.layers import tracking, watch
@@ -58,9 +57,8 @@ class WeightHolder(nn.Module):
         if chosen is None:
             chosen = initializers.GlorotUniform() if torch_dtype.is_floating_point else initializers.Zeros()
         charge(shape, torch_dtype)
-        with unset_fake_temporarily():  # weights are real even when a shape is being inferred
-            value = chosen(shape, torch_dtype)
-            value = torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value).detach().to(torch_dtype).contiguous()
+        value = chosen(shape, torch_dtype)
+        value = torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value).detach().to(torch_dtype).contiguous()
         if tuple(value.shape) != shape:
             raise ValueError(f"{type(self).__name__} {self.name!r}: the initializer of {name!r} gave {tuple(value.shape)}, not {shape}.")
         key = self._free_weight_name(name or "variable")
@@ -215,6 +213,10 @@ class WeightHolder(nn.Module):
                     if weight is not None and weight.requires_grad:
                         found.append(regularizer(weight))
         return found
+
+    def _own_device(self) -> torch.device | None:
+        """Where the weights are; None without any."""
+        return next((tensor.device for tensor in nn.Module.parameters(self)), None)
 
     def _described(self) -> str:
         return f"{type(self).__name__} {self.name!r}"

@@ -98,7 +98,7 @@ class Model(Trainer, Layer):
     def build(self, input_shape: Any) -> None:
         """Make every weight for inputs of `input_shape`, batch included, by calling the model on tensors without values."""
         inputs = map_shapes(lambda shape: SymbolicTensor(shape, self.dtype), input_shape)
-        infer(self.call, (inputs,), {"training": False} if self._signature.takes_training else {}, self._described())
+        infer(self.call, (inputs,), {"training": False} if self._signature.takes_training else {}, self._described(), self._own_device())
         self._structure_changed()
 
     def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -110,7 +110,7 @@ class Model(Trainer, Layer):
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         if self._graph is None or len(args) != 1:
-            return infer(self, args, kwargs, self._described())
+            return infer(self, args, kwargs, self._described(), self._own_device())
         return self._graph.infer(self._graph.match(args[0]))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -174,7 +174,7 @@ class Model(Trainer, Layer):
 
     def _ends(self) -> tuple[Any, Any]:
         if self._graph is None:
-            raise AttributeError(f"{self._described()} has no symbolic inputs and outputs: it is defined by its call().")
+            raise ValueError(f"{self._described()} has no symbolic inputs and outputs: it is defined by its call().")
         return self._graph.ends()
 
     @property

@@ -103,14 +103,17 @@ class Sequential(Model):
         """
         if not self._chain:
             raise ValueError(f"{self._described()} has no layers: add() some before building.")
-        if self._input_layer is not None and tuple(input_shape) != self._input_layer.batch_shape:
-            raise ValueError(f"{self._described()}: build({tuple(input_shape)}), but its Input has shape {self._input_layer.batch_shape}.")
+        self._check_rebuild(input_shape)
         if self._input_layer is None and is_shape(input_shape):
             layer = InputLayer(batch_shape=input_shape, dtype=self._chain[0].dtype)
             layer._autocast = self._chain[0]._autocast  # whether integers become floats: not on the way into an Embedding
             self._set_input(layer)
         self._walk_symbolically(input_shape)
         self._structure_changed()
+
+    def _check_rebuild(self, input_shape: Any = None) -> None:
+        if self._input_layer is not None and tuple(input_shape) != self._input_layer.batch_shape:
+            raise ValueError(f"{self._described()}: build({tuple(input_shape)}), but its Input has shape {self._input_layer.batch_shape}.")
 
     def _walk_symbolically(self, input_shape: Any) -> None:
         start = self._input_layer.output if self._input_layer is not None else map_shapes(SymbolicTensor, input_shape)
@@ -161,7 +164,7 @@ class Sequential(Model):
     def _ends(self) -> tuple[Any, Any]:
         if self._symbolic is None:
             if not self.built or self._input_layer is None:
-                raise AttributeError(f"{self._described()} has no inputs and outputs before its input shape is known.")
+                raise ValueError(f"{self._described()} has no inputs and outputs before its input shape is known.")
             self._walk_symbolically(self._input_layer.batch_shape)
         assert self._symbolic is not None
         return self._symbolic

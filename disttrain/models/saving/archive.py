@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 
 MAX_MEMBERS = 10_000
 MAX_CONFIG_BYTES = 64 << 20
 _MAX_INFLATED_BYTES = 64 << 20  # of a compressed member; Keras compresses none, so a large one is a trick
+
+_DAMAGE = (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError, ValueError, struct.error, zlib.error)
 
 
 def sound_archive(data: bytes, source: str) -> zipfile.ZipFile:
@@ -18,7 +22,7 @@ def sound_archive(data: bytes, source: str) -> zipfile.ZipFile:
     """
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-    except zipfile.BadZipFile as error:
+    except _DAMAGE as error:
         raise ValueError(f"{source} is no .keras file: {error}") from error
     if len(archive.infolist()) > MAX_MEMBERS:
         raise ValueError(f"{source} has {len(archive.infolist())} members, expected {MAX_MEMBERS} at most.")
@@ -42,7 +46,7 @@ def read_member(archive: zipfile.ZipFile, name: str, source: str, limit_bytes: i
     try:
         with archive.open(info) as member:
             found = member.read(info.file_size + 1)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except _DAMAGE as error:
         raise ValueError(f"{source}: {name} is damaged: {error}") from error
     if len(found) != info.file_size:
         raise ValueError(f"{source}: {name} is damaged: {len(found)} bytes, not {info.file_size}.")

@@ -29,9 +29,8 @@ class _Session:
     """What one save or load knows: custom classes, and objects that occur more than once."""
 
     custom: dict[str, Any] = field(default_factory=dict)
-    written: dict[int, dict[str, Any]] = field(default_factory=dict)
+    written: dict[int, int] = field(default_factory=dict)
     read: dict[int, Any] = field(default_factory=dict)
-    alive: list[Any] = field(default_factory=list)  # so that no id of `written` is given twice
 
 
 _session: contextvars.ContextVar[_Session | None] = contextvars.ContextVar("saving_session", default=None)
@@ -109,18 +108,13 @@ def serialize_object(value: Any) -> Any:
 
 def _serialize_layer(layer: Layer) -> dict[str, Any]:
     session = _session.get()
-    if session is not None and id(layer) in session.written:
-        data = session.written[id(layer)]
-        data["shared_object_id"] = id(layer)
-        return dict(data)
     module, name, registered = _address(layer)
     data = {"module": module, "class_name": name, "config": serialize_object(layer.get_config()), "registered_name": registered}
     build = layer.get_build_config()
     if build is not None and module != "keras.src.ops.numpy":
         data["build_config"] = serialize_object(build)
-    if session is not None:
-        session.written[id(layer)] = data
-        session.alive.append(layer)
+    if session is not None:  # within one file, the same number is the same layer
+        data["shared_object_id"] = session.written.setdefault(id(layer), len(session.written) + 1)
     return data
 
 

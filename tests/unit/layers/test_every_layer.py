@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from disttrain import layers as L  # noqa: N812 - Keras's users write it so
+from disttrain import layers as L
 
 torch.manual_seed(0)
 VEC, SEQ, IMG = torch.randn(3, 4), torch.randn(2, 5, 3), torch.randn(2, 6, 5, 4)
