@@ -26,7 +26,7 @@ model = dt.Sequential(
     [
         dt.Input((8, 8, 1)),
         layers.Conv2D(32, 3, padding="same", activation="relu"),
-        layers.BatchNormalization(),
+        layers.BatchNormalization(momentum=0.9),
         layers.MaxPooling2D(),
         layers.Conv2D(64, 3, padding="same", activation="relu"),
         layers.MaxPooling2D(),
@@ -39,7 +39,7 @@ model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=
 model.fit(
     x,
     y,
-    batch_size=64,
+    batch_size=32,
     epochs=arguments.epochs,
     validation_split=0.1,
     callbacks=[dt.callbacks.EarlyStopping(patience=6, restore_best_weights=True)],

@@ -56,6 +56,7 @@ class RayInstance:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
 
+        _silence(ray)
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
         try:
             if self._options.address is not None:
@@ -102,6 +103,15 @@ class RayInstance:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+
+def _silence(ray: Any) -> None:
+    """Keep Ray's paragraphs about killed workers off the terminal, which has the run's own line about each.
+
+    `log_to_driver=False` does not reach them: a thread of the driver prints them with this function, and nothing else then does.
+    """
+    if hasattr(ray._private.worker, "print_to_stdstream"):
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _ray_children() -> list[psutil.Process]:
