@@ -106,6 +106,7 @@ class Engine:
         self._reductions[Kind.PREDICT] = self._reductions[Kind.VALIDATE]
         self._pools: dict[Kind, list[_Contribution]] = {kind: [] for kind in self._reductions}
         self._overlaps = self.trains and group.size > 1 and self._reductions[Kind.TRAIN].capacity >= OVERLAP_BYTES
+        self._late_buckets = {kind: _first_with_payload(plan) for kind, plan in self._reductions.items()}
 
     # -- ticks ----------------------------------------------------------------------------------------------------------------------
 
@@ -323,7 +324,7 @@ class Engine:
         if stack and any(wishes):
             stack[0].payload[self._payload - len(WISHES) :] = torch.tensor([float(wanted) for wanted in wishes], dtype=torch.float64)
         plan = self._reductions[kind]
-        first = len(plan.buckets) - 1 if kind is Kind.TRAIN and self._sent else 0
+        first = self._late_buckets[kind] if kind is Kind.TRAIN and self._sent else 0
         for bucket in range(first, len(plan.buckets)):
             reduction.send(bucket, [contribution.buffer for contribution in stack])
         total = self._contribution(kind)
@@ -333,7 +334,7 @@ class Engine:
     def _check_finite(self, payload: Tensor, position: Position) -> None:
         if self.device.type == "cpu" and not math.isfinite(payload[0]):
             raise NonFiniteLoss(
-                f"the loss became {float(payload[0])} at step {self.optimizer.iterations} (epoch {position.epoch + 1}, batch {position.step + 1}).\n"
+                f"the loss became {float(payload[0])} at step {self.optimizer.iterations + 1} (epoch {position.epoch + 1}, batch {position.step + 1}).\n"
                 "  expected  a finite number; the weights are those before this step\n"
                 "  try       a smaller learning rate, clipnorm=1.0, or look for NaN and infinity in the data"
             )
@@ -429,7 +430,7 @@ class _Contribution:
 class _Overlap:
     """The backward pass of the last slice: a bucket is folded and shipped as soon as its gradients are complete.
 
-    Buckets leave in their fixed order, which is nearly that of completion; the last one, which carries the payload, follows the pass.
+    Buckets leave in their fixed order, which is nearly that of completion; those that carry the payload, or a part of it, follow the pass.
     """
 
     def __init__(self, engine: Engine, contribution: _Contribution, stack: list[_Contribution], merges: int, reduction: Reduction) -> None:
@@ -437,7 +438,7 @@ class _Overlap:
         self.pieces = [*stack, contribution]
         self.merges = merges
         plan = engine._reductions[Kind.TRAIN]
-        self.plan, self.next = plan, 0
+        self.plan, self.next, self.late = plan, 0, engine._late_buckets[Kind.TRAIN]
         self.waiting: list[set[int]] = [set() for _ in plan.buckets]
         self.buckets_of: list[list[int]] = []
         for number, segment in enumerate(engine.space.segments):
@@ -463,14 +464,14 @@ class _Overlap:
             self._ready(number)
         for bucket in range(self.next, len(self.plan.buckets)):
             self._fold(bucket)
-            if bucket < len(self.plan.buckets) - 1:
+            if bucket < self.late:
                 self.reduction.send(bucket, self._folded())
 
     def _ready(self, number: int) -> None:
         self.engine._collect(self.contribution, (number,))
         for bucket in self.buckets_of[number]:
             self.waiting[bucket].discard(number)
-        while self.next < len(self.plan.buckets) - 1 and not self.waiting[self.next]:
+        while self.next < self.late and not self.waiting[self.next]:
             self._fold(self.next)
             self.reduction.send(self.next, self._folded())
             self.next += 1
@@ -488,6 +489,12 @@ class _Overlap:
         for step in range(self.merges):
             target, source = self.pieces[top - step - 1].buffer, self.pieces[top - step].buffer
             fold((target[start:stop], source[start:stop]), (Add(0, 1),), self.plan.layout, start, stop)
+
+
+def _first_with_payload(plan: TreeReduction) -> int:
+    """The first bucket that holds a byte of the payload: it and those after it cannot leave before the forward pass is accounted for."""
+    payload = plan.layout.sections[-1].offset
+    return next(number for number, (_, stop) in enumerate(plan.buckets) if stop > payload)
 
 
 def class_weights(y: Any, weights: dict[int, float]) -> Tensor:
