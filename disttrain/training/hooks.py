@@ -36,6 +36,7 @@ class FitHooks:
         self.handled = -1  # the last boundary whose hooks have run; a boundary is reported again after a failure, its hooks run once
         self.orders: dict[int, Orders] = {}
         self.logs: dict[str, Any] = {}
+        self.ended = False
 
     def begin(self, state: dict[str, Any] | None = None, arrays: dict[str, np.ndarray] | None = None) -> None:
         """Before the first tick, or with the `state` and `arrays` of a checkpoint before the tick it stands at."""
@@ -45,8 +46,11 @@ class FitHooks:
         if state is not None:
             self.load_state(state, arrays or {})
             epoch = state["epoch"]
-        if epoch < self.program.epochs:
+        if epoch < self.program.epochs and not self.ended:
             self._begin_epoch(epoch)
+        else:  # no epoch to train, or a checkpoint taken after the last one
+            self.epoch = epoch
+            self.end()
 
     def boundary(self, position: Position, logs: dict[str, Any]) -> Orders:
         """Run the hooks of the boundary at `position`; asked again for the same one, give the same orders."""
@@ -74,11 +78,14 @@ class FitHooks:
 
     def end(self) -> None:
         """After the last tick."""
+        self.ended = True
         self.callbacks.on_train_end(self.logs)
 
     def state(self) -> dict[str, Any]:
         """What a restart needs, in JSON types, as of the last boundary."""
-        return {"handled": self.handled, "epoch": self.epoch, "callbacks": self.callbacks.state_dict(), "logs": self.logs}
+        return {
+            "handled": self.handled, "epoch": self.epoch, "ended": self.ended, "callbacks": self.callbacks.state_dict(), "logs": self.logs,
+        }  # fmt: skip
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays that callbacks keep, such as the best weights so far."""
@@ -86,7 +93,7 @@ class FitHooks:
 
     def load_state(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """The inverse of `state` and `arrays`."""
-        self.handled, self.epoch, self.logs = state["handled"], state["epoch"], state["logs"]
+        self.handled, self.epoch, self.ended, self.logs = state["handled"], state["epoch"], state["ended"], state["logs"]
         self.callbacks.load_state_dict(state["callbacks"])
         self.callbacks.load_state_arrays(arrays)
         self.model.stop_training = False

@@ -47,7 +47,11 @@ def test_initial_epoch_skips_what_was_done():
 @given(st.integers(0, 3), st.integers(1, 4), st.integers(1, 3), st.booleans())
 def test_positions_go_on_without_gaps(initial, more, freq, every):
     program = Program(
-        (TRAIN, VALIDATE), initial_epoch=initial, epochs=initial + more, validation_freq=freq, every_batch=frozenset({Kind.TRAIN} if every else ())
+        (TRAIN, VALIDATE),
+        initial_epoch=initial,
+        epochs=initial + more,
+        validation_freq=freq,
+        every_batch=frozenset({Kind.TRAIN} if every else ()),
     )
     boundaries = [p.epoch for t in range(program.ticks) if (p := program.at(t)).kind is Kind.EPOCH_BOUNDARY]
     assert boundaries == list(range(initial, initial + more))

@@ -1,0 +1,221 @@
+"""The callbacks' side of a fit: Keras's order, once for each boundary, and what becomes an order to the workers."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import disttrain as dt
+from disttrain import layers
+from disttrain.callbacks import CallbackList
+from disttrain.callbacks.base import HOOKS
+from disttrain.data import BatchPlan
+from disttrain.training.hooks import FitHooks
+from disttrain.training.orders import Orders
+from disttrain.training.program import Kind, Program
+
+SHORT = (
+    ("on_train_batch_begin", "batch+"),
+    ("on_train_batch_end", "batch-"),
+    ("on_test_batch_begin", "test batch+"),
+    ("on_test_batch_end", "test batch-"),
+    ("on_test_begin", "test+"),
+    ("on_test_end", "test-"),
+    ("on_epoch_begin", "epoch+"),
+    ("on_epoch_end", "epoch-"),
+    ("on_train_begin", "train+"),
+    ("on_train_end", "train-"),
+)
+
+
+class Order(dt.Callback):
+    """Notes each hook; does what `acts` says at the hook of that note."""
+
+    def __init__(self, acts=None) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+        self.acts = acts or {}
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        if text in self.acts:
+            self.acts[text](self.model)
+
+    def state_dict(self):
+        return {"notes": list(self.notes)}
+
+    def load_state_dict(self, state):
+        self.notes = list(state["notes"])
+
+
+def _noting(hook: str, short: str):
+    if "batch" in hook or "epoch" in hook:
+        return lambda self, number, logs=None: self.note(f"{short} {number}")
+    return lambda self, logs=None: self.note(short)
+
+
+for _hook, _short in SHORT:
+    setattr(Order, _hook, _noting(_hook, _short))
+
+
+def stop(model) -> None:
+    model.stop_training = True
+
+
+def rate(value: float):
+    def act(model) -> None:
+        model.optimizer.learning_rate = value
+
+    return act
+
+
+def hooks_of(*callbacks, every=frozenset({Kind.TRAIN, Kind.VALIDATE}), epochs=2, validate=True, **arguments) -> FitHooks:
+    """Hooks of a fit with two training steps and two of validation in each epoch."""
+    model = dt.Sequential([dt.Input((2,)), layers.Dense(1)])
+    model.compile(optimizer=dt.optimizers.SGD(0.1), loss="mse")
+    plans = ((Kind.TRAIN, BatchPlan(4, 2)), (Kind.VALIDATE, BatchPlan(4, 2)))[: 1 + validate]
+    program = Program(plans, epochs=epochs, every_batch=every, **arguments)
+    return FitHooks(CallbackList(list(callbacks), model=model, params={"verbose": 0, "epochs": epochs, "steps": 2}), model, program)
+
+
+def walk(hooks: FitHooks, tick: int = 0) -> list[Orders]:
+    """Go through the program as the workers do, from `tick` on; the orders given."""
+    orders, program = [], hooks.program
+    while (position := program.at(tick)).kind is not Kind.END:
+        if position.kind not in (Kind.BATCH_BOUNDARY, Kind.EPOCH_BOUNDARY):
+            tick += 1
+            continue
+        logs = {"loss": 1.0} if position.phase is Kind.TRAIN else {"loss": 1.0, "val_loss": 2.0}
+        orders.append(hooks.boundary(position, logs))
+        if orders[-1].end_call:
+            break
+        tick = program.after_phase(position) if orders[-1].end_phase else tick + 1
+    return orders
+
+
+def test_hooks_come_in_the_order_of_keras():
+    order = Order()
+    hooks = hooks_of(order, epochs=1)
+    hooks.begin()
+    walk(hooks)
+    assert order.notes == [
+        "train+", "epoch+ 0", "batch+ 0", "batch- 0", "batch+ 1", "batch- 1",
+        "test+", "test batch+ 0", "test batch- 0", "test batch+ 1", "test batch- 1", "test-", "epoch- 0", "train-",
+    ]  # fmt: skip
+
+
+def test_without_batch_boundaries_the_hooks_of_epochs_and_of_validation_are_called():
+    order = Order()
+    hooks = hooks_of(order, every=frozenset())
+    hooks.begin()
+    walk(hooks)
+    assert order.notes == ["train+", *["epoch+ 0", "test+", "test-", "epoch- 0"], *["epoch+ 1", "test+", "test-", "epoch- 1"], "train-"]
+
+
+def test_every_hook_of_a_fit_is_in_these_tests():
+    assert {hook for hook, _ in SHORT} == {hook for hook in HOOKS if "predict" not in hook} - {"on_batch_begin", "on_batch_end"}
+
+
+def test_a_boundary_asked_for_again_runs_no_hook_again_and_gives_the_same_orders():
+    order = Order({"epoch- 0": rate(0.05)})
+    hooks = hooks_of(order, every=frozenset(), validate=False)
+    hooks.begin()
+    position = hooks.program.at(2)
+    first = hooks.boundary(position, {"loss": 1.0})
+    notes = list(order.notes)
+    assert hooks.boundary(position, {"loss": 1.0}) == first == Orders(learning_rate=0.05)
+    assert order.notes == notes
+
+
+def test_stopping_in_a_batch_hook_skips_to_the_validation_and_ends_the_call():
+    order = Order({"batch- 0": stop})
+    hooks = hooks_of(order, epochs=5)
+    hooks.begin()
+    orders = walk(hooks)
+    assert [(o.end_phase, o.end_call) for o in orders] == [(True, False), (False, False), (False, False), (False, True)]
+    assert order.notes == [
+        "train+", "epoch+ 0", "batch+ 0", "batch- 0",
+        "test+", "test batch+ 0", "test batch- 0", "test batch+ 1", "test batch- 1", "test-", "epoch- 0", "train-",
+    ]  # fmt: skip
+
+
+def test_stopping_at_the_end_of_an_epoch_ends_the_call():
+    order = Order({"epoch- 1": stop})
+    hooks = hooks_of(order, epochs=5, every=frozenset(), validate=False)
+    hooks.begin()
+    assert [o.end_call for o in walk(hooks)] == [False, True]
+    assert order.notes[-1] == "train-"
+
+
+def test_a_wish_to_stop_from_an_earlier_fit_is_forgotten():
+    hooks = hooks_of(Order(), every=frozenset(), validate=False, epochs=2)
+    hooks.model.stop_training = True
+    hooks.begin()
+    assert [o.end_call for o in walk(hooks)] == [False, True]
+
+
+@pytest.mark.parametrize("when", ["epoch- 0", "epoch+ 1"])
+def test_a_learning_rate_set_by_a_callback_becomes_an_order(when):
+    hooks = hooks_of(Order({when: rate(0.025)}), every=frozenset(), validate=False, epochs=3)
+    hooks.begin()
+    assert [o.learning_rate for o in walk(hooks)] == [0.025, None, None]
+
+
+def test_weights_that_a_callback_changed_become_an_order():
+    class Watch:
+        def changed(self):
+            return {"kernel": np.ones(2)}
+
+    hooks = hooks_of(Order(), every=frozenset(), validate=False, epochs=1)
+    hooks.watch = Watch()
+    hooks.begin()
+    assert walk(hooks)[0].weights["kernel"].tolist() == [1.0, 1.0]
+
+
+def test_history_sees_what_earlier_callbacks_add_and_sorts_the_names():
+    class Adds(dt.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["added"] = epoch * 10
+
+    hooks = hooks_of(Adds(), every=frozenset())
+    hooks.begin()
+    walk(hooks)
+    history = hooks.callbacks.history
+    assert history.history == {"loss": [1.0, 1.0], "val_loss": [2.0, 2.0], "added": [0, 10]}
+    assert history.epoch == [0, 1]
+
+
+def test_state_goes_to_another_process_as_json_and_goes_on_there():
+    first = hooks_of(Order(), epochs=3)
+    first.begin()
+    tick = next(t for t in range(first.program.ticks) if first.program.at(t).kind is Kind.EPOCH_BOUNDARY)
+    for boundary in range(tick + 1):
+        if first.program.at(boundary).kind in (Kind.BATCH_BOUNDARY, Kind.EPOCH_BOUNDARY):
+            first.boundary(first.program.at(boundary), {"loss": 1.0, "val_loss": 2.0})
+    second = hooks_of(Order(), epochs=3)
+    before = list(first.callbacks.callbacks[0].notes)
+    second.begin(json.loads(json.dumps(first.state())), first.arrays())
+    walk(first, tick + 1)
+    walk(second, tick + 1)
+    rest = first.callbacks.callbacks[0].notes[len(before) :]
+    # where it goes on is told again, after the counters are back
+    assert second.callbacks.callbacks[0].notes == [*before, "epoch+ 1", "batch+ 0", *rest]
+    assert second.callbacks.history.history == first.callbacks.history.history
+
+
+def test_a_fit_resumed_after_its_last_tick_begins_no_epoch():
+    first = hooks_of(Order({"epoch- 0": stop}), epochs=3, every=frozenset())
+    first.begin()
+    walk(first)
+    second = hooks_of(Order(), epochs=3, every=frozenset())
+    second.begin(json.loads(json.dumps(first.state())), first.arrays())
+    assert second.callbacks.callbacks[0].notes == [*first.callbacks.callbacks[0].notes, "train-"]
+
+
+def test_no_epoch_to_train_still_begins_and_ends():
+    order = Order()
+    hooks = hooks_of(order, epochs=2, initial_epoch=2)
+    hooks.begin()
+    assert order.notes == ["train+", "train-"]
