@@ -3,7 +3,8 @@
     import disttrain as dt
     from disttrain import layers
 
-    model = dt.Sequential([dt.Input((8, 8, 1)), layers.Conv2D(32, 3, activation="relu"), layers.Flatten(), layers.Dense(10, activation="softmax")])
+    model = dt.Sequential([dt.Input((8, 8, 1)), layers.Conv2D(32, 3, activation="relu"), layers.Flatten(),
+                           layers.Dense(10, activation="softmax")])
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(x, y, batch_size=256, epochs=10)
 
@@ -19,7 +20,6 @@ from typing import Any
 _ROOMS = (
     "activations",
     "callbacks",
-    "constraints",
     "errors",
     "initializers",
     "layers",
@@ -43,7 +43,7 @@ _NAMES = {
     "set_virtual_workers": "disttrain.training.runner",
 }
 
-__all__ = sorted([*_NAMES, *_ROOMS])  # noqa: PLE0605
+__all__ = sorted([*_NAMES, *_ROOMS])
 
 
 def __getattr__(name: str) -> Any:

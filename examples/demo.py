@@ -19,7 +19,19 @@ DISTTRAIN = [sys.executable, "-m", "disttrain"]
 
 
 def launch(run_dir: Path) -> subprocess.Popen:
-    command = [*DISTTRAIN, "launch", str(EXAMPLE), "--workers", "3", "--run-dir", str(run_dir), "--checkpoint-every", "epoch", "--keep", "2"]
+    command = [
+        *DISTTRAIN,
+        "launch",
+        str(EXAMPLE),
+        "--workers",
+        "3",
+        "--run-dir",
+        str(run_dir),
+        "--checkpoint-every",
+        "epoch",
+        "--keep",
+        "2",
+    ]
     print(f"\n$ disttrain {' '.join(command[3:])}", flush=True)
     return subprocess.Popen(command)
 
@@ -69,7 +81,10 @@ def main() -> int:
         recovered = [event for event in recoveries if event["event"] == "recovered"]
         same = digest(folder / "undisturbed") == digest(folder / "killed")
         calls = json.loads(sorted((folder / "killed/calls").glob("*.json"))[-1].read_text())
-        print(f"\nworkers lost {len(recovered)}, back to stepping after {', '.join(str(event['seconds']) for event in recovered)} s, steps lost 0")
+        print(
+            f"\nworkers lost {len(recovered)}, back to stepping after {', '.join(str(event['seconds']) for event in recovered)} s, "
+            "steps lost 0"
+        )
         print("the two runs ended with " + ("the same weights, bit for bit" if same else "DIFFERENT WEIGHTS"))
         print(f"accuracy on held-out digits: {calls['logs']['accuracy']:.4f}")
         return 0 if same and recovered else 1

@@ -30,7 +30,9 @@ def _version(asked: bool) -> None:
 
 
 @app.callback()
-def _options(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
     pass
 
 
@@ -39,7 +41,9 @@ def launch(
     script: Annotated[str, typer.Argument(help="The training script; what stands after -- goes to it as sys.argv.")],
     arguments: Annotated[list[str] | None, typer.Argument(help="Arguments for the script, after --.")] = None,
     workers: Annotated[int, typer.Option(help="Worker processes.")] = 1,
-    virtual_workers: Annotated[int | None, typer.Option(help="Slices of each batch; results depend on them and never on workers. [workers]")] = None,
+    virtual_workers: Annotated[
+        int | None, typer.Option(help="Slices of each batch; results depend on them and never on workers. [workers]")
+    ] = None,
     min_workers: Annotated[int, typer.Option(help="With fewer, training waits for more.")] = 1,
     max_workers: Annotated[int | None, typer.Option(help="Grow up to so many when there is room. [workers]")] = None,
     spares: Annotated[int, typer.Option(help="Warm workers kept beside.")] = 0,

@@ -12,7 +12,8 @@ def print_status(run_dir: str, status: dict[str, Any]) -> None:
     """The status of a run as a person reads it."""
     console = Console()
     driver = status.get("driver", {})
-    console.print(f"[bold]{run_dir}[/bold]  {status['state']}   attempt {status.get('attempt')}, driver pid {driver.get('pid')} on {driver.get('host')}")
+    where = f"driver pid {driver.get('pid')} on {driver.get('host')}"
+    console.print(f"[bold]{run_dir}[/bold]  {status['state']}   attempt {status.get('attempt')}, {where}")
     if "epoch" in status:
         logs = "  ".join(f"{name} {value:.4g}" for name, value in sorted(status.get("logs", {}).items()))
         console.print(

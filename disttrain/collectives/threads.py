@@ -76,9 +76,7 @@ class ThreadGroup:
     def close(self) -> None:
         self.abort()
 
-    def _lay_down(
-        self, tensor: Tensor, splits: list[int], finish: Callable[[dict[int, tuple[Tensor, list[int]]]], None]
-    ) -> _ThreadPending:
+    def _lay_down(self, tensor: Tensor, splits: list[int], finish: Callable[[dict[int, tuple[Tensor, list[int]]]], None]) -> _ThreadPending:
         meeting, call = self._meeting, self._calls
         self._calls += 1
         with meeting.condition:

@@ -8,13 +8,17 @@ and a timed-out `Work.wait` of a gloo collective only says so and changes nothin
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import torch
-import torch.distributed as dist
+import torch.distributed
 from torch import Tensor
 
 from disttrain.collectives.port import GroupBroken
+
+dist: Any = torch.distributed  # its types leave out most of what is used here
 
 _LOOK_AROUND = timedelta(milliseconds=20)
 _OPERATION_TIMEOUT = timedelta(seconds=60)  # the last line only: the driver tells survivors long before
@@ -36,9 +40,7 @@ class TorchGroup:
         GroupBroken: the group could not be formed, or was aborted meanwhile.
     """
 
-    def __init__(
-        self, store: dist.Store, generation: str, rank: int, size: int, host: str, backend: str, aborted: threading.Event
-    ) -> None:
+    def __init__(self, store: Any, generation: str, rank: int, size: int, host: str, backend: str, aborted: threading.Event) -> None:
         self.rank, self.size = rank, size
         self._aborted = aborted
         self._backend = backend
@@ -64,7 +66,7 @@ class TorchGroup:
             self._group.abort()
         _graveyard.append(self._group)
 
-    def _issue(self, operation):  # type: ignore[no-untyped-def]
+    def _issue(self, operation: Callable[[], Any]) -> _TorchPending:
         if self._aborted.is_set():
             raise GroupBroken("the generation was aborted")
         try:
@@ -72,7 +74,7 @@ class TorchGroup:
         except RuntimeError as error:
             raise GroupBroken(str(error)) from error
 
-    def _form(self, store: dist.Store, host: str):  # type: ignore[no-untyped-def]
+    def _form(self, store: Any, host: str) -> Any:
         made: list[object] = []
         failed: list[BaseException] = []
 
@@ -101,7 +103,7 @@ class TorchGroup:
 
 
 class _TorchPending:
-    def __init__(self, work, aborted: threading.Event) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, work: Any, aborted: threading.Event) -> None:
         self._work, self._aborted = work, aborted
 
     def wait(self) -> None:
@@ -120,12 +122,12 @@ class _TorchPending:
                 raise GroupBroken("the generation was aborted")
 
 
-def serve_store(host: str) -> dist.TCPStore:
+def serve_store(host: str) -> Any:
     """The store of a run, to be kept by the driver; its port is `.port`."""
     return dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
 
 
-def reach_store(host: str, port: int) -> dist.TCPStore:
+def reach_store(host: str, port: int) -> Any:
     """A member's connection to the store of its run."""
     return dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=60))
 

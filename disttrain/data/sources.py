@@ -49,7 +49,9 @@ class ArraySource:
 
     def __init__(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
         self.x, self.y, self.sample_weight = (map_structure(as_array, part) for part in (x, y, sample_weight))
-        named = [pair for part, name in ((self.x, "x"), (self.y, "y"), (self.sample_weight, "sample_weight")) for pair in leaf_paths(part, name)]
+        named = [
+            pair for part, name in ((self.x, "x"), (self.y, "y"), (self.sample_weight, "sample_weight")) for pair in leaf_paths(part, name)
+        ]
         if not flatten(self.x):
             raise DataError("x holds no array: expected an array, a tensor, or a dict, list or tuple of them.")
         for path, array in named:
@@ -133,7 +135,7 @@ def source_of(x: Any, y: Any = None, sample_weight: Any = None, *, argument: str
         if y is not None or sample_weight is not None:
             raise DataError(f"{argument} is a {type(x).__name__}, which brings its own targets: leave y and sample_weight out.")
         return DatasetSource(x)
-    if hasattr(x, "__next__") or hasattr(x, "__iter__") and not hasattr(x, "__len__"):
+    if hasattr(x, "__next__") or (hasattr(x, "__iter__") and not hasattr(x, "__len__")):
         raise DataError(
             f"{argument} is a {type(x).__name__}, which can be read only once and in order.\n"
             "  expected  arrays, tensors, or a map-style torch Dataset (__len__ and __getitem__), so that any step can be redone anywhere"

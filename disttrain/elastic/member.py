@@ -126,7 +126,7 @@ class Member:
             wish.clear()
         aborted = self._flag(command.call, command.generation)
         rank = command.members.index(self.name)
-        self._holds_state = command.source is None or command.restore is None and command.ticks[rank] is not None
+        self._holds_state = command.source is None or (command.restore is None and command.ticks[rank] is not None)
         assert self._settings is not None
         self._group = self._make_group(command, rank, self._settings.backend, aborted) if len(command.members) > 1 else SoloGroup()
         self._engine.attach(self._group, command.placement)

@@ -1,4 +1,4 @@
-"""What driver and workers say to each other: commands down, reports up. Frozen values that pickle; every one names the call it belongs to."""
+"""What driver and workers say to each other: commands down, reports up. Frozen values that pickle; each names its call."""
 
 from __future__ import annotations
 

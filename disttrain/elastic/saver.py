@@ -75,7 +75,15 @@ class Saver:
         nonce = blake2b(f"{attempt}.{call}.{generation}.{engine.tick}".encode(), digest_size=8).hexdigest()
         folder = save_folder(CommitName(attempt, sequence, step), nonce)
         path = shard_path(folder, rank, size + 1)  # the last place is the driver's, for arrays that callbacks keep
-        about = {"worker": self._worker, "call": call, "generation": generation, "tick": engine.tick, "rank": rank, "size": size, "step": step}
+        about = {
+            "worker": self._worker,
+            "call": call,
+            "generation": generation,
+            "tick": engine.tick,
+            "rank": rank,
+            "size": size,
+            "step": step,
+        }
         if rank == 0:
             about |= {"meta": engine.meta(), "specs": specs, "sequence": sequence, "folder": folder}
         self._writing = threading.Thread(target=self._write, args=(path, shot, about), name="checkpoint-writer", daemon=True)

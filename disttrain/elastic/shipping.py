@@ -36,7 +36,7 @@ def _tensor(data: np.ndarray, dtype: torch.dtype, shape: tuple[int, ...], parame
     return nn.Parameter(tensor, requires_grad=requires_grad) if parameter else tensor.requires_grad_(requires_grad)
 
 
-class _Pickler(cloudpickle.Pickler):
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
     """Takes each tensor alone: torch's own way pickles the whole storage that a view lies in."""
 
     def reducer_override(self, obj: Any) -> Any:

@@ -31,7 +31,11 @@ def share_state(engine: Engine, group: Group, source: int, behind: Sequence[bool
     for tensor in engine.flat_state():
         if not tensor.numel():
             continue
-        flat = tensor.detach().reshape(-1).view(torch.uint8) if tensor.is_contiguous() else tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+        flat = (
+            tensor.detach().reshape(-1).view(torch.uint8)
+            if tensor.is_contiguous()
+            else tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+        )
         message = flat if sending else torch.empty_like(flat)
         group.broadcast(message, source).wait()
         if taking:

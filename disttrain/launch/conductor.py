@@ -157,8 +157,8 @@ class Conductor:
             self._begin_on(worker)
         self._perform(self._opening)
         if self.hooks is not None:
-            resume = self.resume
-            self._run_hooks(lambda: self.hooks.begin() if resume is None else self.hooks.begin(resume.extra["hooks"], resume.arrays))
+            hooks, resume = self.hooks, self.resume
+            self._run_hooks(lambda: hooks.begin() if resume is None else hooks.begin(resume.extra["hooks"], resume.arrays))
             self._first_hook_state = self._hook_state(0 if resume is None else resume.tick)
             self._hook_states = [self._first_hook_state]
         try:
@@ -355,10 +355,11 @@ class Conductor:
         position, logs = self.job.program.at(report.tick), report.logs
         self.position, self.logs = position, logs
         self.job.model.optimizer.load_state_dict(report.optimizer)
-        known = position.tick <= self.hooks.handled
+        hooks = self.hooks
+        known = position.tick <= hooks.handled
         self.at_boundary = True
         try:
-            orders = self._run_hooks(lambda: self.hooks.boundary(position, logs))
+            orders = self._run_hooks(lambda: hooks.boundary(position, logs))
         finally:
             self.at_boundary = False
         if not known and self.saves is not None:
@@ -413,9 +414,9 @@ class Conductor:
         """Every worker was lost: the callbacks go back to where the checkpoint is."""
         if self.hooks is None or self._first_hook_state is None:
             return
-        kept = self._hooks_at(tick)
+        hooks, kept = self.hooks, self._hooks_at(tick)
         self._hook_states = [other for other in self._hook_states if other.tick <= tick]
-        self._run_hooks(lambda: self.hooks.load_state(kept.state, kept.arrays))
+        self._run_hooks(lambda: hooks.load_state(kept.state, kept.arrays))
         self.console.event("restart", f"all workers were lost: going on from {restore or 'the start'}", restore=restore, tick=tick)
 
     def _saved(self, outcome: Committed | SaveFailed) -> None:
@@ -453,7 +454,11 @@ class Conductor:
             self._wish(generation, "stop")
         if not running and isinstance(self.state, o.Starting):
             raise Interrupted("interrupted before the first step")
-        if self._halted and self._halted >= set(in_loop(self.state)) and (self.saves is None or (not self.saves.busy and not self.saves.open)):
+        if (
+            self._halted
+            and self._halted >= set(in_loop(self.state))
+            and (self.saves is None or (not self.saves.busy and not self.saves.open))
+        ):
             self._decide(o.StopRequested(now))
             raise Interrupted("interrupted")
 

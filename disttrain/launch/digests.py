@@ -7,7 +7,7 @@ from disttrain.errors import UsageError
 
 
 def digest_of(path: str) -> str:
-    """sha256 over the weights at `path`: a run directory (its newest checkpoint), `RUN/checkpoints/commits/NAME.json`, `RUN/NAME`, or a model file.
+    """sha256 over the weights at `path`: a run directory (its newest checkpoint), one of its checkpoints (`RUN/NAME`), or a model file.
 
     Raises:
         UsageError: nothing there holds weights.
@@ -26,6 +26,7 @@ def digest_of(path: str) -> str:
     store = Store(trimmed)
     if not store.list("attempts"):
         raise UsageError(
-            f"{path} holds no weights.\n  expected  a run directory, one of its checkpoints (RUN/step-...), a .keras, .weights.h5 or .safetensors file"
+            f"{path} holds no weights.\n"
+            "  expected  a run directory, one of its checkpoints (RUN/step-...), a .keras, .weights.h5 or .safetensors file"
         )
     return checkpoint_digest(store)

@@ -1,11 +1,11 @@
 """A run directory: who drives the run, what it is, which calls are finished, and what it is doing. Any fsspec URL.
 
-    run.json                        what the run is: script, virtual workers, seed, threads
-    attempts/                       one create-only record for each start of the driver (the checkpoint engine's fence)
-    calls/000002-a0001.json         the result of each finished fit or evaluate
-    checkpoints/                    commits and their data
-    events/a0001.jsonl              the timeline of an attempt
-    status.json                     a hint for people, overwritten as the run goes
+run.json                        what the run is: script, virtual workers, seed, threads
+attempts/                       one create-only record for each start of the driver (the checkpoint engine's fence)
+calls/000002-a0001.json         the result of each finished fit or evaluate
+checkpoints/                    commits and their data
+events/a0001.jsonl              the timeline of an attempt
+status.json                     a hint for people, overwritten as the run goes
 """
 
 from __future__ import annotations
@@ -226,8 +226,9 @@ def check_same_run(known: RunDescription, *, script: str, virtual_workers: int |
         )
     if virtual_workers is not None and virtual_workers != known.virtual_workers:
         raise RunMismatch(
-            f"{url} holds a run with {known.virtual_workers} virtual workers, --virtual-workers {virtual_workers} was given: results depend on it.\n"
-            f"  try       --virtual-workers {known.virtual_workers} (or leave it out), another --run-dir, or --restart to begin anew beside it"
+            f"{url} holds a run with {known.virtual_workers} virtual workers, --virtual-workers {virtual_workers} was given:\n"
+            "  results depend on their number\n"
+            f"  try       --virtual-workers {known.virtual_workers}, another --run-dir, or --restart to begin anew beside it"
         )
     if workers > known.virtual_workers:
         raise RunMismatch(
@@ -261,7 +262,8 @@ def _lives(info: dict[str, Any]) -> bool:
         return False
     try:
         process = psutil.Process(int(info["pid"]))
-        return abs(process.create_time() - float(info["process_started"])) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+        same = abs(process.create_time() - float(info["process_started"])) < 1.0
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
     except (psutil.Error, KeyError, ValueError):
         return False
 

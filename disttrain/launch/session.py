@@ -24,7 +24,7 @@ from disttrain.launch.config import RunConfig, check_virtual_workers
 from disttrain.launch.console import Console
 from disttrain.launch.door import Entry
 from disttrain.launch.heartbeat import Heartbeat
-from disttrain.launch.run_directory import FINISHED, RunDescription
+from disttrain.launch.run_directory import FINISHED, ResumePoint, RunDescription
 from disttrain.launch.saves import Saves
 from disttrain.launch.timings import Timings
 from disttrain.layers import watch
@@ -54,7 +54,9 @@ class Session:
         self._script, self._arguments, self._folder, self._sha = script, arguments, script_folder, script_sha256
         self.timings = timings
         self.console = Console()
-        self._calls, self._finished, self._resume = 0, {}, None
+        self._calls = 0
+        self._finished: dict[int, dict[str, Any]] = {}
+        self._resume: ResumePoint | None = None
         self._state: o.State | None = None
         self._facts: dict[str, WorkerFacts] = {}
         self._conductor: Conductor | None = None
@@ -231,7 +233,8 @@ class Session:
         record = self._finished.get(number)
         if record is not None and record["kind"] != kind:
             raise RunMismatch(
-                f"call {number} of this script is {kind}(), but the run in {self.directory.url} recorded {record['kind']}() there: the script has changed.\n"
+                f"call {number} of this script is {kind}(), the run in {self.directory.url} recorded {record['kind']}() there.\n"
+                "  expected  the script that began the run\n"
                 "  try       another --run-dir, or --restart to begin anew beside it"
             )
         return record
@@ -296,7 +299,11 @@ class Session:
         status = {"state": "starting"} if self._conductor is None else self._conductor.status()
         if self._conductor is None and self._calls:
             status = {"state": "running", "phase": "between calls"}
-        return {"attempt": None if attempt is None else attempt.number, "virtual_workers": None if self._description is None else self._description.virtual_workers, **status}
+        return {
+            "attempt": None if attempt is None else attempt.number,
+            "virtual_workers": None if self._description is None else self._description.virtual_workers,
+            **status,
+        }
 
 
 class _Watch:

@@ -14,7 +14,7 @@ class Timings:
     """Spans and marks in seconds since the process began. Spans overlap: Ray starts beside the script."""
 
     def __init__(self) -> None:
-        self._zero = psutil.Process().create_time()
+        self._zero = float(psutil.Process().create_time())
         self._lock = threading.Lock()
         self.spans: list[tuple[str, float, float]] = []
 

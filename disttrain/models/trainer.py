@@ -73,7 +73,7 @@ class Trainer:
         return total, parts
 
     def metric_direction(self, name: str) -> str | None:
-        """"up" when more of the logged `name` is better, "down" when less is, None when unknown."""
+        """ "up" when more of the logged `name` is better, "down" when less is, None when unknown."""
         name = name.removeprefix("val_")
         if name == "loss" or name.endswith("_loss"):
             return "down"
@@ -166,18 +166,29 @@ class Trainer:
         example = self._prepare({Kind.VALIDATE: source})
         program = Program(((Kind.VALIDATE, plan),), boundaries=False)
         job = Job("evaluate", self, program, {Kind.VALIDATE: source}, carrier.virtual_workers, random_seed(), example)
-        callback_list = CallbackList(callbacks, model=self, params={"verbose": 0, "epochs": 1, "steps": plan.steps}, add_history=False, add_progbar=False)
+        callback_list = CallbackList(
+            callbacks, model=self, params={"verbose": 0, "epochs": 1, "steps": plan.steps}, add_history=False, add_progbar=False
+        )
         callback_list.on_test_begin()
         logs = carrier.evaluate(job)
         callback_list.on_test_end(logs)
         if _verbosity(verbose):
-            print(" - ".join([f"{plan.steps}/{plan.steps}", *(f"{name}: {value:.4f}" for name, value in sorted(logs.items()) if isinstance(value, float))]))
+            print(
+                " - ".join(
+                    [
+                        f"{plan.steps}/{plan.steps}",
+                        *(f"{name}: {value:.4f}" for name, value in sorted(logs.items()) if isinstance(value, float)),
+                    ]
+                )
+            )
         if return_dict:
             return logs
         values = [logs.pop("loss"), *logs.values()]
         return values[0] if len(values) == 1 else values
 
-    def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = 0, steps: int | None = None, callbacks: Any = None) -> Any:
+    def predict(
+        self, x: Any, batch_size: int | None = None, verbose: str | int = 0, steps: int | None = None, callbacks: Any = None
+    ) -> Any:
         """The outputs for `x` as NumPy arrays, in the order of the samples; dropout is off."""
         source = source_of(x)
         carrier = runner.current()
@@ -223,7 +234,9 @@ class Trainer:
                     source = source.source
                 if isinstance(source, ArraySource):
                     loss.check_targets(source.y, outputs)
-            self._metrics_seen = CompiledMetrics(*self.compiled_metrics(), loss, y, outputs) if Kind.PREDICT not in sources else self._metrics_seen
+            self._metrics_seen = (
+                CompiledMetrics(*self.compiled_metrics(), loss, y, outputs) if Kind.PREDICT not in sources else self._metrics_seen
+            )
         return x, y
 
     def _output_names_of(self, outputs: Any) -> list[str]:

@@ -19,7 +19,9 @@ def _by_output(argument: str, given: Any, names: Sequence[str]) -> list[Any]:
     if isinstance(given, dict):
         unknown = sorted(set(given) - set(names))
         if unknown:
-            raise ValueError(f"compile({argument}=...) names the outputs {unknown}, which the model does not have; its outputs are {list(names)}.")
+            raise ValueError(
+                f"compile({argument}=...) names the outputs {unknown}, which the model does not have; its outputs are {list(names)}."
+            )
         return [given.get(name) for name in names]
     if isinstance(given, list | tuple):
         if len(given) != len(names):
@@ -48,8 +50,8 @@ class CompiledLoss:
             loss = self.losses[0]
             if loss is None:
                 return torch.zeros(()), []
-            total = loss(_only(y, "y"), _only(y_pred, "y_pred"), _only(sample_weight, "sample_weight"), slice_fraction)
-            return total, [total]
+            value = loss(_only(y, "y"), _only(y_pred, "y_pred"), _only(sample_weight, "sample_weight"), slice_fraction)
+            return value, [value]
         targets = _aligned(y, self.names, "y")
         outputs = _aligned(y_pred, self.names, "outputs")
         weights = _aligned(sample_weight, self.names, "sample_weight", broadcast=True)
@@ -104,7 +106,9 @@ class CompiledMetrics:
             for number, of_output in enumerate(_metrics_by_output(given, names)):
                 for identifier in of_output:
                     target, output = targets[number], outputs[number]
-                    metric = metrics.resolve(identifier, None if target is None else tuple(target.shape), tuple(output.shape), loss.losses[number])
+                    metric = metrics.resolve(
+                        identifier, None if target is None else tuple(target.shape), tuple(output.shape), loss.losses[number]
+                    )
                     name = identifier if isinstance(identifier, str) else metric.name
                     if len(names) > 1:
                         name = f"{names[number]}_{name}"
@@ -144,7 +148,7 @@ class CompiledMetrics:
         return values
 
     def direction(self, name: str) -> str | None:
-        """"up" when more is better, "down" when less is, None when unknown."""
+        """ "up" when more is better, "down" when less is, None when unknown."""
         for own, _, metric, _ in self.entries:
             if own == name:
                 return getattr(metric, "_direction", None)
@@ -160,11 +164,16 @@ def _metrics_by_output(given: Any, names: Sequence[str]) -> list[list[Any]]:
     if given is None:
         return [[] for _ in names]
     if len(names) > 1 and not isinstance(given, dict) and not (isinstance(given, list | tuple) and len(given) == len(names)):
-        raise ValueError(f"compile(metrics=...) for the {len(names)} outputs {list(names)}: expected a dict by output name or one entry for each.")
+        raise ValueError(
+            f"compile(metrics=...) for the {len(names)} outputs {list(names)}: expected a dict by output name or one entry for each."
+        )
     if len(names) == 1 and not isinstance(given, dict):
         given = given[0] if isinstance(given, list | tuple) and len(given) == 1 and isinstance(given[0], list | tuple) else given
         return [list(given) if isinstance(given, list | tuple) else [given]]
-    return [[] if entry is None else list(entry) if isinstance(entry, list | tuple) else [entry] for entry in _by_output("metrics", given, names)]
+    return [
+        [] if entry is None else list(entry) if isinstance(entry, list | tuple) else [entry]
+        for entry in _by_output("metrics", given, names)
+    ]
 
 
 def _only(structure: Any, what: str) -> Any:
@@ -185,7 +194,7 @@ def _aligned(structure: Any, names: Sequence[str], what: str, *, broadcast: bool
         if set(structure) != set(names) and len(flatten(structure)) != len(names):
             raise DataError(f"{what} has the keys {sorted(structure)}, the model's outputs are {list(names)}.")
         return [structure.get(name) for name in names] if set(structure) <= set(names) else flatten(structure)
-    if structure is None or broadcast and not isinstance(structure, list | tuple):
+    if structure is None or (broadcast and not isinstance(structure, list | tuple)):
         return [structure] * len(names)
     leaves = flatten(structure)
     if len(leaves) != len(names):

@@ -64,7 +64,7 @@ class Engine:
         self.other_buffers = [b for b in buffers if not b.is_floating_point()]
         self.buffer_space = FlatSpace(self.float_buffers)
         self.flat_buffers = self.buffer_space.gather(self.float_buffers, self.device)
-        self.optimizer = model.optimizer if self.trains else None
+        self.optimizer: Any = model.optimizer if self.trains else None
         self.flat_slots: dict[str, list[Tensor]] = {}
         if self.optimizer is not None:
             if not self.optimizer.slots or len(next(iter(self.optimizer.slots.values()), params)) != len(params):
@@ -83,7 +83,8 @@ class Engine:
             with torch.no_grad():
                 outputs = model(map_structure(lambda t: t.to(self.device), x))
             self.loss = model.compiled_loss(outputs)
-            self.metrics = CompiledMetrics(*model.compiled_metrics(), self.loss, y, outputs)
+            given, weighted = model.compiled_metrics()
+            self.metrics = CompiledMetrics(given, weighted, self.loss, y, outputs)
             losses = self.loss.value_names()
         self._loss_names = ["loss", *losses]
         states = 0 if self.metrics is None else self.metrics.state.numel()
@@ -152,7 +153,7 @@ class Engine:
             return self.results()
         if position.phase is Kind.TRAIN:
             return self.results()
-        if position.phase is Kind.VALIDATE or self.program.validates(position.epoch) and self.totals[-1] and self._has_validation():
+        if position.phase is Kind.VALIDATE or (self.program.validates(position.epoch) and self.totals[-1] and self._has_validation()):
             return {**self.train_logs, **{f"val_{name}": value for name, value in self.results().items()}}
         return dict(self.train_logs)
 
@@ -334,7 +335,8 @@ class Engine:
     def _check_finite(self, payload: Tensor, position: Position) -> None:
         if self.device.type == "cpu" and not math.isfinite(payload[0]):
             raise NonFiniteLoss(
-                f"the loss became {float(payload[0])} at step {self.optimizer.iterations + 1} (epoch {position.epoch + 1}, batch {position.step + 1}).\n"
+                f"the loss became {float(payload[0])} at step {self.optimizer.iterations + 1} "
+                f"(epoch {position.epoch + 1}, batch {position.step + 1}).\n"
                 "  expected  a finite number; the weights are those before this step\n"
                 "  try       a smaller learning rate, clipnorm=1.0, or look for NaN and infinity in the data"
             )
@@ -453,7 +455,8 @@ class _Overlap:
     def backward(self, objective: Tensor) -> None:
         engine = self.engine
         handles = [
-            param.register_post_accumulate_grad_hook(lambda _, number=number: self._ready(number)) for number, param in enumerate(engine.params)
+            param.register_post_accumulate_grad_hook(lambda _, number=number: self._ready(number))
+            for number, param in enumerate(engine.params)
         ]
         try:
             objective.backward()

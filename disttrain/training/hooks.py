@@ -63,7 +63,7 @@ class FitHooks:
             end_phase, end_call = False, self._epoch(position, logs)
         after = self.model.optimizer.learning_rate if self._has_plain_rate() else None
         orders = Orders(
-            learning_rate=float(after) if after != before else None,
+            learning_rate=None if after is None or after == before else float(after),
             weights=self.watch.changed() if self.watch is not None else None,
             end_phase=end_phase,
             end_call=end_call,

@@ -1,6 +1,6 @@
-"""Real harm at exact places: the process that gets there kills itself with SIGKILL, once for all workers together.
+"""Real harm at exact places: the process that gets there kills itself with SIGKILL, once for all workers.
 
-Places: `forward`, `reduction` (as the contributions leave), `optimizer` (in the middle of the update), `checkpoint` (half of a shard written).
+Places: `reduction` (as the contributions leave), `optimizer` (in the middle of the update), `checkpoint` (half of a shard written).
 """
 
 import os

@@ -44,7 +44,8 @@ class RayCluster:
     def __init__(self, cpus_per_worker: float = 1, gpus_per_worker: float = 0) -> None:
         self._resources = {"num_cpus": cpus_per_worker, "num_gpus": gpus_per_worker}
         # One thread for each: commands stay in order, and a waiting `reports` never holds up a command.
-        self._actor_class = ray.remote(max_restarts=0, concurrency_groups={"commands": 1, "reports": 1})(WorkerActor)
+        remote: Any = ray.remote  # its types do not know concurrency groups
+        self._actor_class = remote(max_restarts=0, concurrency_groups={"commands": 1, "reports": 1})(WorkerActor)
         self._workers: dict[str, _Worker] = {}
         self._calls: dict[Any, tuple[str, str]] = {}  # a call under way -> (worker, kind)
         self._lock = threading.Lock()

@@ -1,5 +1,7 @@
 """The fixed tree: same parentheses wherever the slices sit."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,7 +57,7 @@ def hosting(draw):
     virtual = draw(st.integers(1, 24))
     cuts = sorted(draw(st.sets(st.integers(1, virtual - 1), max_size=virtual - 1))) if virtual > 1 else []
     borders = [0, *cuts, virtual]
-    return draw(st.integers(1, virtual)), list(zip(borders, borders[1:], strict=False))
+    return draw(st.integers(1, virtual)), list(pairwise(borders))
 
 
 @given(hosting())

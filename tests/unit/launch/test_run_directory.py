@@ -26,6 +26,12 @@ def begun(url: str, *, virtual_workers: int = 4, outcome: str | None = None, scr
     return directory
 
 
+def die_as_driver(folder, then: str = "") -> None:
+    """A process that begins an attempt and ends without a word."""
+    code = f"from disttrain.launch.run_directory import RunDirectory\nd = RunDirectory({str(folder)!r})\nd.begin(fresh=True)\n{then}\n"
+    subprocess.run([sys.executable, "-c", code + "import os\nos._exit(9)"], check=False)
+
+
 @pytest.fixture(params=["local", "memory"])
 def url(request, tmp_path):
     return str(tmp_path / "run") if request.param == "local" else f"memory://{tmp_path.name}/run"
@@ -56,8 +62,7 @@ def test_a_live_driver_is_named_by_host_and_pid(url):
 
 
 def test_a_driver_that_died_without_a_word_leaves_the_run_free(tmp_path):
-    code = f"from disttrain.launch.run_directory import RunDirectory; RunDirectory({str(tmp_path)!r}).begin(fresh=True); import os; os._exit(9)"
-    subprocess.run([sys.executable, "-c", code], check=False)
+    die_as_driver(tmp_path)
     assert not enter(RunConfig(run_dir=str(tmp_path)), **SCRIPT).finished
 
 
@@ -101,8 +106,7 @@ def test_finished_calls_are_read_back_by_the_next_attempt(url):
 
 
 def test_status_tells_of_a_driver_that_is_gone(tmp_path):
-    code = f"from disttrain.launch.run_directory import RunDirectory as R; d = R({str(tmp_path)!r}); d.begin(fresh=True); d.write_status({{'attempt': 1, 'state': 'running', 'workers': [1]}}); import os; os._exit(9)"
-    subprocess.run([sys.executable, "-c", code], check=False)
+    die_as_driver(tmp_path, "d.write_status({'attempt': 1, 'state': 'running', 'workers': [1]})")
     status = RunDirectory(str(tmp_path)).status()
     assert status["state"] == "lost" and status["workers"] == [] and status["checkpoints"] == []
 
