@@ -7,20 +7,22 @@ flag that makes a broken generation's collectives let go.
 from __future__ import annotations
 
 import os
+import pickle
 import queue
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
+import cloudpickle
 import torch
 
 from disttrain.collectives import Group, GroupBroken, SoloGroup
 from disttrain.elastic import messages as m
 from disttrain.elastic.saver import Saver
 from disttrain.elastic.transfer import share_state
+from disttrain.tracebacks import own_traceback
 from disttrain.training.engine import WISHES, Engine
 from disttrain.training.job import Job
 from disttrain.training.program import Kind, Position
@@ -242,8 +244,7 @@ class Member:
 
     def _fail(self, error: BaseException) -> None:
         tick = -1 if self._engine is None else self._engine.tick
-        text = "".join(traceback.format_exception(error))
-        self._report(m.Failed(self.name, self._call, self._generation, tick, error, text))
+        self._report(m.Failed(self.name, self._call, self._generation, tick, _travels(error), own_traceback(error)))
 
 
 def _size(parts: dict[int, Any]) -> int:
@@ -256,6 +257,14 @@ def _leaves(structure: Any) -> list[Any]:
     from disttrain.data import flatten
 
     return flatten(structure)
+
+
+def _travels(error: BaseException) -> BaseException | None:
+    """The exception, if it comes out of a pickle as it went in; some cannot."""
+    try:
+        return pickle.loads(cloudpickle.dumps(error)) and error
+    except Exception:
+        return None
 
 
 def _device(backend: str) -> torch.device:

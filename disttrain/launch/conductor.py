@@ -88,6 +88,7 @@ class Conductor:
     """Carries one call through the cluster.
 
     Args:
+        put_job: packs the job as it is and gives it to the cluster; called once the hooks before the first step have run.
         state: where the call before left the orchestrator; None before the first.
         hooks: the callbacks of a fit; None for evaluate and predict.
         saves: None when nothing is kept.
@@ -96,8 +97,8 @@ class Conductor:
     """
 
     def __init__(
-        self, around: Surroundings, number: int, job: Job, packed: Any, *, state: o.State | None, facts: dict[str, WorkerFacts],
-        hooks: FitHooks | None, saves: Saves | None, resume: ResumePoint | None, sequence_base: int,
+        self, around: Surroundings, number: int, job: Job, put_job: Callable[[], Any], *, state: o.State | None,
+        facts: dict[str, WorkerFacts], hooks: FitHooks | None, saves: Saves | None, resume: ResumePoint | None, sequence_base: int,
     ) -> None:  # fmt: skip
         self.around, self.number, self.job, self.hooks, self.saves = around, number, job, hooks, saves
         self.cluster, self.policy, self.console = around.cluster, around.policy, around.console
@@ -109,7 +110,8 @@ class Conductor:
         self.logs: dict[str, Any] = {}
         self.step = 0
         self.position = job.program.at(0)
-        settings = m.CallSettings(
+        self._put_job = put_job
+        self._settings = m.CallSettings(
             run_url=around.run_url if job.kind == "fit" else None,
             attempt=around.attempt,
             sequence_base=sequence_base,
@@ -117,7 +119,7 @@ class Conductor:
             threads=around.threads,
             backend=around.backend,
         )
-        self._begin = m.Begin(number, packed, settings)
+        self._begin: m.Begin | None = None
         self._begun: set[str] = set()
         self._ticks: dict[str, int] = {}  # what members reported to hold when they stopped
         self._hook_states: list[_HookState] = []
@@ -152,15 +154,19 @@ class Conductor:
             Interrupted: the user asked to stop; a checkpoint was committed where there was time.
             DisttrainError, or what the user's code raised in a worker.
         """
-        roster = self.state.roster
-        for worker in (*members_of(self.state), *roster.ready, *(start.worker for start in roster.starting)):
-            self._begin_on(worker)
-        self._perform(self._opening)
         if self.hooks is not None:
             hooks, resume = self.hooks, self.resume
             self._run_hooks(lambda: hooks.begin() if resume is None else hooks.begin(resume.extra["hooks"], resume.arrays))
             self._first_hook_state = self._hook_state(0 if resume is None else resume.tick)
             self._hook_states = [self._first_hook_state]
+        # Not earlier: a rate or weights that those hooks set hold from the first step on.
+        self._begin = m.Begin(self.number, self._put_job(), self._settings)
+        roster = self.state.roster
+        to_start = {effect.worker for effect in self._opening if isinstance(effect, o.StartWorker)}
+        for worker in (*members_of(self.state), *roster.ready, *(start.worker for start in roster.starting)):
+            if worker not in to_start:  # those hear of the call once they have been started: before, the word would be lost
+                self._begin_on(worker)
+        self._perform(self._opening)
         try:
             while True:
                 self._turn()
@@ -283,6 +289,7 @@ class Conductor:
 
     def _begin_on(self, worker: str) -> None:
         if worker not in self._begun:
+            assert self._begin is not None
             self._begun.add(worker)
             self.cluster.send(worker, self._begin)
 
@@ -423,7 +430,7 @@ class Conductor:
         if isinstance(outcome, SaveFailed):
             if outcome.fatal:
                 raise InfrastructureError(outcome.reason)
-            self.console.event("save failed", f"warning: a checkpoint was abandoned: {outcome.reason}", tick=outcome.tick)
+            self.console.event("save failed", f"warning: a checkpoint was abandoned: {outcome.reason}", tick=outcome.tick, reason=outcome.reason)
             if outcome.tick == self._final_tick:
                 self._final_tries += 1
             return

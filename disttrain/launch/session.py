@@ -181,11 +181,14 @@ class Session:
     @contextmanager
     def _conducting(self, number: int, job: Job, callbacks: CallbackList | None) -> Iterator[Conductor]:
         self._describe(job)
-        with self.timings.span(f"call {number}: packing the job"):
-            shipment = pack(job, self._folder)
         cluster = self._ready_cluster()
-        with self.timings.span(f"call {number}: putting it into the object store"):
-            packed = cluster.put(shipment)
+
+        def put_job() -> Any:
+            with self.timings.span(f"call {number}: packing the job"):
+                shipment = pack(job, self._folder)
+            with self.timings.span(f"call {number}: putting it into the object store"):
+                return cluster.put(shipment)
+
         resume = self._resume if self._resume is not None and self._resume.call == number else None
         attempt = self.directory.attempt
         assert attempt is not None
@@ -210,7 +213,7 @@ class Session:
             first_step=lambda: self.timings.mark("first step completed"),
         )
         conductor = Conductor(
-            around, number, job, packed, state=self._state, facts=self._facts, hooks=hooks,
+            around, number, job, put_job, state=self._state, facts=self._facts, hooks=hooks,
             saves=self._saves if job.kind == "fit" else None, resume=resume, sequence_base=self._sequence,
         )  # fmt: skip
         self._conductor = conductor

@@ -38,6 +38,7 @@ ROOMS: Table = {
     "regularizers": ["errors", "seeds"],
     "constraints": ["errors", "seeds"],
     "errors": [],
+    "tracebacks": [],
     "clock": [],
     "seeds": [],
 }
@@ -70,6 +71,7 @@ THIRD_PARTY = {
     "regularizers": TENSORS,
     "constraints": TENSORS,
     "errors": [],
+    "tracebacks": [],
     "clock": [],
     "seeds": TENSORS,
 }

@@ -1,0 +1,21 @@
+"""The traceback as the script's author needs it: the frames of their code, without the machinery that led there."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+_HERE = str(Path(__file__).parent)
+_MACHINERY = (f"{_HERE}/", "/torch/nn/modules/module.py", "/typer/", "<frozen runpy>", "/runpy.py", "/contextlib.py")
+
+
+def own_traceback(error: BaseException) -> str:
+    """The text of `error` with its causes. Frames of this package and of what calls it are left out, unless there are no others."""
+    described = traceback.TracebackException.from_exception(error)
+    link: traceback.TracebackException | None = described
+    while link is not None:
+        own = [frame for frame in link.stack if not any(part in frame.filename for part in _MACHINERY)]
+        if own:
+            link.stack = traceback.StackSummary.from_list(own)
+        link = link.__cause__ or link.__context__
+    return "".join(described.format())
