@@ -5,6 +5,7 @@ It makes no choice about failures. What it adds is the call itself: the hooks at
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,7 +25,6 @@ from disttrain.training.orders import Orders
 from disttrain.training.program import Kind
 
 _LOOK_S = 0.2  # the longest the loop waits before it looks at clocks and flags
-_FINAL_SAVE_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,10 @@ class Conductor:
         self._saved_at = time.monotonic()
         self._stop_asked_of = -1
         self._halted: set[str] = set()
+        self._halt_tick: int | None = None
         self._finished_generation = -1
         self._final_tick: int | None = None
-        self._final_tries = 0
+        self._failed_saves: set[int] = set()  # their ticks
         self._last_commit: Committed | None = None
         now = time.monotonic()
         committed = None if resume is None else o.Commit(resume.name, resume.tick)
@@ -330,6 +331,7 @@ class Conductor:
     def _stopped(self, report: m.Stopped, now: float) -> None:
         if report.because == "asked to stop" and report.generation == self.state.roster.generation:
             self._halted.add(report.worker)
+            self._halt_tick = report.tick
             return
         if report.generation == self.state.roster.generation:
             if report.tick is not None:
@@ -410,7 +412,8 @@ class Conductor:
 
     def _hook_state(self, tick: int) -> _HookState:
         assert self.hooks is not None
-        return _HookState(tick, self.hooks.state(), self.hooks.arrays())
+        # A copy: a callback may hand out its own list, and go on adding to it.
+        return _HookState(tick, copy.deepcopy(self.hooks.state()), self.hooks.arrays())
 
     def _hooks_at(self, tick: int) -> _HookState:
         """The callbacks' state that belongs to the workers' at `tick`: that after the last boundary before it."""
@@ -430,9 +433,9 @@ class Conductor:
         if isinstance(outcome, SaveFailed):
             if outcome.fatal:
                 raise InfrastructureError(outcome.reason)
-            self.console.event("save failed", f"warning: a checkpoint was abandoned: {outcome.reason}", tick=outcome.tick, reason=outcome.reason)
-            if outcome.tick == self._final_tick:
-                self._final_tries += 1
+            words = f"warning: a checkpoint was abandoned: {outcome.reason}"
+            self.console.event("save failed", words, tick=outcome.tick, reason=outcome.reason)
+            self._failed_saves.add(outcome.tick)  # perhaps of the last tick, heard of before the end itself is
             return
         self._saved_at = time.monotonic()
         self.console.event("committed", f"checkpoint {outcome.name} committed", name=outcome.name, step=outcome.step, bytes=outcome.nbytes)
@@ -461,13 +464,16 @@ class Conductor:
             self._wish(generation, "stop")
         if not running and isinstance(self.state, o.Starting):
             raise Interrupted("interrupted before the first step")
-        if (
-            self._halted
-            and self._halted >= set(in_loop(self.state))
-            and (self.saves is None or (not self.saves.busy and not self.saves.open))
-        ):
+        if self._halted and self._halted >= set(in_loop(self.state)) and self._halt_is_saved():
             self._decide(o.StopRequested(now))
             raise Interrupted("interrupted")
+
+    def _halt_is_saved(self) -> bool:
+        """Is the save of the step that everybody stopped after committed, or known to have failed?"""
+        if self.saves is None:
+            return True
+        committed = self._last_commit is not None and self._last_commit.tick == self._halt_tick
+        return committed or self._halt_tick in self._failed_saves
 
     def _look_for_end(self) -> None:
         if self.result is None:
@@ -477,14 +483,11 @@ class Conductor:
             return
         if self.job.kind == "predict" and self._first_unpredicted() < self.job.program.ticks:
             return
-        if self.saves is not None and self.job.kind == "fit" and self.final_commit is None and self._final_tries < _FINAL_SAVE_TRIES:
+        if self.saves is not None and self.job.kind == "fit" and self.final_commit is None and self._final_tick not in self._failed_saves:
             last = self._last_commit
-            if last is not None and last.tick == self._final_tick:
-                self.final_commit = last.name
-            elif self._final_tries and not self.saves.busy:
-                self._final_tries = _FINAL_SAVE_TRIES  # nothing more will come of it
-            else:
+            if last is None or last.tick != self._final_tick:
                 return
+            self.final_commit = last.name
         self._decide(o.CallFinished(self.state.roster.generation, time.monotonic()))
         raise CallOver
 

@@ -67,6 +67,7 @@ class Saves:
         self._store, self._attempt, self._keep, self._pinned = store, attempt, keep, pinned
         self._open: dict[tuple[int, int, int], _Save] = {}
         self._done_ticks: set[tuple[int, int]] = set()
+        self._failed: set[tuple[int, int, int]] = set()
         self._work: queue.SimpleQueue[tuple[list[ShardWritten], dict[str, Any], dict[str, NDArray[Any]]] | None] = queue.SimpleQueue()
         self.results: queue.SimpleQueue[Committed | SaveFailed] = queue.SimpleQueue()
         self._begun, self._ended = 0, 0
@@ -79,8 +80,11 @@ class Saves:
         key = (part.call, part.generation, part.tick)
         if (part.call, part.tick) in self._done_ticks:
             return  # committed in an earlier generation already; the state of a tick is one
+        if key in self._failed:
+            return  # a part of it is missing for good
         if part.error is not None:
             self._open.pop(key, None)
+            self._failed.add(key)
             self.results.put(SaveFailed(part.tick, f"{part.worker}: {part.error}"))
             return
         save = self._open.setdefault(key, _Save())
