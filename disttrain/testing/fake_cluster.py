@@ -78,9 +78,10 @@ class _Worker:
             return
 
     def report(self, report: object) -> None:
-        if self.dead.is_set():
+        if not self.dead.is_set():
+            self.cluster.heard.put(report)
+        elif threading.current_thread() is self.thread:  # its writer's thread ends by itself
             raise Killed
-        self.cluster.heard.put(report)
 
     def make_group(self, command: m.Form, rank: int, backend: str, aborted: threading.Event) -> Group:
         if self.dead.is_set():
