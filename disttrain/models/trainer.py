@@ -221,9 +221,9 @@ class Trainer:
     def _prepare(self, sources: dict[Kind, Source]) -> tuple[Any, Any]:
         """Build the model on one sample and check what can be checked before any step; returns that sample's (x, y)."""
         first = next(iter(sources.values()))
-        x, y, _ = first.fetch(np.zeros(1, dtype=np.int64), 0)
         device = runner.device_of(self)
-        with torch.no_grad():
+        with torch.no_grad(), runner.kept_generators():  # a dataset's __getitem__ may draw, and fetching seeds what it draws from
+            x, y, _ = first.fetch(np.zeros(1, dtype=np.int64), 0)
             outputs = self(map_structure(lambda t: t.to(device), x))  # type: ignore[operator]
         if self.compiled:
             loss = self.compiled_loss(outputs)
