@@ -1,0 +1,188 @@
+"""How a launch ends: the script's error once and in its own lines, and afterwards no process and no folder of a Ray started here."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+from launching import Launch, environment, launch
+
+pytestmark = [pytest.mark.ray, pytest.mark.leaves_behind("processes")]  # the shared Ray keeps idle processes
+
+SCRIPT = """
+import sys
+import time
+
+import numpy as np
+import torch
+
+import disttrain as dt
+from disttrain import layers
+
+
+class Half(layers.Layer):
+    def call(self, x):
+        {layer}
+        return x / 2
+
+
+class Numbers(torch.utils.data.Dataset):
+    def __len__(self):
+        return 16
+
+    def __getitem__(self, number):
+        {data}
+        return torch.ones(2), torch.ones(1)
+
+
+class Watching(dt.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        {callback}
+        pass
+
+
+model = dt.Sequential([dt.Input((2,)), Half(), layers.Dense(1)])
+model.compile("sgd", "mse")
+model.fit(Numbers(), batch_size=4, epochs={epochs}, verbose=0, callbacks=[Watching()])
+{after}
+"""
+
+
+def script(folder: Path, epochs: int = 2, **parts: str) -> Path:
+    """The script with the given lines put in."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "train.py"
+    path.write_text(SCRIPT.format(epochs=epochs, **{"layer": "", "data": "", "callback": "", "after": "", **parts}))
+    return path
+
+
+RAISE = "raise ArithmeticError('a mistake of the script')"
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ("layer", f"if dt.layers.context.current().training: {RAISE}"),
+        ("data", f"if number == 9: {RAISE}"),
+        ("callback", RAISE),
+    ],
+)
+def test_an_error_of_the_script_is_told_once_and_is_not_tried_again(place, line, tmp_path, ray_address):
+    job = launch(tmp_path, "--workers", "2", script=script(tmp_path, **{place: line}), address=ray_address)
+    done = job.wait()
+    assert done.code == 1, done.out
+    assert done.out.count("Traceback (most recent call last)") == 1, done.out
+    assert done.out.count("ArithmeticError: a mistake of the script") == 1
+    assert RAISE in done.out.split("Traceback")[1] and str(tmp_path / "train.py") in done.out
+    assert len(job.events("formed")) == 1
+    assert job.status()["state"] == "failed"
+
+
+# -- a Ray of its own -------------------------------------------------------------------------------------------------------------------
+
+
+class Trace:
+    """Finds the processes of one command, however they were started, by a variable in their environment."""
+
+    def __init__(self, mark: str) -> None:
+        self.mark = mark.encode()
+        self.folders: set[Path] = set()
+
+    def processes(self) -> dict[int, str]:
+        """Living processes by pid; also notes which Ray folders they use."""
+        found = {}
+        for folder in Path("/proc").iterdir():
+            try:
+                if not folder.name.isdigit() or self.mark not in (folder / "environ").read_bytes():
+                    continue
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+        self.folders |= {Path(name) for command in found.values() for name in re.findall(r"/tmp/disttrain-ray-[\w-]+", command)}
+        return found
+
+    def nothing_is_left(self) -> None:
+        assert self.folders, "no Ray was seen at work"
+        end = time.monotonic() + 10.0
+        while (left := self.processes()) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not left
+        assert not [folder for folder in self.folders if folder.exists()]
+
+
+@pytest.fixture
+def trace(monkeypatch) -> Trace:
+    mark = f"mark-{uuid.uuid4().hex}"
+    monkeypatch.setenv("DISTTRAIN_TEST_MARK", mark)
+    return Trace(mark)
+
+
+def at_work(job: Launch, trace: Trace) -> dict:
+    """Wait until the workers step; the status."""
+    now = job.wait_for(lambda status: status["kind"] == "fit" and status["step"] >= 1 and len(status["workers"]) == 2)
+    trace.processes()
+    return now
+
+
+def test_after_success_nothing_is_left_and_the_script_was_run_as_by_python(tmp_path, trace):
+    (tmp_path / "helper.py").write_text("import os\n\nDRIVER = os.getpid()\n\n\ndef half(x):\n    return x / 2\n")
+    path = script(
+        tmp_path,
+        epochs=3,
+        layer="time.sleep(0.1); import helper; return helper.half(x)",
+        after="import helper\nprint('TOLD', sys.argv[-2:], __name__, helper.__file__, flush=True)",
+    )
+    job = launch(tmp_path, "--workers", "2", script=path, arguments=("--flag", "a value"))
+    now = at_work(job, trace)
+    assert len({worker["pid"] for worker in now["workers"]} & set(trace.processes())) == 2
+    done = job.wait()
+    assert done.code == 0, done.out
+    assert f"TOLD ['--flag', 'a value'] __main__ {tmp_path / 'helper.py'}" in done.out
+    trace.nothing_is_left()
+
+
+def test_after_an_error_of_the_script_nothing_is_left(tmp_path, trace):
+    path = script(tmp_path, layer="time.sleep(0.1)", after=RAISE)
+    job = launch(tmp_path, "--workers", "2", script=path)
+    at_work(job, trace)
+    assert job.wait().code == 1
+    trace.nothing_is_left()
+
+
+def test_after_ctrl_c_twice_nothing_is_left(tmp_path, trace):
+    path = script(tmp_path, epochs=1000, layer="time.sleep(0.3)")
+    job = launch(tmp_path, "--workers", "2", script=path)
+    at_work(job, trace)
+    told = subprocess.run(
+        [sys.executable, "-m", "disttrain", "status", str(job.run_dir), "--json"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=True,
+    )
+    status = json.loads(told.stdout)
+    assert (status["state"], status["kind"], status["epochs"]) == ("running", "fit", 1000)
+    assert status["steps_per_epoch"] in (4, None)  # None while all wait at the end of an epoch
+    assert status["driver"]["pid"] == job.process.pid and status["virtual_workers"] == 2
+    assert [worker["virtual_ranks"] for worker in status["workers"]] == [[0], [1]]
+    assert {"attempt", "call", "epoch", "step", "step_in_epoch", "generation", "logs", "phase", "checkpoints"} <= set(status)
+    job.process.send_signal(signal.SIGINT)
+    time.sleep(0.1)
+    job.process.send_signal(signal.SIGINT)
+    done = job.wait()
+    assert done.code == 130, done.out
+    assert "Go on with:" in done.out and "Traceback" not in done.out
+    trace.nothing_is_left()
+
+
+def test_plain_python_trains_without_ray(tmp_path):
+    path = script(tmp_path, after="print('ray' in sys.modules, flush=True)")
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, env=environment(), check=True)
+    assert done.stdout.split() == ["False"]
