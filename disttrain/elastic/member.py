@@ -19,13 +19,14 @@ import cloudpickle
 import torch
 
 from disttrain.collectives import Group, GroupBroken, SoloGroup
+from disttrain.data import flatten
 from disttrain.elastic import messages as m
 from disttrain.elastic.saver import Saver
 from disttrain.elastic.transfer import share_state
 from disttrain.tracebacks import own_traceback
 from disttrain.training.engine import WISHES, Engine
 from disttrain.training.job import Job
-from disttrain.training.program import Kind, Position
+from disttrain.training.program import Kind
 
 MakeGroup = Callable[[m.Form, int, str, threading.Event], Group]
 _PREDICTED_BYTES = 4 << 20  # outputs are sent in lots of about this size; what a lost worker had not sent is computed again
@@ -250,13 +251,7 @@ class Member:
 def _size(parts: dict[int, Any]) -> int:
     """Bytes of the newest part; all are of about one size."""
     part = next(reversed(parts.values()))
-    return sum(leaf.nbytes for leaf in _leaves(part))
-
-
-def _leaves(structure: Any) -> list[Any]:
-    from disttrain.data import flatten
-
-    return flatten(structure)
+    return sum(leaf.nbytes for leaf in flatten(part))
 
 
 def _travels(error: BaseException) -> BaseException | None:
@@ -291,8 +286,3 @@ def _own_address(towards: str) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((towards, 9))
         return str(probe.getsockname()[0])
-
-
-def describe(position: Position) -> str:
-    """A position in words."""
-    return f"epoch {position.epoch + 1}, {position.kind.value} step {position.step + 1}"

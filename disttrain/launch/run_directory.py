@@ -15,7 +15,7 @@ import os
 import platform
 import socket
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
@@ -235,11 +235,6 @@ def check_same_run(known: RunDescription, *, script: str, virtual_workers: int |
             f"{url} holds a run with {known.virtual_workers} virtual workers: {workers} workers are too many, each hosts one or more.\n"
             f"  try       --workers {known.virtual_workers} or fewer, or --restart to begin anew beside it"
         )
-
-
-def with_root(description: RunDescription, root: int) -> RunDescription:
-    """The same, begun by another attempt."""
-    return replace(description, root=root)
 
 
 def _chain(attempts: list[Attempt]) -> set[int]:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from disttrain import callbacks as callbacks_room
 from disttrain import optimizers
 from disttrain.callbacks import CallbackList, History
 from disttrain.data import BatchPlan, RangeSource, Source, map_structure, source_of
@@ -257,6 +256,3 @@ def _whole(source: Source, batch_size: int, virtual_workers: int, steps: int | N
 
 def _verbosity(verbose: str | int) -> int:
     return 1 if verbose == "auto" else int(verbose)
-
-
-__all__ = ["Trainer", "callbacks_room"]

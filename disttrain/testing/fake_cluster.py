@@ -13,12 +13,12 @@ from typing import Any
 
 from torch import Tensor
 
-from disttrain.collectives import Group, SoloGroup
+from disttrain.collectives import Group
 from disttrain.collectives.port import Pending
 from disttrain.collectives.threads import ThreadGroup, thread_groups
 from disttrain.elastic import messages as m
 from disttrain.elastic.member import Member
-from disttrain.elastic.shipping import Shipment, pack, unpack
+from disttrain.elastic.shipping import Shipment, unpack
 from disttrain.orchestrator.events import WorkerLost
 
 
@@ -204,6 +204,3 @@ class FakeCluster:
             if key not in self._meetings:
                 self._meetings[key] = thread_groups(len(command.members))
             return self._meetings[key][rank]
-
-
-__all__ = ["FakeCluster", "FaultPlan", "Killed", "SoloGroup", "pack"]

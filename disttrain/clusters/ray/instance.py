@@ -8,7 +8,6 @@ import shutil
 import signal
 import tempfile
 import threading
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,13 +150,3 @@ class _calm:
     def __exit__(self, *error: object) -> None:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
-
-
-def wait_for(condition: Any, limit_s: float) -> bool:
-    """Poll `condition` until it holds or the limit is over."""
-    end = time.monotonic() + limit_s
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return bool(condition())
