@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from disttrain.layers.context import innermost
+from disttrain.layers.core.input_layer import InputLayer
 from disttrain.layers.dtypes import DTYPES
-from disttrain.layers.input_layer import InputLayer
 from disttrain.layers.layer import Layer
 from disttrain.layers.structure import flatten, map_structure
 from disttrain.layers.symbolic import Node, Shape, SymbolicTensor

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
+from disttrain.layers.core.input_layer import InputLayer
+from disttrain.layers.core.torch_module import as_layer
 from disttrain.layers.dtypes import DTYPES
-from disttrain.layers.input_layer import InputLayer
 from disttrain.layers.layer import Layer
 from disttrain.layers.structure import flatten, is_shape, map_shapes
 from disttrain.layers.symbolic import SymbolicTensor
-from disttrain.layers.torch_module import as_layer
 from disttrain.models.model import Model
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from disttrain.layers.input_layer import InputLayer
+from disttrain.layers.core.input_layer import InputLayer
 from disttrain.layers.layer import Layer
 from disttrain.layers.structure import flatten, is_shape
 from disttrain.layers.tracking import named_weights

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from disttrain import activations, initializers, regularizers
-from disttrain.layers.dropout import dropout_mask
 from disttrain.layers.geometry import check_rank
 from disttrain.layers.layer import Layer
+from disttrain.layers.regularization.dropout import dropout_mask
 from disttrain.layers.symbolic import Shape
 
 Mask = Tensor | tuple[Tensor, ...] | None  # for dropout: one for all gates, or one for each

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from disttrain import activations
-from disttrain.layers.rnn import Mask, RecurrentCell, RecurrentLayer, project
+from disttrain.layers.recurrent.rnn import Mask, RecurrentCell, RecurrentLayer, project
 
 
 class SimpleRNNCell(RecurrentCell):
