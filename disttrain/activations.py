@@ -19,13 +19,19 @@ def linear(x: Tensor) -> Tensor:
 
 
 def relu(x: Tensor, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Tensor:
-    """`x` where `x > threshold`, else `negative_slope * (x - threshold)`; never more than `max_value`."""
+    """`x` where `x > threshold`, else `negative_slope * (x - threshold)`; never more than `max_value`.
+
+    Example:
+        >>> relu(torch.tensor([-2.0, 0.5, 3.0, 9.0]), negative_slope=0.5, max_value=6.0, threshold=1.0)
+        tensor([-1.5000, -0.2500,  3.0000,  6.0000])
+    """
     if threshold == 0.0 and negative_slope == 0.0:
         y = torch.relu(x)
     elif threshold == 0.0:
         y = F.leaky_relu(x, negative_slope)
     else:
-        y = torch.where(x > threshold, x, negative_slope * (x - threshold))
+        below = negative_slope * (x - threshold) if negative_slope else torch.zeros_like(x)  # 0 times -inf would be NaN
+        y = torch.where(x > threshold, x, below)
     return y if max_value is None else y.clamp(max=max_value)
 
 
@@ -46,9 +52,29 @@ def softmax(x: Tensor, axis: int | tuple[int, ...] | list[int] = -1) -> Tensor:
     return torch.exp(x - torch.logsumexp(x, tuple(axis), keepdim=True))
 
 
-def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """`log(softmax(x))` along `axis`, computed without the overflow."""
-    return torch.log_softmax(x, axis)
+def log_softmax(x: Tensor, axis: int | tuple[int, ...] | list[int] = -1) -> Tensor:
+    """`log(softmax(x))` along `axis`, which may be several, computed without the overflow."""
+    if isinstance(axis, int):
+        return torch.log_softmax(x, axis)
+    return x - torch.logsumexp(x, tuple(axis), keepdim=True)
+
+
+def sparsemax(x: Tensor, axis: int = -1) -> Tensor:
+    """The nearest point to `x` among those that are 0 or more and sum to 1 along `axis` (Martins & Astudillo 2016, algorithm 1).
+
+    Unlike softmax it gives zeros: `max(x - tau, 0)`, with the one tau that makes the sum 1.
+
+    Example:
+        >>> sparsemax(torch.tensor([0.5, 0.25, -2.0]))
+        tensor([0.6250, 0.3750, 0.0000])
+    """
+    x = x - x.amax(axis, keepdim=True)  # the result is the same, and the sums below stay small
+    descending = x.sort(axis, descending=True).values
+    sums = descending.cumsum(axis)
+    counts = torch.arange(1, x.shape[axis] + 1, dtype=x.dtype, device=x.device).view([-1] + [1] * (x.ndim - 1 - axis % x.ndim))
+    support = (1.0 + counts * descending > sums).sum(axis, keepdim=True)  # how many are more than 0, 1 or more
+    tau = (sums.gather(axis, support - 1) - 1.0) / support
+    return torch.relu(x - tau)
 
 
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
@@ -166,6 +192,8 @@ def sparse_sigmoid(x: Tensor) -> Tensor:
     return ((x + 1) / 2).clamp(0.0, 1.0)
 
 
+swish, hard_swish = silu, hard_silu
+
 BY_NAME: dict[str, Callable[..., Tensor]] = {
     "celu": celu,
     "elu": elu,
@@ -175,7 +203,7 @@ BY_NAME: dict[str, Callable[..., Tensor]] = {
     "hard_shrink": hard_shrink,
     "hard_sigmoid": hard_sigmoid,
     "hard_silu": hard_silu,
-    "hard_swish": hard_silu,
+    "hard_swish": hard_swish,
     "hard_tanh": hard_tanh,
     "leaky_relu": leaky_relu,
     "linear": linear,
@@ -193,8 +221,9 @@ BY_NAME: dict[str, Callable[..., Tensor]] = {
     "softsign": softsign,
     "sparse_plus": sparse_plus,
     "sparse_sigmoid": sparse_sigmoid,
+    "sparsemax": sparsemax,
     "squareplus": squareplus,
-    "swish": silu,
+    "swish": swish,
     "tanh": tanh,
     "tanh_shrink": tanh_shrink,
     "threshold": threshold,
@@ -206,6 +235,10 @@ def get(identifier: Any) -> Callable[..., Tensor]:
 
     Raises:
         ValueError: nothing is known by that name; the valid ones are listed, nearest first.
+
+    Example:
+        >>> get("relu")(torch.tensor([-1.0, 2.0]))
+        tensor([0., 2.])
     """
     if identifier is None:
         return linear
