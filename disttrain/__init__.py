@@ -20,11 +20,13 @@ from typing import Any
 _ROOMS = (
     "activations",
     "callbacks",
+    "constraints",
     "errors",
     "initializers",
     "layers",
     "losses",
     "metrics",
+    "mixed_precision",
     "models",
     "optimizers",
     "regularizers",

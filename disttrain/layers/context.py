@@ -19,13 +19,25 @@ class CallContext:
         training: what layers do that were not told: True trains, False infers, None leaves it to each layer's default.
         key: random key of (seed, step, virtual rank); None draws one from the process seed.
         slice_fraction: samples of this slice over samples of the global batch.
+        rows: (first, one after the last, all) rows of the global batch that this slice is; None outside a run.
+
+    `masked` says that some tensor of this pass may carry a mask; until then nobody looks for one.
     """
 
-    def __init__(self, training: bool | None = None, key: int | None = None, slice_fraction: float = 1.0) -> None:
+    def __init__(
+        self,
+        training: bool | None = None,
+        key: int | None = None,
+        slice_fraction: float = 1.0,
+        rows: tuple[int, int, int] | None = None,
+    ) -> None:
         self.training = training
         self.key = key
         self.slice_fraction = slice_fraction
+        self.rows = rows
+        self.masked = False
         self.losses: list[Tensor] = []
+        self.metrics: list[tuple[str, Tensor]] = []
         self._draws: dict[int, int] = {}
 
     def draw_key(self, layer_id: int) -> int:

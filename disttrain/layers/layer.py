@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from disttrain import regularizers
-from disttrain.layers import tracking, watch
+from disttrain import mixed_precision, regularizers
+from disttrain.layers import masking, tracking, watch
 from disttrain.layers.config import accepted_arguments, for_constructor, known_arguments
 from disttrain.layers.context import CallContext, call_context, innermost
-from disttrain.layers.dtypes import DTYPES, standard_dtype
+from disttrain.layers.dtypes import DTYPES, dtype_name
 from disttrain.layers.inference import infer
 from disttrain.layers.naming import auto_name
 from disttrain.layers.signature import Signature, check_positional, shapes_for_build, signature_of
 from disttrain.layers.structure import flatten, map_shapes, map_structure
 from disttrain.layers.symbolic import Node, Shape, SymbolicTensor, has_symbolic
-from disttrain.layers.weight_holder import WeightHolder
+from disttrain.layers.weight_holder import WeightHolder, cast_weights
 
 
 class Layer(WeightHolder):
@@ -34,15 +34,21 @@ class Layer(WeightHolder):
     Args:
         activity_regularizer: a penalty on the output, divided by the batch size; a name, a Regularizer or a function.
         trainable: False freezes every weight.
-        dtype: of the weights and of the computation; float inputs are cast to it, integers are left alone.
+        dtype: of the weights and of the computation, or a policy that names both (`mixed_precision`); float inputs are cast to that of
+            the computation, integers are left alone. None is the global policy.
         name: unique in its model; made from the class where it is None.
         input_shape, input_dim: shape without the batch, as an old-style first layer of a Sequential has it.
 
     `training` is, first that is known: the explicit argument, what the enclosing call says, the default in `call`, False.
+
+    A mask, bool with True for steps that count, rides on a tensor as `_keras_mask`. A `call` that takes `mask` (or `query_mask` beside
+    `query`) is handed that of its argument; `supports_masking = True` passes it on to the output, `compute_mask` may give another.
     """
 
     _layer_id: int = 0  # the name of this layer's random stream; see assign_layer_ids
     _output_keeps_dtype = False  # True where the output has the dtype of the input, such as in Flatten
+    _starts_mask = False  # True where the output has a mask though no input has one, as with Masking
+    supports_masking = False
     _signature: Signature
 
     def __init__(
@@ -63,12 +69,13 @@ class Layer(WeightHolder):
         if name is not None and (not isinstance(name, str) or "/" in name or not name):
             raise ValueError(f"name={name!r}: expected a string without '/', or None.")
         self.name = name or auto_name(type(self).__name__)
-        self.dtype = standard_dtype(dtype)
-        self._compute_dtype = DTYPES[self.dtype]
+        self._set_policy(mixed_precision.get(dtype))
         self._autocast = autocast and self._compute_dtype.is_floating_point
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self._trainable = bool(trainable)
         self._regularizers: dict[str, Any] = {}
+        self._constraints: dict[str, Any] = {}
+        self._row_states: set[str] = set()
         self._foreign: list[nn.Module] | None = None  # children that are no layers: their train/eval flag follows `training`
         self._nodes: list[Node] = []
         self._call_losses: list[Tensor] = []
@@ -81,6 +88,9 @@ class Layer(WeightHolder):
         super().__init_subclass__(**kwargs)
         if "build" in cls.__dict__:
             cls.build = _once(cls.build)  # type: ignore[method-assign]
+        if "compute_mask" in cls.__dict__:
+            cls.supports_masking = cls.__dict__.get("supports_masking", True)
+            cls._starts_mask = cls.__dict__.get("_starts_mask", True)
         if "call" in cls.__dict__ or "build" in cls.__dict__:
             cls._signature = signature_of(cls)  # type: ignore[arg-type]
 
@@ -92,6 +102,17 @@ class Layer(WeightHolder):
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The function itself; subclasses name its arguments, first the tensor or tensors."""
         raise NotImplementedError(f"{type(self).__name__} defines no call(self, inputs).")
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """The mask of the output for `inputs` with `previous_mask`; a list of them for several outputs, None for no mask."""
+        return previous_mask if self.supports_masking else None
+
+    def add_metric(self, value: Any, name: str | None = None) -> None:
+        """Log the mean of `value`, a scalar or a number for each sample, over the samples of an epoch under `name`."""
+        context = innermost()
+        if context is None:
+            raise RuntimeError(f"{type(self).__name__} {self.name!r}: add_metric belongs inside call().")
+        context.metrics.append((name or self.name, torch.as_tensor(value).detach()))
 
     def add_loss(self, loss: Any) -> None:
         """Add a scalar, or several, to the loss of the running forward pass."""
@@ -117,7 +138,12 @@ class Layer(WeightHolder):
                 + ", ".join(f"{n!r}: self.{n}" for n in sorted(missing))
                 + "}"
             )
-        config: dict[str, Any] = {"name": self.name, "trainable": self._trainable, "dtype": self.dtype}
+        policy = self.dtype_policy
+        config: dict[str, Any] = {
+            "name": self.name,
+            "trainable": self._trainable,
+            "dtype": self.dtype if policy.name == self.dtype else policy,
+        }
         if self.activity_regularizer is not None:
             config["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
         return config
@@ -136,7 +162,12 @@ class Layer(WeightHolder):
         if len(args) == 1 and not kwargs and self.built:  # the way of nearly every call in a model, kept short
             inputs = args[0]
             context = innermost()
-            if context is not None and type(inputs) is Tensor and self._foreign == []:
+            if (
+                context is not None
+                and type(inputs) is Tensor
+                and self._foreign == []
+                and not (context.masked or self._starts_mask or self._computes_otherwise)
+            ):
                 if self._autocast and inputs.dtype is not self._compute_dtype and inputs.is_floating_point():
                     inputs = inputs.to(self._compute_dtype)
                 if not self._signature.takes_training:
@@ -161,6 +192,7 @@ class Layer(WeightHolder):
             return self._call_within(context, tensors, kwargs)
         watch.look()
         with call_context(CallContext()) as context:
+            context.masked = masking.any_mask(tensors, kwargs)
             outputs = self._call_within(context, tensors, kwargs)
         self._call_losses = context.losses
         return outputs
@@ -184,9 +216,18 @@ class Layer(WeightHolder):
                     child.train(bool(training))
             if signature.takes_training:
                 kwargs["training"] = bool(training)
-            outputs = self.call(*args, **kwargs)
+            if context.masked and signature.masks:
+                masking.hand_over(signature, args, kwargs)
+            if self._computes_otherwise:
+                with cast_weights(self._weight_holders(), self._compute_dtype):
+                    outputs = self.call(*args, **kwargs)
+            else:
+                outputs = self.call(*args, **kwargs)
         finally:
             context.training = before
+        if self.supports_masking and (context.masked or self._starts_mask):
+            inputs = args[0] if args else next(iter(kwargs.values()), None)
+            context.masked |= masking.put_on(outputs, self.compute_mask(inputs, masking.masks_of(inputs)))
         if self.activity_regularizer is not None:
             self._penalize_activity(outputs)
         return outputs
@@ -203,7 +244,7 @@ class Layer(WeightHolder):
         if type(self).compute_output_shape is Layer.compute_output_shape or len(args) != 1:
             return infer(self, args, kwargs, self._described(), self._own_device())
         shapes = self.compute_output_shape(map_structure(lambda leaf: leaf.shape, args[0]))
-        dtype = flatten(args[0])[0].dtype if self._output_keeps_dtype else self.dtype
+        dtype = flatten(args[0])[0].dtype if self._output_keeps_dtype else self.compute_dtype
         return map_shapes(lambda shape: SymbolicTensor(shape, dtype), shapes)
 
     def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -224,8 +265,8 @@ class Layer(WeightHolder):
             weight = next(self.parameters(), None)
             value = torch.from_numpy(np.ascontiguousarray(value))
             value = value if weight is None else value.to(weight.device)
-        if self._autocast and isinstance(value, Tensor) and value.is_floating_point():
-            return value.to(self._compute_dtype)
+        if self._autocast and isinstance(value, Tensor) and value.dtype is not self._compute_dtype and value.is_floating_point():
+            return masking.like(value, value.to(self._compute_dtype))
         return value
 
     def _penalize_activity(self, outputs: Any) -> None:
@@ -242,9 +283,29 @@ class Layer(WeightHolder):
 
     # -- building and saving --------------------------------------------------------------------------------------------------------
 
+    def _set_policy(self, policy: mixed_precision.DTypePolicy) -> None:
+        self._policy = policy
+        self.dtype = policy.variable_dtype
+        self._compute_dtype = DTYPES[policy.compute_dtype]
+        self._computes_otherwise = policy.compute_dtype != policy.variable_dtype
+
+    def _weight_holders(self) -> list[WeightHolder]:
+        """Whose weights `call` reads itself: this layer's, and those of children whose `call` it does not go through."""
+        return [self]
+
+    @property
+    def dtype_policy(self) -> mixed_precision.DTypePolicy:
+        """In which dtype weights are kept, and in which `call` computes."""
+        return self._policy
+
     @property
     def compute_dtype(self) -> str:
         """The dtype that `call` computes in."""
+        return dtype_name(self._compute_dtype)
+
+    @property
+    def variable_dtype(self) -> str:
+        """The dtype that weights are kept in."""
         return self.dtype
 
     @property

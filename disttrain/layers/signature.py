@@ -12,12 +12,15 @@ from disttrain.layers.structure import flatten, map_structure
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Arguments of `call` in order, whether `training` is one of them and its default, and the arguments of `build`."""
+    """Arguments of `call` in order, whether `training` is one of them and its default, the arguments of `build`, and of `call` those that
+    take masks: (argument with the mask, argument for it).
+    """
 
     call_names: tuple[str, ...]
     takes_training: bool
     training_default: bool | None
     build_names: tuple[str, ...]
+    masks: tuple[tuple[str, str], ...] = ()
 
 
 @cache
@@ -28,7 +31,10 @@ def signature_of(cls: type) -> Signature:
     default = call["training"].default if "training" in names else None
     build = inspect.signature(inspect.unwrap(cls.build)).parameters  # type: ignore[attr-defined]
     build_names = [name for name, p in build.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)][1:]
-    return Signature(tuple(names), "training" in names, default if isinstance(default, bool) else None, tuple(build_names))
+    masks = [(name, f"{name}_mask") for name in names if f"{name}_mask" in names]
+    if "mask" in names and names[0] != "mask":
+        masks.append((names[0], "mask"))
+    return Signature(tuple(names), "training" in names, default if isinstance(default, bool) else None, tuple(build_names), tuple(masks))
 
 
 def shapes_for_build(signature: Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

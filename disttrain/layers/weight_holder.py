@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from disttrain import initializers, regularizers
+from disttrain import constraints, initializers, regularizers
 from disttrain.layers import tracking, watch
 from disttrain.layers.dtypes import DTYPES, standard_dtype
 from disttrain.layers.weight_budget import charge
@@ -24,7 +25,10 @@ class WeightHolder(nn.Module):
     _compute_dtype: torch.dtype
     _foreign: list[nn.Module] | None
     _regularizers: dict[str, Any]
+    _constraints: dict[str, Any]
+    _row_states: set[str]
     _trainable: bool
+    dtype: str
 
     # -- making ---------------------------------------------------------------------------------------------------------------------
 
@@ -36,11 +40,16 @@ class WeightHolder(nn.Module):
         regularizer: Any = None,
         trainable: bool = True,
         dtype: Any = None,
+        autocast: bool = True,
+        constraint: Any = None,
         *,
         init: Any = None,
-        autocast: bool = True,
     ) -> Any:
         """Make a weight: an `nn.Parameter`, or with `trainable=False` a buffer. `init` is short for `initializer`.
+
+        Args:
+            autocast: under mixed precision `call` reads a trainable weight in the dtype of the computation; False leaves it as it is.
+            constraint: what the weight becomes after each update of the optimizer: a name, a Constraint or a function.
 
         Raises:
             RuntimeError: the layer is built already; weights are made in `__init__` and `build`.
@@ -52,7 +61,7 @@ class WeightHolder(nn.Module):
         shape = () if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
         if not all(isinstance(size, int) and size >= 0 for size in shape):
             raise ValueError(f"{type(self).__name__} {self.name!r}: weight {name!r} of shape {shape} has a size that is not known.")
-        torch_dtype = self._compute_dtype if dtype is None else DTYPES[standard_dtype(dtype)]
+        torch_dtype = DTYPES[self.dtype if dtype is None else standard_dtype(dtype)]
         chosen = initializers.get(init if initializer is None else initializer)
         if chosen is None:
             chosen = initializers.GlorotUniform() if torch_dtype.is_floating_point else initializers.Zeros()
@@ -69,7 +78,20 @@ class WeightHolder(nn.Module):
             self._buffers[key] = value
         if regularizer is not None:
             self._regularizers[key] = regularizers.get(regularizer)
+        if constraint is not None:
+            self._constraints[key] = constraints.get(constraint)
+        if not autocast:
+            self.__dict__.setdefault("_kept_dtype", set()).add(key)
         return self._parameters[key] if trainable else self._buffers[key]
+
+    def add_row_state(self, name: str, shape: Sequence[int], dtype: Any = None) -> Any:
+        """Make a buffer of `shape` (batch, ...) whose rows belong to the rows of the global batch, zeros at first.
+
+        A slice of the batch writes the rows of `current().rows` only; the runtime puts the rows of all slices together.
+        """
+        buffer = self.add_weight(name, tuple(shape), "zeros", trainable=False, dtype=dtype)
+        self._row_states.add(next(key for key, value in self._buffers.items() if value is buffer))
+        return buffer
 
     def _free_weight_name(self, name: str) -> str:
         name = name.replace(".", "_").replace("/", "_")
@@ -104,8 +126,13 @@ class WeightHolder(nn.Module):
                 renamed = [(name if key == old else key, tensor) for key, tensor in store.items()]
                 store.clear()
                 store.update(renamed)  # type: ignore[arg-type]
-                if old in self._regularizers:
-                    self._regularizers[name] = self._regularizers.pop(old)
+                for notes in (self._regularizers, self._constraints):
+                    if old in notes:
+                        notes[name] = notes.pop(old)
+                for names in (self._row_states, self.__dict__.get("_kept_dtype", set())):
+                    if old in names:
+                        names.remove(old)
+                        names.add(name)
             return True
         return False
 
@@ -220,3 +247,20 @@ class WeightHolder(nn.Module):
 
     def _described(self) -> str:
         return f"{type(self).__name__} {self.name!r}"
+
+
+@contextmanager
+def cast_weights(holders: Sequence[WeightHolder], dtype: torch.dtype) -> Iterator[None]:
+    """Within the block, the float parameters of `holders` read as `dtype`; gradients reach the parameters themselves."""
+    kept = [holder._parameters for holder in holders]
+    try:
+        for holder in holders:
+            uncast = holder.__dict__.get("_kept_dtype", ())
+            holder.__dict__["_parameters"] = {
+                name: p if p is None or name in uncast or not p.is_floating_point() else p.to(dtype)
+                for name, p in holder._parameters.items()
+            }
+        yield
+    finally:
+        for holder, parameters in zip(holders, kept, strict=True):
+            holder.__dict__["_parameters"] = parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ from disttrain.layers import clear_session
 
 
 @pytest.fixture(scope="session")
-def check_layer() -> Callable[..., None]:
+def harness() -> Any:
     spec = importlib.util.spec_from_file_location("layer_harness", Path(__file__).with_name("harness.py"))
     assert spec is not None and spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
+    module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.check_layer  # type: ignore[no-any-return]
+    return module
 
 
 @pytest.fixture(autouse=True)

@@ -103,7 +103,6 @@ def test_an_unknown_argument_is_refused_with_the_nearest_names_first():
         (lambda: L.Reshape((5,)).compute_output_shape((None, 4)), "cannot take target_shape"),
         (lambda: L.LSTM(2, stateful=True), "stateful=True"),
         (lambda: L.Embedding(3, 2, mask_zero=True), "mask_zero=True"),
-        (lambda: L.Dense(2, dtype="mixed_bfloat16"), "torch.autocast"),
         (lambda: L.Dense(2, name="a/b"), "without '/'"),
         (lambda: L.Concatenate()(torch.ones(1, 2)), "list of tensors"),
         (lambda: L.Concatenate()([torch.ones(1, 2, 2), torch.ones(1, 3, 2)]), "shapes must agree"),
