@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 
 import hypothesis
@@ -13,6 +14,11 @@ pytest_plugins = ["ray_fixture"]  # the shared Ray of the tests that train on on
 
 # Before any test imports torch or numpy, which read these once. One thread, since sums split over threads differ between machines.
 os.environ.update({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+
+# What compiling with torch sets and starts by itself; and the backend of Keras, beside which numbers are compared.
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"torchinductor_{os.getuid()}"))
+os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no pool of processes
+os.environ["KERAS_BACKEND"] = "torch"
 
 # No deadline: a busy machine is not a failure. On CI the examples are a function of the test, so that a red run can be repeated.
 hypothesis.settings.register_profile("disttrain", deadline=None, derandomize=bool(os.environ.get("CI")))

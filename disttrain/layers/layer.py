@@ -194,7 +194,8 @@ class Layer(WeightHolder):
         with call_context(CallContext()) as context:
             context.masked = masking.any_mask(tensors, kwargs)
             outputs = self._call_within(context, tensors, kwargs)
-        self._call_losses = context.losses
+        if not torch.compiler.is_compiling():  # a trace would keep the losses of its example for ever
+            self._call_losses = context.losses
         return outputs
 
     def _call_within(self, context: CallContext, args: list[Any], kwargs: dict[str, Any]) -> Any:
