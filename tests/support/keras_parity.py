@@ -21,7 +21,7 @@ from disttrain.models.saving import serialize_object
 
 # What a config of either side may hold that says where a thing comes from, not what it is.
 _ORIGIN = ("module", "registered_name", "shared_object_id", "build_config", "name")
-_KERAS_ONLY = ("quantization_config", "lora_rank", "lora_alpha", "optional")
+_KERAS_ONLY = ("quantization_config", "lora_rank", "lora_alpha", "optional", "renorm", "renorm_clipping", "renorm_momentum")
 
 
 def build_pair(make: Callable[[Any], Any], args: list[Any], call: dict[str, Any] | None = None) -> tuple[Layer, Any]:
@@ -94,13 +94,13 @@ def tensors(structure: Any) -> Any:
 
 
 def normal(config: Any) -> Any:
-    """A config without what says where a thing comes from: names, modules, and the spelling of dtypes."""
+    """A config without what says where a thing comes from: names, modules, the spelling of dtypes; and without what is None."""
     if isinstance(config, dict):
         if config.get("class_name") == "DTypePolicy":
             return config["config"]["name"]
         if config.get("class_name") == "function":
             return config["config"]
-        return {key: normal(value) for key, value in config.items() if key not in (*_ORIGIN, *_KERAS_ONLY)}
+        return {key: normal(value) for key, value in config.items() if value is not None and key not in (*_ORIGIN, *_KERAS_ONLY)}
     if isinstance(config, list | tuple):
         return [normal(item) for item in config]
     return config
