@@ -10,6 +10,8 @@ import hypothesis
 import pytest
 from leaks import Surroundings, clear_away
 
+pytest.register_assert_rewrite("keras_parity")  # so that a failure there shows both sides
+
 pytest_plugins = ["ray_fixture"]  # the shared Ray of the tests that train on one
 
 # Before any test imports torch or numpy, which read these once. One thread, since sums split over threads differ between machines.
