@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import math
+import pkgutil
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -71,9 +75,87 @@ def test_a_config_makes_the_same_initializer(cls: Any):
     assert type(again) is cls and again.get_config() == made.get_config()
 
 
-def test_configs_of_keras_with_axes_are_read():
+def test_configs_of_keras_with_and_without_axes_are_read():
     config = {"class_name": "GlorotUniform", "config": {"seed": None, "input_axes": None, "output_axes": None}}
     assert isinstance(init.get(config), init.GlorotUniform)
+    assert isinstance(init.get({"class_name": "HeNormal", "config": {"seed": 3}}), init.HeNormal)
+
+
+def test_named_axes_decide_what_counts_as_input_and_output():
+    assert init.compute_fans((16, 4, 8), input_axes=[0], output_axes=[1, 2]) == (16, 32)
+    limit = math.sqrt(6 / (16 + 32))
+    values = init.GlorotUniform(seed=1, input_axes=[0], output_axes=(1, 2))((16, 4, 8))
+    assert 0.98 * limit < values.abs().max().item() <= limit
+    assert init.get(init.serialize(init.HeUniform(input_axes=[0], output_axes=[-1]))).get_config()["output_axes"] == [-1]
+
+
+@pytest.mark.parametrize("cls", [cls for cls in init.CLASSES.values() if issubclass(cls, init.RandomInitializer)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_draw_has_the_dtype_asked_for_and_repeats_itself(cls: Any, dtype: torch.dtype):
+    draw = cls(seed=5)
+    assert draw((4, 3), dtype).dtype is dtype and torch.equal(draw((4, 3), dtype), cls(seed=5)((4, 3), dtype))
+    assert draw((4, 3)).is_contiguous()
+
+
+def test_a_clone_of_a_seeded_initializer_draws_the_same_and_one_without_a_seed_others():
+    assert torch.equal(init.RandomNormal(seed=2).clone()((5,)), init.RandomNormal(seed=2)((5,)))
+    one = init.RandomNormal()
+    assert not torch.equal(one.clone()((5,)), one((5,)))
+
+
+def test_a_fourier_kernel_by_hand():
+    real, imaginary = init.STFT("real", window=None)((4, 1, 3)), init.STFT("imag", window=None)((4, 1, 3))
+    turns = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.25, 0.5], [0.0, 0.5, 1.0], [0.0, 0.75, 1.5]])  # of step t at frequency f: t * f / 4
+    torch.testing.assert_close(real[:, 0], torch.cos(2 * math.pi * turns), atol=1e-6, rtol=0)
+    torch.testing.assert_close(imaginary[:, 0], -torch.sin(2 * math.pi * turns), atol=1e-6, rtol=0)
+
+
+def test_a_window_multiplies_the_kernel_and_the_scaling_divides_it():
+    plain = init.STFT("real", window=[1.0, 2.0, 2.0, 4.0], scaling=None)((4, 1, 3))
+    assert plain[:, 0, 0].tolist() == [1.0, 2.0, 2.0, 4.0]
+    density, spectrum = (init.STFT("real", [1.0, 2.0, 2.0, 4.0], scaling)((4, 1, 3)) for scaling in ("density", "spectrum"))
+    torch.testing.assert_close(density, plain / 5.0)  # sqrt(1 + 4 + 4 + 16)
+    torch.testing.assert_close(spectrum, plain / 9.0)
+    hann = init.STFT("real", "hann", None, periodic=True)((4, 1, 3))
+    torch.testing.assert_close(hann[:, 0, 0], torch.tensor([0.0, 0.5, 1.0, 0.5]))
+
+
+def test_an_array_comes_back_from_the_config_of_a_constant():
+    again = init.get(init.serialize(init.Constant(np.array([1.0, 2.0], dtype="float32"))))
+    assert again((2,)).tolist() == [1.0, 2.0]
+    keras = {"class_name": "Constant", "config": {"value": {"class_name": "__numpy__", "config": {"value": [3.0], "dtype": "float32"}}}}
+    assert init.get(keras)((2, 1)).tolist() == [[3.0], [3.0]]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: init.RandomNormal(stddev=-1.0), r"RandomNormal\(stddev=-1.0\)"),
+        (lambda: init.TruncatedNormal(stddev=float("nan")), r"TruncatedNormal\(stddev=nan\)"),
+        (lambda: init.RandomUniform(1.0, 0.0), "expected minval <= maxval"),
+        (lambda: init.VarianceScaling(0.0), r"scale=0.0"),
+        (lambda: init.VarianceScaling(mode="fan"), r"mode='fan'"),
+        (lambda: init.VarianceScaling(distribution="gamma"), r"distribution='gamma'"),
+        (lambda: init.GlorotUniform(seed=1.5), r"GlorotUniform\(seed=1.5\): expected an integer or None"),
+        (lambda: init.Identity()((2, 2, 2)), "expected two axes"),
+        (lambda: init.Orthogonal()((2,)), "expected two axes or more"),
+        (lambda: init.Constant([1.0, 2.0])((3, 2)), r"Constant\(value of shape \(2,\)\)\(shape=\(3, 2\)\)"),
+        (lambda: init.STFT("left"), r"side='left'"),
+        (lambda: init.STFT(window="han"), r"window='han'\): no such window.\n  expected  one of hann"),
+        (lambda: init.STFT(scaling="power"), r"scaling='power'"),
+        (lambda: init.STFT()((4, 2, 3)), r"expected \(steps, 1, frequencies\)"),
+        (lambda: init.STFT(window=[1.0])((4, 1, 3)), "a value for each of the 4 steps"),
+        (lambda: init.Initializer()((1,)), "defines no __call__"),
+    ],
+)
+def test_what_an_initializer_cannot_do_is_refused_by_name(make: Any, message: str):
+    with pytest.raises((ValueError, NotImplementedError), match=message):
+        make()
+
+
+@pytest.mark.parametrize("name", [module.name for module in pkgutil.walk_packages(init.__path__, init.__name__ + ".")])
+def test_the_examples_in_the_docstrings_run(name: str):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
 @pytest.mark.parametrize("identifier", ["glorot", {"class_name": "Glorot"}, 3])
