@@ -103,7 +103,7 @@ def normal(config: Any) -> Any:
         return {key: normal(value) for key, value in config.items() if value is not None and key not in (*_ORIGIN, *_KERAS_ONLY)}
     if isinstance(config, list | tuple):
         return [normal(item) for item in config]
-    return config
+    return float(f"{config:.6g}") if isinstance(config, float) else config  # Keras keeps some numbers as float32
 
 
 def _called(layer: Any, args: list[Any], call: dict[str, Any], training: bool, own: bool) -> tuple[list[Tensor], list[Tensor], Tensor]:
