@@ -1,42 +1,102 @@
-"""Sizes of windows that slide over an image: what convolution and pooling have in common."""
+"""Shapes of windows that slide over steps, images and volumes: what convolution, pooling, cropping and padding have in common."""
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
 from typing import Any
+
+from disttrain.layers.symbolic import Shape
+
+# What the axes of an input mean, by how many of them a window slides over.
+AXES = {1: "batch, steps and channels", 2: "batch, height, width and channels", 3: "batch, depth, height, width and channels"}
+
+# How Keras's axes become torch's, channels before the windows' axes, and back: a view each, so nothing is moved in memory.
+TO_CHANNELS_FIRST = {1: (0, 2, 1), 2: (0, 3, 1, 2), 3: (0, 4, 1, 2, 3)}
+TO_CHANNELS_LAST = {1: (0, 2, 1), 2: (0, 2, 3, 1), 3: (0, 2, 3, 4, 1)}
+
+
+def integer(value: Any, argument: str, owner: str, minimum: int = 1, meaning: str = "") -> int:
+    """`value` as an int; numpy's integers are taken too.
+
+    Raises:
+        ValueError: not an integer of `minimum` or more.
+    """
+    found = _as_integer(value)
+    if found is None or found < minimum:
+        raise ValueError(f"{owner}({argument}={value!r}): expected an integer, {minimum} or more{meaning and f', {meaning}'}.")
+    return found
+
+
+def sizes(value: Any, rank: int, argument: str, owner: str, minimum: int = 1) -> tuple[int, ...]:
+    """One integer for each of `rank` axes: `3` -> `(3, 3)` for rank 2; as many as there are axes stay.
+
+    Raises:
+        ValueError: another number of them, or one that is not an integer of `minimum` or more.
+    """
+    one = _as_integer(value)
+    found = [one] * rank if one is not None else [_as_integer(item) for item in value] if isinstance(value, list | tuple) else []
+    if len(found) != rank or any(size is None or size < minimum for size in found):
+        several = "" if rank == 1 else f", or {rank} of them"
+        raise ValueError(f"{owner}({argument}={value!r}): expected an integer of {minimum} or more{several}.")
+    return tuple(size for size in found if size is not None)
 
 
 def pair(value: Any, argument: str, owner: str, minimum: int = 1) -> tuple[int, int]:
-    """`3` -> `(3, 3)`; a pair stays.
+    """`sizes` for two axes."""
+    first, second = sizes(value, 2, argument, owner, minimum)
+    return first, second
+
+
+def margins(value: Any, rank: int, argument: str, owner: str) -> tuple[tuple[int, int], ...]:
+    """(before, after) of each axis, from one integer for all of them, an integer for each, or a pair for each.
 
     Raises:
-        ValueError: not one or two integers of `minimum` or more.
+        ValueError: something else, or a negative number.
     """
-    sizes = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, list | tuple) else ()
-    if len(sizes) != 2 or not all(isinstance(size, int) and not isinstance(size, bool) and size >= minimum for size in sizes):
-        raise ValueError(f"{owner}({argument}={value!r}): expected an integer of {minimum} or more, or a pair of them.")
-    return sizes[0], sizes[1]
+    items = [value] * rank if _as_integer(value) is not None else list(value) if isinstance(value, list | tuple) else []
+    found = []
+    for item in items:
+        pads = [_as_integer(item)] * 2 if not isinstance(item, list | tuple) else [_as_integer(pad) for pad in item]
+        found.append(tuple(pad for pad in pads if pad is not None and pad >= 0))
+    if len(found) != rank or any(len(pads) != 2 for pads in found):
+        raise ValueError(
+            f"{owner}({argument}={value!r}): expected an integer of 0 or more, or for each of {rank} axes one, or a pair (before, after)."
+        )
+    return tuple((pads[0], pads[1]) for pads in found)
 
 
-def check_padding(padding: Any, owner: str) -> str:
-    """`"valid"` or `"same"`, in lower case."""
+def _as_integer(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def check_padding(padding: Any, owner: str, causal: bool = False) -> str:
+    """`"valid"`, `"same"`, or where `causal` is allowed `"causal"`; in lower case."""
     lowered = padding.lower() if isinstance(padding, str) else padding
-    if lowered not in ("valid", "same"):
-        raise ValueError(f"{owner}(padding={padding!r}): expected 'valid' or 'same'.")
+    if lowered not in ("valid", "same", "causal") or (lowered == "causal" and not causal):
+        expected = "'valid', 'same' or 'causal'" if causal else "'valid' or 'same'"
+        raise ValueError(f"{owner}(padding={padding!r}): expected {expected}.")
     return str(lowered)
 
 
 def check_data_format(data_format: Any, owner: str) -> str:
     """`"channels_last"`, also for None, or `"channels_first"`."""
-    if data_format not in (None, "channels_last", "channels_first"):
+    lowered = data_format.lower() if isinstance(data_format, str) else data_format
+    if lowered not in (None, "channels_last", "channels_first"):
         raise ValueError(f"{owner}(data_format={data_format!r}): expected 'channels_last', 'channels_first' or None.")
-    return data_format or "channels_last"
+    return lowered or "channels_last"
 
 
 def output_size(size: int | None, window: int, stride: int, padding: str, dilation: int = 1) -> int | None:
-    """How many windows fit: `ceil(n / s)` with "same" padding, `(n - k) // s + 1` with "valid"; None stays None."""
+    """How many windows fit: `ceil(n / s)` with "same" and "causal" padding, `(n - k) // s + 1` with "valid"; None stays None."""
     if size is None:
         return None
-    if padding == "same":
+    if padding != "valid":
         return -(-size // stride)
     return (size - (dilation * (window - 1) + 1)) // stride + 1
 
@@ -48,13 +108,36 @@ def same_padding(size: int, window: int, stride: int, dilation: int = 1) -> tupl
     return total // 2, total - total // 2
 
 
+def pad_argument(pads: Sequence[tuple[int, int]], channels_last: bool) -> list[int]:
+    """(before, after) of each axis as `torch.nn.functional.pad` wants them: from the last axis to the first, in one list."""
+    flat = [0, 0] if channels_last else []
+    for before, after in reversed(pads):
+        flat += [before, after]
+    return flat
+
+
+def spatial(shape: Shape, data_format: str) -> Shape:
+    """The sizes that windows slide over: all but batch and channels."""
+    return shape[1:-1] if data_format == "channels_last" else shape[2:]
+
+
+def channels(shape: Shape, data_format: str) -> int | None:
+    """The number of channels."""
+    return shape[-1 if data_format == "channels_last" else 1]
+
+
+def shape_of(batch: int | None, sizes: Sequence[int | None], channels: int | None, data_format: str) -> Shape:
+    """The whole shape of these parts."""
+    return (batch, *sizes, channels) if data_format == "channels_last" else (batch, channels, *sizes)
+
+
 def check_rank(shape: Any, rank: int, described: str, meaning: str) -> None:
     """Refuse an input of another number of axes."""
     if len(shape) != rank:
         raise ValueError(f"{described}: got an input of shape {tuple(shape)}, expected {rank} axes, {meaning}.")
 
 
-def check_fits(sizes: tuple[int | None, ...], shape: Any, described: str) -> None:
+def check_fits(sizes: Sequence[int | None], shape: Any, described: str) -> None:
     """Refuse a window that does not fit into the image once."""
     if any(size is not None and size < 1 for size in sizes):
         raise ValueError(f"{described}: the window does not fit into an input of shape {tuple(shape)}.\n  try  padding='same'")
