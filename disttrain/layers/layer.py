@@ -212,9 +212,10 @@ class Layer(WeightHolder):
                 self.__dict__["_foreign"] = [
                     child for child in self._modules.values() if child is not None and not isinstance(child, Layer)
                 ]
+            learns = bool(training) and self._trainable  # a frozen torch module infers, as a frozen BatchNormalization does
             for child in self._foreign or ():
-                if child.training != bool(training):
-                    child.train(bool(training))
+                if child.training != learns:
+                    child.train(learns)
             if signature.takes_training:
                 kwargs["training"] = bool(training)
             if context.masked and signature.masks:
