@@ -1,27 +1,29 @@
-"""Area under the ROC or the precision-recall curve, as a Riemann sum over fixed thresholds."""
+"""Area under the ROC, the precision-recall or the precision-recall-gain curve, as a Riemann sum over fixed thresholds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from disttrain.metrics.base import Metric, Variable, divide
-from disttrain.metrics.confusion import prepared
+from disttrain.errors import DataError
+from disttrain.metrics.base import Variable, divide
+from disttrain.metrics.confusion import ConfusionMetric, checked_thresholds, evenly_spaced
 
 EPSILON = 1e-7
-CURVES = ("ROC", "PR")
+CURVES = ("ROC", "PR", "PRGAIN")
 SUMMATIONS = ("interpolation", "majoring", "minoring")
 
 
-class AUC(Metric):
+class AUC(ConfusionMetric):
     """The area under a curve through the counts at each threshold: close to the exact area, and a sum over samples.
 
     Args:
         num_thresholds: how many thresholds, evenly from -1e-7 to 1 + 1e-7; 2 or more.
-        curve: "ROC" or "PR".
+        curve: "ROC", "PR" (precision over recall) or "PRGAIN" (their gains, Flach & Kull 2015).
         summation_method: "interpolation" (trapezoids; for PR the formula of Davis & Goadrich 2006, section 4), "minoring" or "majoring".
         thresholds: the inner thresholds, instead of even ones.
         multi_label: one area for each column of `(samples, labels)`, then their mean.
@@ -37,6 +39,10 @@ class AUC(Metric):
     """
 
     _direction = "up"
+    true_positives: Variable
+    false_positives: Variable
+    true_negatives: Variable
+    false_negatives: Variable
 
     def __init__(
         self,
@@ -51,88 +57,80 @@ class AUC(Metric):
         label_weights: Sequence[float] | None = None,
         from_logits: bool = False,
     ) -> None:
-        super().__init__(name, dtype)
         if str(curve).upper() not in CURVES:
             raise ValueError(f"AUC(curve={curve!r}): expected one of {list(CURVES)}.")
         if str(summation_method).lower() not in SUMMATIONS:
             raise ValueError(f"AUC(summation_method={summation_method!r}): expected one of {list(SUMMATIONS)}.")
         if num_labels and not multi_label:
             raise ValueError(f"AUC(num_labels={num_labels}): expected multi_label=True beside it.")
-        self._given_thresholds = None if thresholds is None else sorted(float(t) for t in thresholds)
+        self._given_thresholds = None if thresholds is None else sorted(checked_thresholds("AUC", thresholds))
         if self._given_thresholds is None:
-            if num_thresholds < 2:
-                raise ValueError(f"AUC(num_thresholds={num_thresholds!r}): expected 2 or more.")
+            if isinstance(num_thresholds, bool) or not isinstance(num_thresholds, int) or num_thresholds < 2:
+                raise ValueError(f"AUC(num_thresholds={num_thresholds!r}): expected an integer, 2 or more.")
             inner = [(i + 1) / (num_thresholds - 1) for i in range(num_thresholds - 2)]
         else:
             inner = self._given_thresholds
-        self.thresholds = [-EPSILON, *inner, 1.0 + EPSILON]  # the ends catch predictions of exactly 0 and 1
+        evenly = self._given_thresholds is None or evenly_spaced([0.0, *inner, 1.0])
+        super().__init__([-EPSILON, *inner, 1.0 + EPSILON], evenly, name, dtype)  # the ends catch predictions of exactly 0 and 1
         self.num_thresholds = len(self.thresholds)
         self.curve, self.summation_method = str(curve).upper(), str(summation_method).lower()
-        self.multi_label, self.num_labels = multi_label, num_labels
-        self.label_weights = None if label_weights is None else [float(w) for w in label_weights]
-        self.from_logits = from_logits
-        if not multi_label or num_labels:
-            self._add_variables(num_labels)
-
-    def _add_variables(self, labels: int | None) -> None:
-        shape = (self.num_thresholds, labels) if labels else (self.num_thresholds,)
-        self.true_positives: Variable = self.add_variable(shape, "true_positives")
-        self.false_positives: Variable = self.add_variable(shape, "false_positives")
-        self.true_negatives: Variable = self.add_variable(shape, "true_negatives")
-        self.false_negatives: Variable = self.add_variable(shape, "false_negatives")
+        self.multi_label, self.num_labels = bool(multi_label), num_labels
+        self.label_weights = None if label_weights is None else [float(weight) for weight in label_weights]
+        self.from_logits = bool(from_logits)
+        self._labels: int | None = None
+        if not multi_label:
+            self._add_counts()
+        elif num_labels:
+            self.build(None, (1, num_labels))
 
     def build(self, y_shape: tuple[int, ...] | None, y_pred_shape: tuple[int, ...]) -> None:
-        if self.variables:
+        columns = y_pred_shape[-1] if len(y_pred_shape) > 1 else 1
+        if self.label_weights is not None and len(self.label_weights) != columns:
+            raise ValueError(f"AUC(label_weights=...) has {len(self.label_weights)} weights: y_pred has shape {tuple(y_pred_shape)}.")
+        if not self.multi_label:
             return
-        if len(y_pred_shape) != 2:
-            raise ValueError(f"AUC(multi_label=True): y_pred has shape {tuple(y_pred_shape)}; expected (samples, labels).")
-        self._add_variables(y_pred_shape[1])
+        if len(y_pred_shape) != 2 or columns != (self._labels or columns):
+            expected = f"(samples, {self._labels or 'labels'})"
+            raise DataError(f"AUC(multi_label=True): y_pred has shape {tuple(y_pred_shape)}; expected {expected}.")
+        if self._labels is None:
+            self._labels = columns
+            self._add_counts(columns)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         y_pred = torch.as_tensor(y_pred)
         self.build(None, tuple(y_pred.shape))
-        labels, y_pred, weights = prepared("AUC", y_true, y_pred.sigmoid() if self.from_logits else y_pred, sample_weight)
-        each = torch.ones_like(y_pred, dtype=torch.float64) if weights is None else weights
+        labels, y_pred, weights = self._prepared(y_true, y_pred.sigmoid() if self.from_logits else y_pred, sample_weight)
         if self.label_weights is not None and not self.multi_label:
-            each = each * torch.tensor(self.label_weights, dtype=torch.float64, device=each.device)
-        columns = y_pred.shape[1] if self.multi_label else 1
-        buckets = self._buckets(y_pred).reshape(-1, columns)
-        positive = torch.where(labels, each, 0.0).reshape(-1, columns)
-        negative = torch.where(labels, 0.0, each).reshape(-1, columns)
-        for weight, above, below in (
-            (positive, self.true_positives, self.false_negatives),
-            (negative, self.false_positives, self.true_negatives),
-        ):
-            found = self._above(buckets, weight)
-            total = weight.sum(0)
-            above.add_(found.reshape(above.shape))
-            below.add_((total - found).reshape(below.shape))
-
-    def _buckets(self, y_pred: Tensor) -> Tensor:
-        """The last threshold that a prediction exceeds. For even thresholds from the value itself, with Keras's roundings."""
-        if self._given_thresholds is None:
-            return ((y_pred.clamp(0.0, 1.0) * (self.num_thresholds - 1)).ceil() - 1).long().clamp(0, self.num_thresholds - 1)
-        thresholds = torch.tensor(self.thresholds, dtype=y_pred.dtype, device=y_pred.device)
-        return (torch.bucketize(y_pred, thresholds) - 1).clamp(min=-1)
-
-    def _above(self, buckets: Tensor, weight: Tensor) -> Tensor:
-        """The weight above each threshold: `(thresholds, columns)`; a sum from the top of the weight in each bucket."""
-        columns = weight.shape[1]
-        inside = torch.zeros(self.num_thresholds + 1, columns, dtype=torch.float64, device=weight.device)
-        inside.scatter_add_(0, buckets + 1, weight)  # row 0: above no threshold
-        return inside[1:].flip(0).cumsum(0).flip(0)
+            of_columns = torch.tensor(self.label_weights, dtype=torch.float64, device=y_pred.device)
+            weights = of_columns.expand(y_pred.shape) if weights is None else weights * of_columns
+        for name, counts in self._counts(labels, y_pred, weights, self._labels or 1).items():
+            variable = getattr(self, name)
+            variable.add_(counts.view(variable.shape))
 
     def result(self) -> Tensor:
-        tp, fp, tn, fn = self.true_positives, self.false_positives, self.true_negatives, self.false_negatives
+        if not self.variables:  # multi-label, and no batch yet
+            return torch.zeros((), dtype=torch.float64)
         if self.curve == "PR" and self.summation_method == "interpolation":
             return self._over_labels(self._interpolated_precision_recall())
-        recall = divide(tp, tp + fn)
-        x, y = (divide(fp, fp + tn), recall) if self.curve == "ROC" else (recall, divide(tp, tp + fp))
+        x, y = self._points()
         if self.summation_method == "interpolation":
             heights = (y[:-1] + y[1:]) / 2.0
         else:
             heights = torch.minimum(y[:-1], y[1:]) if self.summation_method == "minoring" else torch.maximum(y[:-1], y[1:])
         return self._over_labels(((x[:-1] - x[1:]) * heights).sum(0))
+
+    def _points(self) -> tuple[Tensor, Tensor]:
+        """The curve's x and y at each threshold."""
+        tp, fp, tn, fn = self.true_positives, self.false_positives, self.true_negatives, self.false_negatives
+        recall = divide(tp, tp + fn)
+        if self.curve == "ROC":
+            return divide(fp, fp + tn), recall
+        if self.curve == "PR":
+            return recall, divide(tp, tp + fp)
+        odds = divide(tp + fn, tn + fp)
+        nothing = tp == 0.0  # there the gains diverge; Keras takes 0 and 1, and 0 for a recall below chance
+        recall_gain = torch.where(nothing, 0.0, 1.0 - odds * divide(fn, tp)).clamp(min=0.0)
+        return recall_gain, torch.where(nothing, 1.0, 1.0 - odds * divide(fp, tp))
 
     def _interpolated_precision_recall(self) -> Tensor:
         """Davis & Goadrich 2006: between two thresholds true positives vary linearly with predicted positives, precision does not."""
@@ -165,3 +163,13 @@ class AUC(Metric):
             "from_logits": self.from_logits,
         }
         return config if self._given_thresholds is None else {**config, "thresholds": self._given_thresholds}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> AUC:
+        """The inverse of `get_config`; reads Keras's, whose label weights are a tensor."""
+        weights = config.get("label_weights")
+        if isinstance(weights, dict):
+            config = {**config, "label_weights": weights["config"]["value"]}
+        elif isinstance(weights, np.ndarray | Tensor):
+            config = {**config, "label_weights": weights.tolist()}
+        return cls(**config)

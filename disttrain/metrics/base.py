@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -44,53 +45,108 @@ class Metric:
     """Base class: a subclass adds its variables in `__init__`, adds to them in `update_state`, and computes `result` from them.
 
     Every variable is a sum over samples that starts at 0, in float64, changed in place. So the states of the parts of a batch, or of
-    several workers, add up to the state of the whole, and the result is that of all samples: never a mean of means.
+    several workers, add up to the state of the whole, and the result is that of all samples: never a mean of means. Metrics that are
+    attributes of a metric (or lie in a list, tuple or dict that is one) belong to it: their variables are among its own.
 
     Args:
-        name: the name in the logs; the class name in snake_case unless given.
         dtype: kept for configs; sums are always float64.
+        name: the name in the logs; the class name in snake_case unless given.
 
     Attributes:
         _direction: "up" when more is better, "down" when less is, None when unknown; `mode="auto"` of callbacks asks for it.
 
     Example:
-        >>> class Largest(Metric):
-        ...     def __init__(self):
-        ...         super().__init__()
-        ...         self.total = self.add_variable((), "total")
+        >>> class SumOfOutputs(Metric):
+        ...     def __init__(self, name="sum_of_outputs", **kwargs):
+        ...         super().__init__(name=name, **kwargs)
+        ...         self.total = self.add_weight(shape=(), initializer="zeros", name="total")
         ...     def update_state(self, y_true, y_pred, sample_weight=None):
-        ...         self.total.add_(y_pred.sum())
+        ...         self.total.assign_add(y_pred.sum())
         ...     def result(self):
         ...         return self.total
-        >>> float(Largest()(None, torch.ones(3)))
+        >>> float(SumOfOutputs()(None, torch.ones(3)))
         3.0
     """
 
     _direction: str | None = None
+    _fitted = False  # `fitted_to` was called, so the runtime knows all variables
 
-    def __init__(self, name: str | None = None, dtype: str | None = None) -> None:
-        self.name = name or _snake_case(type(self).__name__)
-        self.dtype = dtype or "float32"
+    def __init__(self, dtype: str | None = None, name: str | None = None) -> None:
+        self.name = name or snake_case(type(self).__name__)
+        self.dtype = str(dtype or "float32").removeprefix("torch.")
         self._variables: list[Variable] = []
 
     @property
     def variables(self) -> list[Variable]:
-        """The sums, in the order in which they were added."""
-        return list(self._variables)
+        """The sums, in the order in which they were added, then those of the metrics within this one."""
+        return [*self._own_variables(), *(variable for metric in self._metrics_within() for variable in metric.variables)]
 
-    def add_variable(self, shape: tuple[int, ...] = (), name: str | None = None, initializer: Any = "zeros", dtype: Any = None) -> Variable:
-        """A new sum of `shape`. Only zeros can be its start: anything else would be counted once for each part of a batch."""
-        start = initializer if isinstance(initializer, str) else type(initializer).__name__
+    def _own_variables(self) -> list[Variable]:
+        try:
+            return self._variables
+        except AttributeError:
+            raise ValueError(f"{type(self).__name__}: call super().__init__() first in its __init__.") from None
+
+    def _metrics_within(self) -> Iterator[Metric]:
+        seen: set[int] = set()
+        for value in vars(self).values():
+            inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
+            for metric in inside:
+                if isinstance(metric, Metric) and id(metric) not in seen:
+                    seen.add(id(metric))
+                    yield metric
+
+    def add_variable(
+        self,
+        shape: tuple[int, ...] | list[int] = (),
+        initializer: Any = "zeros",
+        dtype: Any = None,
+        aggregation: str | None = "sum",
+        name: str | None = None,
+    ) -> Variable:
+        """A new sum of `shape`, in float64 whatever `dtype` says.
+
+        Raises:
+            ValueError: a start other than zeros, which would be counted once for each part of a batch; an `aggregation` other than the
+                sum; or a training has begun, whose workers add up the variables that they know of.
+        """
+        start = "zeros" if initializer is None else initializer if isinstance(initializer, str) else _class_name(initializer)
         if start.lower() != "zeros":
             raise ValueError(
                 f"add_variable(initializer={initializer!r}): expected 'zeros'; a metric's variables are sums, added up over workers."
             )
+        if aggregation not in (None, "none", "sum"):
+            raise ValueError(f"add_variable(aggregation={aggregation!r}): expected 'sum'; variables are added up over workers.")
+        if self._fitted:
+            raise ValueError(
+                f"{type(self).__name__} adds the variable {name!r} in update_state, after training has laid out its variables.\n"
+                "  try       add it in __init__, or in build(self, y_shape, y_pred_shape)"
+            )
         variable = torch.zeros(tuple(shape), dtype=torch.float64).as_subclass(Variable)
-        self._variables.append(variable)
+        self._own_variables().append(variable)
         return variable
 
+    def add_weight(
+        self, shape: tuple[int, ...] | list[int] = (), initializer: Any = None, dtype: Any = None, name: str | None = None
+    ) -> Variable:
+        """`add_variable` by its older name."""
+        return self.add_variable(shape, initializer, dtype, name=name)
+
     def build(self, y_shape: tuple[int, ...] | None, y_pred_shape: tuple[int, ...]) -> None:
-        """Add variables whose shape depends on the outputs; called before the first update, and nothing for most metrics."""
+        """Add variables whose shape depends on the outputs; called before the first update. Here: build the metrics within."""
+        for metric in self._metrics_within():
+            metric.build(y_shape, y_pred_shape)
+
+    def fitted_to(self, y_shape: tuple[int, ...] | None, y_pred_shape: tuple[int, ...]) -> None:
+        """Build for these outputs; from now on no variable may be added."""
+        self._set_fitted(False)
+        self.build(y_shape, y_pred_shape)
+        self._set_fitted(True)
+
+    def _set_fitted(self, fitted: bool) -> None:
+        self._fitted = fitted
+        for metric in self._metrics_within():
+            metric._set_fitted(fitted)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch to the sums."""
@@ -102,7 +158,7 @@ class Metric:
 
     def reset_state(self) -> None:
         """Start again from zero."""
-        for variable in self._variables:
+        for variable in self.variables:
             variable.zero_()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -129,7 +185,11 @@ def divide(numerator: Tensor, denominator: Tensor) -> Tensor:
     return torch.where(empty, 0.0, numerator / torch.where(empty, 1.0, denominator))
 
 
-def _snake_case(name: str) -> str:
-    """`TopKAccuracy` -> `top_k_accuracy`, `AUC` -> `auc`."""
-    name = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
+def snake_case(name: str) -> str:
+    """Keras's way: `TopKAccuracy` -> `top_k_accuracy`, `AUC` -> `auc`, `MeanIoU` -> `mean_io_u`."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _class_name(thing: Any) -> str:
+    return thing.__name__ if isinstance(thing, type) else type(thing).__name__

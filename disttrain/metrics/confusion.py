@@ -1,61 +1,143 @@
-"""Counts of right and wrong yes-or-no predictions, at one threshold or many."""
+"""Counts of right and wrong yes-or-no predictions, at one threshold or many: the base of the metrics made from them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from disttrain.metrics.shapes import aligned
+from disttrain.errors import DataError
+from disttrain.metrics.base import Metric
+from disttrain.metrics.shapes import as_prediction, comparable, fitted_weights
 
 NEVER = -1e10  # Keras's score of a class outside the k largest, below every threshold
+SPACING = 1e-7  # how far thresholds may be from evenly spaced ones
 
 
-def thresholds_of(metric: str, thresholds: float | Sequence[float] | None, default: float) -> list[float]:
-    """The thresholds as a list. Raises ValueError for one outside 0 to 1."""
-    if thresholds is None:
-        return [default]
-    listed = [float(t) for t in thresholds] if isinstance(thresholds, Sequence) else [float(thresholds)]
+def checked_thresholds(metric: str, thresholds: Any, argument: str = "thresholds") -> list[float]:
+    """The thresholds as a list. Raises ValueError for none, or one outside 0 to 1."""
+    given = thresholds.tolist() if isinstance(thresholds, np.ndarray | Tensor) else thresholds
+    listed = [float(t) for t in given] if isinstance(given, Sequence) else [float(given)]
     wrong = [t for t in listed if not 0.0 <= t <= 1.0]
     if wrong:
-        raise ValueError(f"{metric}(thresholds={thresholds!r}): {wrong[0]} is outside 0 to 1, where thresholds of probabilities lie.")
+        raise ValueError(f"{metric}({argument}={thresholds!r}): {wrong[0]} is outside 0 to 1, where thresholds of probabilities lie.")
     return listed
 
 
-def prepared(
-    metric: str, y_true: Any, y_pred: Any, sample_weight: Any, top_k: int | None = None, class_id: int | None = None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """(labels as bool, predictions, weights as float64 or None), all of one shape.
+def check_class_id(metric: str, class_id: Any) -> None:
+    """Raises ValueError for what is no class number."""
+    if class_id is not None and (isinstance(class_id, bool) or not isinstance(class_id, int) or class_id < 0):
+        raise ValueError(f"{metric}(class_id={class_id!r}): expected an integer, 0 or more, or None for all classes.")
 
-    Args:
-        top_k: of each row of predictions keep the k largest; the others can exceed no threshold.
-        class_id: look at this class only.
+
+def evenly_spaced(thresholds: Sequence[float]) -> bool:
+    """Whether these are 0, 1 / (n - 1), ..., 1, three or more: then a score's place follows from its value."""
+    even = np.arange(len(thresholds), dtype=np.float32) / max(len(thresholds) - 1, 1)
+    return len(thresholds) >= 3 and bool(np.allclose(thresholds, even, atol=SPACING))
+
+
+class ConfusionMetric(Metric):
+    """Base: counts at each threshold of the predictions above it and not, that should be and should not.
+
+    A prediction counts as positive when it is strictly above a threshold. At one threshold the counts are a comparison and a few sums. At
+    many, each prediction falls into the bucket between two thresholds, and the counts are sums over the buckets above and below: a few
+    operations on the samples however many thresholds there are. Between evenly spaced thresholds a bucket's number follows from the
+    value, rounded as Keras rounds it; between others it is searched for.
+
+    A subclass names the counts that it keeps, each a variable of a number for each threshold.
     """
-    y_true, y_pred = aligned(metric, y_true, y_pred)
-    weights = None
-    if sample_weight is not None:
-        weights = torch.as_tensor(sample_weight, device=y_pred.device).detach().to(torch.float64)
-        if weights.ndim == y_pred.ndim + 1 and weights.shape[-1] == 1:
-            weights = weights.squeeze(-1)
-        while 0 < weights.ndim < y_pred.ndim:
-            weights = weights.unsqueeze(-1)
-    if top_k is not None:
-        kept = torch.zeros_like(y_pred, dtype=torch.bool).scatter_(-1, y_pred.topk(top_k, dim=-1).indices, True)
-        y_pred = torch.where(kept, y_pred, NEVER)
-    if class_id is not None:
-        if y_pred.ndim < 2:
-            raise ValueError(f"{metric}(class_id={class_id}): y_pred has shape {tuple(y_pred.shape)}; expected (samples, classes).")
-        y_true, y_pred = y_true[..., class_id, None], y_pred[..., class_id, None]
-    if weights is not None:
-        weights = weights.broadcast_to(y_pred.shape)
-    return y_true.bool(), y_pred, weights
 
+    _keeps: tuple[str, ...] = ("true_positives", "false_positives", "true_negatives", "false_negatives")
+    thresholds: list[float]
 
-def weight_above(chosen: Tensor, y_pred: Tensor, weights: Tensor | None, thresholds: Tensor) -> Tensor:
-    """The weight of the `chosen` predictions strictly above each threshold: `(thresholds,)`, float64."""
-    above = (y_pred.reshape(1, -1) > thresholds.to(y_pred.dtype).reshape(-1, 1)) & chosen.reshape(1, -1)
-    if weights is None:
-        return above.sum(1, dtype=torch.float64)
-    return torch.where(above, weights.reshape(1, -1), 0.0).sum(1)
+    def __init__(
+        self,
+        thresholds: list[float],
+        evenly: bool,
+        name: str | None,
+        dtype: str | None,
+        top_k: int | None = None,
+        class_id: int | None = None,
+    ) -> None:
+        super().__init__(dtype, name)
+        check_class_id(type(self).__name__, class_id)
+        self.thresholds = thresholds
+        self.top_k, self.class_id = top_k, class_id
+        self._evenly = evenly
+        order = sorted(range(len(thresholds)), key=thresholds.__getitem__)
+        self._sorted = torch.tensor([thresholds[place] for place in order], dtype=torch.float32)
+        self._places = None if order == list(range(len(order))) else torch.tensor(order).argsort()
+
+    def _add_counts(self, *shape: int) -> None:
+        for name in self._keeps:
+            setattr(self, name, self.add_variable((len(self.thresholds), *shape), name=name))
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        labels, scores, weights = self._prepared(y_true, y_pred, sample_weight)
+        for name, counts in self._counts(labels, scores, weights, 1).items():
+            if name in self._keeps:
+                getattr(self, name).add_(counts.squeeze(-1))
+
+    def _prepared(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(labels as bool, predictions as float32, weights as float64 or None), all of one shape."""
+        y_pred = as_prediction(y_pred)
+        self._check_classes(tuple(y_pred.shape))
+        y_true, y_pred = comparable(type(self).__name__, y_true, y_pred)
+        y_pred = y_pred.to(torch.float32)
+        weights = None if sample_weight is None else fitted_weights(sample_weight, y_pred)
+        if self.top_k is not None:
+            kept = torch.zeros_like(y_pred, dtype=torch.bool).scatter_(-1, y_pred.topk(self.top_k, dim=-1).indices, True)
+            y_pred = torch.where(kept, y_pred, NEVER)
+        if self.class_id is not None:
+            y_true, y_pred = y_true[..., self.class_id, None], y_pred[..., self.class_id, None]
+            if weights is not None and weights.ndim and weights.shape[-1] > 1:
+                weights = weights[..., self.class_id, None]
+        return y_true.bool(), y_pred, weights if weights is None else weights.expand(y_pred.shape)
+
+    def _check_classes(self, shape: tuple[int, ...]) -> None:
+        for argument, least in (("top_k", self.top_k), ("class_id", None if self.class_id is None else self.class_id + 1)):
+            if least is not None and (len(shape) < 2 or shape[-1] < least):
+                given = f"{type(self).__name__}({argument}={getattr(self, argument)})"
+                raise DataError(f"{given}: y_pred has shape {shape}.\n  expected  (samples, classes), {least} classes or more")
+
+    def _counts(self, labels: Tensor, scores: Tensor, weights: Tensor | None, columns: int) -> dict[str, Tensor]:
+        """The counts by name, each `(thresholds, columns)`; predictions of several axes are laid out as rows of `columns`."""
+        if len(self.thresholds) == 1 and columns == 1:
+            return self._counts_at_one(labels, scores, weights)
+        buckets = self._buckets(scores).reshape(-1, columns)
+        many = len(self.thresholds) + 1
+        places = buckets + labels.reshape(-1, columns) * many
+        if weights is None:
+            weights = torch.ones((), dtype=torch.float64, device=scores.device).expand(places.shape)
+        inside = torch.zeros(2 * many, columns, dtype=torch.float64, device=scores.device)
+        inside = inside.scatter_add_(0, places, weights.reshape(places.shape)).view(2, many, columns)  # negatives, positives
+        above = inside[:, 1:].flip(1).cumsum(1).flip(1)
+        below = inside[:, :-1].cumsum(1)
+        if self._places is not None:
+            above, below = above[:, self._places], below[:, self._places]
+        return {"true_positives": above[1], "false_positives": above[0], "true_negatives": below[0], "false_negatives": below[1]}
+
+    def _counts_at_one(self, labels: Tensor, scores: Tensor, weights: Tensor | None) -> dict[str, Tensor]:
+        above = scores > self.thresholds[0]
+        counts = {}
+        for name in self._keeps:
+            if name == "true_positives":
+                chosen = above & labels
+            elif name == "false_positives":
+                chosen = above > labels  # of bools: above, and not a positive
+            elif name == "false_negatives":
+                chosen = labels > above
+            else:
+                chosen = ~(labels | above)
+            counts[name] = chosen.count_nonzero() if weights is None else torch.where(chosen, weights, 0.0).sum()
+        return {name: count.view(1, 1) for name, count in counts.items()}
+
+    def _buckets(self, scores: Tensor) -> Tensor:
+        """How many thresholds a score is above."""
+        if self._evenly:
+            buckets = (scores.clamp(0.0, 1.0) * (len(self.thresholds) - 1)).ceil().long()
+            return buckets.clamp(min=1 if self.thresholds[0] < 0.0 else 0)  # all are above a threshold below 0; NaN becomes negative
+        return torch.bucketize(scores.nan_to_num(NEVER, posinf=None, neginf=None), self._sorted.to(scores.device))

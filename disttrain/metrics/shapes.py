@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,19 +21,19 @@ def same_rank(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def as_prediction(y_pred: Any) -> Tensor:
-    """`y_pred` as a tensor of floats that carries no gradient."""
+    """`y_pred` as a tensor of floats, float32 or wider, that carries no gradient."""
     outputs: Tensor = torch.as_tensor(y_pred).detach()
-    return outputs if outputs.is_floating_point() else outputs.to(torch.float32)
+    return outputs if outputs.dtype in (torch.float32, torch.float64) else outputs.to(torch.float32)
 
 
-def aligned(metric: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
-    """`(y_true, y_pred)` of equal shape, in the predictions' dtype; `(n,)` and `(n,)` become `(n, 1)`.
+def comparable(metric: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
+    """`(y_true, y_pred)` of equal shape, each in its own dtype; `(n,)` and `(n,)` become `(n, 1)`.
 
     Raises:
-        DataError: the shapes differ by more than the rank rule mends.
+        DataError: the shapes differ by more than the rank rule mends. torch would broadcast `(n,)` against `(n, 1)` to `(n, n)`.
     """
-    y_pred = as_prediction(y_pred)
-    y_true = torch.as_tensor(y_true, device=y_pred.device).detach().to(y_pred.dtype)
+    y_pred = torch.as_tensor(y_pred).detach()
+    y_true = torch.as_tensor(y_true, device=y_pred.device).detach()
     if y_true.shape != y_pred.shape:
         y_true, y_pred = same_rank(y_true, y_pred)
         if y_true.shape != y_pred.shape:
@@ -42,17 +43,79 @@ def aligned(metric: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     return y_true, y_pred
 
 
+def aligned(metric: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
+    """`comparable`, both as floats in the predictions' dtype, float32 or wider."""
+    y_true, y_pred = comparable(metric, y_true, as_prediction(y_pred))
+    return y_true.to(y_pred.dtype), y_pred
+
+
+def rows(metric: str, y_true: Any, y_pred: Any, *, mend_rank: bool = False) -> tuple[Tensor, Tensor]:
+    """`(y_true, y_pred)` of one shape `(samples, ..., classes)`, both as floats in the predictions' dtype.
+
+    Args:
+        mend_rank: targets `(n,)` may meet predictions `(n, 1)`.
+
+    Raises:
+        DataError: the shapes differ, or there is one axis only, which would be taken for the classes of one sample.
+    """
+    y_pred = as_prediction(y_pred)
+    y_true = torch.as_tensor(y_true, device=y_pred.device).detach().to(y_pred.dtype)
+    if mend_rank:
+        y_true, y_pred = same_rank(y_true, y_pred)
+    if y_true.shape != y_pred.shape or y_pred.ndim < 2:
+        raise mismatch(metric, y_true, y_pred, "both (samples, ..., classes)")
+    return y_true, y_pred
+
+
 def labels_and_scores(metric: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
-    """`(labels, scores)` for labels `(...)` or `(..., 1)` and scores `(..., classes)`; the labels come out as integers `(...)`."""
-    scores = as_prediction(y_pred)
-    labels = torch.as_tensor(y_true, device=scores.device).detach().long()
-    if labels.ndim == scores.ndim and labels.shape[-1] == 1:
+    """`(labels, scores)` for labels `(...)` or `(..., 1)` and scores `(..., classes)`; the labels come out as `(...)`."""
+    scores = torch.as_tensor(y_pred).detach()
+    labels = torch.as_tensor(y_true, device=scores.device).detach()
+    if labels.ndim == scores.ndim and labels.shape[-1:] == (1,):
         labels = labels.squeeze(-1)
-    if labels.shape != scores.shape[:-1]:
+    if scores.ndim < 2 or labels.shape != scores.shape[:-1]:
         raise mismatch(metric, labels, scores, "one label where y_pred has a row of classes")
     return labels, scores
+
+
+def score_of_label(metric: str, labels: Tensor, scores: Tensor) -> Tensor:
+    """The score of each label, `(..., 1)`: labels `(...)`, scores `(..., classes)`.
+
+    Raises:
+        DataError: a label outside the classes (seen on the CPU; a GPU would have to be waited for).
+    """
+    try:
+        return scores.gather(-1, labels.long().unsqueeze(-1))
+    except RuntimeError:
+        if labels.numel() and (int(labels.min()) < 0 or int(labels.max()) >= scores.shape[-1]):
+            found = f"labels from {int(labels.min())} to {int(labels.max())}"
+            raise DataError(f"{metric}: y_true has {found}.\n  expected  0 to {scores.shape[-1] - 1}, the classes of y_pred") from None
+        raise
+
+
+def fitted_weights(weights: Any, values: Tensor, name: str = "sample_weight") -> Tensor:
+    """`weights` as float64 with as many axes as `values`: a weight of a sample counts for all that the sample holds.
+
+    Raises:
+        DataError: an axis has another size than that of the values, or there are too many axes.
+    """
+    given = torch.as_tensor(weights, device=values.device).detach().to(torch.float64)
+    fitted = given.squeeze(-1) if given.ndim == values.ndim + 1 and given.shape[-1] == 1 else given
+    while 0 < fitted.ndim < values.ndim:
+        fitted = fitted.unsqueeze(-1)
+    if fitted.ndim and (fitted.ndim > values.ndim or any(w not in (1, v) for w, v in zip(fitted.shape, values.shape, strict=True))):
+        raise weights_mismatch(name, given.shape, values.shape)
+    return fitted
 
 
 def mismatch(metric: str, y_true: Tensor, y_pred: Tensor, expected: str = "equal shapes, but for a last axis of size 1") -> DataError:
     """The error for shapes that do not fit."""
     return DataError(f"{metric}: y_true has shape {tuple(y_true.shape)}, y_pred has shape {tuple(y_pred.shape)}.\n  expected  {expected}")
+
+
+def weights_mismatch(name: str, weights: Sequence[int], values: Sequence[int]) -> DataError:
+    """The error for weights that fit no axis."""
+    return DataError(
+        f"{name} has shape {tuple(weights)}, the values it weighs have shape {tuple(values)}.\n"
+        "  expected  a weight for each sample, or one for each value"
+    )

@@ -215,7 +215,7 @@ def test_an_own_metric_may_use_keras_s_way_of_changing_variables():
 
     assert float(Positives()(Y, SCORES)) == 4.0
     with pytest.raises(ValueError, match="expected 'zeros'"):
-        metrics.Mean().add_variable((), "start", initializer="ones")
+        metrics.Mean().add_variable((), initializer="ones", name="start")
 
 
 @pytest.mark.parametrize(
