@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from disttrain.errors import DataError
-from disttrain.losses.shapes import same_rank
+from disttrain.losses.shapes import as_prediction, same_rank
 
 _MEANS = ("sum_over_batch_size", "mean")
 REDUCTIONS = (*_MEANS, "mean_with_sample_weight", "sum", "none", None)
+_FLOATS = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
+_HALVES = (torch.bfloat16, torch.float16)
 
 
 class Loss:
     """Base class: a subclass defines `call(y_true, y_pred)`, which gives a value for each sample, `(n,)` or `(n, steps)`.
 
     Args:
-        name: how the loss is called in messages and configs.
+        name: how the loss is called in messages and configs; None makes `my_loss` of a class `MyLoss`.
         reduction: `"sum_over_batch_size"` (the same as `"mean"`) divides the weighted sum by the number of values, not by the sum
             of the weights; `"mean_with_sample_weight"` divides by the weights; `"sum"` adds; None or `"none"` leaves the values.
+        dtype: what to compute in, such as `"float64"`; None is that of the predictions, but float32 for those of half precision.
 
     A batch is cut into slices and the runtime adds the slices' means, each times its share of the samples. A mean over samples comes
-    out as the mean over the batch. `"sum"` is divided by the share here, so that the sum over the batch comes out. A divisor that is
-    not the number of samples (`"mean_with_sample_weight"`, a mask) is that of the slice.
+    out as the mean over the batch. `"sum"` is divided by the share here, so that the sum over the batch comes out. What is not a
+    mean over samples is one for each slice, and the batch has their mean by samples: a divisor that is not the number of samples
+    (`"mean_with_sample_weight"`, a mask), and a loss that is one number for all samples together.
 
     Example:
         >>> from disttrain.losses import MeanSquaredError
@@ -34,17 +39,20 @@ class Loss:
         0.5
     """
 
-    def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size") -> None:
+    def __init__(
+        self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: str | torch.dtype | None = None
+    ) -> None:
         if reduction not in REDUCTIONS:
             raise ValueError(f"{type(self).__name__}(reduction={reduction!r}): expected one of {list(REDUCTIONS)}.")
-        self.name = name or type(self).__name__
+        self.name = name or _snake_case(type(self).__name__)
         self.reduction = reduction
+        self.dtype = self._dtype(dtype)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of each sample: the mean over the last axis, or the sum over classes."""
         raise NotImplementedError(f"{type(self).__name__} must define call(self, y_true, y_pred).")
 
-    def mean(self, y_true: Any, y_pred: Any) -> Tensor | None:
+    def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor | None:
         """The mean of `call` over the samples in fewer kernels than that takes, or None where there is no such way."""
         return None
 
@@ -55,14 +63,34 @@ class Loss:
             y_true, y_pred: targets and predictions; a mask that a layer left on `y_pred` takes its steps out of the mean.
             sample_weight: weights for the values, `(n,)` or of the values' shape.
             slice_fraction: samples of this slice over samples of the batch, in (0, 1].
+
+        Raises:
+            DataError: shapes of targets, predictions, weights or mask that do not fit each other.
         """
-        plain = sample_weight is None and self.reduction in _MEANS and getattr(y_pred, "_keras_mask", None) is None
-        if plain and (mean := self.mean(y_true, y_pred)) is not None:
+        mask: Tensor | None = getattr(y_pred, "_keras_mask", None)
+        outputs = self._exact(as_prediction(y_pred))
+        targets = torch.as_tensor(y_true, device=outputs.device)
+        if sample_weight is None and mask is None and self.reduction in _MEANS and (mean := self.mean(targets, outputs)) is not None:
             return mean
-        values = self.call(y_true, y_pred)
-        weights = _masked_weights(sample_weight, _mask(values, y_pred), values, self.reduction)
+        weights = None if sample_weight is None else torch.as_tensor(sample_weight, dtype=outputs.dtype, device=outputs.device)
+        by_step = mask is not None or (weights is not None and weights.ndim > 1)
+        if by_step and outputs.ndim == targets.ndim + 1 > 2 and outputs.shape[-1] == 1:
+            targets = targets.unsqueeze(-1)  # (n, steps) and (n, steps, 1): one value for each step, where Keras makes one for all
+        values = self.call(targets, outputs)
+        return self._reduced(values, weights, _both(mask, getattr(values, "_keras_mask", None)), slice_fraction)
+
+    def _reduced(self, values: Tensor, weights: Tensor | None, mask: Tensor | None, slice_fraction: float) -> Tensor:
+        if values.ndim == 0:  # one number for all samples together: no reduction changes it, and no sample can be weighted
+            if weights is not None:
+                raise DataError(
+                    f"{self.name}: the loss is one number for all samples together, so that no sample can be weighted.\n"
+                    "  expected  no sample_weight and no class_weight, or a loss that gives a value for each sample"
+                )
+            return values
+        if mask is not None:
+            weights = self._masked(values, weights, mask)
         if weights is not None:
-            values, weights = _fitted(values, weights)
+            values, weights = _fitted("sample_weight", values, weights)
             values = values * weights
         if self.reduction in (None, "none"):
             return values
@@ -72,22 +100,46 @@ class Loss:
         if self.reduction == "mean_with_sample_weight" and weights is not None:
             total, divisor = values.sum(), weights.sum()
             return torch.where(divisor == 0, torch.zeros_like(total), total / torch.where(divisor == 0, 1.0, divisor))
-        return values.mean() if values.ndim else values
+        return values.mean() if values.numel() else values.sum()
+
+    def _masked(self, values: Tensor, weights: Tensor | None, mask: Tensor) -> Tensor:
+        """Weights with the mask in them; in a mean the steps that count are scaled by total / valid, so that the others drop out."""
+        share = mask.to(values.dtype)
+        if self.reduction in _MEANS:
+            share = share * (mask.numel() / share.sum().clamp(min=1.0))
+        values, share = _fitted("the mask of the predictions", values, share)
+        if weights is None:
+            return share
+        share, weights = _fitted("sample_weight", share, weights)
+        return weights * share
 
     def check_targets(self, y: np.ndarray, output_shape: tuple[int, ...]) -> None:
         """Look at all targets once, before training: raise DataError for one that no output of `output_shape` could match."""
 
     def get_config(self) -> dict[str, Any]:
-        """What rebuilds the loss, in JSON types."""
-        return {"name": self.name, "reduction": self.reduction}
+        """What rebuilds the loss, in JSON types. As in Keras, the dtype is there only where one was given."""
+        dtype = {} if self.dtype is None else {"dtype": str(self.dtype).removeprefix("torch.")}
+        return {"name": self.name, "reduction": self.reduction, **dtype}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Loss:
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """The inverse of `get_config`."""
         return cls(**config)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name!r} reduction={self.reduction!r}>"
+
+    def _dtype(self, given: str | torch.dtype | None) -> torch.dtype | None:
+        found = _FLOATS.get(given) if isinstance(given, str) else given
+        if given is not None and found not in _FLOATS.values():
+            raise ValueError(f"{type(self).__name__}(dtype={given!r}): expected one of {list(_FLOATS)}, or None.")
+        return found
+
+    def _exact(self, outputs: Tensor) -> Tensor:
+        """The predictions in the dtype that the loss computes in."""
+        if self.dtype is not None:
+            return outputs.to(self.dtype)
+        return outputs.float() if outputs.dtype in _HALVES else outputs
 
 
 class FunctionLoss(Loss):
@@ -97,9 +149,14 @@ class FunctionLoss(Loss):
     """
 
     def __init__(
-        self, fn: Callable[..., Tensor], name: str | None = None, reduction: str | None = "sum_over_batch_size", **kwargs: Any
+        self,
+        fn: Callable[..., Tensor],
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+        dtype: str | torch.dtype | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(name or getattr(fn, "__name__", type(fn).__name__), reduction)
+        super().__init__(name or getattr(fn, "__name__", type(fn).__name__), reduction, dtype)
         self.fn, self.kwargs = fn, kwargs
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -114,39 +171,27 @@ class FunctionLoss(Loss):
         return {**super().get_config(), "fn": getattr(self.fn, "__qualname__", repr(self.fn)), **self.kwargs}
 
 
-def _fitted(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _fitted(what: str, values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Weights in a shape that multiplies the values: a weight for each sample counts for all of the sample's values."""
     if weights.ndim == 0 or weights.shape == values.shape:
         return values, weights
-    values, weights = same_rank(values, weights)
-    while weights.ndim < values.ndim:
-        weights = weights.unsqueeze(-1)
-    if any(weight not in (1, value) for weight, value in zip(weights.shape, values.shape, strict=False)) or weights.ndim > values.ndim:
+    fitted, lifted = same_rank(values, weights)
+    while lifted.ndim < fitted.ndim:
+        lifted = lifted.unsqueeze(-1)
+    if lifted.ndim > fitted.ndim or any(w not in (1, v) for w, v in zip(lifted.shape, fitted.shape, strict=True)):
         raise DataError(
-            f"sample_weight has shape {tuple(weights.shape)}, the losses have shape {tuple(values.shape)}.\n"
-            "  expected  a weight for each sample, or one for each loss"
+            f"{what} has shape {tuple(weights.shape)}, the losses have shape {tuple(values.shape)}.\n"
+            "  expected  one for each sample, or for each loss"
         )
-    return values, weights
+    return fitted, lifted
 
 
-def _mask(values: Tensor, y_pred: Any) -> Tensor | None:
-    """The mask of the values and of the predictions together: True where a step counts."""
-    of_values: Tensor | None = getattr(values, "_keras_mask", None)
-    of_predictions: Tensor | None = getattr(y_pred, "_keras_mask", None)
-    if of_values is None or of_predictions is None:
-        return of_predictions if of_values is None else of_values
-    return of_values & of_predictions
+def _both(mask: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """True where both masks are: the steps that count."""
+    if mask is None or other is None:
+        return other if mask is None else mask
+    return mask & other
 
 
-def _masked_weights(sample_weight: Any, mask: Tensor | None, values: Tensor, reduction: str | None) -> Tensor | None:
-    """Weights with the mask in them; in a mean the steps that count are scaled by total / valid, so that the others drop out."""
-    weights: Tensor | None = None if sample_weight is None else torch.as_tensor(sample_weight, dtype=values.dtype, device=values.device)
-    if mask is None:
-        return weights
-    scaled = mask.to(values.dtype)
-    if reduction in ("sum_over_batch_size", "mean"):
-        scaled = scaled * (mask.numel() / scaled.sum().clamp(min=1.0))
-    if weights is None:
-        return scaled
-    scaled, weights = same_rank(scaled, weights)
-    return weights * scaled
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+import torch
 from torch import Tensor
+from torch.nn import functional
 
-from disttrain.losses.base import Loss
+from disttrain.losses.pointwise import PointwiseLoss
 from disttrain.losses.shapes import aligned
-from disttrain.losses.targets import check_finite, check_same_shape
 
 
 def mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
@@ -18,23 +18,28 @@ def mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
     return (targets - outputs).square().mean(-1)
 
 
-class MeanSquaredError(Loss):
+class MeanSquaredError(PointwiseLoss):
     """Mean of squared differences over the last axis.
 
     Args:
-        reduction, name: see `Loss`.
+        reduction, name, dtype: see `Loss`.
 
     Example:
         >>> float(MeanSquaredError()([[0.0, 1.0]], [[2.0, 1.0]]))
         2.0
     """
 
-    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str = "mean_squared_error") -> None:
-        super().__init__(name, reduction)
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "mean_squared_error",
+        dtype: str | torch.dtype | None = None,
+    ) -> None:
+        super().__init__(reduction, name, dtype)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return mean_squared_error(y_true, y_pred)
 
-    def check_targets(self, y: np.ndarray, output_shape: tuple[int, ...]) -> None:
-        check_same_shape(self.name, y, output_shape)
-        check_finite(self.name, y)
+    def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        targets, outputs = aligned(self.name, y_true, y_pred)
+        return functional.mse_loss(outputs, targets)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from disttrain.errors import DataError
 
+EPSILON = 1e-7  # Keras's fuzz factor: a cross-entropy of one output is at most -log(1e-7) = 16.1
+
 
 def same_rank(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Keras's rank rule, for shapes a last axis of 1 apart: `(n,)` becomes `(n, 1)`, or `(n, t, 1)` becomes `(n, t)`."""
@@ -25,21 +27,52 @@ def as_prediction(y_pred: Any) -> Tensor:
     return outputs if outputs.is_floating_point() else outputs.to(torch.float32)
 
 
-def aligned(loss: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
-    """`(y_true, y_pred)` of equal shape, the targets in the predictions' dtype; `(n,)` and `(n,)` become `(n, 1)`.
+def aligned(loss: str, y_true: Any, y_pred: Any, *, vector_is_batch: bool = True) -> tuple[Tensor, Tensor]:
+    """`(y_true, y_pred)` of equal shape, the targets in the predictions' dtype.
+
+    Args:
+        vector_is_batch: `(n,)` and `(n,)` are n samples of one value and become `(n, 1)`. Keras takes them for one sample of n, whose
+            mean is the same, but which cannot be weighted. A loss over classes leaves them, one sample.
 
     Raises:
         DataError: the shapes differ by more than the rank rule mends. torch would broadcast `(n,)` against `(n, 1)` to `(n, n)`.
     """
     y_pred = as_prediction(y_pred)
     y_true = torch.as_tensor(y_true, dtype=y_pred.dtype, device=y_pred.device)
-    if y_true.shape != y_pred.shape:
-        y_true, y_pred = same_rank(y_true, y_pred)
-    elif y_pred.ndim == 1:  # n samples of one value, not one sample of n: Keras averages them at once and then cannot weight them
-        return y_true.unsqueeze(-1), y_pred.unsqueeze(-1)
-    if y_true.shape != y_pred.shape:
+    if y_true.shape == y_pred.shape:
+        return (y_true.unsqueeze(-1), y_pred.unsqueeze(-1)) if y_pred.ndim == 1 and vector_is_batch else (y_true, y_pred)
+    fitted = same_rank(y_true, y_pred)
+    if fitted[0].shape != fitted[1].shape:
         raise DataError(
             f"{loss}: y_true has shape {tuple(y_true.shape)}, y_pred has shape {tuple(y_pred.shape)}.\n"
             "  expected  equal shapes, but for a last axis of size 1"
         )
-    return y_true, y_pred
+    return fitted
+
+
+def labels_beside(loss: str, y_true: Any, y_pred: Any, axis: int = -1) -> tuple[Tensor, Tensor, int]:
+    """(labels as integers without the class axis, predictions, the class axis counted from the front).
+
+    Raises:
+        DataError: not one label where the predictions have a row of classes.
+    """
+    y_pred = as_prediction(y_pred)
+    labels = torch.as_tensor(y_true, device=y_pred.device).long()
+    if not -y_pred.ndim <= axis < y_pred.ndim:
+        raise DataError(f"{loss}: axis={axis}, y_pred has shape {tuple(y_pred.shape)}.\n  expected  one of its axes")
+    axis = axis % y_pred.ndim
+    if labels.ndim == y_pred.ndim and labels.shape[axis] == 1:
+        labels = labels.squeeze(axis)
+    if labels.shape != y_pred.shape[:axis] + y_pred.shape[axis + 1 :]:
+        raise DataError(
+            f"{loss}: y_true has shape {tuple(labels.shape)}, y_pred has shape {tuple(y_pred.shape)}.\n"
+            "  expected  one label where y_pred has a row of classes\n"
+            "  try       loss='categorical_crossentropy' for one-hot targets"
+        )
+    return labels, y_pred, axis
+
+
+def classes_second(y_pred: Tensor, axis: int) -> Tensor:
+    """The class axis where torch's cross-entropy wants it: a view, and for `(n, classes)` no change."""
+    axis = axis % y_pred.ndim
+    return y_pred if y_pred.ndim < 2 or axis == 1 else y_pred.movedim(axis, 1)

@@ -39,6 +39,18 @@ def check_range(loss: str, y: np.ndarray, low: float, high: float, meaning: str)
     raise DataError(f"{loss}: {_at(where)} = {_plain(y[where])}.\n  expected  {meaning}, from {low} to {high}")
 
 
+def check_label_shape(loss: str, y: np.ndarray, output_shape: tuple[int, ...], axis: int = -1) -> None:
+    """Raise DataError unless `y` has one label, in a last axis of 1 or not, where the output has a row of classes on `axis`."""
+    axis = axis % len(output_shape)
+    want = tuple(size for number, size in enumerate(output_shape) if number not in (0, axis))
+    if tuple(y.shape[1:]) not in (want, (*want, 1)):
+        hint = "\n  try       loss='categorical_crossentropy' for one-hot targets" if y.shape[1:] == tuple(output_shape[1:]) else ""
+        raise DataError(
+            f"{loss}: y has shape {tuple(y.shape)}, the model's output has shape {('samples', *output_shape[1:])}.\n"
+            f"  expected  y of shape {('samples', *want)}: one label, where the output has {output_shape[axis]} classes{hint}"
+        )
+
+
 def check_labels(loss: str, y: np.ndarray, classes: int, ignored: int | None) -> None:
     """Raise DataError for the first label that is not a whole number from 0 to `classes - 1`, or `ignored`."""
     if y.dtype.kind not in "biuf":
