@@ -2,52 +2,47 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
-from typing import Any
-
 from disttrain.optimizers import schedules
+from disttrain.optimizers.adadelta import Adadelta
+from disttrain.optimizers.adafactor import Adafactor
 from disttrain.optimizers.adagrad import Adagrad
 from disttrain.optimizers.adam import Adam
+from disttrain.optimizers.adamax import Adamax
 from disttrain.optimizers.adamw import AdamW
 from disttrain.optimizers.base import Optimizer
+from disttrain.optimizers.ftrl import Ftrl
+from disttrain.optimizers.lamb import Lamb
 from disttrain.optimizers.lion import Lion
+from disttrain.optimizers.loss_scale_optimizer import LossScaleOptimizer
+from disttrain.optimizers.muon import Muon
+from disttrain.optimizers.nadam import Nadam
+from disttrain.optimizers.registry import BY_NAME, deserialize, get, serialize
 from disttrain.optimizers.rmsprop import RMSprop
+from disttrain.optimizers.schedule_free_adamw import ScheduleFreeAdamW
 from disttrain.optimizers.sgd import SGD
 
-BY_NAME: dict[str, type[Optimizer]] = {
-    "adagrad": Adagrad,
-    "adam": Adam,
-    "adamw": AdamW,
-    "lion": Lion,
-    "rmsprop": RMSprop,
-    "sgd": SGD,
-}
+BY_NAME["lossscaleoptimizer"] = LossScaleOptimizer  # it looks up there what it wraps, so it joins last
+CLASSES: dict[str, type[Optimizer]] = {cls.__name__: cls for cls in BY_NAME.values()}
 
-
-def get(identifier: Any) -> Optimizer | None:
-    """An optimizer from a name in any case (`"adam"`, `"Adam"`), a config dict, a class or an instance; None stays None.
-
-    Raises:
-        ValueError: nothing is known by that name; the valid ones are listed, nearest first.
-    """
-    if identifier is None or isinstance(identifier, Optimizer):
-        return identifier
-    if isinstance(identifier, str):
-        return _named(identifier)()  # type: ignore[call-arg]
-    if isinstance(identifier, dict) and isinstance(identifier.get("class_name"), str):
-        return _named(identifier["class_name"]).from_config(identifier.get("config", {}))
-    if inspect.isclass(identifier) and issubclass(identifier, Optimizer):
-        return identifier()  # type: ignore[call-arg]
-    raise ValueError(f"optimizer={identifier!r}: expected a name, an Optimizer, or a config with 'class_name' and 'config'.")
-
-
-def _named(name: str) -> type[Optimizer]:
-    found = BY_NAME.get(name.lower())
-    if found is None:
-        nearest = difflib.get_close_matches(name.lower(), BY_NAME, n=len(BY_NAME), cutoff=0.0)
-        raise ValueError(f"optimizer={name!r}: no such optimizer.\n  expected  one of {', '.join(nearest)}, nearest first")
-    return found
-
-
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop", "get", "schedules"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Ftrl",
+    "Lamb",
+    "Lion",
+    "LossScaleOptimizer",
+    "Muon",
+    "Nadam",
+    "Optimizer",
+    "RMSprop",
+    "ScheduleFreeAdamW",
+    "deserialize",
+    "get",
+    "schedules",
+    "serialize",
+]

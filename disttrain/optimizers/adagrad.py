@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from disttrain.optimizers.base import Optimizer, Slots
-from disttrain.optimizers.schedules import LearningRateSchedule
+from disttrain.optimizers.arguments import number
+from disttrain.optimizers.base import LearningRate, Optimizer, Slots
 
 
 class Adagrad(Optimizer):
@@ -17,28 +17,33 @@ class Adagrad(Optimizer):
         a += g**2
         w -= lr * g / sqrt(a + epsilon)
 
-    The sum starts at `initial_accumulator_value` and epsilon is inside the root, as in Keras; torch starts at 0 and has it outside.
+    The sum starts at `initial_accumulator_value` and epsilon is inside the root, as in Keras; torch starts at 0 and has it outside,
+    so its fused kernel does not serve.
+
+    State, as Keras orders it: `accumulator` of each variable.
 
     Args:
-        learning_rate: 0.001 unless told.
+        learning_rate: 0.001 unless told; 1.0 is the paper's.
         initial_accumulator_value: where the sum starts, 0 or more.
         epsilon: added inside the root.
-        common: see `Optimizer`.
+        weight_decay and the rest: see `Optimizer`.
     """
 
     slot_names = ("accumulator",)
 
     def __init__(
-        self,
-        learning_rate: float | LearningRateSchedule = 0.001,
-        initial_accumulator_value: float = 0.1,
-        epsilon: float = 1e-7,
-        **common: Any,
-    ) -> None:
-        super().__init__(learning_rate, **common)
-        if initial_accumulator_value < 0.0:
-            raise ValueError(f"Adagrad(initial_accumulator_value={initial_accumulator_value!r}): expected a number of 0 or more.")
-        self.initial_accumulator_value, self.epsilon = float(initial_accumulator_value), float(epsilon)
+        self, learning_rate: LearningRate = 0.001, initial_accumulator_value: float = 0.1, epsilon: float = 1e-7,
+        weight_decay: float | None = None, clipnorm: float | None = None, clipvalue: float | None = None,
+        global_clipnorm: float | None = None, use_ema: bool = False, ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None, loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None, name: str | None = None, **unknown: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum,
+            ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name, **unknown,
+        )  # fmt: skip
+        self.initial_accumulator_value = number(self, "initial_accumulator_value", initial_accumulator_value)
+        self.epsilon = number(self, "epsilon", epsilon)
 
     def initial_slot(self, slot: str, param: Tensor) -> Tensor:
         return torch.full_like(param, self.initial_accumulator_value, memory_format=torch.contiguous_format)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from disttrain.optimizers.base import Optimizer, Slots, fused
-from disttrain.optimizers.schedules import LearningRateSchedule
+from disttrain.optimizers.arguments import number
+from disttrain.optimizers.base import LearningRate, Optimizer, Slots
+from disttrain.optimizers.fused import fused, in_whole_vectors
 
 
 class Adam(Optimizer):
@@ -22,61 +24,101 @@ class Adam(Optimizer):
     This is the form before section 2.1 of the paper ("epsilon hat"): epsilon is outside the root and not corrected for bias, as in
     Keras. With `amsgrad` (Reddi et al. 2018) the largest v so far takes the place of v in the last line.
 
+    State, as Keras orders it: `momentum` (m) and `velocity` (v) of each variable in turn; then with amsgrad `velocity_hat` of each.
+
     Args:
         learning_rate: 0.001 unless told.
-        beta_1, beta_2: memory of the two means, 0 to 1.
+        beta_1, beta_2: memory of the two means, 0 to below 1.
         epsilon: smallest divisor.
         amsgrad: divide by the largest v so far.
-        common: see `Optimizer`.
+        weight_decay and the rest: see `Optimizer`.
     """
 
     def __init__(
-        self,
-        learning_rate: float | LearningRateSchedule = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
+        self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
         amsgrad: bool = False,
-        **common: Any,
-    ) -> None:
-        super().__init__(learning_rate, **common)
-        for key, value in (("beta_1", beta_1), ("beta_2", beta_2)):
-            if not 0.0 <= value < 1.0:
-                raise ValueError(f"{type(self).__name__}({key}={value!r}): expected a number from 0 to below 1.")
-        self.beta_1, self.beta_2, self.epsilon, self.amsgrad = float(beta_1), float(beta_2), float(epsilon), bool(amsgrad)
+        weight_decay: float | None = None, clipnorm: float | None = None, clipvalue: float | None = None,
+        global_clipnorm: float | None = None, use_ema: bool = False, ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None, loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None, name: str | None = None, **unknown: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum,
+            ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name, **unknown,
+        )  # fmt: skip
+        self.beta_1, self.beta_2 = number(self, "beta_1", beta_1, "[0, 1)"), number(self, "beta_2", beta_2, "[0, 1)")
+        self.epsilon, self.amsgrad = number(self, "epsilon", epsilon), bool(amsgrad)
         self.slot_names = ("momentum", "velocity", "velocity_hat") if self.amsgrad else ("momentum", "velocity")
+        self._count: Tensor | None = None  # the step as the fused kernels read it, kept so that no tensor is made in a step
+
+    def slot_groups(self) -> tuple[tuple[str, ...], ...]:
+        return (("momentum", "velocity"), *((("velocity_hat",),) if self.amsgrad else ()))
+
+    def decay_and_update(
+        self, params: list[Tensor], grads: list[Tensor], slots: Slots, learning_rate: float, numbers: Sequence[int] | None
+    ) -> None:
+        if self._decayed is None and fused(params):
+            self._fused_update(params, grads, slots, self.updates, learning_rate, self.weight_decay or 0.0)
+        else:
+            super().decay_and_update(params, grads, slots, learning_rate, numbers)
 
     def update(self, params: list[Tensor], grads: list[Tensor], slots: Slots, step: int, learning_rate: float) -> None:
-        correction_1, correction_2 = 1.0 - self.beta_1 ** (step + 1), math.sqrt(1.0 - self.beta_2 ** (step + 1))
-        momentums, velocities, largest = slots["momentum"], slots["velocity"], slots.get("velocity_hat", [])
         if fused(params):
-            # torch divides by sqrt(v) / correction_2 + eps, so with this eps the fraction is that of the rule above
-            count = [torch.tensor(float(step + 1), device=param.device) for param in params[:1]] * len(params)
-            torch._fused_adam_(
+            self._fused_update(params, grads, slots, step, learning_rate, 0.0)
+            return
+        largest = slots["velocity_hat"] if self.amsgrad else None
+        adam_update(
+            params, grads, slots["momentum"], slots["velocity"], largest, step, learning_rate, self.beta_1, self.beta_2, self.epsilon
+        )
+
+    def _fused_update(
+        self, params: list[Tensor], grads: list[Tensor], slots: Slots, step: int, learning_rate: float, weight_decay: float
+    ) -> None:
+        if self._count is None or self._count.device != params[0].device:
+            self._count = torch.empty((), device=params[0].device)
+        count, correction = self._count.fill_(step + 1), math.sqrt(1.0 - self.beta_2 ** (step + 1))
+
+        def kernel(
+            params: list[Tensor], grads: list[Tensor], momentums: list[Tensor], velocities: list[Tensor], largest: Sequence[Tensor] = ()
+        ) -> None:
+            # torch divides by sqrt(v) / correction + eps, so with this eps the fraction is that of the rule above
+            torch._fused_adamw_(
                 params,
                 grads,
                 momentums,
                 velocities,
-                largest,
-                count,
+                list(largest),
+                [count] * len(params),
                 lr=learning_rate,
                 beta1=self.beta_1,
                 beta2=self.beta_2,
-                weight_decay=0.0,
-                eps=self.epsilon / correction_2,
+                weight_decay=weight_decay,
+                eps=self.epsilon / correction,
                 amsgrad=self.amsgrad,
                 maximize=False,
             )
-            return
-        torch._foreach_lerp_(momentums, grads, 1.0 - self.beta_1)
-        torch._foreach_mul_(velocities, self.beta_2)
-        torch._foreach_addcmul_(velocities, grads, grads, value=1.0 - self.beta_2)
-        if self.amsgrad:
-            torch._foreach_maximum_(largest, velocities)
-        divisors = torch._foreach_sqrt(largest if self.amsgrad else velocities)
-        torch._foreach_add_(divisors, self.epsilon)
-        torch._foreach_addcdiv_(params, momentums, divisors, value=-learning_rate * correction_2 / correction_1)
+
+        in_whole_vectors(kernel, params, grads, *(slots[slot] for slot in self.slot_names))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_count": None}
 
     def get_config(self) -> dict[str, Any]:
         own = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon, "amsgrad": self.amsgrad}
         return {**super().get_config(), **own}
+
+
+def adam_update(
+    params: list[Tensor], grads: list[Tensor], momentums: list[Tensor], velocities: list[Tensor], largest: list[Tensor] | None,
+    step: int, learning_rate: float, beta_1: float, beta_2: float, epsilon: float,
+) -> None:  # fmt: skip
+    """The rule of `Adam` in plain operations, in place; with `largest`, that of amsgrad."""
+    torch._foreach_lerp_(momentums, grads, 1.0 - beta_1)
+    torch._foreach_mul_(velocities, beta_2)
+    torch._foreach_addcmul_(velocities, grads, grads, value=1.0 - beta_2)
+    if largest is not None:
+        torch._foreach_maximum_(largest, velocities)
+    divisors = torch._foreach_sqrt(velocities if largest is None else largest)
+    torch._foreach_add_(divisors, epsilon)
+    rate = learning_rate * math.sqrt(1.0 - beta_2 ** (step + 1)) / (1.0 - beta_1 ** (step + 1))
+    torch._foreach_addcdiv_(params, momentums, divisors, value=-rate)

@@ -1,34 +1,26 @@
-"""What every optimizer does: clip, decay, update, count. A subclass brings the update rule and the names of its slots."""
+"""What every optimizer does: unscale, accumulate, clip, decay, update, average, count. A subclass brings the update rule and its slots."""
 
 from __future__ import annotations
 
-import difflib
-import inspect
-import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from disttrain.optimizers import schedules
+from disttrain.optimizers.arguments import number, one_kind_of_clipping, refuse_unknown, whole_number
+from disttrain.optimizers.clipping import clip_each_norm, clip_each_value, clip_global_norm
+from disttrain.optimizers.keras_variables import KerasVariables
 from disttrain.optimizers.schedules import LearningRateSchedule
-from disttrain.optimizers.schedules import get as get_schedule
-
-# Arguments of Keras's optimizers that exist here only in the value that changes nothing, so that Keras's configs can be read.
-_ONLY_DEFAULT: dict[str, tuple[Any, ...]] = {
-    "use_ema": (False,),
-    "ema_momentum": (0.99,),
-    "ema_overwrite_frequency": (None,),
-    "loss_scale_factor": (None,),
-    "gradient_accumulation_steps": (None,),
-}
-_COMMON = ("learning_rate", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "name")
+from disttrain.optimizers.weight_decay import which_decay
 
 Slots = dict[str, list[Tensor]]
+LearningRate = float | LearningRateSchedule | Callable[[], float]
 
 
-class Optimizer:
+class Optimizer(KerasVariables):
     """Base class.
 
     Args:
@@ -37,13 +29,24 @@ class Optimizer:
         clipnorm: longest gradient of a single variable (Euclidean norm).
         clipvalue: largest entry of a gradient, by size.
         global_clipnorm: longest gradient of all variables together. One kind of clipping only.
+        use_ema: keep a moving average of the weights, which `finalize_variable_values`, at the end of `fit`, puts in their place.
+        ema_momentum: memory of that average, 0 to 1.
+        ema_overwrite_frequency: also put the average in the weights' place after every so many updates.
+        loss_scale_factor: `scale_loss` multiplies the loss by it, `apply` divides the gradients, so that small float16 gradients live.
+        gradient_accumulation_steps: update on every so many calls of `apply`, 2 or more, with the mean of the gradients since the last
+            update. Schedules and `iterations` count the calls, an update rule's own count of steps counts the updates.
         name: in configs.
 
+    One `apply` is, in Keras's order: divide by the loss scale; add to the accumulator, and go on only where an update is due; clip;
+    decay; update; average; overwrite by the average where that is due. Constraints are the runtime's, after `apply`.
+
     Attributes:
-        slot_names: the state kept for each variable, such as `("momentum", "velocity")`.
-        elementwise: the rule treats every number alike, so variables may be handed over as one flat tensor.
-        slots: after `build`, for each slot name a tensor for each variable.
-        iterations: updates made so far; the schedule's step.
+        slot_names: the state that the rule keeps for each variable, such as `("momentum", "velocity")`.
+        elementwise: the rule treats every number alike, so variables may be handed over as one flat tensor; in float32 and float64 with
+            the same bits (torch rounds bfloat16 differently at the end of a tensor).
+        slots: after `build`, for each slot name a tensor for each variable, of its shape or one that broadcasts to it. Beside those of
+            the rule: `average` with `use_ema`, `gradient_accumulator` with `gradient_accumulation_steps`.
+        iterations: calls of `apply` so far; the schedule's step.
     """
 
     slot_names: tuple[str, ...] = ()
@@ -51,42 +54,47 @@ class Optimizer:
 
     def __init__(
         self,
-        learning_rate: float | LearningRateSchedule | Callable[[], float],
+        learning_rate: LearningRate,
         weight_decay: float | None = None,
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
         name: str | None = None,
         **unknown: Any,
     ) -> None:
-        self._refuse(unknown)
-        limits = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
-        given = {key: value for key, value in limits.items() if value is not None}
-        if len(given) > 1:
-            raise ValueError(
-                f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in given.items())}): expected one kind of clipping at most."
-            )
-        for key, value in given.items():
-            if not value > 0:
-                raise ValueError(f"{type(self).__name__}({key}={value!r}): expected a number above 0, or None not to clip.")
-        self.name = name or type(self).__name__.lower()
-        self.weight_decay, self.clipnorm, self.clipvalue, self.global_clipnorm = weight_decay, clipnorm, clipvalue, global_clipnorm
+        refuse_unknown(self, unknown)
+        one_kind_of_clipping(self, clipnorm=clipnorm, clipvalue=clipvalue, global_clipnorm=global_clipnorm)
+        self.name = name or _snake_case(type(self).__name__)
+        self.weight_decay = None if weight_decay is None else number(self, "weight_decay", weight_decay)
+        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
+        self.use_ema, self.ema_momentum = bool(use_ema), number(self, "ema_momentum", ema_momentum, "[0, 1]")
+        self.ema_overwrite_frequency, self.gradient_accumulation_steps = ema_overwrite_frequency, gradient_accumulation_steps
+        if ema_overwrite_frequency is not None:
+            whole_number(self, "ema_overwrite_frequency", ema_overwrite_frequency, 1)
+        if gradient_accumulation_steps is not None:
+            whole_number(self, "gradient_accumulation_steps", gradient_accumulation_steps, 2)
+        self.loss_scale_factor = None if loss_scale_factor is None else number(self, "loss_scale_factor", loss_scale_factor, "(0, inf)")
         self._learning_rate = self._checked_rate(learning_rate)
         self.iterations = 0
         self.built = False
         self.slots: Slots = {}
         self._excluded: list[Tensor] = []
         self._excluded_names: list[str] = []
-        self._names: list[str] | None = None
+        self._decayed: list[bool] | None = None  # for each variable; None: all alike
 
     # -- the rule, for subclasses ---------------------------------------------------------------------------------------------------
 
     def initial_slot(self, slot: str, param: Tensor) -> Tensor:
-        """The value of a slot before the first update."""
+        """The value of one of the rule's slots before the first update."""
         return torch.zeros_like(param, memory_format=torch.contiguous_format)
 
     def update(self, params: list[Tensor], grads: list[Tensor], slots: Slots, step: int, learning_rate: float) -> None:
-        """The bare rule, in place: change `params` and `slots` by `grads`.
+        """The bare rule, in place: change `params` and `slots` by `grads`, which stay as they are.
 
         Args:
             params, grads, slots: lists of equal length; any arrangement of the variables for an elementwise rule.
@@ -95,16 +103,29 @@ class Optimizer:
         """
         raise NotImplementedError(f"{type(self).__name__} must define update(self, params, grads, slots, step, learning_rate).")
 
+    def decay_and_update(
+        self, params: list[Tensor], grads: list[Tensor], slots: Slots, learning_rate: float, numbers: Sequence[int] | None
+    ) -> None:
+        """Decay the weights, then the rule. `numbers` are the variables' places in `build`; None: all of them, in any arrangement."""
+        if self.weight_decay:
+            decayed = params
+            if self._decayed is not None:
+                flags = self._decayed if numbers is None else [self._decayed[n] for n in numbers]
+                decayed = [param for param, decays in zip(params, flags, strict=True) if decays]
+            if decayed:
+                torch._foreach_mul_(decayed, 1.0 - self.weight_decay * learning_rate)
+        self.update(params, grads, slots, self.updates, learning_rate)
+
     # -- the learning rate ----------------------------------------------------------------------------------------------------------
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the next update. Settable, unless it follows a schedule (TypeError)."""
+        """The rate of the next update. Settable, unless it follows a schedule, in whose place only another schedule or function goes."""
         return self.current_learning_rate()
 
     @learning_rate.setter
-    def learning_rate(self, value: float | LearningRateSchedule | Callable[[], float]) -> None:
-        if self.has_schedule and not isinstance(value, LearningRateSchedule):
+    def learning_rate(self, value: LearningRate) -> None:
+        if self.has_schedule and not callable(value):
             raise TypeError(
                 f"learning_rate={value!r}: this optimizer follows {type(self._learning_rate).__name__}, a schedule of the step.\n"
                 "  try       an optimizer made with a number as its learning_rate, if callbacks are to change it"
@@ -119,16 +140,27 @@ class Optimizer:
     def current_learning_rate(self) -> float:
         """The rate of the next update."""
         rate = self._learning_rate
-        if isinstance(rate, LearningRateSchedule):
-            return float(rate(self.iterations))
-        return float(rate()) if callable(rate) else rate
+        if isinstance(rate, float):
+            return rate
+        return float(rate(self.iterations) if isinstance(rate, LearningRateSchedule) else rate())
 
     # -- state ----------------------------------------------------------------------------------------------------------------------
 
+    @property
+    def updates(self) -> int:
+        """Updates made so far: `iterations`, or with accumulation the whole groups in it."""
+        return self.iterations // self.gradient_accumulation_steps if self.gradient_accumulation_steps else self.iterations
+
     def build(self, params: Sequence[Tensor], names: Sequence[str] | None = None) -> None:
-        """Make the slots of `params` afresh; `iterations` stays. `names` are needed only to exclude variables from weight decay by name."""
-        self.slots = {slot: [self.initial_slot(slot, param.detach()) for param in params] for slot in self.slot_names}
-        self._names = None if names is None else list(names)
+        """Make the slots of `params` afresh; `iterations` stays. `names` serve what goes by names, such as `exclude_from_weight_decay`."""
+        kept: Slots = {}
+        if self.use_ema:  # from the weights themselves: the first update replaces it, and to finalize before that changes nothing
+            kept["average"] = [param.detach().clone(memory_format=torch.contiguous_format) for param in params]
+        if self.gradient_accumulation_steps:
+            kept["gradient_accumulator"] = [torch.zeros_like(param, memory_format=torch.contiguous_format).detach() for param in params]
+        own = {slot: [self.initial_slot(slot, param.detach()) for param in params] for slot in self.slot_names}
+        self.slots = {**kept, **own}
+        self._decayed = which_decay(params, names, self._excluded, self._excluded_names)
         self.built = True
 
     def named_slots(self, names: Sequence[str]) -> dict[str, Tensor]:
@@ -151,18 +183,23 @@ class Optimizer:
     @property
     def needs_variables(self) -> bool:
         """Must `apply` be given the variables one by one, because it treats them differently? Else one flat tensor will do."""
-        return self.clipnorm is not None or self.global_clipnorm is not None or bool(self._excluded or self._excluded_names)
+        excludes = bool(self.weight_decay and (self._excluded or self._excluded_names))
+        return not self.elementwise or self.clipnorm is not None or self.global_clipnorm is not None or excludes
+
+    def scale_loss(self, loss: Any) -> Any:
+        """The loss whose gradients `apply` expects."""
+        return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
 
     @torch.no_grad()
     def apply(self, params: Sequence[Tensor], grads: Sequence[Tensor | None], slots: Slots | None = None) -> None:
-        """Clip, decay the weights, update, count.
+        """One step with these gradients; see the class for what happens in which order.
 
         Args:
             params: the variables of `build`, in its order, or the same numbers arranged otherwise if nothing `needs_variables`.
-            grads: their gradients; variables with None are left alone.
+            grads: their gradients, which stay as they are; variables with None are left alone, except by the averaging.
             slots: the slots in the arrangement of `params`; the optimizer's own unless given.
         """
-        params = list(params)
+        params, present = list(params), list(grads)
         if slots is None:
             if not self.built:
                 self.build(params)
@@ -173,43 +210,73 @@ class Optimizer:
                     f"{type(self).__name__}.apply: {len(params)} variables, but {len(tensors)} of slot {slot!r}.\n"
                     "  expected  the variables that the optimizer was built with, all of them"
                 )
-        decays = self._decays(params)
-        if any(grad is None for grad in grads):
-            present = [number for number, grad in enumerate(grads) if grad is not None]
-            if not present:
+        if any(grad is None for grad in present):
+            numbers = [place for place, grad in enumerate(present) if grad is not None]
+            if not numbers:
                 raise ValueError(
                     f"{type(self).__name__}.apply: no variable has a gradient.\n  expected  a loss that depends on the weights"
                 )
-            params = [params[number] for number in present]
-            decays = [decays[number] for number in present]
-            slots = {slot: [tensors[number] for number in present] for slot, tensors in slots.items()}
-        rate = self.current_learning_rate()
-        clipped = self.clip([grad for grad in grads if grad is not None])
-        if self.weight_decay and (decayed := [param for param, decay in zip(params, decays, strict=True) if decay]):
-            torch._foreach_mul_(decayed, 1.0 - self.weight_decay * rate)
-        self.update(params, clipped, slots, self.iterations, rate)
+            some = {slot: [tensors[n] for n in numbers] for slot, tensors in slots.items()}
+            self._update_if_due([params[n] for n in numbers], cast(list[Tensor], [present[n] for n in numbers]), some, slots, numbers)
+        elif params:
+            self._update_if_due(params, cast(list[Tensor], present), slots, slots, None)
+        if self.use_ema and params:
+            self._average(params, slots["average"])
         self.iterations += 1
 
-    def apply_gradients(self, grads_and_vars: Iterable[tuple[Tensor | None, Tensor]]) -> None:
-        """`apply` on pairs of (gradient, variable), as a custom training loop has them."""
+    def _update_if_due(self, params: list[Tensor], grads: list[Tensor], slots: Slots, all_slots: Slots, numbers: list[int] | None) -> None:
+        if self.loss_scale_factor is not None:
+            grads = list(torch._foreach_div(grads, self.loss_scale_factor))
+        every = self.gradient_accumulation_steps
+        if every:
+            sums = slots["gradient_accumulator"]
+            torch._foreach_add_(sums, grads)
+            if (self.iterations + 1) % every:
+                return
+            torch._foreach_div_(sums, float(every))
+            grads = sums
+        self.decay_and_update(params, self.clip(grads), slots, self.current_learning_rate(), numbers)
+        if every:
+            torch._foreach_zero_(all_slots["gradient_accumulator"])
+
+    def _average(self, params: list[Tensor], averages: list[Tensor]) -> None:
+        if self.updates == 0:
+            torch._foreach_copy_(averages, params)
+        else:
+            torch._foreach_lerp_(averages, params, 1.0 - self.ema_momentum)
+        if self.ema_overwrite_frequency and (self.updates + 1) % self.ema_overwrite_frequency == 0:
+            torch._foreach_copy_(params, averages)
+
+    @torch.no_grad()
+    def finalize_variable_values(self, params: Sequence[Tensor], slots: Slots | None = None) -> None:
+        """Put the moving average in the place of the weights, if there is one; the end of a training.
+
+        Args:
+            params, slots: as in `apply`.
+        """
+        if not self.use_ema or self.iterations == 0:
+            return
+        averages = (self.slots if slots is None else slots)["average"]
+        if len(averages) != len(params):
+            raise ValueError(
+                f"{type(self).__name__}.finalize_variable_values: {len(params)} variables, but {len(averages)} averages.\n"
+                "  expected  the variables that the optimizer was built with, all of them"
+            )
+        torch._foreach_copy_(list(params), averages)
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Tensor | None, Tensor]]) -> int:
+        """`apply` on pairs of (gradient, variable), as a custom training loop has them; gives `iterations`."""
         pairs = list(grads_and_vars)
         self.apply([param for _, param in pairs], [grad for grad, _ in pairs])
+        return self.iterations
 
     def clip(self, grads: list[Tensor]) -> list[Tensor]:
         """The gradients, one for each variable, no longer than the limits allow; new tensors where something is clipped."""
-        if not grads:
-            return grads
-        if self.clipvalue is not None:
-            return [grad.clamp(-self.clipvalue, self.clipvalue) for grad in grads]
         if self.clipnorm is not None:
-            scales = self.clipnorm / torch.stack(torch._foreach_norm(grads)).clamp(min=self.clipnorm)
-            return [grad * scale for grad, scale in zip(grads, scales.unbind(), strict=True)]
+            return clip_each_norm(grads, self.clipnorm)
         if self.global_clipnorm is not None:
-            # NaN and infinity stay visible: NaN passes through clamp, and infinity times a scale of 0 is NaN
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-            scale = self.global_clipnorm / norm.clamp(min=self.global_clipnorm)
-            return [grad * scale for grad in grads]
-        return grads
+            return clip_global_norm(grads, self.global_clipnorm)
+        return grads if self.clipvalue is None else clip_each_value(grads, self.clipvalue)
 
     def exclude_from_weight_decay(self, var_list: Sequence[Tensor] | None = None, var_names: Sequence[str] | None = None) -> None:
         """Do not decay these variables, nor those whose name contains one of `var_names` (regular expressions), such as `"bias"`.
@@ -221,87 +288,52 @@ class Optimizer:
             raise ValueError("exclude_from_weight_decay() comes before the optimizer is built: call it before fit().")
         self._excluded, self._excluded_names = list(var_list or []), list(var_names or [])
 
-    def _decays(self, params: list[Tensor]) -> list[bool]:
-        """Whether each variable is decayed."""
-        if not self.weight_decay or not (self._excluded or self._excluded_names):
-            return [True] * len(params)
-        names = self._names if self._names is not None else [str(getattr(param, "name", None) or "") for param in params]
-        if self._excluded_names and not all(names):
-            raise ValueError(
-                f"exclude_from_weight_decay(var_names={self._excluded_names}): the variables have no names.\n"
-                "  try       build(params, names), or exclude_from_weight_decay(var_list=[...])"
-            )
-        pattern = re.compile("|".join(self._excluded_names)) if self._excluded_names else None
-        return [
-            not any(param is other for other in self._excluded) and not (pattern is not None and pattern.search(name))
-            for param, name in zip(params, names, strict=True)
-        ]
-
     # -- configuration --------------------------------------------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
-        """What rebuilds the optimizer, in JSON types, at its present learning rate; the slots are not part of it."""
+        """What rebuilds the optimizer, in JSON types, at its present learning rate; its state is not part of it."""
         rate = self._learning_rate
-        written: Any = self.current_learning_rate()
-        if isinstance(rate, LearningRateSchedule):  # in the words of a `.keras` file
-            written = {
-                "module": "keras.optimizers.schedules",
-                "class_name": type(rate).__name__,
-                "config": rate.get_config(),
-                "registered_name": None,
-            }
         return {
             "name": self.name,
-            "learning_rate": written,
+            "learning_rate": schedules.serialize(rate) if isinstance(rate, LearningRateSchedule) else self.current_learning_rate(),
             "weight_decay": self.weight_decay,
             "clipnorm": self.clipnorm,
             "global_clipnorm": self.global_clipnorm,
             "clipvalue": self.clipvalue,
+            "use_ema": self.use_ema,
+            "ema_momentum": self.ema_momentum,
+            "ema_overwrite_frequency": self.ema_overwrite_frequency,
+            "loss_scale_factor": self.loss_scale_factor,
+            "gradient_accumulation_steps": self.gradient_accumulation_steps,
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Optimizer:
-        """The inverse of `get_config`; reads Keras's configs too."""
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Optimizer:
+        """The inverse of `get_config`; reads Keras's configs too. `custom_objects`: your own schedules, by class name."""
         config = dict(config)
         if isinstance(config.get("learning_rate"), dict):
-            config["learning_rate"] = get_schedule(config["learning_rate"])
+            config["learning_rate"] = schedules.get(config["learning_rate"], custom_objects)
         return cls(**config)
 
-    def _checked_rate(self, rate: Any) -> float | LearningRateSchedule | Callable[[], float]:
+    def _checked_rate(self, rate: Any) -> LearningRate:
         if isinstance(rate, LearningRateSchedule):
             return rate
-        if isinstance(rate, Tensor) or hasattr(rate, "item"):  # a NumPy number or a tensor of one
-            rate = rate.item()
-        if isinstance(rate, int | float) and not isinstance(rate, bool):
-            if not (rate >= 0 and math.isfinite(rate)):
-                raise ValueError(f"{type(self).__name__}(learning_rate={rate!r}): expected a finite number, 0 or more.")
-            return float(rate)
-        if callable(rate):
+        if callable(rate) and not isinstance(rate, Tensor):
             function: Callable[[], float] = rate
             return function
-        raise ValueError(
-            f"{type(self).__name__}(learning_rate={rate!r}): expected a number, a LearningRateSchedule or a function without arguments."
-        )
-
-    def _refuse(self, unknown: dict[str, Any]) -> None:
-        for key, value in unknown.items():
-            if key in _ONLY_DEFAULT:
-                if value in _ONLY_DEFAULT[key] or key == "ema_momentum":
-                    continue
-                raise ValueError(
-                    f"{type(self).__name__}({key}={value!r}): not supported; expected {_ONLY_DEFAULT[key][0]!r}, or leave it out."
-                )
-            own = [name for name in inspect.signature(type(self).__init__).parameters if name not in ("self", "unknown", "common")]
-            names = list(dict.fromkeys([*own, *_COMMON]))
-            nearest = difflib.get_close_matches(key, names, n=len(names), cutoff=0.0)
+        try:
+            return number(self, "learning_rate", rate)
+        except ValueError:
             raise ValueError(
-                f"{type(self).__name__}({key}={value!r}): no such argument.\n  expected  one of {', '.join(nearest)}, nearest first"
-            )
+                f"{type(self).__name__}(learning_rate={rate!r}): expected a finite number, 0 or more, a LearningRateSchedule "
+                "or a function without arguments."
+            ) from None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} learning_rate={self._learning_rate!r} iterations={self.iterations}>"
 
 
-def fused(params: list[Tensor]) -> bool:
-    """Can torch's fused kernels take these? They read and write each number once, where plain operations go over memory again and again."""
-    return all(param.device.type in ("cpu", "cuda") and param.is_floating_point() for param in params)
+def _snake_case(name: str) -> str:
+    """As Keras names optimizers: `AdamW` is `adam_w`, `RMSprop` is `rm_sprop`."""
+    split = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", split).lower()

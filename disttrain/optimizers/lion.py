@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from disttrain.optimizers.base import Optimizer, Slots
-from disttrain.optimizers.schedules import LearningRateSchedule
+from disttrain.optimizers.arguments import number
+from disttrain.optimizers.base import LearningRate, Optimizer, Slots
 
 
 class Lion(Optimizer):
@@ -17,24 +17,29 @@ class Lion(Optimizer):
         w -= lr * sign(b1 * m + (1 - b1) * g)
         m = b2 * m + (1 - b2) * g
 
+    State, as Keras orders it: `momentum` (m) of each variable.
+
     Args:
         learning_rate: 0.001 unless told; a third to a tenth of Adam's suits it.
         beta_1: memory in the direction, above 0 to 1; at 0 only the gradient's sign would be left.
         beta_2: memory of the mean, 0 to 1.
-        common: see `Optimizer`.
+        weight_decay and the rest: see `Optimizer`.
     """
 
     slot_names = ("momentum",)
 
     def __init__(
-        self, learning_rate: float | LearningRateSchedule = 0.001, beta_1: float = 0.9, beta_2: float = 0.99, **common: Any
-    ) -> None:
-        super().__init__(learning_rate, **common)
-        if not 0.0 < beta_1 <= 1.0:
-            raise ValueError(f"Lion(beta_1={beta_1!r}): expected a number above 0, up to 1.")
-        if not 0.0 <= beta_2 <= 1.0:
-            raise ValueError(f"Lion(beta_2={beta_2!r}): expected a number from 0 to 1.")
-        self.beta_1, self.beta_2 = float(beta_1), float(beta_2)
+        self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.99,
+        weight_decay: float | None = None, clipnorm: float | None = None, clipvalue: float | None = None,
+        global_clipnorm: float | None = None, use_ema: bool = False, ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None, loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None, name: str | None = None, **unknown: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum,
+            ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name, **unknown,
+        )  # fmt: skip
+        self.beta_1, self.beta_2 = number(self, "beta_1", beta_1, "(0, 1]"), number(self, "beta_2", beta_2, "[0, 1]")
 
     def update(self, params: list[Tensor], grads: list[Tensor], slots: Slots, step: int, learning_rate: float) -> None:
         momentums = slots["momentum"]

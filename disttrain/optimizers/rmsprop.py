@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from disttrain.optimizers.base import Optimizer, Slots
-from disttrain.optimizers.schedules import LearningRateSchedule
+from disttrain.optimizers.arguments import number
+from disttrain.optimizers.base import LearningRate, Optimizer, Slots
 
 
 class RMSprop(Optimizer):
@@ -20,32 +20,37 @@ class RMSprop(Optimizer):
     Epsilon is inside the root, as in Keras; torch has it outside. With `centered`, `v - a**2` takes the place of v, where
     `a = rho * a + (1 - rho) * g`. With momentum, `b = momentum * b + lr * g / sqrt(...)` and `w -= b`.
 
+    State, as Keras orders it: `velocity` of all variables, then with momentum `momentum` of all, then with `centered`
+    `average_gradient` of all.
+
     Args:
         learning_rate: 0.001 unless told.
         rho: memory of the means, 0 to 1.
-        momentum: the part of the last step that is kept.
+        momentum: the part of the last step that is kept, 0 or more.
         epsilon: added inside the root.
         centered: divide by the variance instead of the mean square.
-        common: see `Optimizer`.
+        weight_decay and the rest: see `Optimizer`.
     """
 
     def __init__(
-        self,
-        learning_rate: float | LearningRateSchedule = 0.001,
-        rho: float = 0.9,
-        momentum: float = 0.0,
-        epsilon: float = 1e-7,
+        self, learning_rate: LearningRate = 0.001, rho: float = 0.9, momentum: float = 0.0, epsilon: float = 1e-7,
         centered: bool = False,
-        **common: Any,
-    ) -> None:
-        super().__init__(learning_rate, **common)
-        if not 0.0 <= rho <= 1.0:
-            raise ValueError(f"RMSprop(rho={rho!r}): expected a number from 0 to 1.")
-        if momentum < 0.0:
-            raise ValueError(f"RMSprop(momentum={momentum!r}): expected a number of 0 or more.")
-        self.rho, self.momentum, self.epsilon, self.centered = float(rho), float(momentum), float(epsilon), bool(centered)
+        weight_decay: float | None = None, clipnorm: float | None = None, clipvalue: float | None = None,
+        global_clipnorm: float | None = None, use_ema: bool = False, ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None, loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None, name: str | None = None, **unknown: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum,
+            ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name, **unknown,
+        )  # fmt: skip
+        self.rho, self.momentum = number(self, "rho", rho, "[0, 1]"), number(self, "momentum", momentum)
+        self.epsilon, self.centered = number(self, "epsilon", epsilon), bool(centered)
         optional = (("momentum", self.momentum > 0), ("average_gradient", self.centered))
         self.slot_names = ("velocity", *(slot for slot, wanted in optional if wanted))
+
+    def slot_groups(self) -> tuple[tuple[str, ...], ...]:
+        return tuple((slot,) for slot in self.slot_names)
 
     def update(self, params: list[Tensor], grads: list[Tensor], slots: Slots, step: int, learning_rate: float) -> None:
         velocities = slots["velocity"]

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from disttrain.optimizers.arguments import number
+
 
 class LearningRateSchedule:
     """Base class: a subclass defines `__call__(step) -> float`, a pure function, and `get_config`.
 
-    The step is the optimizer's `iterations` before the update: 0 first.
+    The step is the optimizer's `iterations` before the update: 0 first, a whole number.
+
+    Example:
+        >>> class Halving(LearningRateSchedule):
+        ...     def __call__(self, step):
+        ...         return 0.5**step
+        >>> Halving()(3)
+        0.125
     """
 
     def __call__(self, step: int) -> float:
@@ -28,7 +37,6 @@ class LearningRateSchedule:
         return f"<{type(self).__name__}>"
 
 
-def check_decay_steps(schedule: str, decay_steps: float) -> None:
+def check_decay_steps(schedule: object, decay_steps: float, argument: str = "decay_steps") -> None:
     """Raise ValueError unless there is a step to decay over."""
-    if not decay_steps > 0:
-        raise ValueError(f"{schedule}(decay_steps={decay_steps!r}): expected a number of steps above 0.")
+    number(schedule, argument, decay_steps, "(0, inf)")

@@ -32,7 +32,7 @@ class CosineDecay(LearningRateSchedule):
         warmup_target: float | None = None,
         warmup_steps: int = 0,
     ) -> None:
-        check_decay_steps("CosineDecay", decay_steps)
+        check_decay_steps(self, decay_steps)
         self.initial_learning_rate, self.decay_steps, self.alpha, self.name = initial_learning_rate, decay_steps, alpha, name
         self.warmup_target, self.warmup_steps = warmup_target, warmup_steps
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
-from disttrain.optimizers.schedules.base import LearningRateSchedule, check_decay_steps
+from disttrain.optimizers.schedules.step_decay import StepDecay
 
 
-class ExponentialDecay(LearningRateSchedule):
+class ExponentialDecay(StepDecay):
     """`initial_learning_rate * decay_rate ** (step / decay_steps)`; with `staircase` the exponent is rounded down.
+
+    Args:
+        initial_learning_rate, decay_steps, decay_rate, staircase: see `StepDecay`.
+        name: in configs.
 
     Example:
         >>> ExponentialDecay(0.1, decay_steps=10, decay_rate=0.5)(20)
@@ -17,21 +18,14 @@ class ExponentialDecay(LearningRateSchedule):
     """
 
     def __init__(
-        self, initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False, name: str = "ExponentialDecay"
+        self,
+        initial_learning_rate: float,
+        decay_steps: float,
+        decay_rate: float,
+        staircase: bool = False,
+        name: str | None = "ExponentialDecay",
     ) -> None:
-        check_decay_steps("ExponentialDecay", decay_steps)
-        self.initial_learning_rate, self.decay_steps, self.decay_rate = initial_learning_rate, decay_steps, decay_rate
-        self.staircase, self.name = staircase, name
+        super().__init__(initial_learning_rate, decay_steps, decay_rate, staircase, name)
 
-    def __call__(self, step: int) -> float:
-        exponent = step / self.decay_steps
-        return float(self.initial_learning_rate * self.decay_rate ** (math.floor(exponent) if self.staircase else exponent))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "initial_learning_rate": self.initial_learning_rate,
-            "decay_steps": self.decay_steps,
-            "decay_rate": self.decay_rate,
-            "staircase": self.staircase,
-            "name": self.name,
-        }
+    def decayed(self, periods: float) -> float:
+        return float(self.initial_learning_rate * self.decay_rate**periods)
