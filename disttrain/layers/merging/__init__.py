@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from disttrain.layers.layer import Layer
-from disttrain.layers.merging.merging import Add, Concatenate, add, concatenate
+from disttrain.layers.merging.concatenate import Concatenate, concatenate
+from disttrain.layers.merging.dot import Dot, dot
+from disttrain.layers.merging.elementwise import (
+    Add,
+    Average,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
 
 # What files may name, by class name.
 CLASSES: dict[str, type[Layer]] = {
     "Add": Add,
+    "Average": Average,
     "Concatenate": Concatenate,
+    "Dot": Dot,
+    "Maximum": Maximum,
+    "Minimum": Minimum,
+    "Multiply": Multiply,
+    "Subtract": Subtract,
 }
 
-__all__ = ["Add", "Concatenate", "add", "concatenate"]
+__all__ = [*CLASSES, "add", "average", "concatenate", "dot", "maximum", "minimum", "multiply", "subtract"]
