@@ -1,4 +1,4 @@
-"""What recurrent layers share: the walk along time, states, masks and dropout."""
+"""Recurrent layers: any cell, walked along time."""
 
 from __future__ import annotations
 
@@ -7,146 +7,51 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from disttrain import activations, initializers, regularizers
-from disttrain.layers.geometry import check_rank
+from disttrain.layers.context import current
 from disttrain.layers.layer import Layer
-from disttrain.layers.regularization.dropout import dropout_mask
+from disttrain.layers.recurrent.nesting import unshared, wrapped
+from disttrain.layers.recurrent.stacked_rnn_cells import StackedRNNCells, check_cell
+from disttrain.layers.recurrent.walk import States, Walk, walk_cell
+from disttrain.layers.structure import flatten, map_structure, pack_like
 from disttrain.layers.symbolic import Shape
 
-Mask = Tensor | tuple[Tensor, ...] | None  # for dropout: one for all gates, or one for each
 
-
-class RecurrentCell(Layer):
-    """One step: `(inputs (batch, features), states) -> (output, new states)`.
-
-    Subclasses say how many `gates` a kernel holds side by side and define `step`; `fused`, where torch has a kernel for all steps.
-    """
-
-    gates = 1
-    masks_per_gate = True  # with recurrent dropout, each gate has masks of its own; Keras's SimpleRNN has one for all
-
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        seed: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        owner = type(self).__name__.removesuffix("Cell")
-        if isinstance(units, bool) or not isinstance(units, int) or units < 1:
-            raise ValueError(f"{owner}(units={units!r}): expected an integer, 1 or more.")
-        for argument, rate in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
-            if not 0.0 <= rate <= 1.0:
-                raise ValueError(f"{owner}({argument}={rate!r}): expected a number from 0 to 1.")
-        self.units, self.use_bias, self.seed = units, use_bias, seed
-        self.activation = activations.get(activation)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.recurrent_initializer = initializers.get(recurrent_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.dropout, self.recurrent_dropout = float(dropout), float(recurrent_dropout)
-
-    @property
-    def state_size(self) -> tuple[int, ...]:
-        """The width of each state."""
-        return (self.units,)
-
-    def build(self, input_shape: Shape) -> None:
-        if input_shape[-1] is None:
-            raise ValueError(f"{self._described()}: got an input of shape {input_shape}; the size of its last axis must be known.")
-        width = self.gates * self.units
-        self.kernel = self.add_weight("kernel", (input_shape[-1], width), self.kernel_initializer, self.kernel_regularizer)
-        self.recurrent_kernel = self.add_weight(
-            "recurrent_kernel", (self.units, width), self.recurrent_initializer, self.recurrent_regularizer
-        )
-        self.bias = self._make_bias() if self.use_bias else None
-
-    def _make_bias(self) -> Any:
-        return self.add_weight("bias", (self.gates * self.units,), self.bias_initializer, self.bias_regularizer)
-
-    def get_initial_state(self, batch_size: int, like: Tensor) -> list[Tensor]:
-        """Zeros, on the device of `like`."""
-        return [like.new_zeros(batch_size, size) for size in self.state_size]
-
-    def draw_masks(self, inputs: Tensor, state: Tensor, training: bool) -> tuple[Mask, Mask]:
-        """Dropout masks for the inputs (batch, features) and for the state, the same for all steps of a sequence."""
-        if not training:
-            return None, None
-        each = self.masks_per_gate and self.recurrent_dropout > 0
-
-        def draw(like: Tensor, rate: float) -> Mask:
-            if not rate:
-                return None
-            masks = tuple(dropout_mask(self, like, rate, seed=self.seed) for _ in range(self.gates if each else 1))
-            return masks if each else masks[0]
-
-        return draw(inputs, self.dropout), draw(state, self.recurrent_dropout)
-
-    def call(self, inputs: Tensor, states: list[Tensor], training: bool = False) -> tuple[Tensor, list[Tensor]]:
-        return self.step(inputs, states, *self.draw_masks(inputs, states[0], training))
-
-    def step(self, inputs: Tensor, states: list[Tensor], input_mask: Mask, state_mask: Mask) -> tuple[Tensor, list[Tensor]]:
-        """One step with given dropout masks."""
-        raise NotImplementedError
-
-    def can_fuse(self) -> bool:
-        """Has torch one kernel that computes exactly this cell over all steps?"""
-        return False
-
-    def fused(self, sequences: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """All steps at once: (outputs (batch, time, units), last states)."""
-        raise NotImplementedError
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "activation": activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "recurrent_initializer": initializers.serialize(self.recurrent_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
-            "recurrent_regularizer": regularizers.serialize(self.recurrent_regularizer),
-            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
-            "dropout": self.dropout,
-            "recurrent_dropout": self.recurrent_dropout,
-            "seed": self.seed,
-        }
-
-
-class RecurrentLayer(Layer):
+class RNN(Layer):
     """A cell walked along the time axis.
 
     Args:
-        cell: the cell, a child of this layer, whose weights are its own.
-        return_sequences: give the output of every step instead of the last.
-        return_state: give the last states too: a flat tuple `(output, state, ...)`.
+        cell: a cell, or a list of cells that are stacked. A cell has `call(inputs, states) -> (output, new states)` for one step,
+            `state_size`, the width of its state or a list of them, and perhaps `output_size` and
+            `get_initial_state(batch_size)`, which is zeros otherwise.
+        return_sequences: give the outputs of all steps instead of the last one.
+        return_state: give the last states too, in one tuple `(output, state, ...)`.
         go_backwards: walk from the end; outputs stay in the order of the walk.
-        stateful: only False is supported: a state kept between batches would be hidden state of the run.
-        unroll: changes nothing here; accepted since configs of Keras have it.
+        stateful: start each batch with the states after the batch before, row by row, until `reset_state()`. The batch size must be
+            known, as with `Input(batch_size=...)`, and no gradient flows from batch to batch.
+        unroll: accepted and the same: there is no other loop here than one in Python.
         zero_output_for_mask: outputs of masked steps are zeros; else they repeat the output before.
 
-    `call` takes `initial_state`, a list of tensors (batch, units), and `mask`, (batch, time) with False where a step does not count.
+    `call` takes `initial_state`, a tensor (batch, size) or a list of them, and `mask`, (batch, time), False where a step does not
+    count: there states stay as they are.
 
-    Input shape: `(batch, time, features)`. Output shape: `(batch, units)`, or with `return_sequences` `(batch, time, units)`.
+    Input shape: `(batch, time, ...)`. Output shape: `(batch, output_size)`, or with `return_sequences` `(batch, time, output_size)`.
+
+    Example:
+        >>> class Sum(Layer):
+        ...     state_size = 3
+        ...     def call(self, inputs, states):
+        ...         total = inputs + states[0]
+        ...         return total, [total]
+        >>> RNN(Sum())(torch.ones(2, 5, 3)).tolist()
+        [[5.0, 5.0, 5.0], [5.0, 5.0, 5.0]]
     """
+
+    _starts_mask = False
+    use_cudnn: bool | str = "auto"
 
     def __init__(
         self,
-        cell: RecurrentCell,
+        cell: Any,
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
@@ -156,87 +61,182 @@ class RecurrentLayer(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if stateful:
-            raise ValueError(f"{type(self).__name__}(stateful=True) is not supported: pass initial_state=, and take the states it returns.")
-        self.cell = cell
-        self.return_sequences, self.return_state, self.go_backwards = return_sequences, return_state, go_backwards
-        self.unroll, self.zero_output_for_mask = unroll, zero_output_for_mask
+        if isinstance(cell, list | tuple):
+            cell = StackedRNNCells(cell, dtype=kwargs.get("dtype"))
+        check_cell(cell, f"{type(self).__name__}(cell=")
+        self.cell = wrapped(cell)
+        self.return_sequences, self.return_state, self.go_backwards = bool(return_sequences), bool(return_state), bool(go_backwards)
+        self.stateful, self.unroll, self.zero_output_for_mask = bool(stateful), bool(unroll), bool(zero_output_for_mask)
+        self._state_names: list[str] = []
 
-    def build(self, input_shape: Shape) -> None:
-        check_rank(input_shape, 3, self._described(), "batch, time and features")
-        self.cell.build((input_shape[0], input_shape[2]))
+    @property
+    def state_size(self) -> list[Any]:
+        """The width of each state; for a stack of cells, that of each cell."""
+        size = self.cell.state_size
+        return list(size) if isinstance(size, list | tuple) else [size]
 
-    def build_from_config(self, config: dict[str, Any]) -> None:
-        shapes = config.get("shapes_dict", config)  # Keras's form where initial states have shapes too
-        self.build(shapes.get("input_shape") or shapes["sequences_shape"])
+    # -- building -------------------------------------------------------------------------------------------------------------------
 
-    def call(
-        self, sequences: Tensor, initial_state: Any = None, mask: Tensor | None = None, training: bool = False
-    ) -> Tensor | tuple[Tensor, ...]:  # fmt: skip
-        cell = self.cell
-        states = cell.get_initial_state(sequences.shape[0], sequences) if initial_state is None else _as_list(initial_state)
-        if len(states) != len(cell.state_size):
-            raise ValueError(f"{self._described()}: got {len(states)} initial states, expected {len(cell.state_size)}.")
-        x = sequences.flip(1) if self.go_backwards else sequences
-        input_mask, state_mask = cell.draw_masks(x[:, 0], states[0], training)
-        if mask is None and state_mask is None and cell.can_fuse():
-            outputs, states = cell.fused(x * input_mask.unsqueeze(1) if isinstance(input_mask, Tensor) else x, states)
-            output = outputs if self.return_sequences else states[0]  # not outputs[:, -1], whose gradient is as large as outputs
+    def build(self, sequences_shape: Shape, initial_state_shape: Any = None) -> None:
+        self._check_rank(sequences_shape)
+        if isinstance(self.cell, Layer) and not self.cell.built:
+            self.cell.build((sequences_shape[0], *sequences_shape[2:]))
+        if self.stateful:
+            batch = sequences_shape[0]
+            if batch is None:
+                raise ValueError(
+                    f"{self._described()}: stateful=True needs a batch size that is known, got an input of shape {sequences_shape}.\n"
+                    "  try  Input(shape, batch_size=...) before it"
+                )
+            self._keep_states(batch)
+
+    def _keep_states(self, batch: int) -> None:
+        for number, state in enumerate(flatten(self.get_initial_state(batch))):
+            name = f"rnn_state_{number}"
+            self.add_row_state(name, tuple(state.shape)).copy_(state)
+            self._state_names.append(name)
+
+    def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.stateful:
+            build_for_this_batch(self, args)
         else:
-            output, states = self._walk(x, states, mask, input_mask, state_mask)
-        return (output, *states) if self.return_state else output
+            super()._build_for(args, kwargs)
 
-    def _walk(
-        self, x: Tensor, states: list[Tensor], mask: Tensor | None, input_mask: Mask, state_mask: Mask
-    ) -> tuple[Tensor, list[Tensor]]:
-        counts = None if mask is None else (mask.flip(1) if self.go_backwards else mask).bool().unsqueeze(-1)
-        outputs: list[Tensor] = []
-        output = x.new_zeros(x.shape[0], self.cell.units)  # what a masked first step repeats
-        for time in range(x.shape[1]):
-            new, new_states = self.cell.step(x[:, time], states, input_mask, state_mask)
-            if counts is None:
-                output, states = new, new_states
-            else:
-                now = counts[:, time]
-                shown = torch.where(now, new, torch.zeros_like(new) if self.zero_output_for_mask else output)
-                output = torch.where(now, new, output)
-                states = [torch.where(now, after, before) for after, before in zip(new_states, states, strict=True)]
-                outputs.append(shown)
-                continue
-            outputs.append(output)
-        if self.return_sequences:
-            return torch.stack(outputs, 1), states
-        return (outputs[-1] if self.zero_output_for_mask and outputs else output), states
+    def _check_rank(self, shape: Any) -> None:
+        if len(shape) < 2:
+            raise ValueError(f"{self._described()}: got an input of shape {tuple(shape)}, expected (batch, time, ...).")
 
-    def compute_output_shape(self, input_shape: Shape) -> Any:
-        batch, time = input_shape[0], input_shape[1]
-        output = (batch, time, self.cell.units) if self.return_sequences else (batch, self.cell.units)
-        return (output, *((batch, size) for size in self.cell.state_size)) if self.return_state else output
+    # -- states ---------------------------------------------------------------------------------------------------------------------
+
+    def get_initial_state(self, batch_size: int) -> States:
+        """What the cell starts with: a list of tensors; for a stack of cells, of one tensor or list for each cell."""
+        own = getattr(self.cell, "get_initial_state", None)
+        if own is None:
+            device = self._own_device()
+            return map_structure(lambda size: torch.zeros(batch_size, size, dtype=self._compute_dtype, device=device), self.state_size)  # type: ignore[no-any-return]
+        states = own(batch_size=batch_size)
+        return list(states) if isinstance(states, list | tuple) else [states]
+
+    @property
+    def states(self) -> States | None:
+        """With `stateful`, the states as they are kept, in the form of `get_initial_state`; None before building and without."""
+        return self._packed([self._buffers[name] for name in self._state_names]) if self._state_names else None
+
+    def reset_state(self) -> None:
+        """Set the kept states to zeros; without `stateful` there are none."""
+        with torch.no_grad():
+            for name in self._state_names:
+                self.get_buffer(name).zero_()
+
+    def reset_states(self) -> None:
+        """Keras's older name for `reset_state`."""
+        self.reset_state()
+
+    def _packed(self, leaves: list[Any]) -> States:
+        return pack_like(self.state_size, leaves)  # type: ignore[no-any-return]
+
+    def _first_states(self, sequences: Tensor, initial_state: Any) -> States:
+        if initial_state is None and self.stateful:
+            first, stop, _ = self._rows(sequences)
+            return self._packed([self._buffers[name][first:stop].to(self._compute_dtype, copy=True) for name in self._state_names])  # type: ignore[index]
+        if initial_state is None:
+            states = self.get_initial_state(sequences.shape[0])
+            return map_structure(lambda state: state.to(sequences.device, self._compute_dtype), states)  # type: ignore[no-any-return]
+        leaves, sizes = flatten(initial_state), flatten(self.state_size)
+        if len(leaves) != len(sizes):
+            raise ValueError(f"{self._described()}: got {len(leaves)} initial states, expected {len(sizes)}.")
+        for number, (state, size) in enumerate(zip(leaves, sizes, strict=True)):
+            if isinstance(size, int) and size > 0 and tuple(state.shape) != (sequences.shape[0], size):
+                raise ValueError(
+                    f"{self._described()}: initial state {number} has shape {tuple(state.shape)}, expected {(sequences.shape[0], size)}."
+                )
+        return self._packed(leaves)
+
+    def _rows(self, sequences: Tensor) -> tuple[int, int, int]:
+        """Which rows of the kept states `sequences` are."""
+        batch = self._buffers[self._state_names[0]].shape[0]  # type: ignore[union-attr]
+        rows = current().rows or (0, sequences.shape[0], sequences.shape[0])
+        if rows[2] != batch or rows[1] - rows[0] != sequences.shape[0]:
+            raise ValueError(
+                f"{self._described()}: stateful=True keeps states of a batch of {batch}, got a batch of {rows[2]}.\n"
+                "  try  a batch_size that divides the number of samples, the same everywhere"
+            )
+        return rows
+
+    def _remember(self, sequences: Tensor, states: States) -> None:
+        first, stop, _ = self._rows(sequences)
+        with torch.no_grad():
+            for name, state in zip(self._state_names, flatten(states), strict=True):
+                self.get_buffer(name)[first:stop].copy_(state)
+
+    # -- calling --------------------------------------------------------------------------------------------------------------------
+
+    def call(self, sequences: Tensor, initial_state: Any = None, mask: Tensor | None = None, training: bool = False) -> Any:
+        self._check_rank(sequences.shape)
+        if sequences.shape[1] == 0:
+            raise ValueError(f"{self._described()}: got sequences of shape {tuple(sequences.shape)}, which have no steps.")
+        if mask is not None:
+            mask = self._checked_mask(mask, sequences)
+        states = self._first_states(sequences, initial_state)
+        if self.go_backwards:
+            sequences, mask = sequences.flip(1), None if mask is None else mask.flip(1)
+        how = Walk(
+            mask,
+            training,
+            every_output=self.return_sequences,
+            last_states=self.return_state or self.stateful,
+            zero_output_for_mask=self.zero_output_for_mask,
+            fused=self.use_cudnn is not False,
+        )
+        output, states = walk_cell(self.cell, sequences, states, how)
+        if self.stateful:
+            self._remember(sequences, states)
+        output = output.to(self._compute_dtype)
+        if not self.return_state:
+            return output
+        return (output, *map_structure(lambda state: state.to(self._compute_dtype), states))
+
+    def _checked_mask(self, mask: Tensor, sequences: Tensor) -> Tensor:
+        if tuple(mask.shape) != tuple(sequences.shape[:2]):
+            raise ValueError(
+                f"{self._described()}: the mask has shape {tuple(mask.shape)}, expected (batch, time), here {tuple(sequences.shape[:2])}."
+            )
+        return mask if mask.dtype is torch.bool else mask.bool()
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """That of the input for a sequence of outputs, none for a single one or for states."""
+        mask = next(iter(flatten(previous_mask)), None) if self.return_sequences else None
+        return [mask, *(None for _ in self.state_size)] if self.return_state else mask
+
+    def compute_output_shape(self, sequences_shape: Shape, initial_state_shape: Any = None) -> Any:
+        batch = sequences_shape[0]
+        size = getattr(self.cell, "output_size", None)
+        size = flatten(self.state_size)[0] if size is None else size
+        output = (batch, sequences_shape[1], size) if self.return_sequences else (batch, size)
+        return (output, *map_structure(lambda each: (batch, each), self.state_size)) if self.return_state else output
+
+    # -- config ---------------------------------------------------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
-        cell = self.cell.get_config()
-        for key in ("name", "trainable", "dtype"):
-            cell.pop(key)
         return {
             **super().get_config(),
             "return_sequences": self.return_sequences,
             "return_state": self.return_state,
             "go_backwards": self.go_backwards,
-            "stateful": False,
+            "stateful": self.stateful,
             "unroll": self.unroll,
             "zero_output_for_mask": self.zero_output_for_mask,
-            **cell,
+            "cell": self.cell,
         }
 
-
-def project(x: Tensor, kernel: Tensor, mask: Mask) -> Tensor:
-    """`x @ kernel` with dropout on x: one mask, or one for each gate's part of the kernel."""
-    if mask is None:
-        return x @ kernel
-    if isinstance(mask, Tensor):
-        return (x * mask) @ kernel
-    return torch.cat([(x * each) @ part for each, part in zip(mask, kernel.chunk(len(mask), 1), strict=True)], 1)
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        return super().from_config({**config, "cell": unshared(config["cell"])})
 
 
-def _as_list(states: Any) -> list[Tensor]:
-    return list(states) if isinstance(states, list | tuple) else [states]
+def build_for_this_batch(layer: Layer, args: tuple[Any, ...]) -> None:
+    """Build for the shape of the first argument with its batch size, which a layer that keeps states needs."""
+    first = args[0]
+    layer.build(tuple(first.shape))
+    if isinstance(first, Tensor):
+        layer.to(first.device)

@@ -8,27 +8,52 @@ import torch
 from torch import Tensor
 
 from disttrain import activations
-from disttrain.layers.recurrent.rnn import Mask, RecurrentCell, RecurrentLayer, project
+from disttrain.layers.recurrent.cell import RecurrentCell, given
+from disttrain.layers.recurrent.fused_weights import fused_weights
+from disttrain.layers.recurrent.recurrent_layer import RecurrentLayer, of_cell
+from disttrain.layers.recurrent.walk import States
 
 
 class SimpleRNNCell(RecurrentCell):
-    """One step of a SimpleRNN; see `SimpleRNN`."""
+    """One step of a `SimpleRNN`: `(inputs (batch, features), states) -> (output, new states)`, one state (batch, units).
+
+    Args: those of `SimpleRNN` up to `recurrent_dropout`, and `seed`.
+    """
 
     masks_per_gate = False
 
-    def step(self, inputs: Tensor, states: list[Tensor], input_mask: Mask, state_mask: Mask) -> tuple[Tensor, list[Tensor]]:
-        y = project(inputs, self.kernel, input_mask) + project(states[0], self.recurrent_kernel, state_mask)
-        hidden = self.activation(y if self.bias is None else y + self.bias)
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**given(locals()))
+
+    def step(self, projected: Tensor, states: States, state_mask: Tensor | None) -> tuple[Tensor, States]:
+        hidden = self.activation(self.recur(states[0], state_mask, projected))
         return hidden, [hidden]
 
     def can_fuse(self) -> bool:
-        return self.activation is activations.tanh
+        return self.activation is activations.tanh or self.activation is activations.relu
 
-    def fused(self, sequences: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        weights = [self.kernel.t(), self.recurrent_kernel.t()]
-        if self.bias is not None:
-            weights += [self.bias, torch.zeros_like(self.bias)]
-        outputs, hidden = torch._VF.rnn_tanh(
+    def fused(self, sequences: Tensor, states: States) -> tuple[Tensor, States]:
+        kernel = torch._VF.rnn_tanh if self.activation is activations.tanh else torch._VF.rnn_relu
+        weights = fused_weights(self.kernel, self.recurrent_kernel, self.bias)
+        outputs, hidden = kernel(
             sequences, states[0].unsqueeze(0), weights, self.bias is not None, 1, 0.0, torch.is_grad_enabled(), False, True
         )
         return outputs, [hidden.squeeze(0)]
@@ -37,13 +62,31 @@ class SimpleRNNCell(RecurrentCell):
 class SimpleRNN(RecurrentLayer):
     """`h' = activation(x @ kernel + h @ recurrent_kernel + bias)` (Elman 1990).
 
+    With tanh or relu and no recurrent dropout one kernel of torch computes all steps.
+
     Args:
         units: width of the state and of the output.
-        dropout, recurrent_dropout: shares of inputs and of the state that are zeroed, the same for all steps of a sequence.
-        return_sequences, return_state, go_backwards: see `RecurrentLayer`.
+        activation: a name, a callable, or None to stay linear.
+        use_bias: learn an offset.
+        kernel_initializer, recurrent_initializer, bias_initializer: first values of the weights.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer: penalties on the weights.
+        activity_regularizer: penalty on the output.
+        kernel_constraint, recurrent_constraint, bias_constraint: what weights become after each update.
+        dropout, recurrent_dropout: shares of inputs and of the state that are zeroed, the same for all steps of a call.
+        return_sequences, return_state, go_backwards, stateful, unroll: see `RNN`.
+        seed: sets the dropout masks apart from those of a layer with another seed.
 
+    Input shape: `(batch, time, features)`. Output shape: `(batch, units)`, or `(batch, time, units)` with `return_sequences`.
     Weights: `cell.kernel (features, units)`, Glorot uniform; `cell.recurrent_kernel (units, units)`, orthogonal; `cell.bias (units,)`.
+
+    Example:
+        >>> import torch
+        >>> SimpleRNN(4)(torch.zeros(2, 5, 3)).shape
+        torch.Size([2, 4])
     """
+
+    cell_class = SimpleRNNCell
+    units = of_cell("units")
 
     def __init__(
         self,
@@ -57,6 +100,9 @@ class SimpleRNN(RecurrentLayer):
         recurrent_regularizer: Any = None,
         bias_regularizer: Any = None,
         activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         return_sequences: bool = False,
@@ -67,22 +113,4 @@ class SimpleRNN(RecurrentLayer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        cell = SimpleRNNCell(
-            units,
-            activation,
-            use_bias,
-            kernel_initializer,
-            recurrent_initializer,
-            bias_initializer,
-            kernel_regularizer,
-            recurrent_regularizer,
-            bias_regularizer,
-            dropout,
-            recurrent_dropout,
-            seed,
-            dtype=kwargs.get("dtype"),
-            trainable=kwargs.get("trainable", True),
-        )
-        super().__init__(
-            cell, return_sequences, return_state, go_backwards, stateful, unroll, activity_regularizer=activity_regularizer, **kwargs
-        )
+        super().__init__(**given(locals()))
