@@ -39,6 +39,8 @@ class Loss:
         0.5
     """
 
+    _elementwise = False  # does each output have a target of its own?
+
     def __init__(
         self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: str | torch.dtype | None = None
     ) -> None:
@@ -74,7 +76,7 @@ class Loss:
             return mean
         weights = None if sample_weight is None else torch.as_tensor(sample_weight, dtype=outputs.dtype, device=outputs.device)
         by_step = mask is not None or (weights is not None and weights.ndim > 1)
-        if by_step and outputs.ndim == targets.ndim + 1 > 2 and outputs.shape[-1] == 1:
+        if by_step and self._elementwise and outputs.ndim == targets.ndim + 1 > 2 and outputs.shape[-1] == 1:
             targets = targets.unsqueeze(-1)  # (n, steps) and (n, steps, 1): one value for each step, where Keras makes one for all
         values = self.call(targets, outputs)
         return self._reduced(values, weights, _both(mask, getattr(values, "_keras_mask", None)), slice_fraction)
@@ -147,6 +149,8 @@ class FunctionLoss(Loss):
 
     The targets come as Keras hands them over: in the predictions' dtype when they are floats, `(n,)` lifted to `(n, 1)` to match.
     """
+
+    _elementwise = True
 
     def __init__(
         self,

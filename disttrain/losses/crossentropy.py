@@ -41,6 +41,8 @@ class SmoothedCrossentropy(Loss):
 class BinaryTargets(SmoothedCrossentropy):
     """Base of those with a yes or no for each output."""
 
+    _elementwise = True
+
     def check_targets(self, y: np.ndarray, output_shape: tuple[int, ...]) -> None:
         classes = output_shape[-1] if output_shape else 1
         advice = "loss='sparse_categorical_crossentropy' for one label of several classes" if classes > 1 else "a last layer of 1 unit"

@@ -12,6 +12,8 @@ from disttrain.losses.targets import check_finite, check_same_shape
 class PointwiseLoss(Loss):
     """Base of losses that compare each number with its target: targets have the shape of the output, and are finite."""
 
+    _elementwise = True
+
     def __init__(
         self,
         reduction: str | None = "sum_over_batch_size",
