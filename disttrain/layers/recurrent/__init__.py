@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from disttrain.layers.layer import Layer
 from disttrain.layers.recurrent.bidirectional import Bidirectional
+from disttrain.layers.recurrent.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from disttrain.layers.recurrent.gru import GRU, GRUCell
 from disttrain.layers.recurrent.lstm import LSTM, LSTMCell
 from disttrain.layers.recurrent.rnn import RNN
@@ -14,6 +15,9 @@ from disttrain.layers.recurrent.time_distributed import TimeDistributed
 # What files may name, by class name.
 CLASSES: dict[str, type[Layer]] = {
     "Bidirectional": Bidirectional,
+    "ConvLSTM1D": ConvLSTM1D,
+    "ConvLSTM2D": ConvLSTM2D,
+    "ConvLSTM3D": ConvLSTM3D,
     "GRU": GRU,
     "GRUCell": GRUCell,
     "LSTM": LSTM,
@@ -30,6 +34,9 @@ __all__ = [
     "LSTM",
     "RNN",
     "Bidirectional",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
     "GRUCell",
     "LSTMCell",
     "SimpleRNN",

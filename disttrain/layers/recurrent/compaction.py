@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -27,7 +28,7 @@ class Compaction:
         """`outputs` of `front` in their places; between them zeros, or what was there last: zeros before the first."""
         shown = self.mask if zero_output_for_mask else self.so_far > 0
         placed = self._rows(outputs, (self.so_far - 1).clamp(min=0))
-        return torch.where(_along(shown, placed), placed, torch.zeros_like(placed))
+        return placed.masked_fill(~_along(shown, placed), 0.0)
 
     def last(self, outputs: Tensor, initial: Tensor) -> Tensor:
         """Of `outputs` of `front`, those of the last step that counts; `initial` in rows without any."""
@@ -37,8 +38,8 @@ class Compaction:
 
     def _rows(self, sequences: Tensor, steps: Tensor) -> Tensor:
         """Steps (batch, n) of `sequences` (batch, time, ...)."""
-        flat = sequences.reshape(-1, *sequences.shape[2:])
-        chosen = flat.index_select(0, (steps + self.starts.unsqueeze(1)).reshape(-1))
+        places = (steps + self.starts.unsqueeze(1)).reshape(-1)
+        chosen = F.embedding(places, sequences.reshape(self.mask.numel(), -1))  # its gradient has the same bits every time, on a GPU too
         return chosen.view(*steps.shape, *sequences.shape[2:])
 
 

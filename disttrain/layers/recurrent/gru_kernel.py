@@ -15,7 +15,7 @@ def gru(x: Tensor, start: Tensor, kernel: Tensor, recurrent_kernel: Tensor, bias
     `z, r = s(x K_zr + b_zr + h R_zr + d_zr)`, `m = h R_h + d_h`, `c = tanh(x K_h + b_h + r m)`, `h' = z h + (1 - z) c`, with the gates z,
     r, h side by side in `kernel` K (features, 3 units) and `recurrent_kernel` R (units, 3 units), and `bias` (2, 3 units) b and d.
     """
-    outputs, last = _GRU.apply(x, start, kernel, recurrent_kernel, bias)
+    outputs, last = _GRU.apply(x, start, kernel, recurrent_kernel, bias)  # type: ignore[no-untyped-call]
     return outputs, last
 
 

@@ -22,6 +22,7 @@ class LSTMCell(RecurrentCell):
     """
 
     gates = 4
+    gate_axis = -1  # of what `project` and `recur` give
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class LSTMCell(RecurrentCell):
 
     def step(self, projected: Tensor, states: States, state_mask: Tensor | None) -> tuple[Tensor, States]:
         hidden, carry = states
-        i, f, c, o = self.recur(hidden, state_mask, projected).chunk(4, 1)
+        i, f, c, o = self.recur(hidden, state_mask, projected).chunk(4, self.gate_axis)
         carry = torch.addcmul(self.recurrent_activation(i) * self.activation(c), self.recurrent_activation(f), carry)
         hidden = self.recurrent_activation(o) * self.activation(carry)
         return hidden, [hidden, carry]

@@ -61,6 +61,10 @@ class RecurrentLayer(RNN):
     recurrent_dropout = of_cell("recurrent_dropout")
     seed = of_cell("seed")
 
+    def _check_rank(self, shape: Any) -> None:
+        if len(shape) != len(self.axes):
+            raise ValueError(f"{self._described()}: got an input of shape {tuple(shape)}, expected ({', '.join(self.axes)}).")
+
     def get_config(self) -> dict[str, Any]:
         config, cell = super().get_config(), self.cell.get_config()
         del config["cell"]

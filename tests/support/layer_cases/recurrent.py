@@ -18,6 +18,13 @@ CASES: dict[str, Case] = {
     ),
     "Bidirectional, not merged": Case(lambda L: L.Bidirectional(L.SimpleRNN(4, return_state=True), None), SEQ),
     "Bidirectional, start": Case(lambda L: L.Bidirectional(L.GRU(4), "ave"), SEQ, {"initial_state": [START, START_C]}),
+    "ConvLSTM1D": Case(lambda L: L.ConvLSTM1D(3, 3, return_sequences=True, return_state=True), floats(2, 4, 6, 2)),
+    "ConvLSTM1D, dropout": Case(lambda L: L.ConvLSTM1D(3, 2, dropout=0.2, recurrent_dropout=0.2, seed=1), floats(2, 4, 6, 2), drawn=True),
+    "ConvLSTM2D": Case(lambda L: L.ConvLSTM2D(3, (3, 2), strides=2, padding="same"), floats(2, 3, 5, 4, 2)),
+    "ConvLSTM2D, masked": Case(
+        lambda L: L.ConvLSTM2D(2, 3, dilation_rate=2, return_sequences=True), floats(2, 5, 6, 6, 2), {"mask": MASK}, tolerance=2e-5
+    ),
+    "ConvLSTM3D": Case(lambda L: L.ConvLSTM3D(2, 2, go_backwards=True, use_bias=False), floats(1, 2, 3, 4, 3, 2)),
     "GRU": Case(lambda L: L.GRU(4, return_sequences=True), SEQ),
     "GRU, dropout": Case(lambda L: L.GRU(4, return_sequences=True, dropout=0.3, seed=1), SEQ, drawn=True),
     "GRU, last": Case(lambda L: L.GRU(4, use_bias=False, go_backwards=True, bias_initializer="ones"), SEQ),
