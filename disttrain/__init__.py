@@ -39,18 +39,23 @@ _NAMES = {
     "RunConfig": "disttrain.launch",
     "Sequential": "disttrain.models",
     "clear_session": "disttrain.layers",
+    "custom_objects": "disttrain.models.saving",
     "distribute": "disttrain.launch",
     "load_model": "disttrain.models",
+    "register": "disttrain.models.saving",
     "set_random_seed": "disttrain.seeds",
     "set_virtual_workers": "disttrain.training.runner",
 }
+_MODULES = {"ops": "disttrain.layers.ops"}  # that lie deeper
 
-__all__ = sorted([*_NAMES, *_ROOMS])
+__all__ = sorted([*_MODULES, *_NAMES, *_ROOMS])
 
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return import_module(f"disttrain.{name}")
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name in _NAMES:
         value = getattr(import_module(_NAMES[name]), name)
         globals()[name] = value

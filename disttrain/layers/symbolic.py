@@ -18,6 +18,8 @@ class SymbolicTensor:
     """A shape and a dtype, with None for a size that is not known before the data come.
 
     `node` is the call that gave it, None for a free-standing one; `index` is its place among that call's outputs.
+
+    Operators make nodes of a graph, as in Keras: `x + 1`, `x[:, None]`, `x > 0`. `==` does not: it asks whether two are the same.
     """
 
     __slots__ = ("dtype", "index", "name", "node", "shape")
@@ -31,28 +33,45 @@ class SymbolicTensor:
 
     @property
     def ndim(self) -> int:
+        """The number of axes, batch included."""
         return len(self.shape)
 
     def __repr__(self) -> str:
         return f"<SymbolicTensor {self.name!r} shape={self.shape} dtype={self.dtype}>"
 
+    # -- what needs a value ---------------------------------------------------------------------------------------------------------
+
     def __bool__(self) -> bool:
-        raise TypeError(f"{self!r} has no value: it cannot decide an `if`. Write the condition inside a layer's call().")
+        raise TypeError(f"{self!r} has no value: it cannot decide an `if`. Write the condition inside a layer's call(), or ops.where.")
+
+    def __int__(self) -> int:
+        raise TypeError(f"{self!r} has no value: it cannot become an int.")
+
+    def __float__(self) -> float:
+        raise TypeError(f"{self!r} has no value: it cannot become a float.")
 
     def __iter__(self) -> Any:
-        raise TypeError(f"{self!r} has no value: it cannot be iterated over.")
+        raise TypeError(f"{self!r} has no value: it cannot be iterated over.\n  try  ops.unstack(x, axis=...) for its items")
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise TypeError(f"{self!r} has no value: it cannot become an array.")
 
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        from disttrain.layers.ops.operation import DECLARED  # a layer, which needs this module
+
+        name = getattr(function, "__name__", str(function))
+        known = next((declared.function.__name__ for declared in DECLARED.values() if declared.function.__name__ == name), None)
         raise TypeError(
-            f"torch.{getattr(function, '__name__', function)} was called on a symbolic tensor, which has no value.\n"
-            "  try  layers.TorchModule(module)(x) for a torch module, layers.Lambda(function)(x) for a function"
+            f"torch.{name} was called on a symbolic tensor, which has no value.\n"
+            + (f"  try  disttrain.ops.{known}\n" if known else "")
+            + "  try  layers.TorchModule(module)(x) for a torch module, layers.Lambda(function)(x) for a function"
         )
 
-    # Arithmetic makes a layer of its own, so that `x + y` in a functional model works and is saved.
+    # -- operators ------------------------------------------------------------------------------------------------------------------
+
+    __array_ufunc__ = None  # `array + x` is this class's affair, not NumPy's
+    __hash__ = object.__hash__
 
     def __add__(self, other: Any) -> SymbolicTensor:
         return _operate("Add", self, other)
@@ -78,8 +97,85 @@ class SymbolicTensor:
     def __rtruediv__(self, other: Any) -> SymbolicTensor:
         return _operate("TrueDivide", other, self)
 
+    def __floordiv__(self, other: Any) -> SymbolicTensor:
+        return _operate("FloorDivide", self, other)
+
+    def __rfloordiv__(self, other: Any) -> SymbolicTensor:
+        return _operate("FloorDivide", other, self)
+
+    def __mod__(self, other: Any) -> SymbolicTensor:
+        return _operate("Mod", self, other)
+
+    def __rmod__(self, other: Any) -> SymbolicTensor:
+        return _operate("Mod", other, self)
+
+    def __pow__(self, other: Any) -> SymbolicTensor:
+        return _operate("Power", self, other)
+
+    def __rpow__(self, other: Any) -> SymbolicTensor:
+        return _operate("Power", other, self)
+
+    def __matmul__(self, other: Any) -> SymbolicTensor:
+        return _operate("Matmul", self, other)
+
+    def __rmatmul__(self, other: Any) -> SymbolicTensor:
+        return _operate("Matmul", other, self)
+
     def __neg__(self) -> SymbolicTensor:
         return _operate("Negative", self)
+
+    def __abs__(self) -> SymbolicTensor:
+        return _operate("Absolute", self)
+
+    def __round__(self, ndigits: int | None = None) -> SymbolicTensor:
+        return _operate("Round", self, decimals=ndigits or 0)
+
+    def __lt__(self, other: Any) -> SymbolicTensor:
+        return _operate("Less", self, other)
+
+    def __le__(self, other: Any) -> SymbolicTensor:
+        return _operate("LessEqual", self, other)
+
+    def __gt__(self, other: Any) -> SymbolicTensor:
+        return _operate("Greater", self, other)
+
+    def __ge__(self, other: Any) -> SymbolicTensor:
+        return _operate("GreaterEqual", self, other)
+
+    def __ne__(self, other: Any) -> Any:
+        return _operate("NotEqual", self, other)
+
+    def __and__(self, other: Any) -> SymbolicTensor:
+        return _operate("LogicalAnd", self, other)
+
+    def __rand__(self, other: Any) -> SymbolicTensor:
+        return _operate("LogicalAnd", other, self)
+
+    def __or__(self, other: Any) -> SymbolicTensor:
+        return _operate("LogicalOr", self, other)
+
+    def __ror__(self, other: Any) -> SymbolicTensor:
+        return _operate("LogicalOr", other, self)
+
+    def __xor__(self, other: Any) -> SymbolicTensor:
+        return _operate("LogicalXor", self, other)
+
+    def __rxor__(self, other: Any) -> SymbolicTensor:
+        return _operate("LogicalXor", other, self)
+
+    def __invert__(self) -> SymbolicTensor:
+        return _operate("LogicalNot", self)
+
+    def __getitem__(self, key: Any) -> SymbolicTensor:
+        return _operate("GetItem", self, key)
+
+    def reshape(self, newshape: Any) -> SymbolicTensor:
+        """`ops.reshape(x, newshape)`."""
+        return _operate("Reshape", self, newshape=newshape)
+
+    def squeeze(self, axis: Any = None) -> SymbolicTensor:
+        """`ops.squeeze(x, axis)`."""
+        return _operate("Squeeze", self, axis=axis)
 
 
 class Node:
@@ -106,7 +202,7 @@ def has_symbolic(args: Any, kwargs: Any) -> bool:
     return False
 
 
-def _operate(name: str, *arguments: Any) -> SymbolicTensor:
-    from disttrain.layers.arithmetic import BY_NAME  # a layer, which needs this module
+def _operate(name: str, *arguments: Any, **settings: Any) -> SymbolicTensor:
+    from disttrain.layers.ops.operation import Operation  # a layer, which needs this module
 
-    return BY_NAME[name]()(*arguments)  # type: ignore[no-any-return]
+    return Operation(name, settings)(*arguments)  # type: ignore[no-any-return]

@@ -174,7 +174,7 @@ class Sequential(Model):
         return [self._chain[-1].name] if self._chain else None
 
     def get_config(self) -> dict[str, Any]:
-        from disttrain.models.saving.objects import serialize_object
+        from disttrain.models.saving.serialize import serialize_object
 
         inside = [] if self._input_layer is None else [self._input_layer]
         config = {"name": self.name, "trainable": self._trainable, "dtype": self.dtype}
@@ -185,9 +185,10 @@ class Sequential(Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        from disttrain.models.saving.objects import deserialize_object
+        from disttrain.models.saving.deserialize import deserialize_object
 
-        model = cls([deserialize_object(layer, "layers") for layer in config["layers"]], name=config.get("name"))
+        layers = [layer if isinstance(layer, Layer) else deserialize_object(layer) for layer in config["layers"]]
+        model = cls(layers, name=config.get("name"))
         shape = config.get("build_input_shape")
         if not model.built and shape is not None and model._chain:
             model.build(map_shapes(tuple, shape))

@@ -63,7 +63,7 @@ def _type_name(layer: Layer) -> str:
     return (
         "Functional"
         if getattr(layer, "_graph", None) is not None and type(layer).__name__ == "Model"
-        else type(layer).__name__.removesuffix("Operation")
+        else getattr(layer, "kind", type(layer).__name__)
     )
 
 

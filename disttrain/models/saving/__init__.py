@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from disttrain.models.saving.deserialize import deserialize_object
 from disttrain.models.saving.keras_file import load_model, save_model
-from disttrain.models.saving.objects import custom_objects, deserialize_object, register, serialize_object
+from disttrain.models.saving.registry import custom_objects, register
+from disttrain.models.saving.serialize import serialize_object
 from disttrain.models.saving.weights import file_digest, load_weights, save_weights
 
 __all__ = [

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from disttrain.layers.layer import Layer
+from disttrain.layers.ops.operation import Operation
 from disttrain.layers.structure import flatten, map_structure
 from disttrain.layers.symbolic import SymbolicTensor
 from disttrain.models.functional import Graph, Ref
-from disttrain.models.saving.objects import _plain, deserialize_object, serialize_object
+from disttrain.models.saving.deserialize import deserialize_object, plain
+from disttrain.models.saving.serialize import serialize_object
 
 
 def graph_config(graph: Graph) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def graph_ends(config: dict[str, Any]) -> tuple[Any, Any]:
     layers: dict[str, Layer] = {}
     waiting: list[tuple[Layer, list[Any]]] = []
     for data in config["layers"]:
-        layer = deserialize_object(data, "layers")
+        layer = deserialize_object(data)
         name = data.get("name", layer.name)
         if not isinstance(name, str) or name in layers:
             raise ValueError(f"the file's model has two layers called {name!r}.")
@@ -65,15 +67,18 @@ def graph_ends(config: dict[str, Any]) -> tuple[Any, Any]:
         if nodes:
             waiting.append((layer, list(nodes)))
 
+    # A layer that stands in two models of one file has calls already: those of this graph come after them.
+    calls_before = {name: 0 if _is_input(layer) else len(layer._nodes) for name, layer in layers.items()}
+
     def tensor(address: Any, is_end: bool = False) -> SymbolicTensor | None:
         """The tensor at [layer, call, index]; None if that call is still to be made."""
-        if not isinstance(address, list | tuple) or len(address) != 3 or address[0] not in layers:
+        if not _is_address(address) or address[0] not in layers:
             raise ValueError(f"the file's model refers to {address!r}, which is not one of its layers' outputs.")
         layer = layers[address[0]]
         number = address[1] - (_first_end(layer) if is_end else 0)
-        if not 0 <= number < len(layer._nodes):
+        if number < 0 or calls_before[address[0]] + number >= len(layer._nodes):
             return None
-        outputs = flatten(layer._nodes[number].outputs)
+        outputs = flatten(layer._nodes[calls_before[address[0]] + number].outputs)
         if not 0 <= address[2] < len(outputs):
             raise ValueError(f"the file's model refers to {address!r}: that call has {len(outputs)} outputs.")
         return outputs[address[2]]  # type: ignore[no-any-return]
@@ -83,7 +88,7 @@ def graph_ends(config: dict[str, Any]) -> tuple[Any, Any]:
         progress = False
         for layer, nodes in waiting:
             while nodes:
-                args, kwargs, complete = _arguments(nodes[0], tensor)
+                args, kwargs, complete = _arguments(layer, nodes[0], tensor)
                 if not complete:
                     break
                 layer(*args, **kwargs)
@@ -96,7 +101,7 @@ def graph_ends(config: dict[str, Any]) -> tuple[Any, Any]:
         waiting = left
 
     def end(structure: Any) -> Any:
-        if isinstance(structure, list) and len(structure) == 3 and isinstance(structure[0], str):
+        if _is_address(structure):
             found = tensor(structure, is_end=True)
             if found is None:
                 raise ValueError(f"the file's model refers to {structure!r}, a call that is not there.")
@@ -113,8 +118,24 @@ def graph_ends(config: dict[str, Any]) -> tuple[Any, Any]:
     return inputs, outputs
 
 
-def _arguments(node: dict[str, Any], tensor: Any) -> tuple[list[Any], dict[str, Any], bool]:
-    """(args, kwargs, are all tensors there) of a call; masks that Keras left as None are dropped, since layers here may not take them."""
+def _is_address(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 3
+        and isinstance(value[0], str)
+        and all(isinstance(number, int) and not isinstance(number, bool) for number in value[1:])
+    )
+
+
+def _is_input(layer: Layer) -> bool:
+    return hasattr(layer, "batch_shape")
+
+
+def _arguments(layer: Layer, node: dict[str, Any], tensor: Any) -> tuple[list[Any], dict[str, Any], bool]:
+    """(args, kwargs, are all tensors there) of a call.
+
+    Masks that Keras left as None are dropped, and masks that `call` does not take: they ride on the tensors as well.
+    """
     complete = True
 
     def value(data: Any) -> Any:
@@ -127,12 +148,18 @@ def _arguments(node: dict[str, Any], tensor: Any) -> tuple[list[Any], dict[str, 
                 complete = complete and found is not None
                 return found
             if "class_name" in data:
-                return _plain(data)
+                return plain(data)
             return {key: value(item) for key, item in data.items()}
         return data
 
     args = [value(item) for item in node.get("args", [])]
-    kwargs = {key: value(item) for key, item in node.get("kwargs", {}).items() if not (key == "mask" and item is None)}
+    given = {key: value(item) for key, item in node.get("kwargs", {}).items()}
+    taken = None if isinstance(layer, Operation) else layer._signature.call_names
+    kwargs = {
+        key: item
+        for key, item in given.items()
+        if not (key == "mask" or key.endswith("_mask")) or (item is not None and (taken is None or key in taken))
+    }
     return args, kwargs, complete
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from disttrain.layers.arithmetic import Operation
 from disttrain.layers.layer import Layer
 from disttrain.layers.naming import to_snake_case
+from disttrain.layers.ops.operation import Operation
 from disttrain.layers.tracking import adopt, own_weights
 
 _HIDDEN = frozenset(

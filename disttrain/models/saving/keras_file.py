@@ -6,17 +6,17 @@ import io
 import json
 import os
 import time
-import warnings
 import zipfile
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from disttrain.layers.weight_budget import weight_budget
 from disttrain.models.saving.archive import MAX_CONFIG_BYTES, read_member, sound_archive
+from disttrain.models.saving.compiling import compile_config, compile_from_config
+from disttrain.models.saving.deserialize import deserialize_object
 from disttrain.models.saving.files import read_bytes, write_bytes
 from disttrain.models.saving.h5 import read_h5, write_h5
-from disttrain.models.saving.objects import custom_objects as custom_objects_within
-from disttrain.models.saving.objects import deserialize_object, serialize_object
+from disttrain.models.saving.registry import custom_objects as custom_objects_within
+from disttrain.models.saving.serialize import serialize_object
 from disttrain.models.saving.weights import put_weights
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def save_model(model: Model, path: Any, overwrite: bool = True) -> None:
     with custom_objects_within(None):
         config = serialize_object(model)
         if model.compiled:
-            config["compile_config"] = _compile_config(model)
+            config["compile_config"] = compile_config(model)
     metadata = {"keras_version": KERAS_VERSION, "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S")}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
@@ -60,13 +60,11 @@ def load_model(path: Any, custom_objects: dict[str, Any] | None = None, compile:
     Args:
         custom_objects: name to class or function, for what the file names and `register` does not know.
         compile: compile it as it was; a setting that is not known here is a warning.
-        safe_mode: only True is supported: code inside a file is never run.
+        safe_mode: False runs the code of lambdas that the file holds, which could do anything: for files of one's own only.
 
     Raises:
         ValueError: a damaged file, a class that is not known, weights that do not fit.
     """
-    if not safe_mode:
-        raise ValueError("load_model(safe_mode=False) is not supported: code inside a file is never run.")
     name = os.fspath(path)
     if not name.endswith(".keras"):
         raise ValueError(f"load_model({name!r}): expected a path ending in .keras.\n  try  model.load_weights() for weights alone")
@@ -75,7 +73,7 @@ def load_model(path: Any, custom_objects: dict[str, Any] | None = None, compile:
         weights = read_member(archive, "model.weights.h5", name)
     try:
         # Weights stand in the file uncompressed: a config that asks for much more than the file holds is a trick.
-        with custom_objects_within(custom_objects), weight_budget(max(_MIN_BUDGET_BYTES, 2 * len(weights))):
+        with custom_objects_within(custom_objects, safe_mode), weight_budget(max(_MIN_BUDGET_BYTES, 2 * len(weights))):
             model = deserialize_object(config)
     except RecursionError as error:
         raise ValueError(f"{name}: its config nests too deep to be a model's.") from error
@@ -86,7 +84,7 @@ def load_model(path: Any, custom_objects: dict[str, Any] | None = None, compile:
     found, problems = read_h5(model, weights, name)
     put_weights(model, found, problems, name)
     if compile and isinstance(config.get("compile_config"), dict) and config["compile_config"]:
-        _compile(model, config["compile_config"], custom_objects or {})
+        compile_from_config(model, config["compile_config"], custom_objects)
     return model
 
 
@@ -98,45 +96,3 @@ def _json(data: bytes, source: str) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ValueError(f"{source}: config.json is not that of a model.")
     return config
-
-
-def _compile_config(model: Model) -> dict[str, Any]:
-    given = dict(model._compile_arguments or {})
-    settings = {"optimizer": model.optimizer, **given}
-    written: dict[str, Any] = {"run_eagerly": False, "steps_per_execution": 1, "jit_compile": False}
-    for name, value in settings.items():
-        try:
-            written[name] = serialize_object(value)
-        except ValueError:
-            warnings.warn(f"{name}={value!r} is code, so the file holds the model without it: compile() after loading.", stacklevel=4)
-            written[name] = None
-    return written
-
-
-def _compile(model: Model, config: dict[str, Any], custom: dict[str, Any]) -> None:
-    from disttrain import losses, metrics, optimizers
-
-    try:
-        model.compile(
-            optimizer=_named(config.get("optimizer"), optimizers.get, custom),
-            loss=_named(config.get("loss"), losses.get, custom),
-            loss_weights=config.get("loss_weights"),
-            metrics=_named(config.get("metrics"), metrics.get, custom),
-            weighted_metrics=_named(config.get("weighted_metrics"), metrics.get, custom),
-        )
-    except (ValueError, TypeError, KeyError) as error:
-        warnings.warn(f"the model is loaded without being compiled: {error}\n  try  model.compile(...)", stacklevel=3)
-
-
-def _named(value: Any, get: Callable[[Any], Any], custom: dict[str, Any]) -> Any:
-    """Configs become objects by `get`, which knows its classes by name; names and structures stay."""
-    if isinstance(value, dict) and isinstance(value.get("class_name"), str) and "config" in value:
-        if value["class_name"] == "function":
-            return custom.get(value["config"], value["config"])
-        made = custom.get(value["class_name"])
-        return made.from_config(value["config"]) if made is not None else get(value)
-    if isinstance(value, dict):
-        return {key: _named(item, get, custom) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_named(item, get, custom) for item in value]
-    return value

@@ -1,0 +1,176 @@
+"""A function of tensors as a node of a graph: Keras's operations, each of which is declared once, as a plain function.
+
+`@operation("Mean")` over `def mean(x, axis=None, keepdims=False)` makes a function that computes on tensors, and on symbolic tensors
+calls a layer that does the same later. The first parameters are the tensors of that call; the others are settings, which files keep.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from disttrain.layers.dtypes import DTYPES, standard_dtype
+from disttrain.layers.layer import Layer
+from disttrain.layers.naming import auto_name
+from disttrain.layers.structure import flatten
+from disttrain.layers.symbolic import Shape, SymbolicTensor, has_symbolic
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One operation: its name and module in files of Keras, what computes it, which parameters are tensors and which are settings.
+
+    `infer` gives the shape of the output from that of the input and the settings, where zeros would not do; `spread` says that there may be
+    any number of tensors.
+    """
+
+    class_name: str
+    module: str
+    function: Callable[..., Any]
+    tensors: tuple[str, ...]
+    settings: tuple[str, ...]
+    infer: Callable[..., Shape] | None = None
+    spread: bool = False
+
+    def from_config(self, config: dict[str, Any]) -> Operation:
+        """The operation that a file describes.
+
+        Raises:
+            ValueError: a setting that it does not have.
+        """
+        settings = {key: _tuples(value) for key, value in config.items() if key != "name"}
+        unknown = [key for key in settings if key not in self.settings]
+        if unknown:
+            raise ValueError(f"{self.class_name} has no setting {unknown[0]!r}.\n  expected  {', '.join(self.settings) or 'none'}")
+        return Operation(self.class_name, settings, name=config.get("name"))
+
+
+DECLARED: dict[str, Declared] = {}
+
+
+class Operation(Layer):
+    """A declared function as a layer without weights. It takes the dtype of its inputs, and has no group among a file's weights."""
+
+    def __init__(self, kind: str, settings: dict[str, Any] | None = None, name: str | None = None) -> None:
+        super().__init__(name=name or auto_name(kind), autocast=False)
+        self.kind, self.settings = kind, dict(settings or {})
+        self.built = True
+
+    @property
+    def declared(self) -> Declared:
+        """What this is one of."""
+        return DECLARED[self.kind]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if has_symbolic(args, kwargs):
+            return self._call_symbolically(args, kwargs)
+        return self.call(*args, **kwargs)
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        declared = DECLARED[self.kind]
+        if declared.spread:
+            return declared.function(*args, **self.settings)
+        return declared.function(**dict(zip(declared.tensors, args, strict=False)), **kwargs, **self.settings)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        infer = self.declared.infer
+        if infer is None or kwargs or len(args) != 1 or not isinstance(args[0], SymbolicTensor):
+            return super().compute_output_spec(*args, **kwargs)
+        return SymbolicTensor(infer(args[0].shape, **self.settings), args[0].dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, **self.settings}
+
+    def get_build_config(self) -> None:
+        return None
+
+    def _described(self) -> str:
+        return f"{self.kind} {self.name!r}"
+
+
+def operation(
+    class_name: str, module: str = "numpy", tensors: int | tuple[str, ...] = 1, infer: Callable[..., Shape] | None = None
+) -> Callable[[F], F]:  # fmt: skip
+    """Declare a function as an operation.
+
+    Args:
+        class_name: its name in files.
+        module: of `keras.src.ops` where Keras has it.
+        tensors: how many of the first parameters are tensors, or which; the others are settings.
+        infer: (shape, **settings) -> shape of the output.
+    """
+
+    def decorate(function: F) -> F:
+        signature = inspect.signature(function)
+        names = tuple(signature.parameters)
+        given_later = names[:tensors] if isinstance(tensors, int) else tensors
+        settings = tuple(name for name in names if name not in given_later)
+        declared = Declared(class_name, f"keras.src.ops.{module}", function, given_later, settings, infer)
+        DECLARED[class_name] = declared
+
+        @functools.wraps(function)
+        def public(*args: Any, **kwargs: Any) -> Any:
+            if not has_symbolic(args, kwargs):
+                return function(*args, **kwargs)
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            given = [bound.arguments[name] for name in declared.tensors]
+            while given and given[-1] is None:  # an optional tensor that is not there
+                given.pop()
+            return Operation(class_name, {name: bound.arguments[name] for name in declared.settings})(*given)
+
+        return public  # type: ignore[return-value]
+
+    return decorate
+
+
+def as_tensor(value: Any, beside: Any = None) -> Tensor:
+    """`value` as a tensor, on the device of the tensor `beside` it. As in Keras, Python's integers are int32 and its floats float32."""
+    if isinstance(value, Tensor):
+        return value
+    device = beside.device if isinstance(beside, Tensor) else None
+    if isinstance(value, bool):
+        return torch.as_tensor(value, device=device)
+    if isinstance(value, int):
+        return torch.as_tensor(value, dtype=torch.int32 if -(2**31) <= value < 2**31 else torch.int64, device=device)
+    if isinstance(value, float):
+        return torch.as_tensor(value, dtype=DTYPES[standard_dtype(None)], device=device)
+    if isinstance(value, list | tuple) and any(isinstance(leaf, Tensor) for leaf in flatten(value)):
+        return torch.stack([as_tensor(item, beside) for item in value])
+    array = np.asarray(value)
+    if array.dtype == np.float64 and not isinstance(value, np.ndarray):  # numbers of Python in lists
+        return torch.as_tensor(array, dtype=DTYPES[standard_dtype(None)], device=device)
+    if array.dtype == np.int64 and not isinstance(value, np.ndarray):
+        return torch.as_tensor(array, dtype=torch.int32, device=device)
+    return torch.as_tensor(array, device=device)
+
+
+def both(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
+    """Two operands as tensors on one device."""
+    x1 = as_tensor(x1, x2)
+    return x1, as_tensor(x2, x1)
+
+
+def floating(x: Any) -> Tensor:
+    """`x` as a tensor of floats; integers and bools become the global policy's."""
+    x = as_tensor(x)
+    return x if x.is_floating_point() else x.to(DTYPES[standard_dtype(None)])  # type: ignore[no-any-return]
+
+
+def axes_of(axis: Any) -> Any:
+    """An axis, or several as a tuple."""
+    return tuple(axis) if isinstance(axis, list | tuple) else axis
+
+
+def _tuples(value: Any) -> Any:
+    """Lists of a file as tuples, which torch takes wherever it takes sizes and axes."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,85 @@
+"""What a model was compiled with, as Keras's `compile_config`, and back."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from disttrain.models.saving import registry
+from disttrain.models.saving.deserialize import plain
+from disttrain.models.saving.serialize import serialize_object
+
+if TYPE_CHECKING:
+    from disttrain.models.model import Model
+
+# What Keras also writes, in the values that `compile` takes for granted.
+_DEFAULTS: dict[str, Any] = {"run_eagerly": False, "steps_per_execution": 1, "jit_compile": False}
+
+
+def compile_config(model: Model) -> dict[str, Any]:
+    """The arguments of `compile`. A setting that is code without a name is left out, with a warning."""
+    settings = {"optimizer": model.optimizer, **(model._compile_arguments or {})}
+    written: dict[str, Any] = dict(_DEFAULTS)
+    for name, value in settings.items():
+        if _holds_lambda(value):
+            warnings.warn(f"{name}={value!r} is code, so the file holds the model without it: compile() after loading.", stacklevel=4)
+            written[name] = None
+            continue
+        try:
+            written[name] = serialize_object(value)
+        except ValueError:
+            warnings.warn(f"{name}={value!r} is code, so the file holds the model without it: compile() after loading.", stacklevel=4)
+            written[name] = None
+    return written
+
+
+def compile_from_config(model: Model, config: dict[str, Any], custom: dict[str, Any] | None = None) -> None:
+    """Compile as `config` says; settings that are not known here are a warning, and the model stays uncompiled."""
+    from disttrain import losses, metrics, optimizers
+
+    gets: dict[str, Callable[[Any], Any]] = {
+        "optimizer": optimizers.get,
+        "loss": losses.get,
+        "metrics": metrics.get,
+        "weighted_metrics": metrics.get,
+    }
+    taken = set(inspect.signature(model.compile).parameters)
+    try:
+        with registry.custom_objects(custom):
+            arguments = {
+                name: _made(value, gets[name]) if name in gets else value
+                for name, value in config.items()
+                if name in taken and not (name == "jit_compile" and value in (True, "auto"))  # a wish of the machine that wrote it
+            }
+        model.compile(**arguments)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        warnings.warn(f"the model is loaded without being compiled: {error}\n  try  model.compile(...)", stacklevel=3)
+
+
+def _made(value: Any, get: Callable[[Any], Any]) -> Any:
+    """Configs become objects by `get`, which knows its classes by name; names and structures stay."""
+    if isinstance(value, dict) and isinstance(value.get("class_name"), str) and "config" in value:
+        if value["class_name"] == "function":
+            found = registry.find(value["config"])
+            return value["config"] if found is None else found
+        if value["class_name"] == "__lambda__":
+            return plain(value)
+        custom = registry.find(value.get("registered_name"), value["class_name"])
+        config = {key: plain(item) for key, item in (value["config"] or {}).items()}
+        return custom.from_config(config) if custom is not None else get({**value, "config": config})
+    if isinstance(value, dict):
+        return {key: _made(item, get) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_made(item, get) for item in value]
+    return value
+
+
+def _holds_lambda(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_holds_lambda(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(_holds_lambda(item) for item in value)
+    return isinstance(value, types.FunctionType) and value.__name__ == "<lambda>" and registry.key_of(value) is None
