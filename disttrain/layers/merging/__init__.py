@@ -32,4 +32,21 @@ CLASSES: dict[str, type[Layer]] = {
     "Subtract": Subtract,
 }
 
-__all__ = [*CLASSES, "add", "average", "concatenate", "dot", "maximum", "minimum", "multiply", "subtract"]
+__all__ = [
+    "Add",
+    "Average",
+    "Concatenate",
+    "Dot",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "Subtract",
+    "add",
+    "average",
+    "concatenate",
+    "dot",
+    "maximum",
+    "minimum",
+    "multiply",
+    "subtract",
+]

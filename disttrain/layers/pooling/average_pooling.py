@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from disttrain.layers.geometry import pad_argument, same_padding
 from disttrain.layers.pooling.window_pooling import WindowPooling
 
 
@@ -85,3 +86,13 @@ class AveragePooling3D(AveragePooling):
         if x.device.type == "cpu" and x.dtype in (torch.bfloat16, torch.float16):  # which torch has on GPUs only
             return F.avg_pool3d(x.float(), *args, **options).to(x.dtype)
         return F.avg_pool3d(x, *args, **options)
+
+    def _same(self, x: Tensor) -> Tensor:
+        if all(size >= window for size, window in zip(x.shape[2:], self.pool_size, strict=True)):
+            return super()._same(x)
+        # torch refuses a volume smaller than the window, whatever the padding: add the zeros, then divide by the share that is volume.
+        windows = zip(x.shape[2:], self.pool_size, self.strides, strict=True)
+        border = pad_argument([same_padding(*window) for window in windows], channels_last=False)
+        means = self._torch_pooling(F.pad(x, border), self.pool_size, self.strides)
+        share = self._torch_pooling(F.pad(x.new_ones(1, 1, *x.shape[2:]), border), self.pool_size, self.strides)
+        return means / share

@@ -28,4 +28,18 @@ CLASSES: dict[str, type[Layer]] = {
     "ZeroPadding3D": ZeroPadding3D,
 }
 
-__all__ = [*CLASSES]
+__all__ = [
+    "Cropping1D",
+    "Cropping2D",
+    "Cropping3D",
+    "Flatten",
+    "Permute",
+    "RepeatVector",
+    "Reshape",
+    "UpSampling1D",
+    "UpSampling2D",
+    "UpSampling3D",
+    "ZeroPadding1D",
+    "ZeroPadding2D",
+    "ZeroPadding3D",
+]

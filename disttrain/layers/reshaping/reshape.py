@@ -32,7 +32,7 @@ class Reshape(Layer):
         given = list(target_shape) if isinstance(target_shape, list | tuple) else [target_shape]
         self.target_shape = tuple(integer(size, "target_shape", "Reshape", -1, "for each axis after the batch") for size in given)
         if self.target_shape.count(-1) > 1:
-            raise ValueError(f"Reshape(target_shape={target_shape!r}): expected -1, whatever is left, at most once.")
+            raise ValueError(f"Reshape(target_shape={target_shape!r}): expected sizes of 0 or more, with -1 at most once.")
         self._wanted = math.prod(size for size in self.target_shape if size != -1)
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -49,8 +49,8 @@ class Reshape(Layer):
         total = math.prod(sizes)  # type: ignore[arg-type]
         if (total != wanted) if -1 not in self.target_shape else (wanted == 0 or total % wanted):
             raise ValueError(
-                f"{self._described()}: an input of shape {input_shape} holds {total} numbers a sample, "
-                f"which do not fit target_shape={self.target_shape}."
+                f"{self._described()}: an input of shape {input_shape}, {total} numbers a sample, cannot take "
+                f"target_shape={self.target_shape}."
             )
         return [total // wanted if size == -1 else size for size in self.target_shape]
 
