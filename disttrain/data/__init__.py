@@ -1,7 +1,21 @@
 """Where samples come from, and which sample belongs to which step and virtual worker."""
 
+from disttrain.data.feed import Feed, feed_of, source_of
 from disttrain.data.plan import BatchPlan
-from disttrain.data.sources import ArraySource, DatasetSource, RangeSource, Source, source_of
+from disttrain.data.py_dataset import PyDataset
+from disttrain.data.sources import ArraySource, DatasetSource, RangeSource, Source
 from disttrain.data.structure import flatten, map_structure
 
-__all__ = ["ArraySource", "BatchPlan", "DatasetSource", "RangeSource", "Source", "flatten", "map_structure", "source_of"]
+__all__ = [
+    "ArraySource",
+    "BatchPlan",
+    "DatasetSource",
+    "Feed",
+    "PyDataset",
+    "RangeSource",
+    "Source",
+    "feed_of",
+    "flatten",
+    "map_structure",
+    "source_of",
+]

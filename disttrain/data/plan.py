@@ -21,6 +21,7 @@ class BatchPlan:
         virtual_workers: into how many slices each batch is cut.
         shuffle: draw a new order for each pass over the data.
         seed: what the orders are drawn from.
+        drop_last: leave out the batch at the end of a pass that would be shorter.
         steps_per_epoch: steps of an epoch; None for one pass. An epoch then goes on where the one before stopped, as in Keras.
     """
 
@@ -30,6 +31,7 @@ class BatchPlan:
     shuffle: bool = False
     seed: int = 0
     steps_per_epoch: int | None = None
+    drop_last: bool = False
     _orders: dict[int, NDArray[np.int64]] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -39,6 +41,8 @@ class BatchPlan:
             raise DataError(f"batch_size={self.batch_size!r}: expected an integer of 1 or more.")
         if self.steps_per_epoch is not None and self.steps_per_epoch < 1:
             raise DataError(f"steps_per_epoch={self.steps_per_epoch!r}: expected 1 or more, or None for one pass over the data.")
+        if self.drop_last and self.samples < self.batch_size:
+            raise DataError(f"drop_last with batch_size={self.batch_size} leaves nothing of {self.samples} samples.")
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_orders": {}}
@@ -46,7 +50,7 @@ class BatchPlan:
     @property
     def steps_per_pass(self) -> int:
         """Steps that visit every sample once."""
-        return -(-self.samples // self.batch_size)
+        return self.samples // self.batch_size if self.drop_last else -(-self.samples // self.batch_size)
 
     @property
     def steps(self) -> int:

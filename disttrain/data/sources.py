@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -77,8 +78,14 @@ class ArraySource:
                 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
                 x, y, weight = (map_structure(torch.from_numpy, part) for part in (self.x, self.y, self.sample_weight))
                 self._tensors = (x, y, weight)
+        # A copy in any case: a fresh, aligned tensor gives the same kernels, and the same bits, wherever the samples lie; and what
+        # works in place works on the copy.
+        count = len(indices)
+        first, last = (int(indices[0]), int(indices[-1])) if count else (0, -1)
+        if last - first == count - 1 and (count < 3 or bool((np.diff(indices) == 1).all())):
+            x, y, weight = (map_structure(lambda t: t[first : last + 1].clone(), part) for part in self._tensors)
+            return x, y, weight
         rows = torch.from_numpy(indices)
-        # index_select, not a slice: a fresh, aligned tensor gives the same kernels, and the same bits, wherever the samples lie
         x, y, weight = (map_structure(lambda t: t.index_select(0, rows), part) for part in self._tensors)
         return x, y, weight
 
@@ -87,12 +94,18 @@ class DatasetSource:
     """A torch map-style dataset: `len(dataset)` and `dataset[i]`, which gives x, (x, y) or (x, y, sample_weight).
 
     Random augmentation in `__getitem__` repeats exactly: Python's, NumPy's and torch's generators are seeded for each slice.
+
+    Args:
+        dataset: the dataset.
+        collate: makes a batch of a list of samples; torch's own way unless given.
     """
 
-    def __init__(self, dataset: Any) -> None:
+    draws = True  # a fetch seeds the generators of the process
+
+    def __init__(self, dataset: Any, collate: Callable[[list[Any]], Any] | None = None) -> None:
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             raise DataError(f"{type(dataset).__name__} is no map-style dataset: expected __len__ and __getitem__.")
-        self.dataset = dataset
+        self.dataset, self._collate = dataset, collate
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -100,14 +113,30 @@ class DatasetSource:
     def fetch(self, indices: NDArray[np.int64], key: int) -> Batch:
         from torch.utils.data import default_collate
 
-        random.seed(key)
-        np.random.seed(key % 2**32)
-        torch.manual_seed(key)
-        batch = default_collate([self.dataset[int(i)] for i in indices])
-        batch = map_structure(lambda leaf: leaf.float() if isinstance(leaf, Tensor) and leaf.dtype == torch.float64 else leaf, batch)
-        if isinstance(batch, list | tuple) and len(batch) in (2, 3):
-            return batch[0], batch[1], batch[2] if len(batch) == 3 else None
-        return (batch[0] if isinstance(batch, list | tuple) and len(batch) == 1 else batch), None, None
+        seed_generators(key)
+        numbers = [int(i) for i in indices]
+        several = getattr(self.dataset, "__getitems__", None)
+        samples = several(numbers) if several is not None else [self.dataset[number] for number in numbers]
+        return as_batch((self._collate or default_collate)(samples))
+
+
+def seed_generators(key: int) -> None:
+    """Seed whatever a dataset may draw from, so that what it draws is a function of the key."""
+    random.seed(key)
+    np.random.seed(key % 2**32)
+    torch.manual_seed(key)
+
+
+def as_batch(batch: Any) -> Batch:
+    """(x, y, sample_weight) as tensors from x, (x,), (x, y) or (x, y, sample_weight)."""
+
+    def tensor(leaf: Any) -> Tensor:
+        value = leaf if isinstance(leaf, Tensor) else torch.from_numpy(np.array(as_array(leaf)))
+        return value.float() if value.dtype == torch.float64 else value
+
+    parts = list(batch) if isinstance(batch, list | tuple) and len(batch) in (1, 2, 3) else [batch]
+    x, y, weight = (map_structure(tensor, part) for part in (*parts, None, None, None)[:3])
+    return x, y, weight
 
 
 class RangeSource:
@@ -115,45 +144,10 @@ class RangeSource:
 
     def __init__(self, source: Source, start: int, stop: int) -> None:
         self.source, self.start, self.stop = source, start, stop
+        self.draws = bool(getattr(source, "draws", False))
 
     def __len__(self) -> int:
         return self.stop - self.start
 
     def fetch(self, indices: NDArray[np.int64], key: int) -> Batch:
         return self.source.fetch(indices + self.start, key)
-
-
-def source_of(x: Any, y: Any = None, sample_weight: Any = None, *, argument: str = "x") -> Source:
-    """The source for what a person passed to `fit`.
-
-    Raises:
-        DataError: data of a kind that cannot be numbered, or `y` beside a dataset that brings its own.
-    """
-    if isinstance(x, ArraySource | DatasetSource | RangeSource):
-        return x
-    if _is_dataset(x):
-        if y is not None or sample_weight is not None:
-            raise DataError(f"{argument} is a {type(x).__name__}, which brings its own targets: leave y and sample_weight out.")
-        return DatasetSource(x)
-    if hasattr(x, "__next__") or (hasattr(x, "__iter__") and not hasattr(x, "__len__")):
-        raise DataError(
-            f"{argument} is a {type(x).__name__}, which can be read only once and in order.\n"
-            "  expected  arrays, tensors, or a map-style torch Dataset (__len__ and __getitem__), so that any step can be redone anywhere"
-        )
-    return ArraySource(x, y, sample_weight)
-
-
-def _is_dataset(x: Any) -> bool:
-    if isinstance(x, torch.utils.data.DataLoader):
-        raise DataError(
-            "x is a DataLoader, which can be read only in order.\n  try       fit(loader.dataset, batch_size=loader.batch_size)"
-        )
-    if isinstance(x, torch.utils.data.IterableDataset):
-        raise DataError("x is an IterableDataset, which can be read only in order: expected a map-style Dataset.")
-    return isinstance(x, torch.utils.data.Dataset) or (
-        not isinstance(x, list | tuple | dict | np.ndarray | Tensor)
-        and hasattr(x, "__getitem__")
-        and hasattr(x, "__len__")
-        and not hasattr(x, "dtype")
-        and not hasattr(x, "to_numpy")
-    )

@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from disttrain import optimizers
 from disttrain.callbacks import CallbackList, History
-from disttrain.data import BatchPlan, RangeSource, Source, map_structure, source_of
+from disttrain.data import ArraySource, BatchPlan, Feed, feed_of, map_structure
 from disttrain.data.plan import check_batch_size
-from disttrain.data.sources import ArraySource
 from disttrain.errors import DataError, UsageError
-from disttrain.layers.context import CallContext
+from disttrain.layers.context import CallContext, call_context
+from disttrain.metrics import Mean
+from disttrain.models.data_arguments import (
+    array_targets,
+    check_class_weight,
+    check_row_states,
+    check_validation_freq,
+    training_feeds,
+)
+from disttrain.models.on_batch import OnBatch, predict_one_batch
+from disttrain.models.train_step import TrainStep
 from disttrain.seeds import fold_in, random_seed
 from disttrain.training import runner
-from disttrain.training.compiled import CompiledLoss, CompiledMetrics
+from disttrain.training.compiled_loss import CompiledLoss
+from disttrain.training.compiled_metrics import CompiledMetrics
 from disttrain.training.job import Job
+from disttrain.training.model_state import kept_rows
 from disttrain.training.program import Kind, Program
 
 
-class Trainer:
+class Trainer(TrainStep):
     """The training half of a model. `Model` is this and a `Layer`."""
 
     optimizer: Any = None
     stop_training: bool = False
-    _compile_arguments: dict[str, Any] | None = None
-    _metrics_seen: CompiledMetrics | None = None
+    stop_evaluating: bool = False
+    stop_predicting: bool = False
+    run_eagerly: bool = False
+    jit_compile: bool = False
+    steps_per_execution: int = 1
     history: History | None = None
+    _on_batch: OnBatch | None = None
 
     def compile(
         self,
@@ -38,45 +53,61 @@ class Trainer:
         loss_weights: Any = None,
         metrics: Any = None,
         weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
     ) -> None:
         """Choose how to train; names, config dicts, instances and callables are accepted, as in Keras.
 
-        Compiling again starts the optimizer afresh and keeps the weights.
+        Compiling again starts the optimizer and the metrics afresh and keeps the weights.
+
+        Args:
+            loss: one for all outputs, a list, a dict by output name or the outputs' structure; None for an output without a loss.
+            loss_weights: numbers in the same ways.
+            metrics, weighted_metrics: a list, or a list for each output; sample weights reach the loss and `weighted_metrics`.
+            run_eagerly: never compile the forward pass.
+            steps_per_execution: callbacks' batch hooks are called after every so many batches.
+            jit_compile: True compiles forward pass and loss with torch.compile, which takes seconds at first; "auto" does not.
+            auto_scale_loss: under the policy `mixed_float16`, wrap the optimizer in a `LossScaleOptimizer`.
+
+        Raises:
+            ValueError: a name that is not known, arguments of another kind.
         """
-        self.optimizer = optimizers.get(optimizer)
+        if isinstance(steps_per_execution, bool) or not isinstance(steps_per_execution, int) or steps_per_execution < 1:
+            raise UsageError(f"compile(steps_per_execution={steps_per_execution!r}): expected an integer of 1 or more.")
+        if jit_compile not in (True, False, None, "auto"):
+            raise UsageError(f"compile(jit_compile={jit_compile!r}): expected True, False or 'auto'.")
+        if jit_compile is True and run_eagerly:
+            warnings.warn("compile(run_eagerly=True, jit_compile=True): run_eagerly wins, nothing is compiled.", stacklevel=2)
+        chosen = optimizers.get(optimizer)
+        policy = getattr(self, "dtype_policy", None)
+        if auto_scale_loss and chosen is not None and getattr(policy, "name", None) == "mixed_float16":
+            chosen = chosen if isinstance(chosen, optimizers.LossScaleOptimizer) else optimizers.LossScaleOptimizer(chosen)
+        self.optimizer = chosen
+        self.run_eagerly, self.steps_per_execution = bool(run_eagerly), steps_per_execution
+        self.jit_compile = jit_compile is True and not run_eagerly
         self._compile_arguments = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics}
-        self._metrics_seen = None
+        self._compile_loss = CompiledLoss(loss, loss_weights)
+        self._compile_metrics = CompiledMetrics(metrics, weighted_metrics)
+        self._loss_tracker, self._output_trackers = Mean(name="loss"), ()
+        self._on_batch = None
+        self.stop_training = False
 
     @property
     def compiled(self) -> bool:
         """Has `compile` been called?"""
         return self._compile_arguments is not None
 
-    def compiled_loss(self, outputs: Any) -> CompiledLoss:
-        """The losses, fitted to the structure of `outputs`."""
-        arguments = self._compile_arguments or {}
-        return CompiledLoss(arguments.get("loss"), arguments.get("loss_weights"), self._output_names_of(outputs))
-
-    def compiled_metrics(self) -> tuple[Any, Any]:
-        """The metrics and weighted metrics as given to `compile`."""
-        arguments = self._compile_arguments or {}
-        return arguments.get("metrics"), arguments.get("weighted_metrics")
-
-    def slice_loss(
-        self, loss: CompiledLoss, x: Any, y: Any, y_pred: Any, sample_weight: Any, context: CallContext
-    ) -> tuple[Tensor, list[Tensor]]:
-        """(the loss over one slice with everything that layers added, the loss of each output), means over its samples."""
-        total, parts = loss.slice_value(y, y_pred, sample_weight, context.slice_fraction)
-        for added in (*context.losses, *self.regularization_losses()):  # type: ignore[attr-defined]
-            total = total + added
-        return total, parts
-
     def metric_direction(self, name: str) -> str | None:
         """ "up" when more of the logged `name` is better, "down" when less is, None when unknown."""
         name = name.removeprefix("val_")
         if name == "loss" or name.endswith("_loss"):
             return "down"
-        return None if self._metrics_seen is None else self._metrics_seen.direction(name)
+        compiled = None if self._compile_metrics is None else self._compile_metrics.direction(name)
+        if compiled is not None:
+            return compiled
+        return next((getattr(metric, "_direction", None) for metric in self.own_metrics()[0] if metric.name == name), None)
 
     # -- the calls ------------------------------------------------------------------------------------------------------------------
 
@@ -102,44 +133,42 @@ class Trainer:
         """Train for `epochs - initial_epoch` epochs; arguments, defaults and History as in Keras.
 
         Args:
-            x, y: arrays, tensors, dicts or tuples of them, or a torch map-style dataset as `x` alone.
+            x, y: arrays, tensors, dicts or tuples of them; or as `x` alone a torch map-style dataset, a DataLoader over one, a PyDataset.
             batch_size: samples of a global batch, 32 unless told; at least the number of virtual workers.
             validation_split: the *last* fraction of the samples, taken before shuffling.
+            steps_per_epoch: an epoch goes on where the one before stopped.
 
         Raises:
             DataError: data that do not fit together, or do not fit the model.
             NonFiniteLoss: the loss became NaN or infinite.
         """
         self._need_compile("fit")
-        batch_size = 32 if batch_size is None else batch_size
-        if class_weight is not None and sample_weight is not None:
-            raise DataError("class_weight and sample_weight cannot be given together: fold one into the other.")
-        source = source_of(x, y, sample_weight)
-        source, validation = self._split(source, validation_split, validation_data)
+        check_validation_freq(validation_freq)
+        feed, validation = training_feeds(x, y, sample_weight, class_weight, validation_split, validation_data)
         carrier = runner.current()
         virtual_workers, call = carrier.virtual_workers, carrier.next_call()
-        train = BatchPlan(
-            len(source), batch_size, virtual_workers, shuffle, fold_in(random_seed(), "call", call), steps_per_epoch
-        )  # fmt: skip
-        check_batch_size(batch_size, virtual_workers)
-        plans = [(Kind.TRAIN, train)]
-        sources: dict[Kind, Source] = {Kind.TRAIN: source}
+        seed = fold_in(random_seed(), "call", call)
+        train = feed.plan(batch_size, virtual_workers, shuffle=bool(shuffle), seed=seed, steps=steps_per_epoch)
+        check_batch_size(train.batch_size, virtual_workers)
+        feeds, plans = {Kind.TRAIN: feed}, [(Kind.TRAIN, train)]
         if validation is not None:
-            plans.append((Kind.VALIDATE, _whole(validation, validation_batch_size or batch_size, virtual_workers, validation_steps)))
-            sources[Kind.VALIDATE] = validation
-        example = self._prepare(sources)
+            size = validation_batch_size or (batch_size if validation.batch_size is None else None)
+            plans.append((Kind.VALIDATE, validation.plan(size, virtual_workers, steps=validation_steps)))
+            feeds[Kind.VALIDATE] = validation
+        example, has_outputs = self._prepare(feeds, dict(plans))
+        level = verbosity(verbose)
         callback_list = CallbackList(
             callbacks,
             model=self,
-            params={"verbose": _verbosity(verbose), "epochs": epochs, "steps": train.steps},
+            params={"verbose": level, "epochs": epochs, "steps": train.steps},
             add_history=True,
-            add_progbar=_verbosity(verbose) != 0,
+            add_progbar=level != 0,
         )
         every = {Kind.TRAIN} if callback_list.needs_every_batch else set()
         every |= {Kind.VALIDATE} if callback_list.needs_every_test_batch and validation is not None else set()
-        program = Program(tuple(plans), initial_epoch, epochs, validation_freq, frozenset(every))
-        job = Job("fit", self, program, sources, virtual_workers, random_seed(), example, class_weight)
-        carrier.fit(job, callback_list)
+        program = Program(tuple(plans), initial_epoch, epochs, validation_freq, frozenset(every), batches_per_hook=self.steps_per_execution)
+        sources = {kind: of_kind.source for kind, of_kind in feeds.items()}
+        carrier.fit(Job("fit", self, program, sources, virtual_workers, random_seed(), example, class_weight, has_outputs), callback_list)
         history = callback_list.history
         assert history is not None
         self.history = history
@@ -156,46 +185,71 @@ class Trainer:
         callbacks: Any = None,
         return_dict: bool = False,
     ) -> Any:
-        """The loss, or [loss, *metrics], over the samples; a dict with `return_dict=True`."""
+        """The loss, or [loss, *metrics], over the samples; a dict with `return_dict=True`.
+
+        Args:
+            x, y, sample_weight: as for `fit`.
+            steps: batches to take, all unless told.
+            callbacks: their `on_test_...` hooks are called; `model.stop_evaluating = True` ends the evaluation.
+        """
         self._need_compile("evaluate")
-        source = source_of(x, y, sample_weight)
+        feed = feed_of(x, y, sample_weight)
         carrier = runner.current()
         carrier.next_call()
-        plan = _whole(source, batch_size or 32, carrier.virtual_workers, steps)
-        example = self._prepare({Kind.VALIDATE: source})
+        plan = feed.plan(batch_size, carrier.virtual_workers, steps=steps)
+        example, has_outputs = self._prepare({Kind.VALIDATE: feed}, {Kind.VALIDATE: plan})
         program = Program(((Kind.VALIDATE, plan),), boundaries=False)
-        job = Job("evaluate", self, program, {Kind.VALIDATE: source}, carrier.virtual_workers, random_seed(), example)
-        callback_list = CallbackList(
-            callbacks, model=self, params={"verbose": 0, "epochs": 1, "steps": plan.steps}, add_history=False, add_progbar=False
+        job = Job(
+            "evaluate", self, program, {Kind.VALIDATE: feed.source}, carrier.virtual_workers, random_seed(), example, None, has_outputs
         )
-        callback_list.on_test_begin()
-        logs = carrier.evaluate(job)
-        callback_list.on_test_end(logs)
-        if _verbosity(verbose):
-            print(
-                " - ".join(
-                    [
-                        f"{plan.steps}/{plan.steps}",
-                        *(f"{name}: {value:.4f}" for name, value in sorted(logs.items()) if isinstance(value, float)),
-                    ]
-                )
-            )
-        if return_dict:
-            return logs
-        values = [logs.pop("loss"), *logs.values()]
-        return values[0] if len(values) == 1 else values
+        logs = runner.evaluate(carrier, job, self._call_hooks(callbacks, verbose, plan))
+        logs = dict(sorted(logs.items()))
+        return logs if return_dict else self.flat_results(logs)
 
     def predict(
-        self, x: Any, batch_size: int | None = None, verbose: str | int = 0, steps: int | None = None, callbacks: Any = None
+        self, x: Any, batch_size: int | None = None, verbose: str | int = "auto", steps: int | None = None, callbacks: Any = None
     ) -> Any:
-        """The outputs for `x` as NumPy arrays, in the order of the samples; dropout is off."""
-        source = source_of(x)
+        """The outputs for `x` as NumPy arrays, in the order of the samples; dropout is off.
+
+        Args:
+            x: as for `fit`; targets that a dataset brings are left alone.
+            steps: batches to take, all unless told.
+            callbacks: their `on_predict_...` hooks are called; `model.stop_predicting = True` ends the prediction.
+        """
         carrier = runner.current()
+        if verbose == 0 and callbacks is None and steps is None and runner.is_plain(carrier):
+            outputs = predict_one_batch(self, x, batch_size)
+            if outputs is not None:
+                carrier.next_call()
+                return outputs
+        feed = feed_of(x)
         carrier.next_call()
-        plan = _whole(source, batch_size or 32, carrier.virtual_workers, steps)
-        example = self._prepare({Kind.PREDICT: source})
+        plan = feed.plan(batch_size, carrier.virtual_workers, steps=steps)
+        example, _ = self._prepare({Kind.PREDICT: feed}, {Kind.PREDICT: plan})
         program = Program(((Kind.PREDICT, plan),), boundaries=False)
-        return carrier.predict(Job("predict", self, program, {Kind.PREDICT: source}, carrier.virtual_workers, random_seed(), example))
+        job = Job("predict", self, program, {Kind.PREDICT: feed.source}, carrier.virtual_workers, random_seed(), example)
+        return runner.predict(carrier, job, self._call_hooks(callbacks, verbose, plan))
+
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: dict[int, float] | None = None, return_dict: bool = False
+    ) -> Any:
+        """One update with one batch, in this process; the loss, or [loss, *metrics], or a dict, of this batch alone, as in Keras 3.15."""
+        self._need_compile("train_on_batch")
+        if class_weight is not None:
+            check_class_weight(class_weight, y, sample_weight)
+        logs = self._batch_runner().train(x, y, sample_weight, class_weight)
+        return logs if return_dict else self.flat_results(logs)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """The loss, or [loss, *metrics], or a dict, for one batch, without an update."""
+        self._need_compile("test_on_batch")
+        logs = self._batch_runner().test(x, y, sample_weight)
+        return logs if return_dict else self.flat_results(logs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The outputs for one batch as NumPy arrays."""
+        outputs = predict_one_batch(self, x, None, whole=True)
+        return self.predict(x, batch_size=len(feed_of(x)), verbose=0) if outputs is None else outputs
 
     # -- at the door ----------------------------------------------------------------------------------------------------------------
 
@@ -203,56 +257,71 @@ class Trainer:
         if not self.compiled:
             raise UsageError(f"{call}() needs a compiled model.\n  try  model.compile(optimizer='adam', loss='mse') before {call}()")
 
-    def _split(self, source: Source, validation_split: float, validation_data: Any) -> tuple[Source, Source | None]:
-        if validation_data is not None:
-            if isinstance(validation_data, tuple) and 2 <= len(validation_data) <= 3:
-                return source, source_of(*validation_data, argument="validation_data")
-            return source, source_of(validation_data, argument="validation_data")
-        if not validation_split:
-            return source, None
-        if not 0.0 < validation_split < 1.0:
-            raise DataError(f"validation_split={validation_split!r}: expected a fraction between 0 and 1.")
-        kept = int(len(source) * (1.0 - validation_split))
-        if kept == 0 or kept == len(source):
-            raise DataError(f"validation_split={validation_split} of {len(source)} samples leaves nothing on one side.")
-        return RangeSource(source, 0, kept), RangeSource(source, kept, len(source))
+    def _call_hooks(self, callbacks: Any, verbose: str | int, plan: BatchPlan) -> CallbackList:
+        """The callbacks of an evaluate or predict. A list that `fit` made is used as it is, as in Keras."""
+        if isinstance(callbacks, CallbackList):
+            return callbacks
+        level = verbosity(verbose)
+        params = {"verbose": level, "epochs": 1, "steps": plan.steps}
+        return CallbackList(callbacks, model=self, params=params, add_history=False, add_progbar=level != 0)
 
-    def _prepare(self, sources: dict[Kind, Source]) -> tuple[Any, Any]:
-        """Build the model on one sample and check what can be checked before any step; returns that sample's (x, y)."""
-        first = next(iter(sources.values()))
-        device = runner.device_of(self)
-        with torch.no_grad(), runner.kept_generators():  # a dataset's __getitem__ may draw, and fetching seeds what it draws from
-            x, y, _ = first.fetch(np.zeros(1, dtype=np.int64), 0)
-            outputs = self(map_structure(lambda t: t.to(device), x))  # type: ignore[operator]
-        if self.compiled:
-            loss = self.compiled_loss(outputs)
-            if y is None and any(entry is not None for entry in loss.losses) and Kind.PREDICT not in sources:
+    def _batch_runner(self) -> OnBatch:
+        if self._on_batch is None or not self._on_batch.fits(self):
+            self._on_batch = OnBatch(self)
+        return self._on_batch
+
+    def _prepare(self, feeds: dict[Kind, Feed], plans: dict[Kind, BatchPlan]) -> tuple[Any, bool]:
+        """Build the model on a few samples and check what can be checked before any step: ((x, y, weight) of those, has it outputs)."""
+        kind, feed = next(iter(feeds.items()))
+        samples = self._example_size(plans[kind], len(feed))
+        with runner.kept_generators(not isinstance(feed.source, ArraySource)):
+            example = feed.source.fetch(np.arange(samples, dtype=np.int64), 0)
+        targets = [] if kind is Kind.PREDICT else [array_targets(of_kind) for of_kind in feeds.values()]
+        return self._checked(example, targets, list(plans.values()), predicts=kind is Kind.PREDICT)
+
+    def prepare_batch(self, batch: tuple[Any, Any, Any], plan: BatchPlan) -> tuple[Any, bool]:
+        """The same for a batch that is already there."""
+        samples = self._example_size(plan, plan.samples)
+        example = tuple(map_structure(lambda t: t[:samples], part) for part in batch)
+        return self._checked(example, [batch[1]], [plan], predicts=False)
+
+    def _checked(self, example: Any, targets: list[Any], plans: list[BatchPlan], *, predicts: bool) -> tuple[Any, bool]:
+        has_outputs = self._has_outputs()
+        outputs = self._example_outputs(example[0]) if has_outputs else None
+        check_row_states(self, plans)
+        if self.compiled and not predicts and outputs is not None:
+            loss, overrides = self.compiled_loss, self.overridden_steps()
+            if example[1] is None and not loss.empty and not overrides & {"compute_loss", "train_step", "test_step"}:
                 raise DataError("y is missing, and the compiled loss needs it.")
-            for source in sources.values():
-                while isinstance(source, RangeSource):
-                    source = source.source
-                if isinstance(source, ArraySource):
-                    loss.check_targets(source.y, outputs)
-            self._metrics_seen = (
-                CompiledMetrics(*self.compiled_metrics(), loss, y, outputs) if Kind.PREDICT not in sources else self._metrics_seen
-            )
-        return x, y
+            self.build_compiled(outputs, example[1])
+            for y in targets:
+                loss.check_targets(y, outputs)
+        return example, has_outputs
 
-    def _output_names_of(self, outputs: Any) -> list[str]:
-        names = getattr(self, "output_names", None)
-        if names:
-            return list(names)
-        if isinstance(outputs, dict):
-            return sorted(outputs)
-        if isinstance(outputs, list | tuple):
-            return [f"output_{number + 1}" for number in range(len(outputs))]
-        return ["output"]
+    def _example_size(self, plan: BatchPlan, samples: int) -> int:
+        """One sample builds a model; a step of the script's own is tried out on a slice, row states want the whole batch."""
+        if any(getattr(module, "_row_states", None) for module in self.modules()):  # type: ignore[attr-defined]
+            return min(samples, plan.batch_size)
+        if self.overridden_steps() & {"train_step", "test_step", "compute_metrics"}:
+            return max(1, min(samples, plan.batch_size) // plan.virtual_workers)
+        return 1
+
+    def _has_outputs(self) -> bool:
+        """Can the model be called? One that trains by a `train_step` of its own may define no `call`."""
+        code = getattr(type(self), "call", None)
+        return getattr(self, "_graph", None) is not None or getattr(code, "__module__", "") != "disttrain.models.model"
+
+    def _example_outputs(self, x: Any) -> Any:
+        """The outputs for some samples; row states stay as they were."""
+        device = runner.device_of(self)
+        with torch.no_grad(), kept_rows(self), call_context(CallContext(training=False, key=0)):  # type: ignore[arg-type]
+            return self(map_structure(lambda t: t.to(device), x))  # type: ignore[operator]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
+        return {**state, "_on_batch": None}
 
 
-def _whole(source: Source, batch_size: int, virtual_workers: int, steps: int | None) -> BatchPlan:
-    """All of a source, in order."""
-    return BatchPlan(len(source), batch_size, virtual_workers, steps_per_epoch=steps)
-
-
-def _verbosity(verbose: str | int) -> int:
+def verbosity(verbose: str | int) -> int:
+    """Keras's `verbose` as a number: "auto" shows a bar."""
     return 1 if verbose == "auto" else int(verbose)

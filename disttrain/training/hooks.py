@@ -5,13 +5,22 @@ Runs once, in the driver's process. At a boundary every worker waits, so the hoo
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from disttrain.callbacks import CallbackList
+from disttrain.callbacks.base import overrides
 from disttrain.training.orders import Orders
 from disttrain.training.program import Kind, Position, Program
+
+if TYPE_CHECKING:
+    from disttrain.training.engine import Engine
+    from disttrain.training.job import Job
+
+_SAMPLE_EVERY_S = 0.1
 
 
 class WeightsWatch(Protocol):
@@ -29,10 +38,14 @@ class FitHooks:
         model: the driver's model.
         program: the ticks of the call.
         watch: None in one process, where hooks change the training weights directly.
+        before_end: called before `on_train_end`; puts the optimizer's averages into the weights, where those are here.
     """
 
-    def __init__(self, callbacks: CallbackList, model: Any, program: Program, watch: WeightsWatch | None = None) -> None:
-        self.callbacks, self.model, self.program, self.watch = callbacks, model, program, watch
+    def __init__(
+        self, callbacks: CallbackList, model: Any, program: Program, watch: WeightsWatch | None = None,
+        before_end: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
+        self.callbacks, self.model, self.program, self.watch, self._before_end = callbacks, model, program, watch, before_end
         self.handled = -1  # the last boundary whose hooks have run; a boundary is reported again after a failure, its hooks run once
         self.orders: dict[int, Orders] = {}
         self.logs: dict[str, Any] = {}
@@ -79,6 +92,8 @@ class FitHooks:
     def end(self) -> None:
         """After the last tick."""
         self.ended = True
+        if self._before_end is not None:
+            self._before_end()
         self.callbacks.on_train_end(self.logs)
 
     def state(self) -> dict[str, Any]:
@@ -119,7 +134,7 @@ class FitHooks:
                 self.callbacks.on_train_batch_begin(position.step + 1)
             return False
         logs = {name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")}
-        if position.step == 0:
+        if position.step < self.program.batches_per_hook:
             self.callbacks.on_test_begin()
             self.callbacks.on_test_batch_begin(0)
         self.callbacks.on_test_batch_end(position.step, logs)
@@ -143,3 +158,50 @@ class FitHooks:
             return True
         self._begin_epoch(self.epoch)
         return False
+
+
+class CallHooks:
+    """Runs the batch hooks of an evaluate or predict in one process: for callbacks that have them, at every batch; for those that are
+    content with less, now and then."""
+
+    def __init__(self, callbacks: CallbackList, job: Job) -> None:
+        self._callbacks, self._model = callbacks, job.model
+        begin, end = ("predict_batch_begin", "predict_batch_end") if job.kind == "predict" else ("test_batch_begin", "test_batch_end")
+        names = (f"on_{begin}", f"on_{end}")
+        self._begin, self._end = names
+        overriding = [callback for callback in callbacks.callbacks if overrides(callback, names)]
+        self._every = [callback for callback in overriding if getattr(callback, "batch_hooks", "every") != "sampled"]
+        self._sampled = [callback for callback in overriding if getattr(callback, "batch_hooks", "every") == "sampled"]
+        self._steps = job.program.plans[0][1].steps
+        self._per_hook = 1 if job.kind == "predict" else max(1, int(getattr(job.model, "steps_per_execution", 1)))
+        self._shown = time.monotonic()
+        self._stop = "stop_predicting" if job.kind == "predict" else "stop_evaluating"
+
+    def before(self, position: Position) -> bool:
+        """Before a batch; True to end the call here."""
+        if position.step and getattr(self._model, self._stop):
+            return True
+        if position.step % self._per_hook == 0:
+            for callback in self._every:
+                getattr(callback, self._begin)(position.step, {})
+        return False
+
+    def after_test(self, position: Position, engine: Engine) -> None:
+        """After a batch of an evaluation."""
+        callbacks = self._due(position)
+        if callbacks:
+            logs = dict(sorted(engine.results().items()))
+            for callback in callbacks:
+                getattr(callback, self._end)(position.step, dict(logs))
+
+    def after_predict(self, position: Position, engine: Engine) -> None:
+        """After a batch of a prediction."""
+        for callback in self._due(position):
+            getattr(callback, self._end)(position.step, {"outputs": engine.outputs_of(position)})
+
+    def _due(self, position: Position) -> list[Any]:
+        due = self._every if (position.step + 1) % self._per_hook == 0 or position.step == self._steps - 1 else []
+        if self._sampled and (now := time.monotonic()) - self._shown >= _SAMPLE_EVERY_S:
+            self._shown = now
+            return [*due, *self._sampled]
+        return due

@@ -21,7 +21,8 @@ class Job:
         virtual_workers: V.
         seed: the run's seed; the key of a slice is drawn from (seed, optimizer step, virtual rank).
         class_weight: weight of each class, by label.
-        example: one sample's (x, y), from which losses and metrics learn their shapes.
+        example: (x, y, sample_weight) of some samples, from which losses and metrics learn their shapes.
+        has_outputs: can the model be called? A model that trains by a `train_step` of its own may define no `call`.
     """
 
     kind: str
@@ -30,5 +31,6 @@ class Job:
     sources: dict[Kind, Source]
     virtual_workers: int
     seed: int
-    example: tuple[Any, Any]
+    example: tuple[Any, Any, Any]
     class_weight: dict[int, float] | None = None
+    has_outputs: bool = True

@@ -44,7 +44,8 @@ class Program:
         plans: (phase, plan) of an epoch: TRAIN and perhaps VALIDATE for fit; VALIDATE for evaluate; PREDICT for predict.
         initial_epoch, epochs: the first epoch and the one after the last, as in Keras.
         validation_freq: validate after every so many epochs, or after the epochs listed (counted from 1).
-        every_batch: phases whose every step is followed by a boundary.
+        every_batch: phases in which steps are followed by boundaries.
+        batches_per_hook: how many steps lie between two of those, 1 or more; Keras's steps_per_execution.
     """
 
     plans: tuple[tuple[Kind, BatchPlan], ...]
@@ -53,9 +54,12 @@ class Program:
     validation_freq: int | Sequence[int] = 1
     every_batch: frozenset[Kind] = frozenset()
     boundaries: bool = True
+    batches_per_hook: int = 1
     _starts: list[int] = field(init=False, repr=False, compare=False)
+    _plans: dict[Kind, BatchPlan] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_plans", dict(self.plans))
         starts = [0]
         for epoch in range(self.initial_epoch, self.epochs):
             starts.append(starts[-1] + sum(self._ticks_of(kind) for kind, _ in self._phases(epoch)) + self.boundaries)
@@ -68,7 +72,7 @@ class Program:
 
     def plan(self, phase: Kind) -> BatchPlan:
         """The batches of a phase."""
-        return dict(self.plans)[phase]
+        return self._plans[phase]
 
     def validates(self, epoch: int) -> bool:
         """Is this epoch followed by validation?"""
@@ -87,7 +91,10 @@ class Program:
             if left < ticks:
                 if kind not in self.every_batch:
                     return Position(tick, kind, epoch, left, kind)
-                return Position(tick, Kind.BATCH_BOUNDARY if left % 2 else kind, epoch, left // 2, kind)
+                group, within = divmod(left, self.batches_per_hook + 1)
+                if within == self.batches_per_hook or left == ticks - 1:
+                    return Position(tick, Kind.BATCH_BOUNDARY, epoch, left - group - 1, kind)
+                return Position(tick, kind, epoch, left - group, kind)
             left -= ticks
         return Position(tick, Kind.EPOCH_BOUNDARY, epoch, 0, Kind.EPOCH_BOUNDARY)
 
@@ -105,4 +112,5 @@ class Program:
         return [(kind, plan) for kind, plan in self.plans if not (training and kind is Kind.VALIDATE and not self.validates(epoch))]
 
     def _ticks_of(self, kind: Kind) -> int:
-        return self.plan(kind).steps * (2 if kind in self.every_batch else 1)
+        steps = self.plan(kind).steps
+        return steps + -(-steps // self.batches_per_hook) if kind in self.every_batch else steps

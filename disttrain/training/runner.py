@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import torch
 
 from disttrain.callbacks import CallbackList
-from disttrain.data import map_structure
-from disttrain.training.engine import Engine
-from disttrain.training.hooks import FitHooks
+from disttrain.training.engine import Engine, join_predictions
+from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
 from disttrain.training.orders import Orders
 from disttrain.training.program import Kind
+from disttrain.training.script_step import generator_states, set_generator_states
 
 _SAMPLE_EVERY_S = 0.1
 
@@ -65,12 +65,14 @@ class LocalRunner:
     def fit(self, job: Job, callbacks: CallbackList) -> None:
         with intra_op_threads(self._settings.threads), kept_generators():
             engine = Engine(job, device_of(job.model))
-            hooks = FitHooks(callbacks, job.model, job.program)
+            hooks = FitHooks(callbacks, job.model, job.program, before_end=engine.finalize)
             hooks.begin()
+            engine.hold()
             shown = time.monotonic()
             while (position := engine.position).kind is not Kind.END:
                 if position.kind in (Kind.BATCH_BOUNDARY, Kind.EPOCH_BOUNDARY):
                     orders = hooks.boundary(position, engine.logs(position))
+                    engine.hold()
                     engine.apply(Orders(end_phase=orders.end_phase, end_call=orders.end_call))
                     continue
                 engine.run_tick(position)
@@ -78,31 +80,57 @@ class LocalRunner:
                     shown = now
                     hooks.sample(position, engine.logs(position))
 
-    def evaluate(self, job: Job) -> dict[str, Any]:
-        with intra_op_threads(self._settings.threads), kept_generators():
+    def evaluate(self, job: Job, callbacks: CallbackList | None = None) -> dict[str, Any]:
+        hooks = None if callbacks is None else CallHooks(callbacks, job)
+        with intra_op_threads(self._settings.threads):
             engine = Engine(job, device_of(job.model))
-            while (position := engine.position).kind is not Kind.END:
-                engine.run_tick(position)
+            with kept_generators(engine.draws):
+                while (position := engine.position).kind is not Kind.END:
+                    if hooks is not None and hooks.before(position):
+                        break
+                    engine.run_tick(position)
+                    if hooks is not None:
+                        hooks.after_test(position, engine)
             return engine.results()
 
-    def predict(self, job: Job) -> Any:
-        with intra_op_threads(self._settings.threads), kept_generators():
+    def predict(self, job: Job, callbacks: CallbackList | None = None) -> Any:
+        hooks = None if callbacks is None else CallHooks(callbacks, job)
+        with intra_op_threads(self._settings.threads):
             engine = Engine(job, device_of(job.model))
-            while (position := engine.position).kind is not Kind.END:
-                engine.run_tick(position)
+            with kept_generators(engine.draws):
+                while (position := engine.position).kind is not Kind.END:
+                    if hooks is not None and hooks.before(position):
+                        break
+                    engine.run_tick(position)
+                    if hooks is not None:
+                        hooks.after_predict(position, engine)
             return join_predictions(engine.predictions)
 
 
-def join_predictions(parts: dict[int, Any]) -> Any:
-    """The slices' outputs, by (step, virtual rank), as one structure of arrays."""
-    import numpy as np
+def evaluate(carrier: Runner, job: Job, callbacks: CallbackList) -> dict[str, Any]:
+    """Let `carrier` evaluate, with the hooks around; those of batches are called in this process only."""
+    job.model.stop_evaluating = False
+    callbacks.on_test_begin()
+    logs = carrier.evaluate(job, callbacks) if isinstance(carrier, LocalRunner) else carrier.evaluate(job)
+    callbacks.on_test_end(dict(sorted(logs.items())))
+    return logs
 
-    ordered = [parts[number] for number in sorted(parts)]
-    leaves: list[list[Any]] = [[] for _ in ordered]
-    for collected, part in zip(leaves, ordered, strict=True):
-        map_structure(collected.append, part)
-    joined = iter([np.concatenate(column) for column in zip(*leaves, strict=True)])
-    return map_structure(lambda _: next(joined), ordered[0])
+
+def predict(carrier: Runner, job: Job, callbacks: CallbackList) -> Any:
+    """Let `carrier` predict, with the hooks around; those of batches are called in this process only."""
+    job.model.stop_predicting = False
+    callbacks.on_predict_begin()
+    outputs = carrier.predict(job, callbacks) if isinstance(carrier, LocalRunner) else carrier.predict(job)
+    callbacks.on_predict_end()
+    return outputs
+
+
+def is_plain(carrier: Runner) -> bool:
+    """Does it carry calls out in this process as one slice, with the threads that torch has anyway?"""
+    if type(carrier) is not LocalRunner:
+        return False
+    settings = carrier._settings
+    return settings.virtual_workers == 1 and settings.threads in (None, torch.get_num_threads())
 
 
 def device_of(model: Any) -> torch.device:
@@ -125,19 +153,16 @@ def intra_op_threads(threads: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def kept_generators() -> Iterator[None]:
-    """Leave Python's, NumPy's and torch's own generators as they were: a call seeds them for each slice."""
-    import random
-
-    import numpy as np
-
-    states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+def kept_generators(needed: bool = True) -> Iterator[None]:
+    """Leave Python's, NumPy's and torch's own generators as they were: a call may seed them for each slice."""
+    if not needed:
+        yield
+        return
+    states = generator_states()
     try:
         yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.random.set_rng_state(states[2])
+        set_generator_states(states)
 
 
 _local = _InProcess()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from disttrain.data import ArraySource, DatasetSource, RangeSource, flatten, map_structure, source_of
+from disttrain.data import ArraySource, DatasetSource, PyDataset, RangeSource, feed_of, flatten, map_structure, source_of
 from disttrain.errors import DataError
 
 ROWS = np.array([2, 0])
@@ -70,9 +70,105 @@ def test_what_cannot_be_trained_on_is_refused_with_a_reason(data, says):
         source_of(data)
 
 
-def test_a_data_loader_is_refused_with_what_to_write_instead():
-    with pytest.raises(DataError, match=r"fit\(loader.dataset"):
-        source_of(torch.utils.data.DataLoader(Noisy()))
+def numbers(size: int = 10) -> torch.utils.data.Dataset:
+    return torch.utils.data.TensorDataset(torch.arange(float(size)).reshape(-1, 1), torch.arange(size))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_data_loader_brings_its_dataset_batches_and_shuffling(shuffle):
+    feed = feed_of(torch.utils.data.DataLoader(numbers(), batch_size=4, shuffle=shuffle, drop_last=True))
+    plan = feed.plan(None, virtual_workers=1, shuffle=not shuffle)
+    assert (plan.batch_size, plan.steps, plan.shuffle, len(feed)) == (4, 2, shuffle, 10)
+    x, y, weight = feed.source.fetch(ROWS, key=0)
+    assert x.tolist() == [[2.0], [0.0]] and y.tolist() == [2, 0] and weight is None
+
+
+def test_a_data_loader_makes_batches_by_its_own_collate_fn():
+    loader = torch.utils.data.DataLoader(numbers(), batch_size=2, collate_fn=lambda rows: torch.stack([x for x, _ in rows]) * 10)
+    assert feed_of(loader).source.fetch(ROWS, key=0)[0].tolist() == [[20.0], [0.0]]
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter([torch.zeros(1)])
+
+
+@pytest.mark.parametrize(
+    ("loader", "says"),
+    [
+        (lambda: torch.utils.data.DataLoader(Stream()), "IterableDataset"),
+        (lambda: Stream(), "IterableDataset"),
+        (
+            lambda: torch.utils.data.DataLoader(numbers(), sampler=torch.utils.data.WeightedRandomSampler([1.0] * 10, 10)),
+            r"WeightedRandomSampler(.|\n)*fit\(loader.dataset",
+        ),
+        (
+            lambda: torch.utils.data.DataLoader(numbers(), sampler=torch.utils.data.RandomSampler(numbers(), replacement=True)),
+            "RandomSampler",
+        ),
+        (lambda: torch.utils.data.DataLoader(numbers(), batch_sampler=[[0, 1], [2]]), "list"),
+        (lambda: torch.utils.data.DataLoader(numbers(), batch_size=None), "SequentialSampler"),
+    ],
+)
+def test_a_data_loader_whose_order_is_a_stream_is_refused_with_what_to_write_instead(loader, says):
+    with pytest.raises(DataError, match=says):
+        feed_of(loader())
+
+
+def test_another_batch_size_than_that_of_the_loader_is_refused():
+    feed = feed_of(torch.utils.data.DataLoader(numbers(), batch_size=4))
+    with pytest.raises(DataError, match="batch_size=5 beside a DataLoader whose batches hold 4"):
+        feed.plan(5, 1)
+
+
+def test_without_a_batch_size_steps_cut_one_pass_into_as_many_batches():
+    assert feed_of(np.zeros(10)).plan(None, 1, steps=3).batch_size == 4
+    assert feed_of(np.zeros(10)).plan(None, 1).batch_size == 32
+
+
+class Batches(PyDataset):
+    """Three batches of four, and one of two; x says which sample it is."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        rows = np.arange(index * 4, min(14, index * 4 + 4))
+        return rows.reshape(-1, 1).astype("float64"), rows
+
+
+def test_a_py_dataset_gives_its_batches_whole_and_shuffles_their_order():
+    feed = feed_of(Batches())
+    plan = feed.plan(None, virtual_workers=2, shuffle=True, seed=3)
+    assert (len(feed), plan.steps, plan.batch_size) == (14, 4, 4)
+    seen = []
+    for step in range(4):
+        parts = [feed.source.fetch(plan.indices(0, step, rank), key=0) for rank in range(2)]
+        rows = [row for x, _, _ in parts for row in x[:, 0].tolist()]
+        assert len(rows) == plan.batch_count(0, step) and [int(row) for row in rows] == plan.indices(0, step).tolist()
+        assert rows == sorted(rows) and parts[0][0].dtype == torch.float32
+        seen.append(int(rows[0]) // 4)
+    assert sorted(seen) == [0, 1, 2, 3] and seen != [0, 1, 2, 3]
+    assert [plan.indices(1, step)[0] for step in range(4)] != [plan.indices(0, step)[0] for step in range(4)]
+
+
+def test_a_py_dataset_that_changes_between_epochs_is_refused():
+    class Changing(Batches):
+        def on_epoch_end(self):
+            pass
+
+    with pytest.raises(DataError, match="on_epoch_end"):
+        feed_of(Changing())
+
+
+def test_a_py_dataset_with_batches_of_several_sizes_is_refused_where_it_shows():
+    class Uneven(Batches):
+        def __getitem__(self, index):
+            return np.zeros((3 if index == 1 else 4, 1))
+
+    source = feed_of(Uneven()).source
+    with pytest.raises(DataError, match=r"Uneven\[1\] holds 3 samples, expected 4"):
+        source.fetch(np.array([4, 5]), key=0)
 
 
 def test_a_dataset_brings_its_own_targets():

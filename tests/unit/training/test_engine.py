@@ -22,7 +22,8 @@ from disttrain.errors import NonFiniteLoss
 from disttrain.orchestrator import place
 from disttrain.training import engine as engine_module
 from disttrain.training import runner
-from disttrain.training.engine import Engine, class_weights
+from disttrain.training.class_weight import class_weights
+from disttrain.training.engine import Engine
 from disttrain.training.orders import Orders
 from disttrain.training.program import Kind
 
@@ -215,7 +216,7 @@ def test_buckets_that_leave_during_the_backward_pass_change_no_bit(workers, whol
     monkeypatch.setattr(reduction_module, "WHOLE_BYTES", whole_bytes)
 
     def work(engine: Engine) -> Engine:
-        assert engine._overlaps and len(engine._reductions[Kind.TRAIN].buckets) > 3
+        assert engine._overlaps and len(engine.pools[Kind.TRAIN].plan.buckets) > 3
         return run_to_end(engine)
 
     for engine in on_workers(job, workers, work):

@@ -1,0 +1,137 @@
+"""What a person may pass as data, and what it brings with it: the samples, and for some kinds the batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from disttrain.data.plan import BatchPlan
+from disttrain.data.py_dataset import BatchesSource, WholeBatchPlan, is_py_dataset
+from disttrain.data.sources import ArraySource, DatasetSource, RangeSource, Source
+from disttrain.errors import DataError
+
+_DEFAULT_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Samples, and how they come in batches where the data itself says so.
+
+    Args:
+        source: the samples.
+        kind: what was passed, for messages.
+        batch_size, shuffle, drop_last: as the data says; None where it leaves that to the call.
+        whole_batches: batches are those of the data and are never mixed.
+    """
+
+    source: Source
+    kind: str
+    batch_size: int | None = None
+    shuffle: bool | None = None
+    drop_last: bool = False
+    whole_batches: bool = False
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def plan(
+        self, batch_size: int | None, virtual_workers: int, *, shuffle: bool = False, seed: int = 0, steps: int | None = None
+    ) -> BatchPlan:
+        """The batches of an epoch; without `batch_size`, 32 samples each, or as many as make `steps` batches of one pass, as in Keras.
+
+        Raises:
+            DataError: a batch size beside data that bring their own.
+        """
+        if self.batch_size is not None:
+            if batch_size is not None and batch_size != self.batch_size:
+                raise DataError(f"batch_size={batch_size} beside a {self.kind} whose batches hold {self.batch_size}: leave batch_size out.")
+            batch_size = self.batch_size
+        if batch_size is None:
+            batch_size = _DEFAULT_BATCH_SIZE if steps is None else max(1, -(-len(self.source) // max(1, steps)))
+        make = WholeBatchPlan if self.whole_batches else BatchPlan
+        shuffled = shuffle if self.shuffle is None else self.shuffle
+        return make(len(self.source), batch_size, virtual_workers, shuffled, seed, steps, self.drop_last)
+
+    def range(self, start: int, stop: int) -> Feed:
+        """Samples [start, stop) of it.
+
+        Raises:
+            DataError: the data come in batches of their own.
+        """
+        if self.batch_size is not None:
+            raise DataError(f"validation_split cannot cut a {self.kind}, which brings its own batches.\n  try       validation_data=")
+        return Feed(RangeSource(self.source, start, stop), self.kind, shuffle=self.shuffle)
+
+
+def feed_of(x: Any, y: Any = None, sample_weight: Any = None, *, argument: str = "x") -> Feed:
+    """What `x` (and `y`, `sample_weight`) of `fit` stand for.
+
+    Arrays, tensors, pandas objects, and dicts, lists and tuples of them; a torch map-style `Dataset`; a `DataLoader` over one; a
+    `PyDataset`.
+
+    Raises:
+        DataError: data that can be read only once and in order, or `y` beside a dataset that brings its own.
+    """
+    if isinstance(x, Feed):
+        return x
+    loader = isinstance(x, torch.utils.data.DataLoader)
+    if loader or is_py_dataset(x) or _is_dataset(x):
+        if y is not None or sample_weight is not None:
+            raise DataError(f"{argument} is a {type(x).__name__}, which brings its own targets: leave y and sample_weight out.")
+        if loader:
+            return _loader_feed(x, argument)
+        if is_py_dataset(x):
+            batches = BatchesSource(x)
+            return Feed(batches, type(x).__name__, batches.batch_size, whole_batches=True)
+        return Feed(DatasetSource(x), type(x).__name__)
+    if hasattr(x, "__next__") or (hasattr(x, "__iter__") and not hasattr(x, "__len__")):
+        raise DataError(
+            f"{argument} is a {type(x).__name__}, which can be read only once and in order.\n"
+            "  expected  arrays, tensors, a map-style torch Dataset (__len__ and __getitem__) or a PyDataset (dataset[i] is batch i),\n"
+            "            so that any step can be redone anywhere"
+        )
+    return Feed(ArraySource(x, y, sample_weight), "array")
+
+
+def source_of(x: Any, y: Any = None, sample_weight: Any = None, *, argument: str = "x") -> Source:
+    """The samples of `feed_of`."""
+    return feed_of(x, y, sample_weight, argument=argument).source
+
+
+def _loader_feed(loader: Any, argument: str) -> Feed:
+    """The dataset of a DataLoader with its batch size and shuffling; its order is drawn from the run's seed."""
+    data = torch.utils.data
+    if isinstance(loader.dataset, data.IterableDataset):
+        raise DataError(
+            f"{argument} is a DataLoader over a {type(loader.dataset).__name__}, an IterableDataset, which can be read only in order.\n"
+            "  expected  a loader over a map-style Dataset (__len__ and __getitem__), so that any step can be redone anywhere"
+        )
+    sampler = loader.sampler
+    plain = type(loader.batch_sampler) is data.BatchSampler
+    drawn = type(sampler) is data.RandomSampler and not sampler.replacement and sampler._num_samples is None
+    if not plain or not (drawn or type(sampler) is data.SequentialSampler):
+        found = type(sampler if plain else (loader.batch_sampler or sampler)).__name__
+        raise DataError(
+            f"{argument} is a DataLoader with a {found}, whose order is a stream that cannot be asked for step n.\n"
+            "  expected  DataLoader(dataset, batch_size=..., shuffle=True or False)\n"
+            "  try       fit(loader.dataset, batch_size=..., shuffle=True); weights come from a dataset that gives (x, y, sample_weight)"
+        )
+    default = loader.collate_fn is data.default_collate or getattr(loader.collate_fn, "__name__", "") == "default_collate"
+    source = DatasetSource(loader.dataset, None if default else loader.collate_fn)
+    return Feed(source, "DataLoader", int(loader.batch_size), drawn, bool(loader.drop_last))
+
+
+def _is_dataset(x: Any) -> bool:
+    if isinstance(x, torch.utils.data.IterableDataset):
+        raise DataError("x is an IterableDataset, which can be read only in order: expected a map-style Dataset.")
+    return isinstance(x, torch.utils.data.Dataset) or (
+        not isinstance(x, list | tuple | dict | np.ndarray | Tensor)
+        and hasattr(x, "__getitem__")
+        and hasattr(x, "__len__")
+        and not hasattr(x, "dtype")
+        and not hasattr(x, "to_numpy")
+    )

@@ -1,0 +1,145 @@
+"""Datasets that give whole batches by number, as Keras's PyDataset does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from disttrain.data.plan import BatchPlan, slice_of
+from disttrain.data.sources import Batch, as_batch, seed_generators
+from disttrain.data.structure import flatten, map_structure
+from disttrain.errors import DataError
+from disttrain.seeds import fold_in
+
+
+class PyDataset:
+    """Base class of a dataset of batches: `dataset[i]` gives batch number `i` as x, (x, y) or (x, y, sample_weight).
+
+    Define `__getitem__(index)`, and `__len__` or `num_batches`. A batch must be a function of its number, so that any step can be redone
+    anywhere: `fit(shuffle=True)` draws the order of the batches anew for each epoch, and what `__getitem__` draws from Python's, NumPy's
+    or torch's generators repeats. All batches are of one size, the last may be smaller.
+
+    Args:
+        workers, use_multiprocessing, max_queue_size: as in Keras; batches are made where they are needed, so they change nothing.
+    """
+
+    def __init__(self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10) -> None:
+        self.workers, self.use_multiprocessing, self.max_queue_size = workers, use_multiprocessing, max_queue_size
+
+    def __getitem__(self, index: int) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must define __getitem__(self, index), which gives a batch.")
+
+    @property
+    def num_batches(self) -> int | None:
+        """How many batches there are."""
+        if type(self).__len__ is PyDataset.__len__:
+            raise NotImplementedError(f"{type(self).__name__} must define __len__(self) or num_batches: the number of batches.")
+        return len(self)
+
+    def __len__(self) -> int:
+        return self.num_batches or 0
+
+    def on_epoch_begin(self) -> None:
+        """Not called: see the class."""
+
+    def on_epoch_end(self) -> None:
+        """Not called: see the class."""
+
+
+class BatchesSource:
+    """The rows of the batches of a PyDataset, numbered through: row r of batch b is sample `b * batch_size + r`."""
+
+    draws = True
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self.batches = _count(dataset)
+        seed_generators(0)
+        self.batch_size = _rows(as_batch(dataset[0]))
+        last = _rows(as_batch(dataset[self.batches - 1])) if self.batches > 1 else self.batch_size
+        if last > self.batch_size:
+            raise DataError(f"{type(dataset).__name__}: its last batch holds {last} samples, more than the {self.batch_size} of the first.")
+        self._length = (self.batches - 1) * self.batch_size + last
+
+    def __len__(self) -> int:
+        return self._length
+
+    def fetch(self, indices: NDArray[np.int64], key: int) -> Batch:
+        """The samples of those numbers, which belong to one batch."""
+        number = int(indices[0]) // self.batch_size
+        seed_generators(key)
+        batch = as_batch(self.dataset[number])
+        expected = min(self.batch_size, self._length - number * self.batch_size)
+        if _rows(batch) != expected:
+            raise DataError(
+                f"{type(self.dataset).__name__}[{number}] holds {_rows(batch)} samples, expected {expected}.\n"
+                "  expected  batches of one size; only the last may be smaller"
+            )
+        rows = torch.from_numpy(indices - number * self.batch_size)
+        x, y, weight = (map_structure(lambda t: t.index_select(0, rows), part) for part in batch)
+        return x, y, weight
+
+
+@dataclass(frozen=True)
+class WholeBatchPlan(BatchPlan):
+    """A plan whose batches are those of the data, each whole; shuffled, they come in another order, the smaller last one among them."""
+
+    def order(self, data_pass: int) -> NDArray[np.int64]:
+        """The order of the batches in pass number `data_pass`."""
+        number = data_pass if self.shuffle else 0
+        if number not in self._orders:
+            self._orders.clear()
+            batches = self.steps_per_pass
+            if self.shuffle:
+                key = fold_in(self.seed, "shuffle", number)
+                self._orders[number] = np.random.Generator(np.random.Philox(key=key)).permutation(batches)
+            else:
+                self._orders[number] = np.arange(batches)
+        return self._orders[number]
+
+    def _batch(self, epoch: int, step: int) -> tuple[int, int]:
+        """(first sample, samples) of the batch of a step."""
+        data_pass, in_pass = self.place(epoch, step)
+        first = int(self.order(data_pass)[in_pass]) * self.batch_size
+        return first, min(self.batch_size, self.samples - first)
+
+    def batch_count(self, epoch: int, step: int) -> int:
+        return self._batch(epoch, step)[1]
+
+    def indices(self, epoch: int, step: int, virtual_rank: int | None = None) -> NDArray[np.int64]:
+        first, count = self._batch(epoch, step)
+        start, stop = (0, count) if virtual_rank is None else slice_of(count, self.virtual_workers, virtual_rank)
+        return np.arange(first + start, first + stop)
+
+
+def is_py_dataset(x: Any) -> bool:
+    """A PyDataset of ours, or one of Keras's."""
+    return any(parent.__name__ in ("PyDataset", "Sequence") and hasattr(parent, "on_epoch_end") for parent in type(x).__mro__)
+
+
+def _count(dataset: Any) -> int:
+    for hook in ("on_epoch_begin", "on_epoch_end"):
+        own = getattr(type(dataset), hook, None)
+        if own is not None and own.__module__.split(".")[0] not in ("disttrain", "keras"):
+            raise DataError(
+                f"{type(dataset).__name__} defines {hook}, which would make a batch depend on what came before.\n"
+                "  expected  dataset[i] to be the same whenever it is asked for, so that any step can be redone anywhere\n"
+                "  try       fit(shuffle=True), which draws the order of the batches anew for each epoch"
+            )
+    count = dataset.num_batches if hasattr(dataset, "num_batches") else len(dataset)
+    if not isinstance(count, int | np.integer) or count < 1:
+        raise DataError(f"{type(dataset).__name__} says it has {count!r} batches: expected a number of 1 or more.")
+    return int(count)
+
+
+def _rows(batch: Batch) -> int:
+    leaves = [leaf for leaf in flatten(list(batch)) if isinstance(leaf, Tensor)]
+    lengths = {len(leaf) for leaf in leaves if leaf.ndim}
+    if len(lengths) != 1:
+        raise DataError(f"a batch holds arrays of unequal length: {sorted(lengths)}.")
+    return lengths.pop()

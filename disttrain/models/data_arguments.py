@@ -1,0 +1,89 @@
+"""What a person passed to `fit`, `evaluate` and `predict` as data, made into phases: samples and the batches they come in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from disttrain.data import ArraySource, Feed, RangeSource, feed_of, flatten
+from disttrain.data.plan import BatchPlan
+from disttrain.errors import DataError
+from disttrain.layers.layer import Layer
+
+
+def training_feeds(
+    x: Any, y: Any, sample_weight: Any, class_weight: Any, validation_split: float, validation_data: Any
+) -> tuple[Feed, Feed | None]:
+    """(what to train on, what to validate on or None).
+
+    Raises:
+        DataError: data that do not fit together, weights twice, a split that leaves nothing.
+    """
+    if class_weight is not None:
+        check_class_weight(class_weight, y, sample_weight)
+    feed = feed_of(x, y, sample_weight)
+    if validation_data is not None:
+        if isinstance(validation_data, tuple | list) and 2 <= len(validation_data) <= 3:
+            return feed, feed_of(*validation_data, argument="validation_data")
+        return feed, feed_of(validation_data, argument="validation_data")
+    if not validation_split:
+        return feed, None
+    if not 0.0 < validation_split < 1.0:
+        raise DataError(f"validation_split={validation_split!r}: expected a fraction between 0 and 1.")
+    kept = int(len(feed) * (1.0 - validation_split))
+    if kept == 0 or kept == len(feed):
+        raise DataError(f"validation_split={validation_split} of {len(feed)} samples leaves nothing on one side.")
+    return feed.range(0, kept), feed.range(kept, len(feed))
+
+
+def check_class_weight(class_weight: Any, y: Any, sample_weight: Any) -> None:
+    """Refuse weights of classes beside weights of samples, for several outputs, or that are no numbers by label."""
+    if sample_weight is not None:
+        raise DataError("class_weight and sample_weight cannot be given together: fold one into the other.")
+    if isinstance(y, dict | list | tuple) and any(hasattr(leaf, "shape") for leaf in flatten(y)):
+        raise DataError("class_weight is for models with one output.\n  try       sample_weight, with an array for each output")
+    if not isinstance(class_weight, dict) or not all(
+        isinstance(label, int | np.integer) and isinstance(weight, int | float | np.number) for label, weight in class_weight.items()
+    ):
+        raise DataError(f"class_weight={class_weight!r}: expected a dict from integer labels to numbers, such as {{0: 1.0, 1: 2.5}}.")
+
+
+def check_validation_freq(validation_freq: Any) -> None:
+    """Refuse anything but a number of epochs or a list of them."""
+    if isinstance(validation_freq, bool) or not (
+        (isinstance(validation_freq, int) and validation_freq > 0)
+        or (isinstance(validation_freq, list | tuple | set | range) and all(isinstance(epoch, int) for epoch in validation_freq))
+    ):
+        raise DataError(f"validation_freq={validation_freq!r}: expected a number of epochs, or the epochs to validate after, from 1.")
+
+
+def check_row_states(model: Any, plans: list[BatchPlan]) -> None:
+    """Refuse batches that a layer with a state for each row of the batch (`stateful=True`) cannot take.
+
+    Raises:
+        DataError: a batch of another size, the short last one of a pass among them.
+    """
+    for layer in model.modules():
+        for name in getattr(layer, "_row_states", ()) if isinstance(layer, Layer) else ():
+            rows = int(layer._buffers[name].shape[0])
+            for plan in plans:
+                short = 0 if plan.drop_last else plan.samples % plan.batch_size
+                reached = plan.steps_per_epoch is None or plan.steps_per_epoch >= plan.steps_per_pass
+                if plan.batch_size == rows and not (short and reached):
+                    continue
+                found = f"batch_size={plan.batch_size}"
+                if plan.batch_size == rows:
+                    found = f"{plan.samples} samples, whose last batch holds {short}"
+                raise DataError(
+                    f"{layer._described()} keeps a state for each of {rows} rows of the batch, and got {found}.\n"
+                    f"  expected  batch_size={rows} and a multiple of {rows} samples"
+                )
+
+
+def array_targets(feed: Feed) -> Any:
+    """The targets of a feed that holds them all in arrays, None otherwise."""
+    source = feed.source
+    while isinstance(source, RangeSource):
+        source = source.source
+    return source.y if isinstance(source, ArraySource) else None
