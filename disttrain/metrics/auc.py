@@ -12,6 +12,7 @@ from torch import Tensor
 from disttrain.errors import DataError
 from disttrain.metrics.base import Variable, divide
 from disttrain.metrics.confusion import ConfusionMetric, checked_thresholds, evenly_spaced
+from disttrain.metrics.shapes import as_prediction, without_gradient
 
 EPSILON = 1e-7
 CURVES = ("ROC", "PR", "PRGAIN")
@@ -97,9 +98,9 @@ class AUC(ConfusionMetric):
             self._add_counts(columns)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        y_pred = torch.as_tensor(y_pred)
+        y_pred = without_gradient(y_pred)
         self.build(None, tuple(y_pred.shape))
-        labels, y_pred, weights = self._prepared(y_true, y_pred.sigmoid() if self.from_logits else y_pred, sample_weight)
+        labels, y_pred, weights = self._prepared(y_true, _sigmoid(y_pred) if self.from_logits else y_pred, sample_weight)
         if self.label_weights is not None and not self.multi_label:
             of_columns = torch.tensor(self.label_weights, dtype=torch.float64, device=y_pred.device)
             weights = of_columns.expand(y_pred.shape) if weights is None else weights * of_columns
@@ -173,3 +174,8 @@ class AUC(ConfusionMetric):
         elif isinstance(weights, np.ndarray | Tensor):
             config = {**config, "label_weights": weights.tolist()}
         return cls(**config)
+
+
+def _sigmoid(logits: Tensor) -> Tensor:
+    """`1 / (1 + exp(-x))`; `torch.sigmoid` on a CPU rounds the last values of a tensor differently, so where a batch is cut would show."""
+    return as_prediction(logits).neg().exp().add(1.0).reciprocal()

@@ -18,15 +18,15 @@ class Variable(Tensor):
 
     def assign(self, value: Any) -> None:
         """Become `value`."""
-        self.copy_(torch.as_tensor(value))
+        self.copy_(torch.as_tensor(value).detach())
 
     def assign_add(self, value: Any) -> None:
         """Grow by `value`."""
-        self.add_(torch.as_tensor(value, device=self.device))
+        self.add_(torch.as_tensor(value, device=self.device).detach())
 
     def assign_sub(self, value: Any) -> None:
         """Shrink by `value`."""
-        self.sub_(torch.as_tensor(value, device=self.device))
+        self.sub_(torch.as_tensor(value, device=self.device).detach())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
         twin = self.detach().clone().as_subclass(Variable)

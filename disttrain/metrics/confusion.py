@@ -11,7 +11,7 @@ from torch import Tensor
 
 from disttrain.errors import DataError
 from disttrain.metrics.base import Metric
-from disttrain.metrics.shapes import as_prediction, comparable, fitted_weights
+from disttrain.metrics.shapes import as_prediction, comparable, fitted_weights, without_gradient
 
 NEVER = -1e10  # Keras's score of a class outside the k largest, below every threshold
 SPACING = 1e-7  # how far thresholds may be from evenly spaced ones
@@ -83,7 +83,7 @@ class ConfusionMetric(Metric):
 
     def _prepared(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         """(labels as bool, predictions as float32, weights as float64 or None), all of one shape."""
-        y_pred = as_prediction(y_pred)
+        y_pred = as_prediction(without_gradient(y_pred))
         self._check_classes(tuple(y_pred.shape))
         y_true, y_pred = comparable(type(self).__name__, y_true, y_pred)
         y_pred = y_pred.to(torch.float32)

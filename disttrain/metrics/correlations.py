@@ -11,7 +11,7 @@ from torch import Tensor
 from disttrain.errors import DataError
 from disttrain.metrics.base import Variable
 from disttrain.metrics.reductions import MeanOfOwnFunction
-from disttrain.metrics.shapes import as_prediction, fitted_weights, mismatch, same_rank
+from disttrain.metrics.shapes import as_prediction, fitted_weights, mismatch, same_rank, without_gradient
 
 EPSILON = 1e-7
 ROUNDING = 1e-12  # of a variance, relative to the mean of squares, from which it was computed in float64
@@ -67,7 +67,7 @@ def concordance_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
 
 def _same_shape(metric: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     y_pred = as_prediction(y_pred)
-    y_true, y_pred = same_rank(torch.as_tensor(y_true, device=y_pred.device).detach().to(y_pred.dtype), y_pred)
+    y_true, y_pred = same_rank(torch.as_tensor(y_true, device=y_pred.device).to(y_pred.dtype), y_pred)
     if y_true.shape != y_pred.shape:
         raise mismatch(metric, y_true, y_pred)
     return y_true, y_pred
@@ -106,7 +106,7 @@ class _Correlation(MeanOfOwnFunction):
             super().update_state(y_true, y_pred, sample_weight)
             return
         assert self.moments is not None
-        targets, outputs = _same_shape(self.name, y_true, y_pred)
+        targets, outputs = _same_shape(self.name, y_true, without_gradient(y_pred))
         t, p = targets.to(torch.float64).reshape(shape), outputs.to(torch.float64).reshape(shape)
         if self.moments.shape[1:] != t.shape[1:]:
             raise DataError(f"{type(self).__name__}: y_pred has shape {shape}, and had {('n', *self.moments.shape[1:])} before.")

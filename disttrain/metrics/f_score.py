@@ -9,7 +9,7 @@ from torch import Tensor
 
 from disttrain.errors import DataError
 from disttrain.metrics.base import Metric
-from disttrain.metrics.shapes import fitted_weights, rows
+from disttrain.metrics.shapes import fitted_weights, rows, without_gradient
 
 EPSILON = 1e-7
 NO_SCORE = 1e-9  # without a threshold, a largest output this near to 0 predicts nothing
@@ -72,7 +72,8 @@ class FBetaScore(Metric):
             raise DataError(f"{kind}: y_pred has shape {tuple(y_pred_shape)}; expected {self._classes} classes, as before.")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        self.build(tuple(torch.as_tensor(y_true).shape), tuple(torch.as_tensor(y_pred).shape))
+        y_pred = without_gradient(y_pred)
+        self.build(tuple(torch.as_tensor(y_true).shape), tuple(y_pred.shape))
         targets, outputs = rows(type(self).__name__, y_true, y_pred)
         outputs = outputs.to(torch.float32)
         if self.threshold is None:

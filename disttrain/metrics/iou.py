@@ -11,7 +11,7 @@ from torch import Tensor
 from disttrain.errors import DataError
 from disttrain.metrics.base import Metric
 from disttrain.metrics.reductions import check_axis
-from disttrain.metrics.shapes import as_prediction, fitted_weights, mismatch, same_rank
+from disttrain.metrics.shapes import as_prediction, fitted_weights, mismatch, same_rank, without_gradient
 
 EPSILON = 1e-7
 NOTHING = 1e-9  # a union up to this weight is empty: the class does not count in the mean
@@ -77,7 +77,7 @@ class IoU(Metric):
         self.total_cm.add_(counts[:-1].view(self.num_classes, self.num_classes))
 
     def _labels(self, argument: str, given: Any, sparse: bool) -> Tensor:
-        values: Tensor = torch.as_tensor(given).detach()
+        values: Tensor = without_gradient(given)
         if sparse:
             return values.long()
         if not -values.ndim <= self.axis < values.ndim or values.shape[self.axis] != self.num_classes:

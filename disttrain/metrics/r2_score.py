@@ -10,7 +10,7 @@ from torch import Tensor
 
 from disttrain.errors import DataError
 from disttrain.metrics.base import Metric
-from disttrain.metrics.shapes import fitted_weights, rows
+from disttrain.metrics.shapes import fitted_weights, rows, without_gradient
 
 AGGREGATIONS = (None, "uniform_average", "variance_weighted_average")
 ROUNDING = 1e-12  # of a sum of squares about the mean, relative to the sum of squares, from which it was computed in float64
@@ -63,7 +63,7 @@ class R2Score(Metric):
             raise DataError(f"R2Score: y_pred has shape {tuple(y_pred_shape)}; expected {self._outputs} outputs, as before.")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        targets, outputs = rows("R2Score", y_true, y_pred, mend_rank=True)
+        targets, outputs = rows("R2Score", y_true, without_gradient(y_pred), mend_rank=True)
         self.build(None, tuple(outputs.shape))
         targets, outputs = targets.to(torch.float64), outputs.to(torch.float64)
         weights = torch.ones((), dtype=torch.float64) if sample_weight is None else fitted_weights(sample_weight, targets)

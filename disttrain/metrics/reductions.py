@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from disttrain.metrics.base import Metric, divide
-from disttrain.metrics.shapes import fitted_weights, same_rank, weights_mismatch
+from disttrain.metrics.shapes import fitted_weights, same_rank, weights_mismatch, without_gradient
 
 # Functions of these names measure an error, so less is better: Keras's losses.
 _LESS_IS_BETTER = frozenset(
@@ -159,7 +159,7 @@ class MeanMetricWrapper(Mean):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
         mask: Tensor | None = getattr(y_pred, "_keras_mask", None)
-        values = self._fn(y_true, y_pred, **self._fn_kwargs)
+        values = self._fn(y_true, without_gradient(y_pred), **self._fn_kwargs)
         if mask is not None:
             sample_weight = masked_weights(sample_weight, mask)
         if not (values.ndim if isinstance(values, Tensor) else torch.as_tensor(values).ndim):

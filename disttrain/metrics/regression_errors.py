@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from disttrain.metrics.reductions import Mean, MeanOfOwnFunction
-from disttrain.metrics.shapes import aligned
+from disttrain.metrics.shapes import aligned, without_gradient
 
 EPSILON = 1e-7
 
@@ -40,10 +39,10 @@ def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Tensor:
 
 
 def log_cosh(y_true: Any, y_pred: Any) -> Tensor:
-    """`mean(log(cosh(y_pred - y_true)))` over the last axis, as `e + softplus(-2e) - log(2)`, which does not overflow: `(n, d) -> (n,)`."""
+    """`mean(log(cosh(e)))` over the last axis, as `|e| + log(1 + exp(-2|e|)) - log(2)`, which does not overflow: `(n, d) -> (n,)`."""
     targets, outputs = aligned("log_cosh", y_true, y_pred)
-    errors = outputs - targets
-    return (errors + functional.softplus(-2.0 * errors) - math.log(2.0)).mean(-1)
+    errors = (outputs - targets).abs()
+    return (errors + (-2.0 * errors).exp().log1p() - math.log(2.0)).mean(-1)  # softplus would round the ends of a slice differently
 
 
 def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
@@ -79,7 +78,7 @@ class RootMeanSquaredError(Mean):
         super().__init__(name, dtype)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
-        targets, outputs = aligned("root_mean_squared_error", y_true, y_pred)
+        targets, outputs = aligned("root_mean_squared_error", y_true, without_gradient(y_pred))
         super().update_state((targets - outputs).square(), sample_weight)
 
     def result(self) -> Tensor:

@@ -21,9 +21,15 @@ def same_rank(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def as_prediction(y_pred: Any) -> Tensor:
-    """`y_pred` as a tensor of floats, float32 or wider, that carries no gradient."""
-    outputs: Tensor = torch.as_tensor(y_pred).detach()
+    """`y_pred` as a tensor of floats, float32 or wider."""
+    outputs: Tensor = torch.as_tensor(y_pred)
     return outputs if outputs.dtype in (torch.float32, torch.float64) else outputs.to(torch.float32)
+
+
+def without_gradient(values: Any) -> Tensor:
+    """`values` as a tensor from which no gradient flows back."""
+    tensor: Tensor = torch.as_tensor(values)
+    return tensor.detach() if tensor.requires_grad else tensor
 
 
 def comparable(metric: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
@@ -32,8 +38,8 @@ def comparable(metric: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     Raises:
         DataError: the shapes differ by more than the rank rule mends. torch would broadcast `(n,)` against `(n, 1)` to `(n, n)`.
     """
-    y_pred = torch.as_tensor(y_pred).detach()
-    y_true = torch.as_tensor(y_true, device=y_pred.device).detach()
+    y_pred = torch.as_tensor(y_pred)
+    y_true = torch.as_tensor(y_true, device=y_pred.device)
     if y_true.shape != y_pred.shape:
         y_true, y_pred = same_rank(y_true, y_pred)
         if y_true.shape != y_pred.shape:
@@ -59,7 +65,7 @@ def rows(metric: str, y_true: Any, y_pred: Any, *, mend_rank: bool = False) -> t
         DataError: the shapes differ, or there is one axis only, which would be taken for the classes of one sample.
     """
     y_pred = as_prediction(y_pred)
-    y_true = torch.as_tensor(y_true, device=y_pred.device).detach().to(y_pred.dtype)
+    y_true = torch.as_tensor(y_true, device=y_pred.device).to(y_pred.dtype)
     if mend_rank:
         y_true, y_pred = same_rank(y_true, y_pred)
     if y_true.shape != y_pred.shape or y_pred.ndim < 2:
@@ -69,8 +75,8 @@ def rows(metric: str, y_true: Any, y_pred: Any, *, mend_rank: bool = False) -> t
 
 def labels_and_scores(metric: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     """`(labels, scores)` for labels `(...)` or `(..., 1)` and scores `(..., classes)`; the labels come out as `(...)`."""
-    scores = torch.as_tensor(y_pred).detach()
-    labels = torch.as_tensor(y_true, device=scores.device).detach()
+    scores = torch.as_tensor(y_pred)
+    labels = torch.as_tensor(y_true, device=scores.device)
     if labels.ndim == scores.ndim and labels.shape[-1:] == (1,):
         labels = labels.squeeze(-1)
     if scores.ndim < 2 or labels.shape != scores.shape[:-1]:
