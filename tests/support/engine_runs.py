@@ -1,0 +1,100 @@
+"""Jobs taken from the door of `fit`, and carried out by engines: alone, or as threads that are workers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+from disttrain.collectives import GroupBroken
+from disttrain.collectives.threads import thread_groups
+from disttrain.elastic.shipping import pack, unpack
+from disttrain.orchestrator import place
+from disttrain.training import runner
+from disttrain.training.engine import Engine
+from disttrain.training.orders import Orders
+from disttrain.training.program import Kind
+
+
+class Captured:
+    """A runner that keeps the job instead of carrying it out."""
+
+    def __init__(self, virtual_workers: int) -> None:
+        self.virtual_workers = virtual_workers
+
+    def next_call(self) -> int:
+        return 0
+
+    def fit(self, job, callbacks) -> None:
+        self.job = job
+
+    def evaluate(self, job) -> dict:
+        self.job = job
+        return {"loss": 0.0}
+
+    def predict(self, job) -> Any:
+        self.job = job
+
+
+def evaluation_of(model, virtual_workers: int, *data, **arguments):
+    """The job that `model.evaluate(*data, **arguments)` makes."""
+    with runner.installed(Captured(virtual_workers)) as captured:
+        model.evaluate(*data, verbose=0, **arguments)
+    return captured.job
+
+
+def job_of(model, virtual_workers: int, *data, **arguments):
+    """The job that `model.fit(*data, **arguments)` makes."""
+    with runner.installed(Captured(virtual_workers)) as captured:
+        model.fit(*data, verbose=0, **arguments)
+    return captured.job
+
+
+def bits(engine: Engine) -> dict[str, bytes]:
+    """The whole state, byte for byte."""
+    state = {name: tensor.cpu().numpy().tobytes() for name, tensor in engine.arrays().items()}
+    return {**state, "meta": json.dumps(engine.meta()).encode()}
+
+
+def step(engine: Engine) -> None:
+    """One tick; at a boundary, as if no callback wished anything."""
+    position = engine.position
+    if position.kind in (Kind.BATCH_BOUNDARY, Kind.EPOCH_BOUNDARY):
+        engine.apply(Orders())
+    else:
+        engine.run_tick(position)
+
+
+def run_to_end(engine: Engine) -> Engine:
+    while engine.position.kind is not Kind.END:
+        step(engine)
+    return engine
+
+
+def on_workers(job, workers: int, work=run_to_end) -> list:
+    """`work(engine)` on each of so many threads, each with a job of its own; what each returned, or the error it raised."""
+    shipment = pack(job)
+    groups, results = thread_groups(workers), [None] * workers
+
+    def member(rank: int) -> None:
+        try:
+            engine = Engine(unpack(shipment))
+            engine.attach(groups[rank], place(job.virtual_workers, workers))
+            results[rank] = work(engine)
+        except BaseException as error:
+            results[rank] = error
+            groups[rank].abort()
+
+    threads = [threading.Thread(target=member, args=(rank,)) for rank in range(workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, GroupBroken):
+            raise result
+    return results
+
+
+def alone(job) -> Engine:
+    return Engine(unpack(pack(job)))
