@@ -102,6 +102,9 @@ class RNN(Layer):
         else:
             super()._build_for(args, kwargs)
 
+    def get_build_config(self) -> dict[str, Any] | None:
+        return shapes_as_keras_writes_them(super().get_build_config())
+
     def _check_rank(self, shape: Any) -> None:
         if len(shape) < 2:
             raise ValueError(f"{self._described()}: got an input of shape {tuple(shape)}, expected (batch, time, ...).")
@@ -240,3 +243,11 @@ def build_for_this_batch(layer: Layer, args: tuple[Any, ...]) -> None:
     layer.build(tuple(first.shape))
     if isinstance(first, Tensor):
         layer.to(first.device)
+
+
+def shapes_as_keras_writes_them(shapes: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The build config of a layer with `build(sequences_shape, initial_state_shape)`."""
+    given = {name: shape for name, shape in (shapes or {}).items() if shape is not None}
+    if not given:
+        return None
+    return {"input_shape": next(iter(given.values()))} if len(given) == 1 else {"shapes_dict": given}
