@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from disttrain import activations, initializers, regularizers
+from disttrain import activations
+from disttrain.layers.core.weight_settings import add_configured, keep_settings, refuse_adapters, settings_config
+from disttrain.layers.geometry import integer
 from disttrain.layers.layer import Layer
 from disttrain.layers.symbolic import Shape
 
@@ -20,8 +22,9 @@ class Dense(Layer):
         units: size of the last output axis, 1 or more.
         activation: a name such as `"relu"`, a callable, or None to stay linear.
         use_bias: learn an offset. Turn it off before a normalisation layer, which brings its own.
+        kernel_constraint, bias_constraint: what a weight becomes after each update; `disttrain.constraints`.
 
-    Input shape: `(..., features)`. Output shape: `(..., units)`.
+    Input shape: `(batch, ..., features)`. Output shape: `(batch, ..., units)`. A mask goes on to the output.
     Weights: `kernel (features, units)`, Glorot uniform (Glorot & Bengio 2010, eq. 16); `bias (units,)`, zeros.
 
     Example:
@@ -29,6 +32,8 @@ class Dense(Layer):
         >>> Dense(4)(torch.zeros(2, 3)).shape
         torch.Size([2, 4])
     """
+
+    supports_masking = True
 
     def __init__(
         self,
@@ -40,26 +45,35 @@ class Dense(Layer):
         kernel_regularizer: Any = None,
         bias_regularizer: Any = None,
         activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
+        refuse_adapters("Dense", kwargs)
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
-        if isinstance(units, bool) or not isinstance(units, int) or units < 1:
-            raise ValueError(f"Dense(units={units!r}): expected an integer, 1 or more, the size of the last output axis.")
-        self.units, self.use_bias = units, use_bias
+        self.units = integer(units, "units", "Dense", meaning="the size of the last output axis")
+        self.use_bias = bool(use_bias)
         self.activation = activations.get(activation)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
+        keep_settings(
+            self,
+            kernel=(kernel_initializer, kernel_regularizer, kernel_constraint),
+            bias=(bias_initializer, bias_regularizer, bias_constraint),
+        )
         self._linear = self.activation is activations.linear
+        self._features: int | None = None
 
     def build(self, input_shape: Shape) -> None:
-        if not input_shape or input_shape[-1] is None:
-            raise ValueError(f"Dense {self.name!r}: got an input of shape {input_shape}; the size of its last axis must be known.")
-        self.kernel = self.add_weight("kernel", (input_shape[-1], self.units), self.kernel_initializer, self.kernel_regularizer)
-        self.bias = self.add_weight("bias", (self.units,), self.bias_initializer, self.bias_regularizer) if self.use_bias else None
+        if len(input_shape) < 2 or input_shape[-1] is None:
+            raise ValueError(
+                f"{self._described()}: got an input of shape {input_shape}, expected 2 axes or more; the size of the last must be known."
+            )
+        self._features = input_shape[-1]
+        self.kernel = add_configured(self, "kernel", (self._features, self.units))
+        self.bias = add_configured(self, "bias", (self.units,)) if self.use_bias else None
 
     def call(self, inputs: Tensor) -> Tensor:
+        if inputs.shape[-1] != self._features:
+            raise ValueError(f"{self._described()}: got an input of shape {tuple(inputs.shape)}, expected {self._features} features.")
         kernel, bias = self.kernel, self.bias
         if bias is not None and inputs.ndim == 2:  # noqa: SIM108
             y = torch.addmm(bias, inputs, kernel)  # F.linear would transpose twice, there and back, in both passes
@@ -76,8 +90,5 @@ class Dense(Layer):
             "units": self.units,
             "activation": activations.serialize(self.activation),
             "use_bias": self.use_bias,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
-            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            **settings_config(self, "kernel", "bias"),
         }

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from disttrain import initializers, regularizers
+from disttrain.layers.core.weight_settings import add_configured, keep_settings, refuse_adapters, settings_config
+from disttrain.layers.geometry import integer
 from disttrain.layers.layer import Layer
 from disttrain.layers.symbolic import Shape
 
@@ -19,11 +20,16 @@ class Embedding(Layer):
     Args:
         input_dim: rows, one more than the largest integer.
         output_dim: columns.
-        mask_zero: only False is supported: masks do not travel between layers.
+        embeddings_constraint: what the table becomes after each update; `disttrain.constraints`.
+        mask_zero: the integer 0 is padding: the output carries a mask that is False there.
         weights: the table to start with, an array of shape `(input_dim, output_dim)`, or a list that holds it.
 
     Input shape: any, integers (floats are cut to integers). Output shape: `(..., output_dim)`.
     Weights: `embeddings (input_dim, output_dim)`, uniform from -0.05 to 0.05.
+
+    Example:
+        >>> Embedding(10, 4, mask_zero=True)(torch.tensor([[3, 7, 0]]))._keras_mask
+        tensor([[ True,  True, False]])
     """
 
     def __init__(
@@ -32,32 +38,36 @@ class Embedding(Layer):
         output_dim: int,
         embeddings_initializer: Any = "uniform",
         embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
         mask_zero: bool = False,
         weights: Any = None,
         **kwargs: Any,
     ) -> None:
+        owner = type(self).__name__
         kwargs.pop("input_length", None)  # of older Keras
+        refuse_adapters(owner, kwargs)
         super().__init__(**kwargs)
-        for argument, value in (("input_dim", input_dim), ("output_dim", output_dim)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"Embedding({argument}={value!r}): expected an integer, 1 or more.")
-        if mask_zero:
-            raise ValueError("Embedding(mask_zero=True) is not supported: pass mask= to the recurrent layer instead.")
-        self.input_dim, self.output_dim, self.mask_zero = input_dim, output_dim, False
-        self.embeddings_initializer = initializers.get(embeddings_initializer)
-        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
+        self.input_dim = integer(input_dim, "input_dim", owner)
+        self.output_dim = integer(output_dim, "output_dim", owner)
+        self.mask_zero = bool(mask_zero)
+        self.supports_masking = self._starts_mask = self.mask_zero
+        keep_settings(self, embeddings=(embeddings_initializer, embeddings_regularizer, embeddings_constraint))
         self._autocast = False  # float indices must not be rounded to half precision
         if weights is not None:
             self.build(())
-            self.set_weights(weights if isinstance(weights, list) else [weights])
+            self.set_weights(weights if isinstance(weights, list) and len(weights) == 1 else [weights])
 
     def build(self, input_shape: Shape | None = None) -> None:
-        shape = (self.input_dim, self.output_dim)
-        self.embeddings = self.add_weight("embeddings", shape, self.embeddings_initializer, self.embeddings_regularizer)
+        self.embeddings = add_configured(self, "embeddings", (self.input_dim, self.output_dim))
 
     def call(self, inputs: Tensor) -> Tensor:
-        indices = inputs if inputs.dtype in (torch.int32, torch.int64) else inputs.long()
-        return F.embedding(indices, self.embeddings)
+        return self._rows(inputs)
+
+    def _rows(self, inputs: Tensor) -> Tensor:
+        return F.embedding(as_indices(inputs), self.embeddings)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        return inputs != 0 if self.mask_zero else None
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape, self.output_dim)
@@ -67,7 +77,11 @@ class Embedding(Layer):
             **super().get_config(),
             "input_dim": self.input_dim,
             "output_dim": self.output_dim,
-            "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
-            "embeddings_regularizer": regularizers.serialize(self.embeddings_regularizer),
+            **settings_config(self, "embeddings"),
             "mask_zero": self.mask_zero,
         }
+
+
+def as_indices(inputs: Tensor) -> Tensor:
+    """`inputs` as integers that torch takes for indices."""
+    return inputs if inputs.dtype in (torch.int32, torch.int64) else inputs.long()
