@@ -42,12 +42,6 @@ def sizes(value: Any, rank: int, argument: str, owner: str, minimum: int = 1) ->
     return tuple(size for size in found if size is not None)
 
 
-def pair(value: Any, argument: str, owner: str, minimum: int = 1) -> tuple[int, int]:
-    """`sizes` for two axes."""
-    first, second = sizes(value, 2, argument, owner, minimum)
-    return first, second
-
-
 def margins(value: Any, rank: int, argument: str, owner: str) -> tuple[tuple[int, int], ...]:
     """(before, after) of each axis, from one integer for all of them, an integer for each, or a pair for each.
 
