@@ -90,7 +90,7 @@ def test_data_that_do_not_fit_are_an_error_not_a_broadcast(metric, y_true, y_pre
 )
 def test_the_number_of_outputs_stays_the_same(metric):
     metric.update_state(ROWS, ROWS)
-    with pytest.raises(DataError, match="before|expected"):
+    with pytest.raises(DataError, match=r"before|expected"):
         metric.update_state(ROWS[:, :2], ROWS[:, :2])
 
 
