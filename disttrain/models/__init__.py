@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from disttrain.layers import Input
+from disttrain.models.clone import clone_model
 from disttrain.models.model import Model
-from disttrain.models.saving import load_model
+from disttrain.models.plot import plot_model
+from disttrain.models.saving import load_model, model_from_json, save_model
 from disttrain.models.sequential import Sequential
 
-__all__ = ["Input", "Model", "Sequential", "load_model"]
+__all__ = ["Input", "Model", "Sequential", "clone_model", "load_model", "model_from_json", "plot_model", "save_model"]

@@ -6,6 +6,7 @@ was made from reach into other models and are left behind by pickle, and made ag
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from disttrain.layers import masking
 from disttrain.layers.context import innermost
 from disttrain.layers.core.input_layer import InputLayer
 from disttrain.layers.dtypes import DTYPES
@@ -183,7 +185,8 @@ class Graph:
                 return [data[key] for key in keys]
             if isinstance(wanted, dict) and all(name in data for name in names):
                 return [data[name] for name in names]
-            raise ValueError(f"{self.described}: the data has no {missing[0]!r}.\n  expected  {keys}\n  found     {sorted(data)}")
+            nearest = difflib.get_close_matches(missing[0], [str(key) for key in data], n=len(data), cutoff=0.0)
+            raise ValueError(f"{self.described}: the data has no {missing[0]!r}.\n  expected  {keys}\n  found     {nearest}, nearest first")
         if isinstance(wanted, dict) and list(wanted) != sorted(wanted):
             raise ValueError(f"{self.described}: the inputs are a dict with keys {list(wanted)}; pass a dict, not {type(data).__name__}.")
         leaves = flatten(data)
@@ -194,15 +197,21 @@ class Graph:
     def _fitted(self, leaf: Any, slot: Slot, number: int) -> Any:
         if isinstance(leaf, SymbolicTensor):
             return leaf
+        if leaf is None:
+            if getattr(self.layers[slot.layer], "optional", False):
+                return None
+            raise ValueError(f"{self.described}: input {self.layers[slot.layer].name!r} is None.\n  try  Input(..., optional=True)")
         if not isinstance(leaf, Tensor):
             leaf = torch.as_tensor(np.asarray(leaf))
-        dtype, shape = DTYPES[slot.dtype], slot.shape
+        given, dtype, shape = leaf, DTYPES[slot.dtype], slot.shape
         if leaf.dtype is not dtype:
             leaf = leaf.to(dtype)
         if leaf.ndim == len(shape) - 1 and shape[-1] == 1:
             leaf = leaf.unsqueeze(-1)
         elif leaf.ndim == len(shape) + 1 and leaf.shape[-1] == 1:
             leaf = leaf.squeeze(-1)
+        if leaf is not given:
+            masking.like(given, leaf)
         if leaf.ndim != len(shape) or any(size is not None and size != own for size, own in zip(shape, leaf.shape, strict=True)):
             name = self.layers[slot.layer].name
             raise ValueError(f"{self.described}: input {name!r} has shape {tuple(leaf.shape)}, expected {shape}, None for any size.")
@@ -229,6 +238,28 @@ class Graph:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_ends": None}
+
+
+def carrying(leaves: list[Any], masks: Any) -> list[Any]:
+    """Tensors that carry masks, given in their order, where they carry none: copies that share their values."""
+    if masks is None:
+        return leaves
+    own = flatten(masks) if isinstance(masks, list | tuple | dict) else [masks]
+    if len(own) != len(leaves):
+        raise ValueError(f"mask: got {len(own)} masks, expected {len(leaves)}, one for each input, None for no mask.")
+    found = []
+    for leaf, mask in zip(leaves, own, strict=True):
+        if isinstance(leaf, Tensor) and mask is not None and masking.mask_of(leaf) is None:
+            mask = torch.as_tensor(mask, dtype=torch.bool, device=leaf.device)
+            if tuple(mask.shape) != tuple(leaf.shape[: mask.ndim]):
+                raise ValueError(f"mask: a mask of shape {tuple(mask.shape)} does not fit an input of shape {tuple(leaf.shape)}.")
+            leaf = leaf.view_as(leaf)
+            leaf._keras_mask = mask  # type: ignore[attr-defined]
+        found.append(leaf)
+    context = innermost()
+    if context is not None:
+        context.masked = True
+    return found
 
 
 def _filled(template: Any, values: list[Any]) -> Any:
@@ -327,4 +358,4 @@ def _with_spent(found: list[tuple[Any, ...]], kept: set[int]) -> list[Call]:
     return calls[::-1]
 
 
-__all__ = ["Call", "Graph", "Ref", "Slot"]
+__all__ = ["Call", "Graph", "Ref", "Slot", "carrying"]

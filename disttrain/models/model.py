@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,12 +12,13 @@ from disttrain.layers.context import CallContext
 from disttrain.layers.inference import infer
 from disttrain.layers.layer import Layer
 from disttrain.layers.naming import auto_name
+from disttrain.layers.ops.operation import Operation
 from disttrain.layers.signature import shapes_for_build
 from disttrain.layers.structure import flatten, map_shapes, map_structure
 from disttrain.layers.symbolic import SymbolicTensor
 from disttrain.layers.tracking import adopt, assign_layer_ids
 from disttrain.models.digest import weights_digest
-from disttrain.models.functional import Graph
+from disttrain.models.functional import Graph, carrying
 from disttrain.models.trainer import Trainer
 
 
@@ -85,7 +87,7 @@ class Model(Trainer, Layer):
         """The outputs; a subclass without inputs and outputs defines its own."""
         if self._graph is None:
             raise NotImplementedError(f"{type(self).__name__} defines no call(self, inputs).")
-        return self._graph.run(self._graph.match(inputs))
+        return self._graph.run(carrying(self._graph.match(inputs), mask))
 
     def _call_within(self, context: CallContext, args: list[Any], kwargs: dict[str, Any]) -> Any:
         if self._ids_assigned:
@@ -122,7 +124,12 @@ class Model(Trainer, Layer):
     @property
     def layers(self) -> list[Layer]:
         """The layers directly inside: of a functional model from inputs to outputs, Inputs included; else in the order they were set."""
-        return list(self._graph.layers) if self._graph is not None else _layers_in(self)
+        return [layer for layer in self._graph.layers if not isinstance(layer, Operation)] if self._graph is not None else _layers_in(self)
+
+    @property
+    def operations(self) -> list[Layer]:
+        """The layers, and among them what operators and functions of tensors made, such as `x + y`."""
+        return list(self._graph.layers) if self._graph is not None else self.layers
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """A layer by name or by its place in `layers`.
@@ -132,15 +139,16 @@ class Model(Trainer, Layer):
         """
         if (name is None) == (index is None):
             raise ValueError(f"get_layer(name={name!r}, index={index!r}): expected one of the two.")
-        layers = self.layers
         if index is not None:
+            layers = self.layers
             if not -len(layers) <= index < len(layers):
                 raise ValueError(f"get_layer(index={index}): {self._described()} has {len(layers)} layers.")
             return layers[index]
-        for layer in layers:
-            if layer.name == name:
-                return layer
-        raise ValueError(f"get_layer({name!r}): no such layer.\n  expected  one of {', '.join(layer.name for layer in layers)}")
+        names = {layer.name: layer for layer in reversed(self.operations)}
+        if name in names:
+            return names[name]
+        nearest = difflib.get_close_matches(str(name), names, n=len(names), cutoff=0.0)
+        raise ValueError(f"get_layer({name!r}): no such layer.\n  expected  one of {', '.join(nearest)}, nearest first")
 
     @property
     def inputs(self) -> list[SymbolicTensor]:
@@ -189,14 +197,24 @@ class Model(Trainer, Layer):
     def summary(
         self,
         line_length: int | None = None,
+        positions: Sequence[float] | None = None,
         print_fn: Callable[[str], Any] | None = None,
         expand_nested: bool = False,
         show_trainable: bool = False,
+        layer_range: Sequence[str] | None = None,
     ) -> None:
-        """Print a table of the layers, their output shapes and weights; also before the model is built."""
+        """Print a table of the layers, their output shapes and weights; also before the model is built.
+
+        Args:
+            line_length, positions: of the table in characters, and where its columns end, as fractions of it.
+            print_fn: is given the text; `print` unless told.
+            expand_nested: show what is inside models and other layers with layers.
+            show_trainable: say which layers training changes.
+            layer_range: names, or regular expressions, of the first and the last layer to be shown.
+        """
         from disttrain.models.summary import summary
 
-        summary(self, line_length, print_fn, expand_nested, show_trainable)
+        summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
 
     # -- saving ---------------------------------------------------------------------------------------------------------------------
 
@@ -210,6 +228,24 @@ class Model(Trainer, Layer):
         from disttrain.models.saving import save_model
 
         save_model(self, path, overwrite=overwrite)
+
+    def to_json(self, **options: Any) -> str:
+        """What the model is, without weights, as the JSON that Keras writes; `options` go to `json.dumps`. See `model_from_json`."""
+        from disttrain.models.saving.keras_file import to_json
+
+        return to_json(self, **options)
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """What `compile` was told, in JSON types; None before it was called."""
+        from disttrain.models.saving.compiling import compile_config
+
+        return compile_config(self) if self.compiled else None
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as `get_compile_config` says."""
+        from disttrain.models.saving.compiling import compile_from_config
+
+        compile_from_config(self, config)
 
     def save_weights(self, path: Any, overwrite: bool = True) -> None:
         """Write the weights to a `.weights.h5` file, as Keras does, or to `.safetensors`."""

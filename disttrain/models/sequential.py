@@ -8,12 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
+from disttrain.layers import masking
 from disttrain.layers.core.input_layer import InputLayer
 from disttrain.layers.core.torch_module import as_layer
 from disttrain.layers.dtypes import DTYPES
 from disttrain.layers.layer import Layer
 from disttrain.layers.structure import flatten, is_shape, map_shapes
 from disttrain.layers.symbolic import SymbolicTensor
+from disttrain.models.functional import carrying
 from disttrain.models.model import Model
 
 
@@ -40,19 +42,21 @@ class Sequential(Model):
             self._append(layer)
         self._build_if_known()
 
-    def add(self, layer: Any) -> None:
-        """Put a layer, or first of all an `Input`, at the end; with a known input shape it is built at once."""
+    def add(self, layer: Any, rebuild: bool = True) -> None:
+        """Put a layer, or first of all an `Input`, at the end; with a known input shape it is built at once, unless `rebuild` is False."""
         self._append(layer)
-        self._build_if_known()
+        if rebuild:
+            self._build_if_known()
 
-    def pop(self) -> Layer:
+    def pop(self, rebuild: bool = True) -> Layer:
         """Take the last layer off and return it."""
         if not self._chain:
             raise ValueError(f"{self._described()}.pop(): no layers.")
         layer = self._chain.pop()
         del self._modules[layer.name.replace(".", "_")]
         self._forget()
-        self._build_if_known()
+        if rebuild:
+            self._build_if_known()
         return layer
 
     def _append(self, value: Any) -> None:
@@ -124,6 +128,8 @@ class Sequential(Model):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         x = self._fitted(inputs)
+        if mask is not None:
+            x = carrying([x], mask)[0]
         for layer in self._chain:
             x = layer(x)
         return x
@@ -135,13 +141,15 @@ class Sequential(Model):
             if layer is not None and isinstance(x, list | tuple | dict) and len(flatten(x)) == 1:
                 return self._fitted(flatten(x)[0])
             return x
-        dtype, shape = DTYPES[layer.dtype], layer.batch_shape
+        given, dtype, shape = x, DTYPES[layer.dtype], layer.batch_shape
         if x.dtype is not dtype and (layer._autocast or not dtype.is_floating_point or x.is_floating_point()):
             x = x.to(dtype)
         if x.ndim == len(shape) - 1 and shape[-1] == 1:
             x = x.unsqueeze(-1)
         elif x.ndim == len(shape) + 1 and x.shape[-1] == 1:
             x = x.squeeze(-1)
+        if x is not given:
+            masking.like(given, x)
         if x.ndim != len(shape) or any(size is not None and size != own for size, own in zip(shape, x.shape, strict=True)):
             raise ValueError(f"{self._described()}: the input has shape {tuple(x.shape)}, expected {shape}, None for any size.")
         return x

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from disttrain.models.saving.deserialize import deserialize_object
-from disttrain.models.saving.keras_file import load_model, save_model
+from disttrain.models.saving.keras_file import load_model, model_from_json, save_model, to_json
 from disttrain.models.saving.registry import custom_objects, register
 from disttrain.models.saving.serialize import serialize_object
 from disttrain.models.saving.weights import file_digest, load_weights, save_weights
@@ -14,8 +14,10 @@ __all__ = [
     "file_digest",
     "load_model",
     "load_weights",
+    "model_from_json",
     "register",
     "save_model",
     "save_weights",
     "serialize_object",
+    "to_json",
 ]

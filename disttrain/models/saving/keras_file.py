@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -54,6 +55,28 @@ def save_model(model: Model, path: Any, overwrite: bool = True) -> None:
     write_bytes(path, buffer.getvalue(), overwrite)
 
 
+def to_json(model: Model, **options: Any) -> str:
+    """The config of a model, and of its compiling, as JSON."""
+    with custom_objects_within():
+        config = serialize_object(model)
+        if model.compiled:
+            config["compile_config"] = compile_config(model)
+    return json.dumps(config, **options)
+
+
+def model_from_json(text: str, custom_objects: dict[str, Any] | None = None, safe_mode: bool = True) -> Any:
+    """The model that `to_json` described, with fresh weights; compiled where it was.
+
+    Raises:
+        ValueError: no JSON of a model, a class that is not known.
+    """
+    config = _json(text.encode(), "model_from_json")
+    model = _made(config, custom_objects, safe_mode, "model_from_json", None)
+    if isinstance(config.get("compile_config"), dict) and config["compile_config"]:
+        compile_from_config(model, config["compile_config"], custom_objects)
+    return model
+
+
 def load_model(path: Any, custom_objects: dict[str, Any] | None = None, compile: bool = True, safe_mode: bool = True) -> Any:
     """The model in a `.keras` file, whether this package or Keras 3 wrote it.
 
@@ -71,20 +94,26 @@ def load_model(path: Any, custom_objects: dict[str, Any] | None = None, compile:
     with sound_archive(read_bytes(path), name) as archive:
         config = _json(read_member(archive, "config.json", name, MAX_CONFIG_BYTES), name)
         weights = read_member(archive, "model.weights.h5", name)
-    try:
-        # Weights stand in the file uncompressed: a config that asks for much more than the file holds is a trick.
-        with custom_objects_within(custom_objects, safe_mode), weight_budget(max(_MIN_BUDGET_BYTES, 2 * len(weights))):
-            model = deserialize_object(config)
-    except RecursionError as error:
-        raise ValueError(f"{name}: its config nests too deep to be a model's.") from error
-    except (KeyError, AttributeError, IndexError) as error:
-        raise ValueError(f"{name}: its config is not that of a model: {type(error).__name__}: {error}") from error
-    if not hasattr(model, "get_layer"):
-        raise ValueError(f"{name} holds a {type(model).__name__}, expected a model.")
+    model = _made(config, custom_objects, safe_mode, name, len(weights))
     found, problems = read_h5(model, weights, name)
     put_weights(model, found, problems, name)
     if compile and isinstance(config.get("compile_config"), dict) and config["compile_config"]:
         compile_from_config(model, config["compile_config"], custom_objects)
+    return model
+
+
+def _made(config: dict[str, Any], custom: dict[str, Any] | None, safe_mode: bool, source: str, weight_bytes: int | None) -> Any:
+    """The model of a config, without its weights. Those stand in the file uncompressed: a config that asks for much more is a trick."""
+    limit = contextlib.nullcontext() if weight_bytes is None else weight_budget(max(_MIN_BUDGET_BYTES, 2 * weight_bytes))
+    try:
+        with custom_objects_within(custom, safe_mode), limit:
+            model = deserialize_object(config)
+    except RecursionError as error:
+        raise ValueError(f"{source}: its config nests too deep to be a model's.") from error
+    except (KeyError, AttributeError, IndexError) as error:
+        raise ValueError(f"{source}: its config is not that of a model: {type(error).__name__}: {error}") from error
+    if not hasattr(model, "get_layer"):
+        raise ValueError(f"{source} holds a {type(model).__name__}, expected a model.")
     return model
 
 
