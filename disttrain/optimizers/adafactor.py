@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from disttrain.optimizers.arguments import number
-from disttrain.optimizers.base import LearningRate, Optimizer, Slots
+from disttrain.optimizers.base import Optimizer, Slots
 from disttrain.optimizers.keras_variables import Entry
+from disttrain.optimizers.learning_rate import LearningRate
 
 
 class Adafactor(Optimizer):

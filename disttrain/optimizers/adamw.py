@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from disttrain.optimizers.adam import Adam
-from disttrain.optimizers.base import LearningRate
+from disttrain.optimizers.learning_rate import LearningRate
 
 
 class AdamW(Adam):

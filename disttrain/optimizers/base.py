@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import torch
@@ -13,14 +13,14 @@ from disttrain.optimizers import schedules
 from disttrain.optimizers.arguments import number, one_kind_of_clipping, refuse_unknown, whole_number
 from disttrain.optimizers.clipping import clip_each_norm, clip_each_value, clip_global_norm
 from disttrain.optimizers.keras_variables import KerasVariables
+from disttrain.optimizers.learning_rate import HasLearningRate, LearningRate
 from disttrain.optimizers.schedules import LearningRateSchedule
 from disttrain.optimizers.weight_decay import which_decay
 
 Slots = dict[str, list[Tensor]]
-LearningRate = float | LearningRateSchedule | Callable[[], float]
 
 
-class Optimizer(KerasVariables):
+class Optimizer(HasLearningRate, KerasVariables):
     """Base class.
 
     Args:
@@ -110,39 +110,21 @@ class Optimizer(KerasVariables):
         if self.weight_decay:
             decayed = params
             if self._decayed is not None:
-                flags = self._decayed if numbers is None else [self._decayed[n] for n in numbers]
-                decayed = [param for param, decays in zip(params, flags, strict=True) if decays]
+                decayed = [param for param, decays in zip(params, self.facts_of(self._decayed, params, numbers), strict=True) if decays]
             if decayed:
                 torch._foreach_mul_(decayed, 1.0 - self.weight_decay * learning_rate)
         self.update(params, grads, slots, self.updates, learning_rate)
 
-    # -- the learning rate ----------------------------------------------------------------------------------------------------------
-
-    @property
-    def learning_rate(self) -> float:
-        """The rate of the next update. Settable, unless it follows a schedule, in whose place only another schedule or function goes."""
-        return self.current_learning_rate()
-
-    @learning_rate.setter
-    def learning_rate(self, value: LearningRate) -> None:
-        if self.has_schedule and not callable(value):
-            raise TypeError(
-                f"learning_rate={value!r}: this optimizer follows {type(self._learning_rate).__name__}, a schedule of the step.\n"
-                "  try       an optimizer made with a number as its learning_rate, if callbacks are to change it"
+    def facts_of(self, facts: list[bool], params: Sequence[Tensor], numbers: Sequence[int] | None) -> list[bool]:
+        """Of facts about each variable of `build`, those about `params`; `numbers` as in `decay_and_update`."""
+        if numbers is not None:
+            return [facts[place] for place in numbers]
+        if len(facts) != len(params):
+            raise ValueError(
+                f"{type(self).__name__}.apply: {len(params)} of the {len(facts)} variables, which it treats differently.\n"
+                "  expected  all of them, or numbers=[...]: their places in build()"
             )
-        self._learning_rate = self._checked_rate(value)
-
-    @property
-    def has_schedule(self) -> bool:
-        """Is the learning rate a function of the step?"""
-        return isinstance(self._learning_rate, LearningRateSchedule)
-
-    def current_learning_rate(self) -> float:
-        """The rate of the next update."""
-        rate = self._learning_rate
-        if isinstance(rate, float):
-            return rate
-        return float(rate(self.iterations) if isinstance(rate, LearningRateSchedule) else rate())
+        return facts
 
     # -- state ----------------------------------------------------------------------------------------------------------------------
 
@@ -191,13 +173,20 @@ class Optimizer(KerasVariables):
         return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
 
     @torch.no_grad()
-    def apply(self, params: Sequence[Tensor], grads: Sequence[Tensor | None], slots: Slots | None = None) -> None:
+    def apply(
+        self,
+        params: Sequence[Tensor],
+        grads: Sequence[Tensor | None],
+        slots: Slots | None = None,
+        numbers: Sequence[int] | None = None,
+    ) -> None:
         """One step with these gradients; see the class for what happens in which order.
 
         Args:
             params: the variables of `build`, in its order, or the same numbers arranged otherwise if nothing `needs_variables`.
             grads: their gradients, which stay as they are; variables with None are left alone, except by the averaging.
             slots: the slots in the arrangement of `params`; the optimizer's own unless given.
+            numbers: for a part of the variables, their places in `build`; `slots` are theirs then.
         """
         params, present = list(params), list(grads)
         if slots is None:
@@ -211,20 +200,23 @@ class Optimizer(KerasVariables):
                     "  expected  the variables that the optimizer was built with, all of them"
                 )
         if any(grad is None for grad in present):
-            numbers = [place for place, grad in enumerate(present) if grad is not None]
-            if not numbers:
+            places = [place for place, grad in enumerate(present) if grad is not None]
+            if not places:
                 raise ValueError(
                     f"{type(self).__name__}.apply: no variable has a gradient.\n  expected  a loss that depends on the weights"
                 )
-            some = {slot: [tensors[n] for n in numbers] for slot, tensors in slots.items()}
-            self._update_if_due([params[n] for n in numbers], cast(list[Tensor], [present[n] for n in numbers]), some, slots, numbers)
+            some = {slot: [tensors[place] for place in places] for slot, tensors in slots.items()}
+            named = places if numbers is None else [numbers[place] for place in places]
+            self._update_if_due([params[p] for p in places], cast(list[Tensor], [present[p] for p in places]), some, slots, named)
         elif params:
-            self._update_if_due(params, cast(list[Tensor], present), slots, slots, None)
+            self._update_if_due(params, cast(list[Tensor], present), slots, slots, numbers)
         if self.use_ema and params:
             self._average(params, slots["average"])
         self.iterations += 1
 
-    def _update_if_due(self, params: list[Tensor], grads: list[Tensor], slots: Slots, all_slots: Slots, numbers: list[int] | None) -> None:
+    def _update_if_due(
+        self, params: list[Tensor], grads: list[Tensor], slots: Slots, all_slots: Slots, numbers: Sequence[int] | None
+    ) -> None:
         if self.loss_scale_factor is not None:
             grads = list(torch._foreach_div(grads, self.loss_scale_factor))
         every = self.gradient_accumulation_steps
@@ -314,20 +306,6 @@ class Optimizer(KerasVariables):
         if isinstance(config.get("learning_rate"), dict):
             config["learning_rate"] = schedules.get(config["learning_rate"], custom_objects)
         return cls(**config)
-
-    def _checked_rate(self, rate: Any) -> LearningRate:
-        if isinstance(rate, LearningRateSchedule):
-            return rate
-        if callable(rate) and not isinstance(rate, Tensor):
-            function: Callable[[], float] = rate
-            return function
-        try:
-            return number(self, "learning_rate", rate)
-        except ValueError:
-            raise ValueError(
-                f"{type(self).__name__}(learning_rate={rate!r}): expected a finite number, 0 or more, a LearningRateSchedule "
-                "or a function without arguments."
-            ) from None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} learning_rate={self._learning_rate!r} iterations={self.iterations}>"

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from disttrain.optimizers.arguments import number
-from disttrain.optimizers.base import LearningRate, Optimizer, Slots
+from disttrain.optimizers.base import Optimizer, Slots
 from disttrain.optimizers.fused import in_whole_vectors
+from disttrain.optimizers.learning_rate import LearningRate
 
 
 class Ftrl(Optimizer):

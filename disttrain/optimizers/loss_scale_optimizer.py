@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from disttrain.optimizers.arguments import number, refuse_unknown, whole_number
-from disttrain.optimizers.base import LearningRate, Optimizer, Slots
+from disttrain.optimizers.base import Optimizer, Slots
 from disttrain.optimizers.keras_variables import Entry
+from disttrain.optimizers.learning_rate import LearningRate
 from disttrain.optimizers.registry import deserialize, serialize
 
 _INNERS = (
@@ -130,7 +131,13 @@ class LossScaleOptimizer(Optimizer):
         return loss * self.dynamic_scale
 
     @torch.no_grad()
-    def apply(self, params: Sequence[Tensor], grads: Sequence[Tensor | None], slots: Slots | None = None) -> None:
+    def apply(
+        self,
+        params: Sequence[Tensor],
+        grads: Sequence[Tensor | None],
+        slots: Slots | None = None,
+        numbers: Sequence[int] | None = None,
+    ) -> None:
         """As `Optimizer.apply`, for gradients of the scaled loss; or, where one of them is not finite, no step and half the scale."""
         if not self.built and slots is None:
             self.build(params)
@@ -140,7 +147,7 @@ class LossScaleOptimizer(Optimizer):
             self.step_counter, self.dynamic_scale = 0, self.dynamic_scale * 0.5
             return
         unscaled = iter(torch._foreach_div(present, self.dynamic_scale) if present else ())
-        self.inner_optimizer.apply(params, [None if grad is None else next(unscaled) for grad in grads], slots)
+        self.inner_optimizer.apply(params, [None if grad is None else next(unscaled) for grad in grads], slots, numbers)
         self.step_counter += 1
         if self.step_counter == self.dynamic_growth_steps:
             self.step_counter, self.dynamic_scale = 0, self.dynamic_scale * 2.0

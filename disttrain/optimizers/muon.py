@@ -12,8 +12,9 @@ from torch import Tensor
 
 from disttrain.optimizers.adam import adam_update
 from disttrain.optimizers.arguments import number, whole_number
-from disttrain.optimizers.base import LearningRate, Optimizer, Slots
+from disttrain.optimizers.base import Optimizer, Slots
 from disttrain.optimizers.keras_variables import Entry
+from disttrain.optimizers.learning_rate import LearningRate
 from disttrain.optimizers.weight_decay import variable_names
 
 
@@ -29,7 +30,7 @@ class Muon(Optimizer):
     matrices and `adam_weight_decay` for the others, both times lr.
 
     AdamW takes what has not exactly two axes; with `exclude_embeddings` what has "embedding" in its name; and what `exclude_layers` fits.
-    Names are those given to `build`, such as `layers.dense.kernel`; a variable without a name is judged by its shape.
+    Names are those given to `build`, such as `dense.kernel`; a variable without a name is judged by its shape.
 
     Slots: `momentum`, and `velocity` (of a matrix under Muon's own rule a single 0).
     State, as Keras orders it: of each variable in turn `momentum` and, under AdamW only, `velocity`.
@@ -96,10 +97,11 @@ class Muon(Optimizer):
     def decay_and_update(
         self, params: list[Tensor], grads: list[Tensor], slots: Slots, learning_rate: float, numbers: Sequence[int] | None
     ) -> None:
-        numbers = range(len(params)) if numbers is None else numbers
+        by_adamw = self.facts_of(self._adamw, params, numbers)
+        decays = [True] * len(params) if self._decayed is None else self.facts_of(self._decayed, params, numbers)
         for adamw, weight_decay in ((True, self.adam_weight_decay), (False, self.weight_decay)):
-            places = [place for place, n in enumerate(numbers) if self._adamw[n] is adamw]
-            decayed = [params[place] for place in places if self._decayed is None or self._decayed[numbers[place]]]
+            places = [place for place, taken in enumerate(by_adamw) if taken is adamw]
+            decayed = [params[place] for place in places if decays[place]]
             if weight_decay and decayed:
                 torch._foreach_mul_(decayed, 1.0 - weight_decay * learning_rate)
             if places:

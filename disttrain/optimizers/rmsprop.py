@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from disttrain.optimizers.arguments import number
-from disttrain.optimizers.base import LearningRate, Optimizer, Slots
+from disttrain.optimizers.base import Optimizer, Slots
+from disttrain.optimizers.learning_rate import LearningRate
 
 
 class RMSprop(Optimizer):

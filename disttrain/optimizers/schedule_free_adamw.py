@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from disttrain.optimizers.arguments import number, whole_number
-from disttrain.optimizers.base import LearningRate, Optimizer, Slots
+from disttrain.optimizers.base import Optimizer, Slots
+from disttrain.optimizers.learning_rate import LearningRate
 
 
 class ScheduleFreeAdamW(Optimizer):

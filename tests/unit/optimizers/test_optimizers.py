@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from disttrain import optimizers
-from disttrain.optimizers import SGD, Adagrad, Adam, AdamW, Lion, RMSprop
+from disttrain.optimizers import SGD, Adagrad, Adam, AdamW, Lion, Muon, RMSprop
 from disttrain.optimizers.base import Optimizer
 from disttrain.optimizers.schedules import ExponentialDecay
 
@@ -168,6 +168,26 @@ def test_a_variable_without_a_gradient_is_left_alone():
     assert not optimizer.slots["velocity"][0].any()
     with pytest.raises(ValueError, match="no variable has a gradient"):
         optimizer.apply(params, [None, None])
+
+
+@pytest.mark.parametrize("make", [lambda: Muon(0.1), lambda: SGD(0.1, weight_decay=0.5)], ids=["Muon", "SGD"])
+def test_a_part_of_the_variables_is_updated_as_among_all(make):
+    names = ["a.kernel", "b.kernel", "c.bias"]
+    start = [torch.eye(2), torch.eye(2) * 2.0, torch.ones(2)]
+    grads = [torch.ones(2, 2), torch.ones(2, 2), torch.ones(2)]
+    whole, part = make(), make()
+    results = []
+    for optimizer in (whole, part):
+        params = [tensor.clone() for tensor in start]
+        optimizer.exclude_from_weight_decay(var_names=["a", "bias"])
+        optimizer.build(params, names)
+        results.append(params)
+    whole.apply(results[0], [None, grads[1], grads[2]])
+    slots = {slot: tensors[1:] for slot, tensors in part.slots.items()}
+    part.apply(results[1][1:], grads[1:], slots, numbers=[1, 2])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    with pytest.raises(ValueError, match=r"2 of the 3 variables.*\n.*numbers="):
+        part.apply(results[1][1:], grads[1:], slots)
 
 
 def test_other_variables_than_those_of_build_are_refused():
