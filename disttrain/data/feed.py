@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,14 @@ class Feed:
         return len(self.source)
 
     def plan(
-        self, batch_size: int | None, virtual_workers: int, *, shuffle: bool = False, seed: int = 0, steps: int | None = None
-    ) -> BatchPlan:
+        self, batch_size: int | None, virtual_workers: int, *, shuffle: bool = False, seed: int = 0, steps: int | None = None,
+        trains: bool = False,
+    ) -> BatchPlan:  # fmt: skip
         """The batches of an epoch; without `batch_size`, 32 samples each, or as many as make `steps` batches of one pass, as in Keras.
+
+        Args:
+            trains: an epoch of fewer or more steps than a pass goes on where the one before stopped; else each begins anew and ends with
+                the data.
 
         Raises:
             DataError: a batch size beside data that bring their own.
@@ -54,7 +60,11 @@ class Feed:
             batch_size = _DEFAULT_BATCH_SIZE if steps is None else max(1, -(-len(self.source) // max(1, steps)))
         make = WholeBatchPlan if self.whole_batches else BatchPlan
         shuffled = shuffle if self.shuffle is None else self.shuffle
-        return make(len(self.source), batch_size, virtual_workers, shuffled, seed, steps, self.drop_last)
+        plan = make(len(self.source), batch_size, virtual_workers, shuffled, seed, steps, self.drop_last, restarts=not trains)
+        if trains or steps is None or steps <= plan.steps_per_pass:
+            return plan
+        warnings.warn(f"{steps} steps were asked for, the data makes {plan.steps_per_pass}: all of it is taken, once.", stacklevel=3)
+        return replace(plan, steps_per_epoch=None)
 
     def range(self, start: int, stop: int) -> Feed:
         """Samples [start, stop) of it.

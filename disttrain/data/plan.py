@@ -23,6 +23,7 @@ class BatchPlan:
         seed: what the orders are drawn from.
         drop_last: leave out the batch at the end of a pass that would be shorter.
         steps_per_epoch: steps of an epoch; None for one pass. An epoch then goes on where the one before stopped, as in Keras.
+        restarts: begin anew in each epoch instead, as validation does.
     """
 
     samples: int
@@ -32,6 +33,7 @@ class BatchPlan:
     seed: int = 0
     steps_per_epoch: int | None = None
     drop_last: bool = False
+    restarts: bool = False
     _orders: dict[int, NDArray[np.int64]] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -59,7 +61,7 @@ class BatchPlan:
 
     def place(self, epoch: int, step: int) -> tuple[int, int]:
         """(pass over the data, step within that pass) of a step of an epoch, both from 0."""
-        return divmod(epoch * self.steps + step, self.steps_per_pass)
+        return divmod((0 if self.restarts else epoch) * self.steps + step, self.steps_per_pass)
 
     def order(self, data_pass: int) -> NDArray[np.int64]:
         """The order in which pass number `data_pass` visits the samples: a permutation drawn from (seed, pass)."""

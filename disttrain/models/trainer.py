@@ -148,7 +148,7 @@ class Trainer(TrainStep):
         carrier = runner.current()
         virtual_workers, call = carrier.virtual_workers, carrier.next_call()
         seed = fold_in(random_seed(), "call", call)
-        train = feed.plan(batch_size, virtual_workers, shuffle=bool(shuffle), seed=seed, steps=steps_per_epoch)
+        train = feed.plan(batch_size, virtual_workers, shuffle=bool(shuffle), seed=seed, steps=steps_per_epoch, trains=True)
         check_batch_size(train.batch_size, virtual_workers)
         feeds, plans = {Kind.TRAIN: feed}, [(Kind.TRAIN, train)]
         if validation is not None:

@@ -159,7 +159,7 @@ def _by_output(argument: str, given: Any, outputs: Outputs) -> list[list[Any]]:
         return [_identifiers(given)]
     if isinstance(given, list | tuple) and len(given) != outputs.count:
         raise ValueError(
-            f"compile({argument}=...) for the {outputs.count} outputs {outputs.names}: expected a dict by name, or a list of one entry each."
+            f"compile({argument}=...) for the {outputs.count} outputs {outputs.names}: expected a dict by name or a list of one entry each."
         )
     return [_identifiers(entry) for entry in outputs.chosen(argument, given)]
 

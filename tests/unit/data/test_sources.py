@@ -139,7 +139,7 @@ class Batches(PyDataset):
 
 def test_a_py_dataset_gives_its_batches_whole_and_shuffles_their_order():
     feed = feed_of(Batches())
-    plan = feed.plan(None, virtual_workers=2, shuffle=True, seed=3)
+    plan = feed.plan(None, virtual_workers=2, shuffle=True, seed=3, trains=True)
     assert (len(feed), plan.steps, plan.batch_size) == (14, 4, 4)
     seen = []
     for step in range(4):
