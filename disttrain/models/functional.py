@@ -123,6 +123,8 @@ class Graph:
     def _prepare(self) -> None:
         """Lay the calls out for `run`: one input and one output, by far the most calls, take the short way."""
         self._input_slots = [ref.slot for ref in flatten(self.inputs)]
+        alone = isinstance(self.outputs, list | tuple) and len(self.outputs) == 1
+        self._given = self.outputs[0] if alone else self.outputs  # as in Keras: `Model(x, [y])` gives y
         self._steps = []
         for call in self.calls:
             single = len(call.args) == 1 and isinstance(call.args[0], Ref) and not call.kwargs
@@ -149,7 +151,7 @@ class Graph:
                     values[slot] = leaf
             for slot in spent:
                 values[slot] = None
-        return _filled(self.outputs, values)
+        return _filled(self._given, values)
 
     def infer(self, leaves: list[SymbolicTensor]) -> Any:
         """Like `run`, on symbolic tensors and without leaving a trace in the layers."""
@@ -160,7 +162,7 @@ class Graph:
             result = self.layers[call.layer].compute_output_spec(*_filled(call.args, values), **_filled(call.kwargs, values))
             for slot, leaf in zip(call.outputs, flatten(result), strict=True):
                 values[slot] = leaf
-        return _filled(self.outputs, values)
+        return _filled(self._given, values)
 
     def match(self, data: Any) -> list[Any]:
         """`data` as a flat list in the order of the inputs; of the rank and dtype that the inputs declare.

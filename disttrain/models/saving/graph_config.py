@@ -112,10 +112,7 @@ def graph_ends(config: dict[str, Any]) -> tuple[Any, Any]:
             return [end(item) for item in structure]
         raise ValueError(f"the file's model has {structure!r} among its inputs and outputs.")
 
-    inputs, outputs = end(config["input_layers"]), end(config["output_layers"])
-    if isinstance(inputs, list) and len(inputs) == 1:
-        inputs = inputs[0]
-    return inputs, outputs
+    return end(config["input_layers"]), end(config["output_layers"])
 
 
 def _is_address(value: Any) -> bool:
