@@ -101,8 +101,6 @@ def test_an_unknown_argument_is_refused_with_the_nearest_names_first():
         (lambda: L.Dropout(1.5), "from 0 to 1"),
         (lambda: L.Reshape((-1, -1)), "-1 at most once"),
         (lambda: L.Reshape((5,)).compute_output_shape((None, 4)), "cannot take target_shape"),
-        (lambda: L.LSTM(2, stateful=True), "stateful=True"),
-        (lambda: L.Embedding(3, 2, mask_zero=True), "mask_zero=True"),
         (lambda: L.Dense(2, name="a/b"), "without '/'"),
         (lambda: L.Concatenate()(torch.ones(1, 2)), "list of tensors"),
         (lambda: L.Concatenate()([torch.ones(1, 2, 2), torch.ones(1, 3, 2)]), "shapes must agree"),
@@ -224,10 +222,10 @@ def test_forgetting_super_init_says_so():
 
 
 def test_keys_of_keras_for_unused_abilities_are_dropped_and_used_ones_refused():
-    config = {**L.Dense(2).get_config(), "kernel_constraint": None, "quantization_config": None}
+    config = {**L.Dense(2).get_config(), "lora_rank": None, "quantization_config": None}
     assert L.Dense.from_config(config).units == 2
-    with pytest.raises(ValueError, match="kernel_constraint"):
-        L.Dense.from_config({**config, "kernel_constraint": {"class_name": "NonNeg"}})
+    with pytest.raises(ValueError, match="lora_rank"):
+        L.Dense.from_config({**config, "lora_rank": 4})
 
 
 def test_a_seeded_initializer_instance_repeats_and_a_name_does_not():
