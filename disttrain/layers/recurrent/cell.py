@@ -116,7 +116,8 @@ class RecurrentCell(Layer):
     def get_initial_state(self, batch_size: int) -> list[Tensor]:
         """Zeros (batch_size, units) for each state."""
         sizes = self.state_size if isinstance(self.state_size, list) else [self.state_size]
-        return [torch.zeros(batch_size, size, dtype=self._compute_dtype, device=self._own_device()) for size in sizes]
+        device = self.kernel.device if self.built else None
+        return [torch.zeros(batch_size, size, dtype=self._compute_dtype, device=device) for size in sizes]
 
     def draw_masks(self, inputs: Sequence[int], state: Sequence[int], training: bool) -> tuple[Tensor | None, Tensor | None]:
         """Dropout masks for inputs and for a state of these shapes, batch included."""
@@ -173,8 +174,8 @@ class RecurrentCell(Layer):
 
     def walk(self, inputs: Tensor, states: States, how: Walk) -> tuple[Tensor, States]:
         """All steps of `inputs` (batch, time, features): (outputs or the last output, last states)."""
-        inputs = inputs.to(self._compute_dtype)
-        states = [state.to(self._compute_dtype) for state in states]
+        if inputs.dtype is not self._compute_dtype or states[0].dtype is not self._compute_dtype:
+            inputs, states = inputs.to(self._compute_dtype), [state.to(self._compute_dtype) for state in states]
         self._check_inputs(inputs, (inputs.shape[0], *inputs.shape[2:]))
         input_mask, state_mask = self.draw_masks((inputs.shape[0], *inputs.shape[2:]), states[0].shape, how.training)
         if how.fused and self.can_fuse() and state_mask is None and (input_mask is None or input_mask.ndim == 2):

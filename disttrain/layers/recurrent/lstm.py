@@ -78,6 +78,8 @@ class LSTMCell(RecurrentCell):
 
     def fused(self, sequences: Tensor, states: States) -> tuple[Tensor, States]:
         weights = fused_weights(self.kernel, self.recurrent_kernel, self.bias)  # torch has Keras's order of gates
+        if sequences.device.type == "cpu":  # oneDNN wants them contiguous in both passes: once here is cheaper than once in each
+            weights[:2] = [weight.contiguous() for weight in weights[:2]]
         start = tuple(state.unsqueeze(0) for state in states)
         outputs, hidden, carry = torch._VF.lstm(
             sequences, start, weights, self.bias is not None, 1, 0.0, torch.is_grad_enabled(), False, True

@@ -139,12 +139,15 @@ class RNN(Layer):
         return pack_like(self.state_size, leaves)  # type: ignore[no-any-return]
 
     def _first_states(self, sequences: Tensor, initial_state: Any) -> States:
+        dtype = self._compute_dtype
         if initial_state is None and self.stateful:
             first, stop, _ = self._rows(sequences)
-            return self._packed([self._buffers[name][first:stop].to(self._compute_dtype, copy=True) for name in self._state_names])  # type: ignore[index]
+            return self._packed([self._buffers[name][first:stop].to(dtype, copy=True) for name in self._state_names])  # type: ignore[index]
         if initial_state is None:
             states = self.get_initial_state(sequences.shape[0])
-            return map_structure(lambda state: state.to(sequences.device, self._compute_dtype), states)  # type: ignore[no-any-return]
+            if all(type(state) is Tensor and state.dtype is dtype and state.device == sequences.device for state in states):
+                return states
+            return map_structure(lambda state: state.to(sequences.device, dtype), states)  # type: ignore[no-any-return]
         leaves, sizes = flatten(initial_state), flatten(self.state_size)
         if len(leaves) != len(sizes):
             raise ValueError(f"{self._described()}: got {len(leaves)} initial states, expected {len(sizes)}.")
@@ -194,10 +197,12 @@ class RNN(Layer):
         output, states = walk_cell(self.cell, sequences, states, how)
         if self.stateful:
             self._remember(sequences, states)
-        output = output.to(self._compute_dtype)
         if not self.return_state:
-            return output
-        return (output, *map_structure(lambda state: state.to(self._compute_dtype), states))
+            return self._cast(output)
+        return (self._cast(output), *map_structure(self._cast, states))
+
+    def _cast(self, result: Tensor) -> Tensor:
+        return result if result.dtype is self._compute_dtype else result.to(self._compute_dtype)  # a cell may compute in another one
 
     def _checked_mask(self, mask: Tensor, sequences: Tensor) -> Tensor:
         if tuple(mask.shape) != tuple(sequences.shape[:2]):
