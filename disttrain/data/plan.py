@@ -80,6 +80,15 @@ class BatchPlan:
         _, in_pass = self.place(epoch, step)
         return min(self.batch_size, self.samples - in_pass * self.batch_size)
 
+    def run(self, epoch: int, step: int, virtual_rank: int) -> tuple[int, int] | None:
+        """(first, one after the last) sample of a slice where its samples stand side by side; None where they may not."""
+        if self.shuffle:
+            return None
+        _, in_pass = self.place(epoch, step)
+        first = in_pass * self.batch_size
+        start, stop = slice_of(min(self.batch_size, self.samples - first), self.virtual_workers, virtual_rank)
+        return first + start, first + stop
+
     def indices(self, epoch: int, step: int, virtual_rank: int | None = None) -> NDArray[np.int64]:
         """Sample numbers of the global batch of a step, or of one virtual worker's slice of it (sizes differ by at most one)."""
         data_pass, in_pass = self.place(epoch, step)

@@ -111,6 +111,9 @@ class WholeBatchPlan(BatchPlan):
     def batch_count(self, epoch: int, step: int) -> int:
         return self._batch(epoch, step)[1]
 
+    def run(self, epoch: int, step: int, virtual_rank: int) -> tuple[int, int] | None:
+        return None
+
     def indices(self, epoch: int, step: int, virtual_rank: int | None = None) -> NDArray[np.int64]:
         first, count = self._batch(epoch, step)
         start, stop = (0, count) if virtual_rank is None else slice_of(count, self.virtual_workers, virtual_rank)

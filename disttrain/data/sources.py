@@ -48,6 +48,8 @@ class ArraySource:
         DataError: arrays of unequal length, scalars, or none at all.
     """
 
+    draws = False
+
     def __init__(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
         self.x, self.y, self.sample_weight = (map_structure(as_array, part) for part in (x, y, sample_weight))
         named = [
@@ -71,23 +73,33 @@ class ArraySource:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_tensors": None}
 
+    # Both ways give copies: a fresh, aligned tensor gives the same kernels, and the same bits, wherever the samples lie; and what works
+    # in place works on the copy.
+
     def fetch(self, indices: NDArray[np.int64], key: int) -> Batch:
+        rows = torch.from_numpy(indices)
+        x, y, weight = self._as_tensors()
+        if isinstance(x, Tensor) and (y is None or isinstance(y, Tensor)) and weight is None:
+            return x.index_select(0, rows), None if y is None else y.index_select(0, rows), None
+        x, y, weight = (map_structure(lambda t: t.index_select(0, rows), part) for part in (x, y, weight))
+        return x, y, weight
+
+    def fetch_run(self, first: int, stop: int) -> Batch:
+        """The samples [first, stop)."""
+        x, y, weight = self._as_tensors()
+        if isinstance(x, Tensor) and (y is None or isinstance(y, Tensor)) and weight is None:
+            return x[first:stop].clone(), None if y is None else y[first:stop].clone(), None
+        x, y, weight = (map_structure(lambda t: t[first:stop].clone(), part) for part in (x, y, weight))
+        return x, y, weight
+
+    def _as_tensors(self) -> tuple[Any, Any, Any]:
         if self._tensors is None:
             with warnings.catch_warnings():
                 # Arrays mapped from the object store are read only; nothing here writes to them.
                 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
                 x, y, weight = (map_structure(torch.from_numpy, part) for part in (self.x, self.y, self.sample_weight))
                 self._tensors = (x, y, weight)
-        # A copy in any case: a fresh, aligned tensor gives the same kernels, and the same bits, wherever the samples lie; and what
-        # works in place works on the copy.
-        count = len(indices)
-        first, last = (int(indices[0]), int(indices[-1])) if count else (0, -1)
-        if last - first == count - 1 and (count < 3 or bool((np.diff(indices) == 1).all())):
-            x, y, weight = (map_structure(lambda t: t[first : last + 1].clone(), part) for part in self._tensors)
-            return x, y, weight
-        rows = torch.from_numpy(indices)
-        x, y, weight = (map_structure(lambda t: t.index_select(0, rows), part) for part in self._tensors)
-        return x, y, weight
+        return self._tensors
 
 
 class DatasetSource:

@@ -50,6 +50,9 @@ class _OneBatch(BatchPlan):
     def batch_count(self, epoch: int, step: int) -> int:
         return len(self.source)
 
+    def run(self, epoch: int, step: int, virtual_rank: int) -> tuple[int, int] | None:
+        return None
+
     def indices(self, epoch: int, step: int, virtual_rank: int | None = None) -> NDArray[np.int64]:
         count = len(self.source)
         start, stop = (0, count) if virtual_rank is None else slice_of(count, self.virtual_workers, virtual_rank)

@@ -21,11 +21,13 @@ from disttrain.layers.context import CallContext, call_context
 from disttrain.layers.layer import Layer
 from disttrain.seeds import fold_in
 from disttrain.training.contribution import Contribution, Overlap, Pool, first_with_payload
+from disttrain.training.direct import run_directly
 from disttrain.training.fingerprint import check_fingerprint, fingerprint
 from disttrain.training.forward import Forward
 from disttrain.training.job import Job
 from disttrain.training.model_state import ModelState, OptimizerState, Snapshot
 from disttrain.training.orders import Orders
+from disttrain.training.outputs import as_arrays
 from disttrain.training.payload import WISHES, PayloadLayout
 from disttrain.training.program import Kind, Position
 from disttrain.training.scripted import run_scripted
@@ -47,7 +49,7 @@ class Engine:
         self.trains = job.kind == "fit"
         self.predictions: dict[int, Any] = {}
         self.train_logs: dict[str, Any] = {}
-        self._foreign_randomness = any(not isinstance(module, Layer) and not list(module.children()) for module in self.model.modules())
+        self.foreign_randomness = any(not isinstance(module, Layer) and not list(module.children()) for module in self.model.modules())
         self.state = ModelState(self.model, self.device, trains=self.trains)
         self.forward = Forward(job, self.state, self.device)
         self.optimizer: Any = None
@@ -106,13 +108,13 @@ class Engine:
         self._direct = group.size == 1 and self.job.virtual_workers == 1 and not self.forward.scripts and not logbook.own
         self._bound = self.totals[width:-1] if self._direct else self.scratch
         logbook.bind(self._bound)
-        self._running = self.totals.numpy() if self.device.type == "cpu" else None
+        self.running = self.totals.numpy() if self.device.type == "cpu" else None
 
     @property
     def draws(self) -> bool:
         """May a step seed the generators of the process?"""
         sources = self.job.sources.values()
-        return self._foreign_randomness or bool(self.forward.scripts) or any(getattr(source, "draws", False) for source in sources)
+        return self.foreign_randomness or bool(self.forward.scripts) or any(getattr(source, "draws", False) for source in sources)
 
     def hold(self) -> None:
         """Take weights and metrics back after other code ran, such as a callback that trained or evaluated the same model."""
@@ -137,20 +139,35 @@ class Engine:
             GroupBroken: a worker is gone; the state is still that of the tick before.
             NonFiniteLoss: the loss of this step is NaN or infinite; nothing was updated.
         """
-        if position.step == 0:
-            self.totals.zero_()
-            if position.kind is Kind.TRAIN:
-                self.train_logs = {}
+        self._begin(position)
         if position.kind in self.forward.scripts:
             granted = run_scripted(self, self.forward.scripts[position.kind], position, wishes)
         elif self._direct:
-            granted = self._step_directly(position, wishes)
+            run_directly(self, position, None)
+            granted = tuple(bool(wish) for wish in wishes)
         elif position.kind is Kind.TRAIN:
             granted = self._train(position, wishes)
         else:
             granted = self._infer(position, wishes)
-        self._move_to(self.tick + 1, position)
+        self._move_to(position.tick + 1, position)
         return granted
+
+    def run_ticks(self, position: Position, until: float) -> Position:
+        """Do one step or, where nobody else has a say, those that follow in its phase until the clock shows `until`; the last one done."""
+        if not self._direct:
+            self.run_tick(position)
+            return position
+        self._begin(position)
+        last = run_directly(self, position, until)
+        self._move_to(last.tick + 1, last)
+        return last
+
+    def _begin(self, position: Position) -> None:
+        """A phase begins with nothing summed up."""
+        if position.step == 0:
+            self.totals.zero_()
+            if position.kind is Kind.TRAIN:
+                self.train_logs = {}
 
     def apply(self, orders: Orders) -> None:
         """Do what the callbacks decided at the boundary where this worker stands, and step over it."""
@@ -226,65 +243,18 @@ class Engine:
             return fold_in(self.job.seed, "step", self.optimizer.iterations)
         return fold_in(self.job.seed, position.kind.value, position.tick)
 
-    def _step_directly(self, position: Position, wishes: Sequence[bool]) -> tuple[bool, ...]:
-        """A step of one slice on one worker."""
-        kind, count = position.kind, self.program.plan(position.kind).batch_count(position.epoch, position.step)
-        key = fold_in(self.step_key(position), 0)
-        x, y, weight = self.forward.fetch(position, 0, key)
-        if self._foreign_randomness:
-            torch.manual_seed(key)
-        context = CallContext(kind is Kind.TRAIN, key, 1.0, (0, count, count))
-        if kind is not Kind.TRAIN:
-            with torch.inference_mode(), call_context(context):
-                outputs = self.model(x) if self.forward.predict is None else self.forward.predict(x)
-                if kind is Kind.PREDICT:
-                    self.predictions[position.step] = as_arrays(outputs)
-                else:
-                    means = self.forward.means(x, y, outputs, weight, context, training=False)
-                    self._add(means, count)
-                    if self.forward.compiled is not None:
-                        self.forward.compiled.update_state(y, outputs, weight)
-            return tuple(bool(wish) for wish in wishes)
-        state = self.state
-        before = state.snapshot() if state.has_buffers else None
-        try:
-            with call_context(context):
-                means, outputs = self.forward.run(x, y, weight, context)
-            objective = means[0] if self.forward.scale is None else self.forward.scale(means[0])
-            objective.backward()
-            if self.device.type == "cpu" and not math.isfinite(value := means[0].item()):
-                raise self.not_finite(value, position)
-        except BaseException:
-            if before is not None:
-                state.restore(before)
-            for param in state.params:
-                param.grad = None
-            raise
-        with torch.no_grad():
-            grads: list[Any] = [param.grad for param in state.params]
-            chosen = state.optimizers[0]
-            if any(grad is None for grad in grads):
-                grads = [torch.zeros_like(p) if grad is None else grad for p, grad in zip(state.params, grads, strict=True)]
-            chosen.optimizer.apply(state.params, grads, chosen.optimizer.slots)
-            for param in state.params:
-                param.grad = None
-            if state.constraints:
-                state.constrain()
-            self._add(means, count)
-            if self.forward.compiled is not None:
-                self.forward.compiled.update_state(y, outputs, weight)
-        return tuple(bool(wish) for wish in wishes)
-
-    def _add(self, means: Sequence[Tensor], count: int) -> None:
-        """Add the means over the samples of the whole batch to the totals."""
-        running = self._running
-        if running is None:
-            self.totals[: len(means)] += torch.stack([mean.detach().double() for mean in means]) * count
-            self.totals[-1] += count
-            return
-        for number, mean in enumerate(means):
-            running[number] += mean.item() * count
-        running[-1] += count
+    def update_by_own_gradients(self) -> None:
+        """The update by the gradients that the parameters hold, which are let go of."""
+        params, chosen = self.state.params, self.state.optimizers[0]
+        grads: list[Any] = [param.grad for param in params]
+        if any(grad is None for grad in grads):
+            grads = [torch.zeros_like(p) if grad is None else grad for p, grad in zip(params, grads, strict=True)]
+        if params:
+            chosen.optimizer.apply(params, grads, chosen.optimizer.slots)
+        for param in params:
+            param.grad = None
+        if self.state.constraints:
+            self.state.constrain()
 
     def _train(self, position: Position, wishes: Sequence[bool]) -> tuple[bool, ...]:
         state, pool, layout = self.state, self.pools[Kind.TRAIN], self.layouts[Kind.TRAIN]
@@ -323,11 +293,11 @@ class Engine:
                 state.restore(before)
             contribution = pool.take()
             key = fold_in(step_key, rank)
-            x, y, weight = self.forward.fetch(position, rank, key)
-            if self._foreign_randomness:
+            context = self.context(position, key, rank, count, training=True)
+            x, y, weight = self.forward.fetch(Kind.TRAIN, position.epoch, position.step, rank, context)
+            if self.foreign_randomness:
                 torch.manual_seed(key)
             self.scratch.zero_()
-            context = self.context(position, key, rank, count, training=True)
             with call_context(context):
                 means, outputs = self.forward.run(x, y, weight, context)
             objective = means[0] if context.slice_fraction == 1.0 else means[0] * context.slice_fraction
@@ -366,11 +336,11 @@ class Engine:
                     state.restore(before)
                 contribution = pool.take()
                 key = fold_in(step_key, rank)
-                x, y, weight = self.forward.fetch(position, rank, key)
-                if self._foreign_randomness:
+                context = self.context(position, key, rank, count, training=False)
+                x, y, weight = self.forward.fetch(kind, position.epoch, position.step, rank, context)
+                if self.foreign_randomness:
                     torch.manual_seed(key)
                 self.scratch.zero_()
-                context = self.context(position, key, rank, count, training=False)
                 with torch.inference_mode(), call_context(context):
                     outputs = self.model(x) if self.forward.predict is None else self.forward.predict(x)
                     if kind is Kind.PREDICT:
@@ -493,11 +463,6 @@ class Engine:
 def _samples(context: CallContext) -> int:
     assert context.rows is not None
     return context.rows[1] - context.rows[0]
-
-
-def as_arrays(outputs: Any) -> Any:
-    """Outputs as NumPy arrays; bfloat16, which NumPy does not know, as float32."""
-    return map_structure(lambda t: (t.float() if t.dtype is torch.bfloat16 else t).detach().cpu().numpy(), outputs)
 
 
 def join_predictions(parts: dict[int, Any]) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from disttrain.data import ArraySource
 from disttrain.data.packing import pack_x_y_sample_weight
 from disttrain.data.structure import flatten, map_structure
 from disttrain.errors import UsageError
@@ -19,7 +20,7 @@ from disttrain.training.compiled_metrics import CompiledMetrics
 from disttrain.training.job import Job
 from disttrain.training.logbook import Logbook
 from disttrain.training.model_state import ModelState
-from disttrain.training.program import Kind, Position
+from disttrain.training.program import Kind
 from disttrain.training.script_step import ScriptStep
 
 
@@ -89,11 +90,15 @@ class Forward:
 
     # -- samples --------------------------------------------------------------------------------------------------------------------
 
-    def fetch(self, position: Position, rank: int, key: int) -> tuple[Any, Any, Any]:
-        """(x, y, sample_weight) of the slice of virtual rank `rank`, on the device."""
-        kind = position.kind
-        indices = self.job.program.plan(kind).indices(position.epoch, position.step, rank)
-        x, y, weight = self.job.sources[kind].fetch(indices, key)
+    def fetch(self, kind: Kind, epoch: int, step: int, rank: int, context: CallContext) -> tuple[Any, Any, Any]:
+        """(x, y, sample_weight) of the slice of virtual rank `rank` of a step, on the device."""
+        plan, source = self.job.program.plan(kind), self.job.sources[kind]
+        run = plan.run(epoch, step, rank)
+        if run is not None and isinstance(source, ArraySource):
+            x, y, weight = source.fetch_run(*run)
+        else:
+            key = context.key if getattr(source, "draws", True) else None
+            x, y, weight = source.fetch(plan.indices(epoch, step, rank), key or 0)
         if self.job.class_weight is not None and kind is Kind.TRAIN:
             weight = class_weights(y, self.job.class_weight)
         if self.device.type != "cpu":

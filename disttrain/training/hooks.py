@@ -5,6 +5,7 @@ Runs once, in the driver's process. At a boundary every worker waits, so the hoo
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -164,18 +165,24 @@ class CallHooks:
     """Runs the batch hooks of an evaluate or predict in one process: for callbacks that have them, at every batch; for those that are
     content with less, now and then."""
 
-    def __init__(self, callbacks: CallbackList, job: Job) -> None:
-        self._callbacks, self._model = callbacks, job.model
+    def __init__(self, callbacks: CallbackList | None, job: Job) -> None:
+        self._model = job.model
         begin, end = ("predict_batch_begin", "predict_batch_end") if job.kind == "predict" else ("test_batch_begin", "test_batch_end")
         names = (f"on_{begin}", f"on_{end}")
         self._begin, self._end = names
-        overriding = [callback for callback in callbacks.callbacks if overrides(callback, names)]
+        overriding = [] if callbacks is None else [callback for callback in callbacks.callbacks if overrides(callback, names)]
         self._every = [callback for callback in overriding if getattr(callback, "batch_hooks", "every") != "sampled"]
         self._sampled = [callback for callback in overriding if getattr(callback, "batch_hooks", "every") == "sampled"]
         self._steps = job.program.plans[0][1].steps
         self._per_hook = 1 if job.kind == "predict" else max(1, int(getattr(job.model, "steps_per_execution", 1)))
         self._shown = time.monotonic()
         self._stop = "stop_predicting" if job.kind == "predict" else "stop_evaluating"
+
+    def next_look(self) -> float:
+        """Until when batches may run without a hook between them, by the monotonic clock."""
+        if self._every:
+            return 0.0
+        return self._shown + _SAMPLE_EVERY_S if self._sampled else math.inf
 
     def before(self, position: Position) -> bool:
         """Before a batch; True to end the call here."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from disttrain.data.structure import flatten
+from disttrain.data.structure import flatten, map_structure
 from disttrain.errors import DataError
 
 
@@ -149,3 +150,13 @@ def _only(structure: Any, what: str) -> Any:
     if len(leaves) > 1:
         raise DataError(f"{what} holds {len(leaves)} arrays, the model has one output: expected one.")
     return leaves[0] if leaves else None
+
+
+def as_arrays(outputs: Any) -> Any:
+    """Outputs as NumPy arrays; bfloat16, which NumPy does not know, as float32."""
+    return _array(outputs) if isinstance(outputs, Tensor) else map_structure(_array, outputs)
+
+
+def _array(tensor: Tensor) -> Any:
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()

@@ -107,7 +107,9 @@ class Program:
                 return tick
         return tick
 
-    def _phases(self, epoch: int) -> list[tuple[Kind, BatchPlan]]:
+    def _phases(self, epoch: int) -> Sequence[tuple[Kind, BatchPlan]]:
+        if len(self.plans) == 1:
+            return self.plans
         training = any(kind is Kind.TRAIN for kind, _ in self.plans)
         return [(kind, plan) for kind, plan in self.plans if not (training and kind is Kind.VALIDATE and not self.validates(epoch))]
 

@@ -75,35 +75,31 @@ class LocalRunner:
                     engine.hold()
                     engine.apply(Orders(end_phase=orders.end_phase, end_call=orders.end_call))
                     continue
-                engine.run_tick(position)
-                if position.kind is Kind.TRAIN and (now := time.monotonic()) - shown >= _SAMPLE_EVERY_S:
+                last = engine.run_ticks(position, until=shown + _SAMPLE_EVERY_S)
+                if last.kind is Kind.TRAIN and (now := time.monotonic()) - shown >= _SAMPLE_EVERY_S:
                     shown = now
-                    hooks.sample(position, engine.logs(position))
+                    hooks.sample(last, engine.logs(last))
 
     def evaluate(self, job: Job, callbacks: CallbackList | None = None) -> dict[str, Any]:
-        hooks = None if callbacks is None else CallHooks(callbacks, job)
+        hooks = CallHooks(callbacks, job)
         with intra_op_threads(self._settings.threads):
             engine = Engine(job, device_of(job.model))
             with kept_generators(engine.draws):
                 while (position := engine.position).kind is not Kind.END:
-                    if hooks is not None and hooks.before(position):
+                    if hooks.before(position):
                         break
-                    engine.run_tick(position)
-                    if hooks is not None:
-                        hooks.after_test(position, engine)
+                    hooks.after_test(engine.run_ticks(position, until=hooks.next_look()), engine)
             return engine.results()
 
     def predict(self, job: Job, callbacks: CallbackList | None = None) -> Any:
-        hooks = None if callbacks is None else CallHooks(callbacks, job)
+        hooks = CallHooks(callbacks, job)
         with intra_op_threads(self._settings.threads):
             engine = Engine(job, device_of(job.model))
             with kept_generators(engine.draws):
                 while (position := engine.position).kind is not Kind.END:
-                    if hooks is not None and hooks.before(position):
+                    if hooks.before(position):
                         break
-                    engine.run_tick(position)
-                    if hooks is not None:
-                        hooks.after_predict(position, engine)
+                    hooks.after_predict(engine.run_ticks(position, until=hooks.next_look()), engine)
             return join_predictions(engine.predictions)
 
 

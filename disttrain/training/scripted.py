@@ -91,8 +91,8 @@ class _Step:
         for param in engine.state.params:
             param.grad = None
         key = fold_in(self.step_key, rank)
-        data = pack_x_y_sample_weight(*engine.forward.fetch(self.position, rank, key))
         context = engine.context(self.position, key, rank, self.count, None)
+        data = pack_x_y_sample_weight(*engine.forward.fetch(self.kind, self.position.epoch, self.position.step, rank, context))
         return self.script.numbers(self.script.run(data, context, apply)), context
 
     def _save(self) -> Any:
