@@ -93,7 +93,7 @@ class RNN(Layer):
     def _keep_states(self, batch: int) -> None:
         for number, state in enumerate(flatten(self.get_initial_state(batch))):
             name = f"rnn_state_{number}"
-            self.add_row_state(name, tuple(state.shape)).copy_(state)
+            self.add_row_state(name, tuple(state.shape)).copy_(state.detach())
             self._state_names.append(name)
 
     def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
