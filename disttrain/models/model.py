@@ -253,15 +253,19 @@ class Model(Trainer, Layer):
 
         save_weights(self, path, overwrite=overwrite)
 
-    def load_weights(self, path: Any, skip_mismatch: bool = False) -> None:
-        """Read weights from a `.keras`, `.weights.h5` or `.safetensors` file into this model.
+    def load_weights(self, path: Any, skip_mismatch: bool = False, by_name: bool = False) -> None:
+        """Read weights from a `.keras`, `.weights.h5` or `.safetensors` file into this model; of a compiled one, the optimizer's state too.
+
+        Args:
+            skip_mismatch: warn of what does not fit, and load the rest.
+            by_name: load the layers whose names the file has, and leave the others alone: for a model that shares some layers.
 
         Raises:
-            ValueError: the file misses a weight, or has it in another shape; with `skip_mismatch` that is a warning.
+            ValueError: the file misses a weight, or has it in another shape.
         """
         from disttrain.models.saving import load_weights
 
-        load_weights(self, path, skip_mismatch=skip_mismatch)
+        load_weights(self, path, skip_mismatch=skip_mismatch, by_name=by_name)
 
     def get_config(self) -> dict[str, Any]:
         if self._graph is None or type(self).__init__ is not Model.__init__:

@@ -14,7 +14,6 @@ from keras_parity import tensors
 from layer_case import Case, all_cases
 
 import disttrain as dt
-from disttrain import layers as L
 from disttrain.layers.structure import flatten, map_structure
 
 # Keras's own, when it writes its variables.
@@ -75,3 +74,102 @@ def test_a_layer_goes_through_files_both_ways(name: str, tmp_path: Path):
     same_outputs(own, theirs, data, tolerance)
     own.save_weights(tmp_path / "own.weights.h5")
     theirs.load_weights(tmp_path / "own.weights.h5")
+
+
+# -- training goes on -------------------------------------------------------------------------------------------------------------------
+
+X, Y = np.random.default_rng(1).standard_normal((32, 5)).astype("float32"), np.random.default_rng(2).integers(0, 3, (32, 1))
+OPTIMIZERS = {
+    "adam": lambda o: o.Adam(0.01, amsgrad=True),
+    "sgd": lambda o: o.SGD(0.05, momentum=0.9, nesterov=True),
+    "rmsprop": lambda o: o.RMSprop(0.01, momentum=0.5, centered=True),
+    "adamw, schedule": lambda o: o.AdamW(o.schedules.ExponentialDecay(0.02, 3, 0.9), weight_decay=0.01),
+    "adagrad": lambda o: o.Adagrad(0.05),
+    "lion": lambda o: o.Lion(0.002),
+}
+
+
+def classifier(api: Any, optimizer: Any) -> Any:
+    x = api.Input((5,))
+    y = api.layers.BatchNormalization()(api.layers.Dense(8, "relu")(x))
+    model = api.Model(x, api.layers.Dense(3, "softmax")(api.layers.Add()([y, api.layers.Dense(8)(x)])))
+    model.compile(optimizer(api.optimizers), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def one_epoch(model: Any) -> Any:
+    return model.fit(X, Y, batch_size=8, epochs=1, shuffle=False, verbose=0).history["loss"][-1]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_training_goes_on_where_keras_stopped_and_the_other_way_round(name: str, tmp_path: Path):
+    theirs = classifier(keras, OPTIMIZERS[name])
+    one_epoch(theirs)
+    theirs.save(tmp_path / "theirs.keras")
+    ours = dt.load_model(tmp_path / "theirs.keras")
+    assert ours.optimizer.iterations == 4
+    expected = one_epoch(theirs)
+    assert one_epoch(ours) == pytest.approx(expected, rel=1e-4)
+    for one, two in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4)
+    ours.save(tmp_path / "ours.keras")
+    again = keras.saving.load_model(tmp_path / "ours.keras")
+    assert one_epoch(again) == pytest.approx(one_epoch(theirs), rel=1e-3)
+
+
+def test_training_goes_on_bit_for_bit_after_saving(tmp_path: Path):
+    for path in ("m.keras", "m.weights.h5"):
+        model = classifier(dt, OPTIMIZERS["adam"])
+        one_epoch(model)
+        if path.endswith(".keras"):
+            model.save(tmp_path / path)
+            again = dt.load_model(tmp_path / path)
+        else:
+            model.save_weights(tmp_path / path)
+            again = classifier(dt, OPTIMIZERS["adam"])
+            again.load_weights(tmp_path / path)
+        assert one_epoch(again) == one_epoch(model)
+        assert all(np.array_equal(one, two) for one, two in zip(again.get_weights(), model.get_weights(), strict=True))
+
+
+def test_an_optimizer_that_has_not_started_is_saved_so_that_keras_can_start_it(tmp_path: Path):
+    model = classifier(dt, OPTIMIZERS["adam"])
+    model.save(tmp_path / "m.keras")
+    assert not model.optimizer.built
+    one_epoch(keras.saving.load_model(tmp_path / "m.keras"))
+
+
+def test_state_of_another_optimizer_is_a_warning(tmp_path: Path):
+    model = classifier(dt, OPTIMIZERS["adam"])
+    one_epoch(model)
+    model.save_weights(tmp_path / "m.weights.h5")
+    other = classifier(dt, OPTIMIZERS["sgd"])
+    with pytest.warns(UserWarning, match="starts afresh"):
+        other.load_weights(tmp_path / "m.weights.h5")
+    assert other.optimizer.iterations == 0
+
+
+def test_what_a_model_was_compiled_with_goes_both_ways(tmp_path: Path):
+    def compiled(api: Any) -> Any:
+        x = api.Input((5,), name="x")
+        outputs = {"a": api.layers.Dense(3, "softmax", name="a")(x), "b": api.layers.Dense(1, name="b")(x)}
+        model = api.Model(x, outputs)
+        model.compile(
+            api.optimizers.Adam(api.optimizers.schedules.CosineDecay(0.01, 100), clipnorm=1.0),
+            loss={"a": api.losses.SparseCategoricalCrossentropy(ignore_class=2), "b": "mse"},
+            loss_weights={"a": 1.0, "b": 0.25},
+            metrics={"a": ["accuracy", api.metrics.SparseTopKCategoricalAccuracy(k=2, name="top")], "b": ["mae"]},
+        )
+        return model
+
+    targets = {"a": Y, "b": X[:, :1]}
+    theirs = compiled(keras)
+    theirs.save(tmp_path / "theirs.keras")
+    ours = dt.load_model(tmp_path / "theirs.keras")
+    expected = theirs.evaluate(X, targets, verbose=0, return_dict=True)
+    assert ours.evaluate(X, targets, verbose=0, return_dict=True) == pytest.approx(expected, rel=1e-5)
+    assert ours.optimizer.clipnorm == 1.0 and type(ours.optimizer._learning_rate).__name__ == "CosineDecay"
+    ours.save(tmp_path / "ours.keras")
+    again = keras.saving.load_model(tmp_path / "ours.keras")
+    assert again.evaluate(X, targets, verbose=0, return_dict=True) == pytest.approx(expected, rel=1e-5)
+    assert type(again.optimizer._learning_rate).__name__ == "CosineDecay"

@@ -19,7 +19,10 @@ from disttrain.layers.layer import Layer
 from disttrain.layers.naming import to_snake_case
 from disttrain.layers.ops.operation import Operation
 from disttrain.layers.tracking import adopt, own_weights
+from disttrain.models.saving.foreign import refuse_foreign_hdf5
+from disttrain.models.saving.optimizer_state import MAX_VARIABLES, optimizer_arrays
 
+_MAX_DEPTH = 64  # of groups in groups
 _HIDDEN = frozenset(
     {"_backward_hooks", "_buffers", "_chain", "_compile_arguments", "_foreign", "_forward_hooks", "_graph", "_metrics_seen", "_modules"}
     | {"_input_layer", "_nodes", "_parameters", "history", "optimizer"}
@@ -30,15 +33,24 @@ def weight_groups(model: nn.Module) -> list[tuple[str, str, list[tuple[str, Tens
     """(path, layer's name, [(key in `state_dict()`, weight)]) of `model` and everything in it, in the order of Keras's walk."""
     keys = {id(tensor): key for key, tensor in model.named_weights()}  # type: ignore[operator]
     visited: set[int] = set()
-    return [(path, name, [(keys[id(w)], w) for w in weights]) for path, name, weights in _walk(model, "", visited)]
+    groups = []
+    for path, module in _walk(model, "", visited):
+        weights = [tensor for _, tensor in own_weights(module)]
+        groups.append((path, getattr(module, "name", type(module).__name__), [(keys[id(w)], w) for w in weights]))
+    return groups
 
 
-def _walk(module: nn.Module, path: str, visited: set[int]) -> Iterator[tuple[str, str, list[Tensor]]]:
+def module_paths(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """(path, module) of `model` and everything in it."""
+    return list(_walk(model, "", set()))
+
+
+def _walk(module: nn.Module, path: str, visited: set[int]) -> Iterator[tuple[str, nn.Module]]:
     if id(module) in visited:
         return
     visited.add(id(module))
     adopt(module)
-    yield path, getattr(module, "name", type(module).__name__), [tensor for _, tensor in own_weights(module)]
+    yield path, module
     for attribute, child in _children(module):
         below = f"{path}/{attribute}" if path else attribute
         if isinstance(child, nn.Module) and not isinstance(child, nn.ModuleList | nn.ModuleDict):
@@ -48,7 +60,7 @@ def _walk(module: nn.Module, path: str, visited: set[int]) -> Iterator[tuple[str
             yield from _walk_container(child, below, visited)
 
 
-def _walk_container(container: Any, path: str, visited: set[int]) -> Iterator[tuple[str, str, list[Tensor]]]:
+def _walk_container(container: Any, path: str, visited: set[int]) -> Iterator[tuple[str, nn.Module]]:
     """The members of a list, tuple or dict, named by class and numbered per class: names made by hand are not used."""
     used: dict[str, int] = {}
     for item in container.values() if isinstance(container, dict | nn.ModuleDict) else container:
@@ -96,7 +108,7 @@ def _unique(name: str, used: dict[str, int]) -> str:
 
 
 def write_h5(model: nn.Module) -> bytes:
-    """The bytes of a `.weights.h5` file."""
+    """The bytes of a `.weights.h5` file, with what the optimizer of a compiled model keeps."""
     import h5py
 
     buffer = io.BytesIO()
@@ -112,6 +124,11 @@ def write_h5(model: nn.Module) -> bytes:
                 else:
                     dataset = group.create_dataset(str(number), data=array.numpy())
                 dataset.attrs["key"] = key
+        for path, name, arrays in optimizer_arrays(model):
+            group = file.create_group(f"{path}/vars")
+            group.attrs["name"] = name
+            for number, array in enumerate(arrays):
+                group.create_dataset(str(number), data=array)
     return buffer.getvalue()
 
 
@@ -123,24 +140,96 @@ def read_h5(model: nn.Module, data: bytes, source: str) -> tuple[list[tuple[Tens
     found: list[tuple[Tensor, Tensor]] = []
     problems: list[str] = []
     with _opened(data, source) as file:
-        for path, name, weights in weight_groups(model):
-            if not weights:
-                continue
-            group = _member(file, f"{path}/vars" if path else "vars", source)
-            if group is None or not hasattr(group, "keys"):
-                problems.append(f"{name}: no group {path!r} in the file")
-                continue
-            if len(group) != len(weights):
-                problems.append(f"{name}: {len(group)} weights in the file, {len(weights)} in the model")
-                continue
-            for number, (key, tensor) in enumerate(weights):
-                dataset = _member(group, str(number), source)
-                shape = getattr(dataset, "shape", None)
-                if dataset is None or shape is None or tuple(shape) != tuple(tensor.shape):
-                    problems.append(f"{key}: shape {shape} in the file, {tuple(tensor.shape)} in the model")
-                    continue
-                found.append((tensor, _value(dataset, source)))
+        _take(file, model, "", found, problems, source)
     return found, problems
+
+
+def _take(
+    file: Any, module: nn.Module, place: str, found: list[tuple[Tensor, Tensor]], problems: list[str], source: str
+) -> None:  # fmt: skip
+    """Find the weights of `module`, whose group is at `place`."""
+    for inner, name, weights in weight_groups(module):
+        if not weights:
+            continue
+        path = "/".join(part for part in (place, inner) if part)
+        group = _member(file, f"{path}/vars" if path else "vars", source)
+        if group is None or not hasattr(group, "keys"):
+            problems.append(f"{name}: no group {path!r} in the file")
+            continue
+        if len(group) != len(weights):
+            problems.append(f"{name}: {len(group)} weights in the file, {len(weights)} in the model")
+            continue
+        for number, (key, tensor) in enumerate(weights):
+            dataset = _member(group, str(number), source)
+            shape = getattr(dataset, "shape", None)
+            if dataset is None or shape is None or tuple(shape) != tuple(tensor.shape):
+                problems.append(f"{key}: shape {shape} in the file, {tuple(tensor.shape)} in the model")
+                continue
+            found.append((tensor, _value(dataset, source)))
+
+
+def read_h5_by_name(model: nn.Module, data: bytes, source: str) -> tuple[list[tuple[Tensor, Tensor]], list[str]]:
+    """Like `read_h5`, of the layers whose names the file has; the others are left out."""
+    found: list[tuple[Tensor, Tensor]] = []
+    problems: list[str] = []
+    with _opened(data, source) as file:
+        places: dict[str, list[str]] = {}
+        _names_in(file, "", places, source, 0)
+
+        def take(parent: Any) -> None:
+            for layer in parent.layers:
+                places_of = places.get(layer.name, [])
+                if len(places_of) > 1:
+                    problems.append(f"{layer.name}: the file has {len(places_of)} layers of that name")
+                elif places_of:
+                    _take(file, layer, places_of[0], found, problems, source)
+                elif hasattr(layer, "get_layer"):
+                    take(layer)
+
+        take(model)
+    if not found and not problems:
+        known = ", ".join(sorted(places)[:12])
+        problems.append(f"no layer of the model is in the file, which has {known}")
+    return found, problems
+
+
+def _names_in(group: Any, path: str, places: dict[str, list[str]], source: str, depth: int) -> None:
+    """{name of a layer: the paths of its groups} of everything below `group`."""
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"{source} nests groups more than {_MAX_DEPTH} deep: no model does.")
+    for part in group:
+        member = _member(group, part, source)
+        if not hasattr(member, "keys") or (not path and part == "optimizer"):
+            continue
+        if part == "vars":
+            name = member.attrs.get("name")
+            if isinstance(name, str) and path:
+                places.setdefault(name, []).append(path)
+        else:
+            _names_in(member, f"{path}/{part}" if path else part, places, source, depth + 1)
+
+
+def read_optimizer(data: bytes, source: str) -> list[Tensor]:
+    """What the optimizer kept, in Keras's order; empty where the file holds none.
+
+    Raises:
+        ValueError: a damaged or hostile file.
+    """
+    with _opened(data, source) as file:
+        group = _member(file, "optimizer/vars", source)
+        if group is None or not hasattr(group, "keys"):
+            return []
+        if len(group) > MAX_VARIABLES:
+            raise ValueError(f"{source}: the optimizer has {len(group)} variables, which no saved model has.")
+        values = []
+        for number in range(len(group)):
+            dataset = _member(group, str(number), source)
+            if dataset is None or getattr(dataset, "shape", None) is None:
+                raise ValueError(f"{source}: the optimizer's variable {number} is not there.")
+            if dataset.nbytes > len(data):
+                raise ValueError(f"{source}: the optimizer's variable {number}, of shape {dataset.shape}, is larger than the file.")
+            values.append(_value(dataset, source))
+        return values
 
 
 def keyed_weights(data: bytes, source: str) -> dict[str, Tensor] | None:
@@ -154,8 +243,8 @@ def keyed_weights(data: bytes, source: str) -> dict[str, Tensor] | None:
     found: dict[str, Tensor] = {}
 
     def visit(group: Any, depth: int) -> bool:
-        if depth > 64:
-            raise ValueError(f"{source} nests groups more than 64 deep: no model does.")
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"{source} nests groups more than {_MAX_DEPTH} deep: no model does.")
         for name in group:
             member = _member(group, name, source)
             if isinstance(member, h5py.Dataset):
@@ -165,7 +254,7 @@ def keyed_weights(data: bytes, source: str) -> dict[str, Tensor] | None:
                 if member.nbytes > len(data):
                     raise ValueError(f"{source}: a weight of shape {member.shape} is larger than the file.")
                 found[key] = _value(member, source)
-            elif member is not None and name != "optimizer" and not visit(member, depth + 1):
+            elif member is not None and not (depth == 0 and name == "optimizer") and not visit(member, depth + 1):
                 return False
         return True
 
@@ -177,9 +266,11 @@ def _opened(data: bytes, source: str) -> Any:
     import h5py
 
     try:
-        return h5py.File(io.BytesIO(data), "r")
+        file = h5py.File(io.BytesIO(data), "r")
     except OSError as error:
         raise ValueError(f"{source} holds no sound HDF5: {error}") from error
+    refuse_foreign_hdf5(file, source)
+    return file
 
 
 def _member(group: Any, path: str, source: str) -> Any:

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from disttrain.layers.weight_budget import weight_budget
 from disttrain.models.saving.archive import MAX_CONFIG_BYTES, read_member, sound_archive
+from disttrain.models.saving.assets import asset_members, load_assets
 from disttrain.models.saving.compiling import compile_config, compile_from_config
 from disttrain.models.saving.deserialize import deserialize_object
 from disttrain.models.saving.files import read_bytes, write_bytes
-from disttrain.models.saving.h5 import read_h5, write_h5
+from disttrain.models.saving.foreign import refuse_foreign_bytes, refuse_foreign_members, refuse_foreign_path, refuse_newer
+from disttrain.models.saving.h5 import read_h5, read_optimizer, write_h5
+from disttrain.models.saving.optimizer_state import restore_optimizer
 from disttrain.models.saving.registry import custom_objects as custom_objects_within
 from disttrain.models.saving.serialize import serialize_object
 from disttrain.models.saving.weights import put_weights
@@ -50,6 +53,7 @@ def save_model(model: Model, path: Any, overwrite: bool = True) -> None:
             ("metadata.json", json.dumps(metadata).encode()),
             ("config.json", json.dumps(config).encode()),
             ("model.weights.h5", write_h5(model)),
+            *asset_members(model),
         ):
             archive.writestr(zipfile.ZipInfo(member), data)
     write_bytes(path, buffer.getvalue(), overwrite)
@@ -89,16 +93,28 @@ def load_model(path: Any, custom_objects: dict[str, Any] | None = None, compile:
         ValueError: a damaged file, a class that is not known, weights that do not fit.
     """
     name = os.fspath(path)
+    refuse_foreign_path(path, "load_model", ".keras")
+    if name.endswith((".h5", ".hdf5", ".safetensors")):
+        advice = "keras.models.load_model(path).save('model.keras') for a whole model, model.load_weights(path) for weights alone"
+        raise ValueError(f"load_model({name!r}): this holds weights, or a model as Keras 2 wrote it.\n  expected  .keras\n  try  {advice}")
     if not name.endswith(".keras"):
         raise ValueError(f"load_model({name!r}): expected a path ending in .keras.\n  try  model.load_weights() for weights alone")
-    with sound_archive(read_bytes(path), name) as archive:
+    data = read_bytes(path)
+    refuse_foreign_bytes(data, name)
+    with sound_archive(data, name) as archive:
+        refuse_foreign_members(archive.namelist(), name)
+        if "metadata.json" in archive.namelist():
+            refuse_newer(_json(read_member(archive, "metadata.json", name, MAX_CONFIG_BYTES), name), name)
         config = _json(read_member(archive, "config.json", name, MAX_CONFIG_BYTES), name)
         weights = read_member(archive, "model.weights.h5", name)
-    model = _made(config, custom_objects, safe_mode, name, len(weights))
-    found, problems = read_h5(model, weights, name)
-    put_weights(model, found, problems, name)
+        model = _made(config, custom_objects, safe_mode, name, len(weights))
+        load_assets(model, archive, name)
+        found, problems = read_h5(model, weights, name)
+        put_weights(model, found, problems, name)
     if compile and isinstance(config.get("compile_config"), dict) and config["compile_config"]:
         compile_from_config(model, config["compile_config"], custom_objects)
+        if model.compiled:
+            restore_optimizer(model, read_optimizer(weights, name), name)
     return model
 
 

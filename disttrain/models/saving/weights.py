@@ -16,11 +16,17 @@ from disttrain.layers.layer import Layer
 from disttrain.models.digest import weights_digest
 from disttrain.models.saving.archive import read_member, sound_archive
 from disttrain.models.saving.files import read_bytes, write_bytes
-from disttrain.models.saving.h5 import keyed_weights, read_h5, write_h5
+from disttrain.models.saving.foreign import refuse_foreign_members, refuse_foreign_path
+from disttrain.models.saving.h5 import keyed_weights, read_h5, read_h5_by_name, read_optimizer, write_h5
+from disttrain.models.saving.optimizer_state import restore_optimizer
+
+_ENDINGS = ".keras, .weights.h5 or .safetensors"
+
+Found = tuple[list[tuple[Tensor, Tensor]], list[str]]
 
 
 def save_weights(model: Layer, path: Any, overwrite: bool = True) -> None:
-    """Write the weights of a built model to `.weights.h5` or `.safetensors`.
+    """Write the weights of a built model to `.weights.h5`, with the optimizer's state as Keras does, or to `.safetensors`, without.
 
     Raises:
         ValueError: another ending, or a model that is not built.
@@ -38,11 +44,12 @@ def save_weights(model: Layer, path: Any, overwrite: bool = True) -> None:
         write_bytes(path, write_h5(model), overwrite)
 
 
-def load_weights(model: Layer, path: Any, skip_mismatch: bool = False) -> None:
+def load_weights(model: Layer, path: Any, skip_mismatch: bool = False, by_name: bool = False) -> None:
     """Read weights into a built model; all of them fit, or nothing is changed.
 
     Args:
         skip_mismatch: load what fits and warn of the rest.
+        by_name: load the layers whose names the file has, and leave the others alone.
 
     Raises:
         ValueError: the file misses a weight or has it in another shape, is damaged, or has another ending.
@@ -50,21 +57,26 @@ def load_weights(model: Layer, path: Any, skip_mismatch: bool = False) -> None:
     name = os.fspath(path)
     if not model.built:
         raise ValueError(f"{model._described()} has no weights yet: call it on data, or build(input_shape), before load_weights.")
+    refuse_foreign_path(path, "load_weights", _ENDINGS)
+    if not name.endswith((".keras", ".h5", ".safetensors")):
+        raise ValueError(f"load_weights({name!r}): expected a path ending in {_ENDINGS}.")
     data = read_bytes(path)
     if name.endswith(".safetensors"):
-        found, problems = _from_safetensors(model, data, name)
-    elif name.endswith(".keras"):
+        found, problems = _from_safetensors(model, data, name, by_name)
+        put_weights(model, found, problems, name, skip_mismatch)
+        return
+    if name.endswith(".keras"):
         with sound_archive(data, name) as archive:
-            found, problems = read_h5(model, read_member(archive, "model.weights.h5", name), name)
-    elif name.endswith(".h5"):
-        found, problems = read_h5(model, data, name)
-    else:
-        raise ValueError(f"load_weights({name!r}): expected a path ending in .keras, .weights.h5 or .safetensors.")
+            refuse_foreign_members(archive.namelist(), name)
+            data = read_member(archive, "model.weights.h5", name)
+    found, problems = (read_h5_by_name if by_name else read_h5)(model, data, name)
+    kept = [] if by_name or getattr(model, "optimizer", None) is None else read_optimizer(data, name)
     put_weights(model, found, problems, name, skip_mismatch)
+    restore_optimizer(model, kept, name)
 
 
 def put_weights(model: Layer, found: list[tuple[Tensor, Tensor]], problems: list[str], source: str, skip_mismatch: bool = False) -> None:
-    """Copy values into weights, unless there are `problems`."""
+    """Copy values into weights, unless there are `problems`; then let layers with `finalize_state` make of them what they need."""
     if problems:
         text = f"{source} does not fit {model._described()}:\n  " + "\n  ".join(problems[:10])
         text += f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
@@ -74,20 +86,26 @@ def put_weights(model: Layer, found: list[tuple[Tensor, Tensor]], problems: list
     with torch.no_grad():
         for weight, value in found:
             weight.copy_(value)
+    for layer in model.modules():
+        finalize = getattr(type(layer), "finalize_state", None)
+        if finalize is not None and getattr(layer, "built", False):
+            finalize(layer)
 
 
-def _from_safetensors(model: Layer, data: bytes, source: str) -> tuple[list[tuple[Tensor, Tensor]], list[str]]:
+def _from_safetensors(model: Layer, data: bytes, source: str, by_name: bool) -> Found:
     tensors = _safetensors(data, source)
     found, problems = [], []
     for key, weight in model.named_weights():
         value = tensors.pop(key, None)
         if value is None:
-            problems.append(f"{key}: not in the file")
+            if not by_name:
+                problems.append(f"{key}: not in the file")
         elif value.shape != weight.shape:
             problems.append(f"{key}: shape {tuple(value.shape)} in the file, {tuple(weight.shape)} in the model")
         else:
             found.append((weight, value))
-    problems += [f"{key}: in the file, not in the model" for key in sorted(tensors)]
+    if not by_name:
+        problems += [f"{key}: in the file, not in the model" for key in sorted(tensors)]
     return found, problems
 
 
