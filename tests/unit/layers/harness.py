@@ -12,6 +12,7 @@ from layer_case import Case
 from torch import Tensor, nn
 
 from disttrain import layers as L
+from disttrain import mixed_precision
 from disttrain.layers import Layer
 from disttrain.layers.context import CallContext, call_context
 from disttrain.layers.structure import flatten, map_structure
@@ -142,17 +143,26 @@ def check_config(layer: Layer, arguments: Any) -> None:
 
 
 def check_dtypes(case: Case, arguments: Any) -> None:
-    """With dtype float64 weights and results are float64 though the inputs are not; under a mixed policy weights stay float32."""
-    config = case.make(L).get_config()
-    layer = type(case.make(L)).from_config({**config, "dtype": "float64"})
+    """Made under float64, weights and results are float64 though the inputs are not; under a mixed policy weights stay float32."""
+    layer = _made_under("float64", case)
     outputs = run(layer, arguments, training=False)
     if not layer._output_keeps_dtype:
         assert all(output.dtype is torch.float64 for output in outputs if output.is_floating_point())
     assert all(weight.dtype is torch.float64 for weight in layer.weights if weight.is_floating_point())
-    mixed = type(case.make(L)).from_config({**config, "dtype": "mixed_bfloat16"})
+    mixed = _made_under("mixed_bfloat16", case)
     results = run(mixed, arguments, training=True)
-    assert all(output.dtype is torch.bfloat16 for output in results if output.is_floating_point())
+    if not mixed._output_keeps_dtype:
+        assert all(output.dtype is torch.bfloat16 for output in results if output.is_floating_point())
     assert all(weight.dtype is torch.float32 for weight in mixed.weights if weight.is_floating_point())
+
+
+def _made_under(policy: str, case: Case) -> Layer:
+    before = mixed_precision.dtype_policy()
+    mixed_precision.set_dtype_policy(policy)
+    try:
+        return case.make(L)
+    finally:
+        mixed_precision.set_dtype_policy(before)
 
 
 def check_traces(case: Case) -> None:
