@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from disttrain.layers.layer import Layer
@@ -14,12 +15,21 @@ class Rescaling(Layer):
     """`x * scale + offset`; integers become floats first. `Rescaling(1 / 255)` makes an image of bytes one from 0 to 1.
 
     Args:
-        scale, offset: a number each, or a list of one for each channel.
+        scale, offset: a number each, or a list of one for each channel, channels last.
+
+    Input and output shape: any, the same.
+
+    Example:
+        >>> import torch
+        >>> Rescaling(1 / 127.5, offset=-1)(torch.tensor([0, 255], dtype=torch.uint8))
+        tensor([-1.,  1.])
     """
+
+    supports_masking = True
 
     def __init__(self, scale: Any, offset: Any = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.scale, self.offset = scale, offset
+        self.scale, self.offset = _numbers(scale, "scale"), _numbers(offset, "offset")
 
     def call(self, inputs: Tensor) -> Tensor:
         x = inputs.to(self._compute_dtype)
@@ -34,3 +44,16 @@ class Rescaling(Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scale": self.scale, "offset": self.offset}
+
+
+def _numbers(value: Any, argument: str) -> Any:
+    """`value` as Python numbers: one, or nested lists of them."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        array = np.asarray(None)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"Rescaling({argument}={value!r}): expected a number, or a list of one for each channel.")
+    return array.tolist()
