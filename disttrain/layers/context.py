@@ -69,6 +69,16 @@ def current() -> CallContext:
     return _stack.contexts[-1] if _stack.contexts else _outside
 
 
+def enter(context: CallContext) -> None:
+    """Make `context` the current one in this thread; `leave` must follow."""
+    _stack.contexts.append(context)
+
+
+def leave() -> None:
+    """Take the current context away again."""
+    _stack.contexts.pop()
+
+
 @contextmanager
 def call_context(context: CallContext) -> Iterator[CallContext]:
     """Make `context` the current one inside the block, in this thread."""

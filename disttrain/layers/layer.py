@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from disttrain import mixed_precision, regularizers
 from disttrain.layers import masking, tracking, watch
 from disttrain.layers.config import accepted_arguments, for_constructor, known_arguments
-from disttrain.layers.context import CallContext, call_context, innermost
+from disttrain.layers.context import CallContext, call_context, enter, innermost, leave
 from disttrain.layers.dtypes import DTYPES, dtype_name
 from disttrain.layers.inference import infer
 from disttrain.layers.naming import auto_name
@@ -162,12 +162,11 @@ class Layer(WeightHolder):
         if len(args) == 1 and not kwargs and self.built:  # the way of nearly every call in a model, kept short
             inputs = args[0]
             context = innermost()
-            if (
-                context is not None
-                and type(inputs) is Tensor
-                and self._foreign == []
-                and not (context.masked or self._starts_mask or self._computes_otherwise)
-            ):
+            if type(inputs) is not Tensor or self._foreign != [] or self._starts_mask or self._computes_otherwise:
+                return self._call_slowly(args, kwargs)
+            if context is None:
+                return self._call_alone(inputs)
+            if not context.masked:
                 if self._autocast and inputs.dtype is not self._compute_dtype and inputs.is_floating_point():
                     inputs = inputs.to(self._compute_dtype)
                 if not self._signature.takes_training:
@@ -180,6 +179,23 @@ class Layer(WeightHolder):
                     self._penalize_activity(outputs)
                 return outputs
         return self._call_slowly(args, kwargs)
+
+    def _call_alone(self, inputs: Tensor) -> Any:
+        """The outermost call, on one tensor."""
+        watch.look()
+        context = CallContext()
+        context.masked = masking.mask_of(inputs) is not None
+        enter(context)
+        try:
+            outputs = self._call_within(context, [self._as_input(inputs)], {})
+        finally:
+            leave()
+        self._keep_losses(context)
+        return outputs
+
+    def _keep_losses(self, context: CallContext) -> None:
+        if (context.losses or self._call_losses) and not torch.compiler.is_compiling():  # a trace would keep those of its example for ever
+            self.__dict__["_call_losses"] = context.losses
 
     def _call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         check_positional(self, args)
@@ -194,8 +210,7 @@ class Layer(WeightHolder):
         with call_context(CallContext()) as context:
             context.masked = masking.any_mask(tensors, kwargs)
             outputs = self._call_within(context, tensors, kwargs)
-        if not torch.compiler.is_compiling():  # a trace would keep the losses of its example for ever
-            self._call_losses = context.losses
+        self._keep_losses(context)
         return outputs
 
     def _call_within(self, context: CallContext, args: list[Any], kwargs: dict[str, Any]) -> Any:
