@@ -347,7 +347,9 @@ class Layer(WeightHolder):
         """The shapes that this layer was built for; None if it was not."""
         if self._build_shapes is None:
             return None
-        return dict(self._build_shapes) if len(self._build_shapes) > 1 else {"input_shape": next(iter(self._build_shapes.values()))}
+        if len(self._build_shapes) > 1:
+            return {"shapes_dict": dict(self._build_shapes)}
+        return {"input_shape": next(iter(self._build_shapes.values()))}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Build for the shapes of `get_build_config`."""
