@@ -44,6 +44,6 @@ model.fit(x, y, batch_size=128, epochs=arguments.epochs, validation_split=0.1)
 prompt = "def __init__(self, name):\n       "[-LENGTH:]
 written = [number_of[c] for c in prompt.rjust(LENGTH)]
 for _ in range(60):
-    probabilities = model.predict(np.array([written[-LENGTH:]]))[0]
+    probabilities = model.predict(np.array([written[-LENGTH:]]), verbose=0)[0]
     written.append(int(probabilities.argmax()))
 print("".join(alphabet[code] for code in written))

@@ -28,3 +28,24 @@ def test_the_lstm_learns_to_guess_characters_better_than_the_commonest_one(tmp_p
     out = run(tmp_path, "char_lstm.py", "--epochs", "2", "--characters", "60000")
     accuracies = [float(value) for value in re.findall(r"val_accuracy: (0\.\d+)", out)]
     assert accuracies[-1] > 0.3  # a space, the commonest, is one character in five to four
+
+
+def test_one_encoder_called_on_two_inputs_learns_which_digits_are_the_same(tmp_path):
+    out = run(tmp_path, "two_inputs.py", "--epochs", "4", "--pairs", "4000")
+    assert float(re.search(r"unseen digits: accuracy (0\.\d+)", out)[1]) > 0.85  # half of the pairs are of one number
+
+
+def test_the_transformer_learns_to_guess_characters_better_than_the_commonest_one(tmp_path):
+    out = run(tmp_path, "transformer.py", "--epochs", "3", "--characters", "60000", "--blocks", "1")
+    accuracies = [float(value) for value in re.findall(r"val_accuracy: (0\.\d+)", out)]
+    assert accuracies[-1] > 0.3
+
+
+def test_a_torch_module_is_fine_tuned_on_100_digits_of_other_numbers(tmp_path):
+    out = run(tmp_path, "fine_tune.py", "--epochs", "8")
+    assert float(re.search(r"from 100 examples: accuracy (0\.\d+)", out)[1]) > 0.9
+
+
+def test_a_training_step_of_the_scripts_own_teaches_a_small_network_what_a_large_one_knows(tmp_path):
+    out = run(tmp_path, "custom_step.py", "--epochs", "10")
+    assert float(re.search(r"the student's accuracy (0\.\d+)", out)[1]) > 0.85
