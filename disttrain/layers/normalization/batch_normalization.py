@@ -1,32 +1,44 @@
-"""Batch normalisation."""
+"""Batch normalization."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from disttrain import initializers, regularizers
-from disttrain.layers.layer import Layer
+from disttrain import initializers
+from disttrain.layers.normalization.affine import AffineNormalization, known_sizes, places_of, wide
 from disttrain.layers.symbolic import Shape
 
+_FUZZ = 1e-7  # Keras's epsilon(): a batch with every step masked has mean and variance 0
+_HALVES = (torch.bfloat16, torch.float16)
 
-class BatchNormalization(Layer):
+
+class BatchNormalization(AffineNormalization):
     """`gamma * (x - mean) / sqrt(variance + epsilon) + beta`, each channel over the batch (Ioffe & Szegedy 2015).
 
     When training, mean and biased variance are those of the batch, or of the slice that a virtual worker computes, and the moving
     statistics follow: `moving = moving * momentum + batch * (1 - momentum)`. When inferring, and when frozen
-    (`trainable = False`), the moving statistics take their place.
+    (`trainable = False`), the moving statistics take their place. Steps that the mask leaves out do not count in the statistics.
 
     Args:
         axis: the axis of the channels.
-        momentum: of the moving statistics; near 1 is slow. (torch writes 1 minus this.)
+        momentum: of the moving statistics, 0 to 1; near 1 is slow. (torch writes 1 minus this.)
         epsilon: added to the variance.
         center, scale: learn `beta`, learn `gamma`.
+        renorm, renorm_clipping, renorm_momentum: Keras's batch renormalization; `renorm=True` is refused.
+        synchronized: True is refused, as the statistics are those of a slice.
 
-    Weights: `gamma (channels,)`, ones; `beta (channels,)`, zeros; buffers `moving_mean`, zeros, and `moving_variance`, ones.
+    Call arguments: `mask`, with the shape of the inputs but for the last axis, True where a step counts.
+    Weights: `gamma (channels,)`, ones; `beta (channels,)`, zeros; buffers `moving_mean`, zeros, and `moving_variance`, ones. Under
+    mixed precision they stay float32, and so do the statistics.
+
+    Example:
+        >>> import torch
+        >>> layer = BatchNormalization()
+        >>> layer(torch.tensor([[1.0], [3.0]]), training=True).detach().round(decimals=3).tolist()
+        [[-1.0], [1.0]]
     """
 
     def __init__(
@@ -42,68 +54,124 @@ class BatchNormalization(Layer):
         moving_variance_initializer: Any = "ones",
         beta_regularizer: Any = None,
         gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        renorm: bool = False,
+        renorm_clipping: Any = None,
+        renorm_momentum: float = 0.99,
+        synchronized: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(
+            epsilon,
+            center,
+            scale,
+            beta=(beta_initializer, beta_regularizer, beta_constraint),
+            gamma=(gamma_initializer, gamma_regularizer, gamma_constraint),
+            **kwargs,
+        )
         axis = axis[0] if isinstance(axis, list | tuple) and len(axis) == 1 else axis
         if isinstance(axis, bool) or not isinstance(axis, int) or axis == 0:
             raise ValueError(f"BatchNormalization(axis={axis!r}): expected the axis of the channels, an integer other than 0.")
-        self.axis, self.momentum, self.epsilon, self.center, self.scale = axis, float(momentum), float(epsilon), center, scale
-        self.beta_initializer = initializers.get(beta_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
+        if isinstance(momentum, bool) or not isinstance(momentum, int | float) or not 0 <= momentum <= 1:
+            raise ValueError(f"BatchNormalization(momentum={momentum!r}): expected a number from 0 to 1.")
+        if renorm:
+            raise ValueError(
+                f"BatchNormalization(renorm={renorm!r}) is not supported: batch renormalization is not implemented. Leave it False;"
+                " where batches are small, GroupNormalization does not depend on them."
+            )
+        if synchronized:
+            raise ValueError(
+                f"BatchNormalization(synchronized={synchronized!r}) is not supported: statistics are those of the slice that a virtual"
+                " worker computes, so that results do not depend on how many workers there are. Leave it False."
+            )
+        self.axis, self.momentum = axis, float(momentum)
         self.moving_mean_initializer = initializers.get(moving_mean_initializer)
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
-        self.beta_regularizer = regularizers.get(beta_regularizer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
 
     def build(self, input_shape: Shape) -> None:
-        if not -len(input_shape) <= self.axis < len(input_shape) or input_shape[self.axis] is None:
-            raise ValueError(f"{self._described()}: got an input of shape {input_shape}; axis {self.axis} must be there, of known size.")
-        shape = (input_shape[self.axis],)
-        self.gamma = self.add_weight("gamma", shape, self.gamma_initializer, self.gamma_regularizer) if self.scale else None
-        self.beta = self.add_weight("beta", shape, self.beta_initializer, self.beta_regularizer) if self.center else None
+        places = places_of(self.axis, input_shape, self._described())
+        shape = known_sizes(places, input_shape, self._described())
+        if places == [0]:
+            raise ValueError(f"{self._described()}: got an input of shape {input_shape}, whose axis {self.axis} is that of the batch.")
+        self._add_affine(shape, scale=self.scale, center=self.center)
         self.moving_mean = self.add_weight("moving_mean", shape, self.moving_mean_initializer, trainable=False)
         self.moving_variance = self.add_weight("moving_variance", shape, self.moving_variance_initializer, trainable=False)
+        self._last = places == [len(input_shape) - 1]
 
-    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        x = inputs.movedim(self.axis, 1) if inputs.ndim > 2 else inputs  # torch's place for channels, without moving memory
-        if training and self._trainable:
-            y = self._normalized_by_batch(x)
+    def call(self, inputs: Tensor, training: bool = False, mask: Tensor | None = None) -> Tensor:
+        learns = training and self._trainable
+        if learns and (mask is not None or inputs.numel() == inputs.shape[self.axis]):
+            return self._normalized_in_steps(inputs, mask)
+        if inputs.ndim == 2:
+            return self._normalized(inputs, learns)
+        # torch's place for channels is the second; a view there and back, so nothing is moved in memory.
+        if inputs.ndim == 3 and self._last:  # as an image of height 1: for steps torch has no kernel with channels last
+            return self._normalized(inputs.unsqueeze(1).permute(0, 3, 1, 2), learns).permute(0, 2, 3, 1).squeeze(1)
+        return self._normalized(inputs.movedim(self.axis, 1), learns).movedim(1, self.axis)
+
+    def _normalized(self, x: Tensor, learns: bool) -> Tensor:
+        """`x`, with channels second, by the statistics of the batch or by the moving ones."""
+        gamma, beta, mean, variance = self.gamma, self.beta, self.moving_mean, self.moving_variance
+        odd = x.dtype is not mean.dtype or x.dtype in _HALVES
+        if odd:
+            x, gamma, beta, mean, variance = self._widened(x)
+        if not learns:
+            y = torch.batch_norm(x, gamma, beta, mean, variance, False, 0.0, self.epsilon, False)
         else:
-            y = F.batch_norm(x, self.moving_mean, self.moving_variance, self.gamma, self.beta, False, 0.0, self.epsilon)
-        return y.movedim(1, self.axis) if inputs.ndim > 2 else y
+            # With moving statistics of its own torch would follow the unbiased variance; 1 / sqrt(variance + epsilon) tells the biased
+            # one, without scratch tensors.
+            y, mean, scale = torch.native_batch_norm(x, gamma, beta, None, None, True, 0.0, self.epsilon)
+            self._follow(mean, scale.pow(-2).sub_(self.epsilon).clamp_(min=0.0))
+        return y.to(self._compute_dtype) if odd else y
 
-    def _normalized_by_batch(self, x: Tensor) -> Tensor:
-        count = x.numel() // x.shape[1]
-        if count == 1:  # torch computes its unbiased variance by dividing by count - 1
-            mean, variance = x.detach().flatten().clone(), torch.zeros_like(self.moving_variance)
-            shift = torch.zeros(x.shape[1], dtype=x.dtype, device=x.device) if self.beta is None else self.beta
-            y = (x - x) * (1.0 if self.gamma is None else self.gamma.view(1, -1, *[1] * (x.ndim - 2)))
-            y = y + shift.view(1, -1, *[1] * (x.ndim - 2))
+    def _widened(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor, Tensor]:
+        """Inputs and weights as torch takes them: weights float32 at least, inputs the same, or half beside float32."""
+        dtype = wide(x.dtype, self.moving_mean)
+        gamma, beta = (None if weight is None else weight.to(dtype) for weight in (self.gamma, self.beta))
+        if x.dtype not in _HALVES or dtype is not torch.float32 or (gamma is None and beta is None):
+            x = x.to(dtype)  # without a weight, torch would give the statistics of half inputs as halves
+        return x, gamma, beta, self.moving_mean.to(dtype), self.moving_variance.to(dtype)
+
+    def _normalized_in_steps(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
+        """All of the inputs by the statistics of the steps that count; also one value for each channel, which gives beta exactly."""
+        dtype = wide(inputs.dtype, self.moving_mean)
+        x, channel = inputs.to(dtype), self.axis % inputs.ndim
+        others = [axis for axis in range(x.ndim) if axis != channel]
+        if mask is None:
+            variance, mean = torch.var_mean(x, others, correction=0, keepdim=True)
         else:
-            mean, variance = torch.zeros_like(self.moving_mean), torch.zeros_like(self.moving_variance)
-            y = F.batch_norm(x, mean, variance, self.gamma, self.beta, True, 1.0, self.epsilon)  # fills mean and unbiased variance
-            variance = variance * ((count - 1) / count)  # not in place: the backward pass keeps the other
-        with torch.no_grad():
-            self.moving_mean.mul_(self.momentum).add_(mean, alpha=1.0 - self.momentum)
-            self.moving_variance.mul_(self.momentum).add_(variance, alpha=1.0 - self.momentum)
-        return y
+            mean, variance = self._moments_where(x, mask, others)
+        self._follow(mean.detach().flatten(), variance.detach().flatten())
+        shape = [-1 if axis == channel else 1 for axis in range(x.ndim)]
+        factor = torch.rsqrt(variance + self.epsilon)
+        y = (x - mean) * (factor if self.gamma is None else factor * self.gamma.to(dtype).view(shape))
+        return (y if self.beta is None else y + self.beta.to(dtype).view(shape)).to(self._compute_dtype)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
+    def _moments_where(self, x: Tensor, mask: Tensor, others: list[int]) -> tuple[Tensor, Tensor]:
+        """(mean, biased variance) over these axes, of the steps that count."""
+        if mask.ndim != x.ndim - 1:
+            raise ValueError(
+                f"{self._described()}: got a mask of shape {tuple(mask.shape)} for inputs of shape {tuple(x.shape)};"
+                " expected that shape without its last axis."
+            )
+        counts = mask.to(torch.bool).unsqueeze(-1).expand_as(x)
+        total = counts.sum(others, keepdim=True).to(x.dtype) + _FUZZ
+        mean = torch.where(counts, x, 0.0).sum(others, keepdim=True) / total
+        return mean, torch.where(counts, x - mean, 0.0).square().sum(others, keepdim=True) / total
+
+    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the moving statistics towards these."""
+        dtype = self.moving_mean.dtype
+        self.moving_mean.lerp_(mean.to(dtype), 1.0 - self.momentum)
+        self.moving_variance.lerp_(variance.to(dtype), 1.0 - self.momentum)
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "axis": self.axis,
             "momentum": self.momentum,
-            "epsilon": self.epsilon,
-            "center": self.center,
-            "scale": self.scale,
-            "beta_initializer": initializers.serialize(self.beta_initializer),
-            "gamma_initializer": initializers.serialize(self.gamma_initializer),
             "moving_mean_initializer": initializers.serialize(self.moving_mean_initializer),
             "moving_variance_initializer": initializers.serialize(self.moving_variance_initializer),
-            "beta_regularizer": regularizers.serialize(self.beta_regularizer),
-            "gamma_regularizer": regularizers.serialize(self.gamma_regularizer),
+            "synchronized": False,
         }

@@ -1,27 +1,29 @@
-"""Layer normalisation."""
+"""Layer normalization."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from disttrain import initializers, regularizers
-from disttrain.layers.layer import Layer
+from disttrain.layers.normalization.affine import AffineNormalization, checked_axes, known_sizes, places_of
 from disttrain.layers.symbolic import Shape
 
 
-class LayerNormalization(Layer):
+class LayerNormalization(AffineNormalization):
     """`gamma * (x - mean) / sqrt(variance + epsilon) + beta`, each sample over `axis` (Ba, Kiros & Hinton 2016).
 
     Args:
-        axis: one axis or several; gamma and beta have their shape.
+        axis: one axis or several; gamma and beta have their shape, in the order of the axes.
         epsilon: added to the biased variance; 1e-3 as in Keras (torch: 1e-5).
         center, scale: learn `beta`, learn `gamma`.
+        rms_scaling: `gamma * x / sqrt(variance + epsilon)`, as older Keras called it; it takes the variance, not the mean square, so
+            `RMSNormalization` is meant nearly always.
 
-    Weights: `gamma`, ones; `beta`, zeros.
+    Weights: `gamma`, ones; `beta`, zeros. Computed in float32 at least.
     """
 
     def __init__(
@@ -34,54 +36,44 @@ class LayerNormalization(Layer):
         gamma_initializer: Any = "ones",
         beta_regularizer: Any = None,
         gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        *,
+        rms_scaling: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if isinstance(axis, bool) or not isinstance(axis, int | list | tuple) or not all(isinstance(a, int) for a in _axes(axis)):
-            raise ValueError(f"LayerNormalization(axis={axis!r}): expected an integer or several.")
-        self.axis = axis if isinstance(axis, int) else list(axis)
-        self.epsilon, self.center, self.scale = float(epsilon), center, scale
-        self.beta_initializer = initializers.get(beta_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
-        self.beta_regularizer = regularizers.get(beta_regularizer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+        super().__init__(
+            epsilon,
+            center,
+            scale,
+            beta=(beta_initializer, beta_regularizer, beta_constraint),
+            gamma=(gamma_initializer, gamma_regularizer, gamma_constraint),
+            **kwargs,
+        )
+        self.axis = checked_axes(axis, "LayerNormalization")
+        self.rms_scaling = bool(rms_scaling)
+        self._autocast = False  # float32 inputs are not rounded to half before they are normalized in float32
 
     def build(self, input_shape: Shape) -> None:
+        self._places = places_of(self.axis, input_shape, self._described())
+        shape = known_sizes(self._places, input_shape, self._described())
         rank = len(input_shape)
-        if any(not -rank <= axis < rank for axis in _axes(self.axis)):
-            raise ValueError(f"{self._described()}: got an input of shape {input_shape}, which has no axis {self.axis}.")
-        self._normalized = sorted(axis % rank for axis in _axes(self.axis))
-        shape = tuple(input_shape[axis] for axis in self._normalized)
-        if None in shape:
-            raise ValueError(f"{self._described()}: got an input of shape {input_shape}; the sizes of axis {self.axis} must be known.")
-        self._trailing = self._normalized == list(range(rank - len(shape), rank))
-        self.gamma = self.add_weight("gamma", shape, self.gamma_initializer, self.gamma_regularizer) if self.scale else None
-        self.beta = self.add_weight("beta", shape, self.beta_initializer, self.beta_regularizer) if self.center else None
+        self._trailing = self._places == list(range(rank - len(shape), rank))
+        self._spread = [
+            shape[self._places.index(place)] if place in self._places else 1 for place in range(rank)
+        ]  # how weights meet the input
+        self._add_affine(shape, scale=self.scale or self.rms_scaling, center=self.center and not self.rms_scaling)
+        self.axis = sorted([self.axis] if isinstance(self.axis, int) else self.axis)  # so Keras writes it once it is built
 
     def call(self, inputs: Tensor) -> Tensor:
-        if self._trailing:
-            return F.layer_norm(inputs, inputs.shape[self._normalized[0] :], self.gamma, self.beta, self.epsilon)
-        places = list(range(inputs.ndim - len(self._normalized), inputs.ndim))
-        x = inputs.movedim(self._normalized, places)
-        y = F.layer_norm(x, x.shape[places[0] :], self.gamma, self.beta, self.epsilon)
-        return y.movedim(places, self._normalized)
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
+        x, gamma, beta = self._at_work(inputs)
+        if self._trailing and not self.rms_scaling:
+            return F.layer_norm(x, x.shape[self._places[0] :], gamma, beta, self.epsilon).to(self._compute_dtype)
+        variance, mean = torch.var_mean(x, self._places, correction=0, keepdim=True)
+        factor = torch.rsqrt(variance + self.epsilon)
+        y = (x if self.rms_scaling else x - mean) * factor
+        y = y if gamma is None else y * gamma.view(self._spread)
+        return (y if beta is None else y + beta.view(self._spread)).to(self._compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "axis": self.axis,
-            "epsilon": self.epsilon,
-            "center": self.center,
-            "scale": self.scale,
-            "beta_initializer": initializers.serialize(self.beta_initializer),
-            "gamma_initializer": initializers.serialize(self.gamma_initializer),
-            "beta_regularizer": regularizers.serialize(self.beta_regularizer),
-            "gamma_regularizer": regularizers.serialize(self.gamma_regularizer),
-        }
-
-
-def _axes(axis: int | Sequence[int]) -> list[int]:
-    return [axis] if isinstance(axis, int) else list(axis)
+        return {**super().get_config(), "axis": self.axis, "rms_scaling": self.rms_scaling}
