@@ -267,6 +267,19 @@ class Model(Trainer, Layer):
 
         load_weights(self, path, skip_mismatch=skip_mismatch, by_name=by_name)
 
+    def export(self, path: Any, format: str | None = None, input_signature: Any = None, **options: Any) -> None:
+        """Write what the model computes without training as a program that needs no layers: `.pt2` for PyTorch, or `.onnx`.
+
+        Args:
+            path: `torch.export.load(path).module()` calls a `.pt2` as the model is called; a `.onnx` has an input for each tensor.
+            format: "torch" or "onnx"; by the ending unless told.
+            input_signature: `Input(...)`s or example tensors, where the model does not know what it is called with.
+            options: for `torch.export.export` or `torch.onnx.export`.
+        """
+        from disttrain.models.export import export
+
+        export(self, path, format, input_signature, **options)
+
     def get_config(self) -> dict[str, Any]:
         if self._graph is None or type(self).__init__ is not Model.__init__:
             return super().get_config()

@@ -138,6 +138,8 @@ def as_tensor(value: Any, beside: Any = None) -> Tensor:
     if isinstance(value, Tensor):
         return value
     device = beside.device if isinstance(beside, Tensor) else None
+    if isinstance(beside, Tensor) and beside.is_floating_point() and beside.ndim and type(value) in (int, float):
+        return torch.as_tensor(value, dtype=beside.dtype, device=device)  # what comes out has that dtype anyway
     if isinstance(value, bool):
         return torch.as_tensor(value, device=device)
     if isinstance(value, int):
