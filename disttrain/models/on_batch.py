@@ -14,13 +14,16 @@ from disttrain.data import ArraySource, BatchPlan, flatten, map_structure
 from disttrain.data.plan import slice_of
 from disttrain.data.sources import as_array
 from disttrain.errors import DataError
-from disttrain.layers.context import CallContext, call_context
+from disttrain.layers import watch
+from disttrain.layers.context import call_context
 from disttrain.seeds import fold_in, random_seed
 from disttrain.training import runner
 from disttrain.training.class_weight import class_weights
-from disttrain.training.engine import Engine, as_arrays
+from disttrain.training.engine import Engine
 from disttrain.training.job import Job
+from disttrain.training.outputs import as_arrays
 from disttrain.training.program import Kind, Position, Program
+from disttrain.training.step_context import StepContext
 
 _TRAIN = Position(0, Kind.TRAIN, 0, 0, Kind.TRAIN)
 _TEST = Position(0, Kind.VALIDATE, 0, 0, Kind.VALIDATE)
@@ -84,6 +87,7 @@ class OnBatch:
         return self._step(_TEST, x, y, sample_weight, None)
 
     def _step(self, position: Position, x: Any, y: Any, weight: Any, class_weight: dict[int, float] | None) -> dict[str, Any]:
+        watch.look()
         self._take(x, y, weight, class_weight)
         virtual_workers, threads = self.settings
         with runner.intra_op_threads(threads), runner.kept_generators(self._engine is None or self._engine.draws):
@@ -146,7 +150,9 @@ def predict_one_batch(model: Any, x: Any, batch_size: int | None, *, whole: bool
     device = runner.device_of(model)
     if device.type != "cpu":
         inputs = map_structure(lambda t: t.to(device), inputs)
-    context = CallContext(False, fold_in(random_seed(), Kind.PREDICT.value, 0), 1.0, (0, count, count))
+    watch.look()
+    context = StepContext(training=False)
+    context.begin(lambda: fold_in(fold_in(random_seed(), Kind.PREDICT.value, 0), 0), 1.0, (0, count, count))
     with torch.inference_mode(), call_context(context):
         return as_arrays(model(inputs))
 

@@ -35,11 +35,11 @@ def _last(position: Position, done: int) -> Position:
 
 def _infer(engine: Engine, position: Position, until: float | None) -> Position:
     kind, epoch, first = position.kind, position.epoch, position.step
-    program, forward, model = engine.program, engine.forward, engine.model
+    program, forward = engine.program, engine.forward
     plan = program.plan(kind)
     many, steps, tick = _many(engine, position, until), plan.steps, position.tick
     context, draws = StepContext(training=False), engine.foreign_randomness
-    call, compiled, predicts = forward.predict or model, forward.compiled, kind is Kind.PREDICT
+    compiled, predicts = forward.compiled, kind is Kind.PREDICT
     step = first
     with torch.inference_mode(), call_context(context):
         while True:
@@ -48,11 +48,11 @@ def _infer(engine: Engine, position: Position, until: float | None) -> Position:
             x, y, weight = forward.fetch(kind, epoch, step, 0, context)
             if draws:
                 torch.manual_seed(context.key)  # type: ignore[arg-type]
-            outputs = call(x)
             if predicts:
-                engine.predictions[step] = as_arrays(outputs)
+                engine.predictions[step] = as_arrays(forward.outputs(x))
             else:
-                add(engine, forward.means(x, y, outputs, weight, context, training=False), count)
+                means, outputs = forward.run(x, y, weight, context)
+                add(engine, means, count)
                 if compiled is not None:
                     compiled.update_state(y, outputs, weight)
             step, tick = step + 1, tick + 1

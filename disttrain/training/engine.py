@@ -342,12 +342,11 @@ class Engine:
                     torch.manual_seed(key)
                 self.scratch.zero_()
                 with torch.inference_mode(), call_context(context):
-                    outputs = self.model(x) if self.forward.predict is None else self.forward.predict(x)
+                    means: list[Tensor] = []
                     if kind is Kind.PREDICT:
-                        self.predictions[position.step * self.job.virtual_workers + rank] = as_arrays(outputs)
-                        means: list[Tensor] = []
+                        self.predictions[position.step * self.job.virtual_workers + rank] = as_arrays(self.forward.outputs(x))
                     else:
-                        means = self.forward.means(x, y, outputs, weight, context, training=False)
+                        means, outputs = self.forward.run(x, y, weight, context)
                         if self.forward.compiled is not None:
                             self.forward.compiled.update_state(y, outputs, weight)
                     self.fill(layout, contribution.payload, means, context)

@@ -17,6 +17,7 @@ from disttrain.seeds import fold_in
 from disttrain.training.class_weight import class_weights
 from disttrain.training.compiled_loss import CompiledLoss
 from disttrain.training.compiled_metrics import CompiledMetrics
+from disttrain.training.jit import compiled
 from disttrain.training.job import Job
 from disttrain.training.logbook import Logbook
 from disttrain.training.model_state import ModelState
@@ -31,7 +32,6 @@ class Forward:
         scripts: the phases whose steps the script wrote itself.
         logbook: what is logged.
         compiled: the compiled metrics, None where there are none.
-        predict: a `predict_step` of the script's own, else None.
         scale: what the optimizer makes of a loss before its gradient is taken, None where that is nothing.
     """
 
@@ -39,10 +39,16 @@ class Forward:
         self.job, self.model, self.device = job, job.model, device
         overrides = self.model.overridden_steps()
         self.scripts: dict[Kind, ScriptStep] = {}
-        self.predict: Callable[[Any], Any] | None = None
+        self._predict: Callable[[Any], Any] | None = None
         self.compiled: CompiledMetrics | None = None
         self.scale: Callable[[Tensor], Tensor] | None = None
         self._penalties = _penalties(self.model)
+        self._call: Callable[[Any], Any] = self.model
+        self._pass: Callable[..., tuple[list[Tensor], Any]] = self._run
+        if self.model.jit_compile:
+            described = f"{type(self.model).__name__} {self.model.name!r}"
+            self._call = compiled(lambda x: self.model(x), described)
+            self._pass = compiled(self._run, described)
         self._own_loss = "compute_loss" in overrides
         self._added: list[str] = []
         means: list[str] = []
@@ -50,7 +56,7 @@ class Forward:
         if job.kind == "predict":
             own, reported = [], []
             if "predict_step" in overrides:
-                self.predict = lambda x: self.model.predict_step(pack_x_y_sample_weight(x, None, None))
+                self._predict = lambda x: self.model.predict_step(pack_x_y_sample_weight(x, None, None))
         else:
             self._learn(state, overrides, own)
             means = ["loss", *self._loss.value_names(), *self._added]
@@ -108,16 +114,23 @@ class Forward:
     # -- losses ---------------------------------------------------------------------------------------------------------------------
 
     def run(self, x: Any, y: Any, weight: Any, context: CallContext) -> tuple[list[Tensor], Any]:
-        """Forward and losses of a training slice: (means as in the logbook, the loss first; the outputs)."""
-        outputs = self.model(x)
-        return self.means(x, y, outputs, weight, context, training=True), outputs
+        """Forward and losses of a slice: (means as in the logbook, the loss first; the outputs)."""
+        return self._pass(x, y, weight, context)
 
-    def means(self, x: Any, y: Any, outputs: Any, weight: Any, context: CallContext, *, training: bool) -> list[Tensor]:
+    def outputs(self, x: Any) -> Any:
+        """Forward of a slice of `predict`."""
+        return self._call(x) if self._predict is None else self._predict(x)
+
+    def _run(self, x: Any, y: Any, weight: Any, context: CallContext) -> tuple[list[Tensor], Any]:
+        outputs = self.model(x)
+        return self._means(x, y, outputs, weight, context), outputs
+
+    def _means(self, x: Any, y: Any, outputs: Any, weight: Any, context: CallContext) -> list[Tensor]:
         """The loss over the slice with all that was added, the loss of each output, what layers logged: means over its samples."""
         loss = self._loss
         if self._own_loss:
             loss.parts = []
-            total = self.model.checked_loss(x, y, outputs, weight, training)
+            total = self.model.checked_loss(x, y, outputs, weight, bool(context.training))
         else:
             total = self._total(y, outputs, weight, context)
         names = len(self.logbook.means)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from disttrain.callbacks import CallbackList
 from disttrain.training.engine import Engine, join_predictions
@@ -131,7 +132,20 @@ def is_plain(carrier: Runner) -> bool:
 
 def device_of(model: Any) -> torch.device:
     """Where the model's weights are; the CPU when it has none."""
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
+    first = _first_parameter(model)
+    return torch.device("cpu") if first is None else first.device
+
+
+def _first_parameter(module: nn.Module) -> nn.Parameter | None:
+    """Without `parameters()`, which takes longer than a small model's prediction."""
+    for parameter in module._parameters.values():
+        if parameter is not None:
+            return parameter
+    for child in module._modules.values():
+        found = None if child is None else _first_parameter(child)
+        if found is not None:
+            return found
+    return None
 
 
 @contextmanager
