@@ -55,7 +55,7 @@ THIRD_PARTY = {
     "clusters/ray": [*TENSORS, "cloudpickle", "psutil", "ray"],
     "viewers": [*TENSORS, "fsspec", "tensorboard"],
     "disttrain": [],
-    "models": [*TENSORS, "PIL", "fsspec", "h5py", "onnx", "rich", "safetensors"],
+    "models": [*TENSORS, "PIL", "fsspec", "h5py", "onnx", "onnxscript", "rich", "safetensors"],
     "elastic": [*TENSORS, "cloudpickle", "psutil"],
     "training": TENSORS,
     "callbacks": [*TENSORS, "fsspec", "tensorboard"],
@@ -79,8 +79,8 @@ THIRD_PARTY = {
 }
 
 # Slow to import, or not installed everywhere: never at the top of a module that `import disttrain` reads.
-LAZY = ["tensorboard", "torch.utils.tensorboard", "h5py", "onnx", "PIL"]
-NOT_WITH_THE_PACKAGE = {"ray", "typer", "h5py", "tensorboard", "onnx", "PIL", "s3fs", "gcsfs", "adlfs", "sklearn"}
+LAZY = ["tensorboard", "torch.utils.tensorboard", "h5py", "onnx", "onnxscript", "PIL"]
+NOT_WITH_THE_PACKAGE = {"ray", "typer", "h5py", "tensorboard", "onnx", "onnxscript", "PIL", "s3fs", "gcsfs", "adlfs", "sklearn"}
 
 
 def test_every_room_imports_only_what_stands_below_it():
