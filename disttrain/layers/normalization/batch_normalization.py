@@ -91,9 +91,9 @@ class BatchNormalization(AffineNormalization):
 
     def build(self, input_shape: Shape) -> None:
         places = places_of(self.axis, input_shape, self._described())
-        shape = known_sizes(places, input_shape, self._described())
         if places == [0]:
             raise ValueError(f"{self._described()}: got an input of shape {input_shape}, whose axis {self.axis} is that of the batch.")
+        shape = known_sizes(places, input_shape, self._described())
         self._add_affine(shape, scale=self.scale, center=self.center)
         self.moving_mean = self.add_weight("moving_mean", shape, self.moving_mean_initializer, trainable=False)
         self.moving_variance = self.add_weight("moving_variance", shape, self.moving_variance_initializer, trainable=False)

@@ -62,9 +62,9 @@ class GroupNormalization(AffineNormalization):
 
     def build(self, input_shape: Shape) -> None:
         places = places_of(self.axis, input_shape, self._described())
-        (channels,) = known_sizes(places, input_shape, self._described())
         if places == [0]:
             raise ValueError(f"{self._described()}: got an input of shape {input_shape}, whose axis {self.axis} is that of the batch.")
+        (channels,) = known_sizes(places, input_shape, self._described())
         groups = channels if self.groups == -1 else self.groups
         if channels % groups:
             raise ValueError(f"{self._described()}(groups={groups}): got {channels} channels, which do not fall into that many groups.")

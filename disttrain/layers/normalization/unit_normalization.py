@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from disttrain.layers.layer import Layer
-from disttrain.layers.normalization.affine import checked_axes, places_of
+from disttrain.layers.normalization.affine import checked_axes, places_of, wide
 from disttrain.layers.symbolic import Shape
 
 _SMALLEST = 1e-12  # of the norm that is divided by, as in Keras
 
 
 class UnitNormalization(Layer):
-    """`x / |x|`, the Euclidean norm over `axis`; zeros stay zeros.
+    """`x / |x|`, the Euclidean norm over `axis`, in float32 at least; zeros stay zeros.
 
     Args:
         axis: one axis or several, over which the squares add up to 1.
@@ -38,8 +38,8 @@ class UnitNormalization(Layer):
 
     def call(self, inputs: Tensor) -> Tensor:
         inputs = inputs if inputs.is_floating_point() else inputs.to(self._compute_dtype)
-        norm: Tensor = torch.linalg.vector_norm(inputs, dim=self.axis, keepdim=True)  # whose gradient at zeros is 0, not NaN
-        return inputs / norm.clamp_min(_SMALLEST)
+        norm: Tensor = torch.linalg.vector_norm(inputs, dim=self.axis, keepdim=True, dtype=wide(inputs.dtype))
+        return (inputs / norm.clamp_min(_SMALLEST)).to(inputs.dtype)  # the norm's gradient at zeros is 0, not NaN
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
