@@ -73,7 +73,7 @@ def _train(engine: Engine, position: Position, until: float | None) -> Position:
         while True:
             count = plan.batch_count(epoch, step)
             context.begin(lambda: fold_in(fold_in(engine.job.seed, "step", engine.optimizer.iterations), 0), 1.0, (0, count, count))
-            before = state.snapshot() if state.has_buffers else None
+            before = forward.before = state.snapshot() if state.has_buffers else None
             try:
                 x, y, weight = forward.fetch(Kind.TRAIN, epoch, step, 0, context)
                 if draws:

@@ -258,7 +258,7 @@ class Engine:
 
     def _train(self, position: Position, wishes: Sequence[bool]) -> tuple[bool, ...]:
         state, pool, layout = self.state, self.pools[Kind.TRAIN], self.layouts[Kind.TRAIN]
-        before = state.snapshot()
+        before = self.forward.before = state.snapshot()
         try:
             total, stack = self._summed_gradients(position, wishes, before)
             if self.device.type == "cpu" and not math.isfinite(value := total.payload[0].item()):
@@ -328,7 +328,7 @@ class Engine:
         step_key = self.step_key(position)
         reduction = pool.plan.start(leaves) if self.group.size > 1 else None
         stack: list[Contribution] = []
-        before = state.snapshot() if state.rows else None
+        before = self.forward.before = state.snapshot() if state.rows else None
         merges = local_merges(self.start, self.stop, leaves)
         try:
             for rank, merge in zip(range(self.start, min(self.stop, leaves)), merges, strict=True):

@@ -20,7 +20,7 @@ from disttrain.training.compiled_metrics import CompiledMetrics
 from disttrain.training.jit import compiled
 from disttrain.training.job import Job
 from disttrain.training.logbook import Logbook
-from disttrain.training.model_state import ModelState
+from disttrain.training.model_state import ModelState, Snapshot
 from disttrain.training.program import Kind
 from disttrain.training.script_step import ScriptStep
 
@@ -32,11 +32,13 @@ class Forward:
         scripts: the phases whose steps the script wrote itself.
         logbook: what is logged.
         compiled: the compiled metrics, None where there are none.
+        before: the buffers before the running pass, set by whoever keeps them.
         scale: what the optimizer makes of a loss before its gradient is taken, None where that is nothing.
     """
 
     def __init__(self, job: Job, state: ModelState, device: torch.device) -> None:
-        self.job, self.model, self.device = job, job.model, device
+        self.job, self.model, self.device, self._state = job, job.model, device, state
+        self.before: Snapshot | None = None
         overrides = self.model.overridden_steps()
         self.scripts: dict[Kind, ScriptStep] = {}
         self._predict: Callable[[Any], Any] | None = None
@@ -48,7 +50,7 @@ class Forward:
         if self.model.jit_compile:
             described = f"{type(self.model).__name__} {self.model.name!r}"
             self._call = compiled(lambda x: self.model(x), described)
-            self._pass = compiled(self._run, described)
+            self._pass = compiled(self._run, described, self._undo)
         self._own_loss = "compute_loss" in overrides
         self._added: list[str] = []
         means: list[str] = []
@@ -120,6 +122,13 @@ class Forward:
     def outputs(self, x: Any) -> Any:
         """Forward of a slice of `predict`."""
         return self._call(x) if self._predict is None else self._predict(x)
+
+    def _undo(self, x: Any, y: Any, weight: Any, context: CallContext) -> None:
+        """As before a pass that was broken off."""
+        for found in (context.losses, context.metrics, context._draws):
+            found.clear()
+        if self.before is not None:
+            self._state.restore(self.before)
 
     def _run(self, x: Any, y: Any, weight: Any, context: CallContext) -> tuple[list[Tensor], Any]:
         outputs = self.model(x)

@@ -10,15 +10,18 @@ from typing import Any
 _RECOMPILATIONS = 64  # one for each size of slice and each phase, of every model; beyond torch's own limit it would run eagerly
 
 
-def compiled(function: Callable[..., Any], described: str) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], described: str, undo: Callable[..., None] = lambda *arguments: None) -> Callable[..., Any]:
     """`function` as torch.compile makes it; where the compiler fails, `function` itself, with one warning that says why.
 
+    `undo`, given the same arguments, takes back what a part of the function may have done before the compiler failed at another.
     Each size of a slice is compiled on its own: a kernel for any size may round otherwise, and which sizes a worker meets first differs.
     """
     import torch._dynamo
     import torch._dynamo.exc
 
     _leave_draws_alone()
+    for words in ("Dynamo does not know how to trace the builtin", "The .grad attribute of a Tensor that is not a leaf"):
+        warnings.filterwarnings("ignore", message=words, module=r"torch\.")  # its own business
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _RECOMPILATIONS)
     quick = torch.compile(function, backend=functools.partial(_backend, described=described), dynamic=False)
     failed = False
@@ -32,6 +35,7 @@ def compiled(function: Callable[..., Any], described: str) -> Callable[..., Any]
             except torch._dynamo.exc.TorchDynamoException as error:  # what the user's code raises comes through as it is
                 failed = True
                 _warn(described, error)
+                undo(*arguments)
         return function(*arguments)
 
     return run
@@ -69,4 +73,3 @@ def _leave_draws_alone() -> None:
     from disttrain.layers import context
 
     context.CallContext.generator = torch._dynamo.disable(context.CallContext.generator)  # type: ignore[method-assign]
-    warnings.filterwarnings("ignore", message="Dynamo does not know how to trace the builtin")

@@ -97,7 +97,7 @@ class ModelState:
         self.space = FlatSpace(self.params)
         # Only what is updated lies flat: an evaluation in the middle of a training leaves the weights where they are.
         self.flat_params = self.space.gather(self.params, device) if trains else [p.data for p in self.params]
-        row_states = _row_states(model)
+        row_states = {id(buffer) for buffer in _row_buffers(model)}
         buffers = [b for _, b in sorted(model.named_buffers(), key=lambda pair: pair[0]) if b.numel()]
         self.rows = [b for b in buffers if id(b) in row_states]
         buffers = [b for b in buffers if id(b) not in row_states]
@@ -210,13 +210,15 @@ class ModelState:
         return [*self.flat_params, *self.flat_buffers, *self.others, *self.rows, *slots, *frozen]
 
 
-def _row_states(model: nn.Module) -> set[int]:
-    """The ids of buffers whose rows belong to the rows of the batch."""
-    found: set[int] = set()
+def _row_buffers(model: nn.Module) -> list[Tensor]:
+    """The buffers whose rows belong to the rows of the batch."""
+    found: dict[int, Tensor] = {}
     for module in model.modules():
         for name in getattr(module, "_row_states", ()):
-            found.add(id(module._buffers[name]))
-    return found
+            buffer = module._buffers[name]
+            if buffer is not None:
+                found[id(buffer)] = buffer
+    return list(found.values())
 
 
 def _constraints(model: nn.Module, params: Sequence[nn.Parameter]) -> list[tuple[int, Any]]:
@@ -239,10 +241,11 @@ def _hold(space: FlatSpace, tensors: Sequence[Tensor], flats: Sequence[Tensor]) 
 
 @contextmanager
 def kept_rows(model: nn.Module) -> Iterator[None]:
-    """Put row states back at the end of the block."""
-    before = [(buffer, buffer.clone()) for buffer in model.buffers() if id(buffer) in _row_states(model)] if _row_states(model) else []
+    """Put row states back at the end of the block; those that came into being in it, to zeros."""
+    before = {id(buffer): buffer.clone() for buffer in _row_buffers(model)}
     try:
         yield
     finally:
-        for buffer, value in before:
-            buffer.copy_(value)
+        with torch.no_grad():
+            for buffer in _row_buffers(model):
+                buffer.copy_(before[id(buffer)]) if id(buffer) in before else buffer.zero_()

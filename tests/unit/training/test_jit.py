@@ -1,0 +1,115 @@
+"""jit_compile=True: the same numbers, the same bits on any number of workers, and what happens where the compiler fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from engine_runs import alone, bits, job_of, on_workers, run_to_end
+
+import disttrain as dt
+from disttrain import layers
+from disttrain.training import jit, runner
+
+rng = np.random.default_rng(0)
+X, Y = rng.normal(size=(20, 5)).astype(np.float32), rng.integers(0, 3, 20)
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    dt.clear_session()
+    dt.set_random_seed(0)
+    with runner.installed(runner.LocalRunner(runner._InProcess())):
+        yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def without_inductor(monkeypatch):
+    """Graphs are found by the compiler and run as they are: its C++ takes seconds for each."""
+    monkeypatch.setattr(jit, "_backend", lambda graph, inputs, described: graph.forward)
+
+
+def model(jit_compile: bool) -> dt.Sequential:
+    dt.clear_session()
+    dt.set_random_seed(0)
+    made = dt.Sequential(
+        [
+            dt.Input((5,)),
+            layers.Dense(4, activation="relu", kernel_regularizer="l2", activity_regularizer="l1"),
+            layers.Dropout(0.3),
+            layers.BatchNormalization(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    made.compile(dt.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=jit_compile)
+    return made
+
+
+@pytest.mark.parametrize("virtual_workers", [1, 3])
+def test_the_numbers_are_those_of_an_eager_fit(virtual_workers, without_inductor):
+    def trained(jit_compile):
+        with runner.installed(runner.LocalRunner(runner._InProcess(virtual_workers))):
+            made = model(jit_compile)
+            history = made.fit(X, Y, batch_size=8, epochs=2, validation_split=0.2, verbose=0).history
+            return history, made.predict(X, batch_size=7, verbose=0), made.evaluate(X, Y, verbose=0)
+
+    (eager, predicted, evaluated), (quick, also_predicted, also_evaluated) = trained(False), trained(True)
+    for name, values in eager.items():
+        np.testing.assert_allclose(quick[name], values, rtol=1e-5)
+    np.testing.assert_allclose(also_predicted, predicted, rtol=1e-5)
+    np.testing.assert_allclose(also_evaluated, evaluated, rtol=1e-5)
+
+
+def test_the_bits_do_not_depend_on_the_number_of_workers(without_inductor):
+    job = job_of(model(True), 3, X, Y, batch_size=8)
+    expected = bits(run_to_end(alone(job)))
+    for engine in on_workers(job, 2):
+        assert bits(engine) == expected
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_where_the_compiler_fails_one_warning_says_why_and_the_model_runs(monkeypatch):
+    def broken(*arguments):
+        raise RuntimeError("no C++ compiler here\nand more words")
+
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", broken)
+    jit._warn_once.cache_clear()
+    quick, eager = model(True), model(False)
+    with pytest.warns(UserWarning, match="jit_compile=True: Sequential .* runs without the compiler, which failed: no C") as said:
+        evaluated = quick.evaluate(X, Y, verbose=0)
+    assert len(said) == 1
+    np.testing.assert_allclose(evaluated, eager.evaluate(X, Y, verbose=0), rtol=1e-6)
+
+
+def test_what_the_models_own_code_raises_comes_through(without_inductor):
+    class Odd(layers.Layer):
+        def call(self, x, training=False):
+            if training:
+                raise KeyError("mine")
+            return x
+
+    made = dt.Sequential([layers.Dense(2), Odd()])
+    made.compile("sgd", "mse", jit_compile=True)
+    with pytest.raises(KeyError, match="mine"):
+        made.fit(X, X[:, :2], verbose=0)
+
+
+def test_run_eagerly_wins_over_jit_compile():
+    made = model(False)
+    with pytest.warns(UserWarning, match="run_eagerly wins"):
+        made.compile("sgd", "mse", run_eagerly=True, jit_compile=True)
+    assert made.jit_compile is False and made.run_eagerly is True
+
+
+def test_auto_is_eager_and_imports_no_compiler():
+    script = (
+        "import sys, numpy as np, disttrain as dt\n"
+        "m = dt.Sequential([dt.layers.Dense(1)]); m.compile('sgd', 'mse'); m.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0)\n"
+        "assert m.jit_compile is False; print(sorted(n for n in sys.modules if n in ('torch._dynamo', 'torch._inductor', 'sympy')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
