@@ -23,7 +23,7 @@ def batches(data: Any, owner: str) -> Iterator[Tensor]:
         yield _inputs(data, owner)
         return
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not hasattr(data, "__iter__"):  # a PyDataset
-        data = (data[number] for number in range(len(data)))
+        data = map(data.__getitem__, range(len(data)))
     elif not hasattr(data, "__iter__") or isinstance(data, dict | str):
         raise ValueError(f"{owner}.adapt: got a {type(data).__name__}, expected an array, a tensor or an iterable of batches.")
     empty = True

@@ -87,8 +87,8 @@ class Discretization(Layer):
         self.summary = quantiles.merge(quantiles.summarize(values, self.epsilon), self.summary, self.epsilon)
 
     def finalize_state(self) -> None:
-        """Set the boundaries to those of the numbers seen."""
-        if self.num_bins is not None:
+        """Set the boundaries to those of the numbers seen; without any, leave them: they may come from a file."""
+        if self.num_bins is not None and self.summary.size:
             self.bin_boundaries = quantiles.boundaries(self.summary, self.num_bins)
 
     def call(self, inputs: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_MODES = {"bicubic": "bicubic", "bilinear": "bilinear", "nearest": "nearest-exact"}
+_MODES = ("bicubic", "bilinear", "nearest")
 _MISSING = ("lanczos3", "lanczos5")
 
 
@@ -42,25 +42,31 @@ def resize(images: Tensor, height: int, width: int, interpolation: str, antialia
     """`images`, `(batch, channels, height, width)`, of the size given and the same dtype; integers are rounded, and stay in their range."""
     x = images if images.dtype in (torch.float32, torch.float64) else images.float()
     if interpolation == "nearest":
-        y = F.interpolate(x, (height, width), mode=_MODES[interpolation])
-    elif interpolation == "bicubic" and not antialias:
-        rows, columns = _cubic_weights(x.shape[-2], height), _cubic_weights(x.shape[-1], width)
-        y = rows.to(x) @ x @ columns.to(x).T
-    else:
-        y = F.interpolate(x, (height, width), mode=_MODES[interpolation], align_corners=False, antialias=antialias)
+        y = F.interpolate(x, (height, width), mode="nearest-exact")
+    elif interpolation == "bilinear" and not antialias:
+        y = F.interpolate(x, (height, width), mode="bilinear", align_corners=False)
+    else:  # torch's antialias=True is wrong on the CPU where images become one pixel wide
+        rows = _weights(x.shape[-2], height, interpolation, antialias).to(x)
+        y = rows @ x @ _weights(x.shape[-1], width, interpolation, antialias).to(x).T
     if images.dtype.is_floating_point or images.dtype is torch.bool:
         return y.to(images.dtype)
     limits = torch.iinfo(images.dtype)
     return y.round().clamp(limits.min, limits.max).to(images.dtype)
 
 
-def _cubic_weights(size: int, target: int) -> Tensor:
-    """(target, size), float64: row i holds the weights of the pixels that make pixel i: Keys 1981 with a = -0.5, as TensorFlow and JAX have
-    it; where pixels are missing at the edge, the others weigh more. Torch's own bicubic has a = -0.75.
+def _weights(size: int, target: int, interpolation: str, antialias: bool) -> Tensor:
+    """(target, size), float64: row i holds the weights of the pixels that make pixel i.
+
+    "bilinear" is a triangle of width 2, "bicubic" the curve of Keys 1981 with a = -0.5, as TensorFlow, JAX and Pillow have it (torch's own,
+    without antialias, has a = -0.75). Where an image shrinks, `antialias` makes them as much wider. Where pixels are missing at the edge,
+    the others weigh more.
     """
     centers = (torch.arange(target, dtype=torch.float64) + 0.5) * size / target - 0.5
-    distance = (centers[:, None] - torch.arange(size, dtype=torch.float64)).abs()
-    near = (1.5 * distance - 2.5) * distance**2 + 1
-    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-    weights = torch.where(distance <= 1, near, torch.where(distance < 2, far, 0.0))
+    distance = (centers[:, None] - torch.arange(size, dtype=torch.float64)).abs() / (max(size / target, 1.0) if antialias else 1.0)
+    if interpolation == "bilinear":
+        weights = (1 - distance).clamp_min(0)
+    else:
+        near = (1.5 * distance - 2.5) * distance**2 + 1
+        far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+        weights = torch.where(distance <= 1, near, torch.where(distance < 2, far, 0.0))
     return weights / weights.sum(1, keepdim=True)
