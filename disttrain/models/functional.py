@@ -22,6 +22,7 @@ from disttrain.layers.dtypes import DTYPES
 from disttrain.layers.layer import Layer
 from disttrain.layers.structure import flatten, map_structure
 from disttrain.layers.symbolic import Node, Shape, SymbolicTensor
+from disttrain.models.mask_nodes import mask_inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,12 @@ class Graph:
                 if not isinstance(leaf, SymbolicTensor) or leaf.node is None:
                     raise ValueError(f"{described}: {argument} holds {leaf!r}, expected what Input() or a layer called on it gave.")
         inputs, heads = _as_inputs(inputs)
-        nodes, indices = _sorted_nodes(flatten(outputs), heads)
-        self.layers: list[Layer] = _ordered_layers(nodes, indices, flatten(inputs), heads)
+        nodes, indices = _sorted_nodes(flatten(outputs), heads, {})
+        masks = mask_inputs(nodes)
+        if masks:
+            nodes, indices = _sorted_nodes(flatten(outputs), heads, masks)
+        self.layers: list[Layer] = _ordered_layers(nodes, indices, flatten(inputs), heads, masks)
+        nodes = [node for node in nodes if isinstance(node, Node)]
         self._check_names()
         places = {id(layer): number for number, layer in enumerate(self.layers)}
         slots: dict[int, int] = {}
@@ -290,8 +295,13 @@ def _as_inputs(inputs: Any) -> tuple[Any, dict[int, SymbolicTensor]]:
     return map_structure(head, inputs), heads
 
 
-def _sorted_nodes(outputs: list[SymbolicTensor], heads: dict[int, SymbolicTensor]) -> tuple[list[Node], dict[int, int]]:
-    """The calls that `outputs` depend on, each after those it needs, and the order in which layers were met: Keras's depth-first walk."""
+def _sorted_nodes(
+    outputs: list[SymbolicTensor], heads: dict[int, SymbolicTensor], masks: dict[int, list[SymbolicTensor]]
+) -> tuple[list[Node], dict[int, int]]:
+    """The calls that `outputs` depend on, each after those it needs, and the order in which layers were met: Keras's depth-first walk.
+
+    `masks` are what calls need besides their arguments.
+    """
     order: list[Node] = []
     done: set[int] = set()
     indices: dict[int, int] = {}
@@ -308,7 +318,7 @@ def _sorted_nodes(outputs: list[SymbolicTensor], heads: dict[int, SymbolicTensor
             if id(node) not in done:
                 done.add(id(node))
                 indices.setdefault(id(node.layer), len(indices))
-                stack.append((node, iter(node.inputs)))
+                stack.append((node, iter([*node.inputs, *masks.get(id(node), ())])))
 
         enter(node_of(output))
         while stack:
@@ -323,8 +333,12 @@ def _sorted_nodes(outputs: list[SymbolicTensor], heads: dict[int, SymbolicTensor
 
 
 def _ordered_layers(
-    nodes: list[Node], indices: dict[int, int], inputs: list[SymbolicTensor], heads: dict[int, SymbolicTensor]
-) -> list[Layer]:  # fmt: skip
+    nodes: list[Node],
+    indices: dict[int, int],
+    inputs: list[SymbolicTensor],
+    heads: dict[int, SymbolicTensor],
+    masks: dict[int, list[SymbolicTensor]],
+) -> list[Layer]:
     """Layers by decreasing distance from the outputs, then as met: Keras's order, which names the groups of weights in its files."""
     depths: dict[int, int] = {}
     layer_depths: dict[int, int] = {}
@@ -332,8 +346,9 @@ def _ordered_layers(
     for node in reversed(nodes):
         depth = max(depths.get(id(node), 0), layer_depths.get(id(node.layer), 0))
         depths[id(node)] = layer_depths[id(node.layer)] = depth
-        layers[id(node.layer)] = node.layer
-        for tensor in node.inputs:
+        if isinstance(node, Node):
+            layers[id(node.layer)] = node.layer
+        for tensor in (*node.inputs, *masks.get(id(node), ())):
             parent = heads.get(id(tensor), tensor).node
             depths[id(parent)] = max(depth + 1, depths.get(id(parent), 0))
     given = {id(tensor.node.layer) for tensor in inputs if tensor.node is not None}
