@@ -252,7 +252,8 @@ def build_for_this_batch(layer: Layer, args: tuple[Any, ...]) -> None:
 
 def shapes_as_keras_writes_them(shapes: dict[str, Any] | None) -> dict[str, Any] | None:
     """The build config of a layer with `build(sequences_shape, initial_state_shape)`."""
-    given = {name: shape for name, shape in (shapes or {}).items() if shape is not None}
+    shapes = (shapes or {}).get("shapes_dict", shapes or {})
+    given = {name: shape for name, shape in shapes.items() if shape is not None}
     if not given:
         return None
     return {"input_shape": next(iter(given.values()))} if len(given) == 1 else {"shapes_dict": given}
