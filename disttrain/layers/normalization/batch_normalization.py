@@ -103,35 +103,43 @@ class BatchNormalization(AffineNormalization):
         learns = training and self._trainable
         if learns and (mask is not None or inputs.numel() == inputs.shape[self.axis]):
             return self._normalized_in_steps(inputs, mask)
-        if inputs.ndim == 2:
-            return self._normalized(inputs, learns)
         # torch's place for channels is the second; a view there and back, so nothing is moved in memory.
-        if inputs.ndim == 3 and self._last:  # as an image of height 1: for steps torch has no kernel with channels last
+        rank = inputs.ndim
+        if rank == 2:
+            return self._normalized(inputs, learns)
+        if rank == 4 and self._last:
+            return self._normalized(inputs.permute(0, 3, 1, 2), learns).permute(0, 2, 3, 1)
+        if rank == 3 and self._last:  # as an image of height 1: for steps torch has no kernel with channels last
             return self._normalized(inputs.unsqueeze(1).permute(0, 3, 1, 2), learns).permute(0, 2, 3, 1).squeeze(1)
         return self._normalized(inputs.movedim(self.axis, 1), learns).movedim(1, self.axis)
 
     def _normalized(self, x: Tensor, learns: bool) -> Tensor:
         """`x`, with channels second, by the statistics of the batch or by the moving ones."""
         gamma, beta, mean, variance = self.gamma, self.beta, self.moving_mean, self.moving_variance
-        odd = x.dtype is not mean.dtype or x.dtype in _HALVES
-        if odd:
-            x, gamma, beta, mean, variance = self._widened(x)
-        if not learns:
-            y = torch.batch_norm(x, gamma, beta, mean, variance, False, 0.0, self.epsilon, False)
-        else:
-            # With moving statistics of its own torch would follow the unbiased variance; 1 / sqrt(variance + epsilon) tells the biased
-            # one, without scratch tensors.
-            y, mean, scale = torch.native_batch_norm(x, gamma, beta, None, None, True, 0.0, self.epsilon)
-            self._follow(mean, scale.pow(-2).sub_(self.epsilon).clamp_(min=0.0))
-        return y.to(self._compute_dtype) if odd else y
+        dtype = x.dtype
+        if dtype is mean.dtype and dtype not in _HALVES:
+            return self._by_torch(x, gamma, beta, mean, variance, learns)
+        dtype = wide(dtype, mean)
+        if x.dtype not in _HALVES or dtype is not torch.float32:  # halves beside float32 weights are what torch takes
+            x = x.to(dtype)
+        gamma, beta = (None if weight is None else weight.to(dtype) for weight in (gamma, beta))
+        wider = mean.to(dtype), variance.to(dtype)
+        y = self._by_torch(x, gamma, beta, *wider, learns)
+        if learns and wider[0] is not mean:
+            mean.copy_(wider[0])
+            variance.copy_(wider[1])
+        return y.to(self._compute_dtype)
 
-    def _widened(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor, Tensor]:
-        """Inputs and weights as torch takes them: weights float32 at least, inputs the same, or half beside float32."""
-        dtype = wide(x.dtype, self.moving_mean)
-        gamma, beta = (None if weight is None else weight.to(dtype) for weight in (self.gamma, self.beta))
-        if x.dtype not in _HALVES or dtype is not torch.float32 or (gamma is None and beta is None):
-            x = x.to(dtype)  # without a weight, torch would give the statistics of half inputs as halves
-        return x, gamma, beta, self.moving_mean.to(dtype), self.moving_variance.to(dtype)
+    def _by_torch(self, x: Tensor, gamma: Tensor | None, beta: Tensor | None, mean: Tensor, variance: Tensor, learns: bool) -> Tensor:
+        """As torch does it, which follows the unbiased variance: taking the moving one for unbiased meanwhile makes that right."""
+        if not learns:
+            return torch.batch_norm(x, gamma, beta, mean, variance, False, 0.0, self.epsilon, True)
+        count = x.numel() // x.shape[1]
+        same = variance.data  # the backward pass of an earlier call keeps the moving variance, though it has no use for it
+        same.mul_(count / (count - 1))
+        y = torch.batch_norm(x, gamma, beta, mean, variance, True, 1.0 - self.momentum, self.epsilon, True)
+        same.mul_((count - 1) / count)
+        return y
 
     def _normalized_in_steps(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
         """All of the inputs by the statistics of the steps that count; also one value for each channel, which gives beta exactly."""

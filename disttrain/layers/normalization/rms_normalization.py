@@ -25,8 +25,8 @@ class RMSNormalization(Layer):
 
     Example:
         >>> import torch
-        >>> RMSNormalization(epsilon=0.0)(torch.tensor([[1.0, 7.0]])).detach().round(decimals=3).tolist()
-        [[0.2, 1.4]]
+        >>> RMSNormalization(epsilon=0.0)(torch.tensor([[2.0, 2.0]])).tolist()
+        [[1.0, 1.0]]
     """
 
     def __init__(self, axis: int | Sequence[int] = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
