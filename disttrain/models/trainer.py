@@ -300,7 +300,8 @@ class Trainer(TrainStep):
 
     def _example_size(self, plan: BatchPlan, samples: int) -> int:
         """One sample builds a model; a step of the script's own is tried out on a slice, row states want the whole batch."""
-        if any(getattr(module, "_row_states", None) for module in self.modules()):  # type: ignore[attr-defined]
+        stateful = (getattr(module, "_row_states", None) or getattr(module, "stateful", False) for module in self.modules())  # type: ignore[attr-defined]
+        if any(stateful):
             return min(samples, plan.batch_size)
         if self.overridden_steps() & {"train_step", "test_step", "compute_metrics"}:
             return max(1, min(samples, plan.batch_size) // plan.virtual_workers)

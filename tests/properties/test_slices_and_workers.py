@@ -1,224 +1,176 @@
-"""The result depends on the slices into which batches are cut, never on the workers that compute them: bit for bit.
-
-A run is compared by the bytes of weights, row states, slots and sums, by its counters, by the logs of each epoch with validation, and by
-what it predicts in the end.
-"""
+"""Whatever is trained: V slices give the same weights, states and logs, bit for bit, on 1, 2, ... V workers."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from typing import Any
-from unittest.mock import Mock
-
 import numpy as np
 import pytest
-import slice_cases
-import slice_models
-from engine_runs import bits, step
+from engine_runs import alone, bits, evaluation_of, job_of, on_workers, run_to_end
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slice_runs import Outcome, Task, assert_same, different, engine_of, jobs_of, on_threads, outcomes, train
 
-from disttrain import losses, metrics, optimizers
-from disttrain.collectives import GroupBroken
-from disttrain.collectives.threads import ThreadGroup, thread_groups
-from disttrain.orchestrator import place
-from disttrain.training.engine import Engine
-from disttrain.training.program import Kind
+import disttrain as dt
+from disttrain import layers, losses, metrics
 
-
-def assert_workers_do_not_matter(task: Task, virtual_workers: int = 4, workers: tuple[int, ...] = (1, 2, 3)) -> None:
-    one, *others = outcomes(task, virtual_workers, workers)
-    for other in others:
-        assert_same(other, one)
-
-
-# -- any number of workers ----------------------------------------------------------------------------------------------------------------
+rng = np.random.default_rng(0)
+X = rng.normal(size=(19, 6)).astype(np.float32)
+IMAGES = rng.normal(size=(19, 4, 4, 2)).astype(np.float32)
+STEPS = rng.normal(size=(19, 5, 3)).astype(np.float32)
+LABELS = rng.integers(0, 3, 19)
+ONE_HOT = np.eye(3, dtype=np.float32)[LABELS]
+REAL = rng.uniform(0.1, 2.0, size=(19, 3)).astype(np.float32)
+WEIGHTS = rng.uniform(0.1, 2.0, 19).astype(np.float32)
+SAMPLES = st.integers(5, 19)
+BATCHES = st.integers(4, 9)  # with the samples: last batches of every size, also smaller than the number of slices
 
 
-def test_every_class_with_something_to_go_wrong_has_a_case():
-    assert {name.split(",")[0] for name in slice_cases.LOSSES} == set(losses.CLASSES)
-    assert {name.split(",")[0] for name in slice_cases.METRICS} == set(metrics.CLASSES)
-    assert slice_models.classes_with_row_states() <= set(slice_models.STATEFUL)
+def assert_same_everywhere(job, workers=(2, 3)) -> None:
+    """The state, byte for byte, and the logs, of each number of workers are those of one."""
+    expected = run_to_end(alone(job))
+    logs = expected.results()
+    assert logs and all(np.isfinite(value).all() for value in logs.values())
+    for count in workers:
+        for engine in on_workers(job, count):
+            assert bits(engine) == bits(expected), count
+            assert engine.results() == logs and engine.train_logs == expected.train_logs
 
 
-@pytest.mark.parametrize("name", slice_cases.LOSSES)
-def test_a_loss_gives_the_same_bits(name: str):
-    assert_workers_do_not_matter(slice_cases.loss_task(name))
+def model_of(*inside, x=X, seed: int = 3) -> dt.Sequential:
+    dt.clear_session()
+    dt.set_random_seed(seed)
+    return dt.Sequential([dt.Input(x.shape[1:]), *inside])
 
 
-@pytest.mark.parametrize("name", slice_cases.METRICS)
-def test_a_metric_gives_the_same_bits(name: str):
-    assert_workers_do_not_matter(slice_cases.metric_task(name), workers=(1, 3))
+def compiled(model, loss="mse", **arguments):
+    model.compile(**{"optimizer": dt.optimizers.Adam(0.01), "loss": loss, **arguments})
+    return model
 
 
-@pytest.mark.parametrize("name", slice_models.layer_names())
-def test_a_layer_gives_the_same_bits(name: str):
-    assert_workers_do_not_matter(slice_models.layer_task(name), workers=(1, 2, 3) if slice_models.draws(name) else (1, 3))
+LOSSES = sorted(set(losses.CLASSES) - {"CTC", "SparseCategoricalCrossentropy"})
 
 
-@pytest.mark.parametrize("name", slice_models.STATEFUL)
-def test_a_layer_with_a_state_for_each_row_gives_the_same_bits(name: str):
-    assert_workers_do_not_matter(slice_models.stateful_task(name), 3)
+@pytest.mark.parametrize("name", LOSSES)
+@settings(max_examples=2)
+@given(samples=SAMPLES, batch_size=BATCHES, weighted=st.booleans())
+def test_losses(name, samples, batch_size, weighted):
+    loss = losses.get(name)
+    targets = LABELS if name in ("CategoricalGeneralizedCrossEntropy", "Circle") else ONE_HOT
+    weighted = weighted and name not in ("Dice", "Tversky")  # one number for all samples: none can be weighted
+    model = compiled(model_of(layers.Dense(4, activation="tanh"), layers.Dense(3, activation="softmax")), loss)
+    weight = {"sample_weight": WEIGHTS[:samples]} if weighted else {}
+    assert_same_everywhere(job_of(model, 4, X[:samples], targets[:samples], batch_size=batch_size, **weight))
+
+
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])
+def test_reductions_of_losses(reduction):
+    model = compiled(model_of(layers.Dense(3, activation="softmax")), losses.SparseCategoricalCrossentropy(reduction=reduction))
+    assert_same_everywhere(job_of(model, 4, X, LABELS, batch_size=8, sample_weight=WEIGHTS))
+
+
+ARGUMENTS = {
+    "BinaryIoU": {"target_class_ids": [0, 1]},
+    "IoU": {"num_classes": 3, "target_class_ids": [0, 1]},
+    "MeanIoU": {"num_classes": 3},
+    "OneHotIoU": {"num_classes": 3, "target_class_ids": [0, 2]},
+    "OneHotMeanIoU": {"num_classes": 3},
+    "PrecisionAtRecall": {"recall": 0.5},
+    "RecallAtPrecision": {"precision": 0.5},
+    "SensitivityAtSpecificity": {"specificity": 0.5},
+    "SpecificityAtSensitivity": {"sensitivity": 0.5},
+}
+OF_LABELS = {"SparseCategoricalAccuracy", "SparseCategoricalCrossentropy", "SparseTopKCategoricalAccuracy"}
+OF_CLASSES = {"IoU", "MeanIoU"}  # which take whole numbers on both sides
+ALONE = {"Mean", "MeanMetricWrapper", "Sum"}
+METRICS = sorted(set(metrics.CLASSES) - ALONE - OF_CLASSES)
 
 
 @pytest.mark.parametrize(
-    "model_of",
-    [
-        pytest.param(model_of, marks=pytest.mark.xfail(strict=True, reason=reason), id=model_of.__name__)
-        for model_of, reason in [
-            (slice_models.sequential_of_known_rows, "Sequential._fitted refuses a slice of a batch whose size its Input knows"),
-            (slice_models.functional_of_known_rows, "Functional refuses a slice of a batch whose size its Input knows"),
-            (slice_models.not_built, "Trainer._example_size builds layers that are stateful, but not built, with one row"),
-        ]
-    ],
+    "several", [METRICS[start : start + 9] for start in range(0, len(METRICS), 9)], ids=lambda names: f"{names[0]} to {names[-1]}"
 )
-def test_any_kind_of_model_takes_layers_with_a_state_for_each_row(model_of: Any):
-    assert_workers_do_not_matter(slice_models.stateful_task("LSTM", model_of), 3)
+@settings(max_examples=3)
+@given(samples=SAMPLES, batch_size=BATCHES)
+def test_metrics(several, samples, batch_size):
+    of_labels = [name for name in several if name in OF_LABELS]
+    of_rows = [name for name in several if name not in OF_LABELS]
+    for names, targets, loss in ((of_labels, LABELS, "sparse_categorical_crossentropy"), (of_rows, ONE_HOT, "categorical_crossentropy")):
+        if names:
+            made = [metrics.CLASSES[name](**ARGUMENTS.get(name, {})) for name in names]
+            model = compiled(model_of(layers.Dense(3, activation="softmax")), loss, weighted_metrics=made)
+            weight = {"sample_weight": WEIGHTS[:samples]}
+            assert_same_everywhere(evaluation_of(model, 4, X[:samples], targets[:samples], batch_size=batch_size, **weight), workers=(3,))
 
 
-@pytest.mark.parametrize("variant", slice_models.VARIANTS)
-@pytest.mark.parametrize("name", optimizers.CLASSES)
-def test_an_optimizer_gives_the_same_bits(name: str, variant: str):
-    assert_workers_do_not_matter(slice_models.optimizer_task(name, variant), 3, (1, 3))
-
-
-@pytest.mark.parametrize("name", [*slice_models.PARTS, *slice_models.MODELS])
-def test_what_else_takes_part_in_a_step_gives_the_same_bits(name: str):
-    assert_workers_do_not_matter(slice_models.feature_task(name))
-
-
-@settings(max_examples=15)
-@given(data=st.data(), samples=st.integers(1, 13), virtual_workers=st.integers(2, 5), weighted=st.booleans(), masked=st.booleans())
-def test_any_batches_in_any_slices_give_the_same_bits(data: Any, samples: int, virtual_workers: int, weighted: bool, masked: bool):
-    batch_size = data.draw(st.integers(virtual_workers, 9), "batch_size")
-    workers = data.draw(st.integers(2, min(virtual_workers, 4)), "workers")
-    by_class, seed = data.draw(st.booleans(), "by_class"), data.draw(st.integers(0, 2**20), "seed")
-    task = slice_models.rich_task(samples, batch_size, weighted=weighted, masked=masked, by_class=by_class, seed=seed)
-    assert_workers_do_not_matter(task, virtual_workers, (1, workers))
-
-
-# -- a worker lost in the middle of a step ------------------------------------------------------------------------------------------------
-
-# What trains, and how often slices are summed in a training step before the worker goes.
-LOSING: dict[str, tuple[Callable[[], Task], int]] = {
-    "states of rows": (lambda: slice_models.stateful_task("LSTM"), 0),
-    "accumulated and averaged": (lambda: slice_models.optimizer_task("Adam", "average, accumulation, decay, clipnorm"), 0),
-    "a metric of several variables": (lambda: slice_cases.metric_task("AUC"), 0),
-    "buffers and counters": (lambda: slice_models.feature_task("added losses and metrics, counters"), 0),
-    "between two updates of one step": (lambda: slice_models.feature_task("steps of the script's own"), 1),
+# name -> (what stands in front of the last Dense, the inputs)
+STATES = {
+    "BatchNormalization": (lambda: [layers.BatchNormalization(momentum=0.8)], IMAGES),
+    "SpectralNormalization": (lambda: [layers.SpectralNormalization(layers.Dense(4), power_iterations=2)], X),
+    "Dropout": (lambda: [layers.Dropout(0.4), layers.Dense(5), layers.Dropout(0.2, seed=3)], X),
+    "SpatialDropout2D": (lambda: [layers.SpatialDropout2D(0.4)], IMAGES),
+    "AlphaDropout": (lambda: [layers.AlphaDropout(0.4)], X),
+    "GaussianDropout": (lambda: [layers.GaussianDropout(0.4)], X),
+    "GaussianNoise": (lambda: [layers.GaussianNoise(0.4)], X),
+    "LSTM with dropout": (lambda: [layers.LSTM(4, dropout=0.3, recurrent_dropout=0.3)], STEPS),
+    "GRU": (lambda: [layers.GRU(4, reset_after=False)], STEPS),
+    "Bidirectional": (lambda: [layers.Bidirectional(layers.SimpleRNN(3))], STEPS),
+    "activity and weights regularized": (lambda: [layers.Dense(4, kernel_regularizer="l1", activity_regularizer="l2")], X),
+    "augmentation": (lambda: [layers.RandomFlip(), layers.RandomRotation(0.2)], IMAGES),
 }
 
 
-@pytest.mark.parametrize("name", LOSING)
-def test_a_worker_lost_between_forward_and_update_of_any_step_changes_no_bit(name: str):
-    make, sums = LOSING[name]
-    fit, _ = jobs_of(make(), 4)
-    expected, logs = on_threads(fit, 1, lambda job, group: _ended(engine_of(job, group)))[0]
-    steps = [tick for tick in range(fit.program.ticks) if fit.program.at(tick).kind is not Kind.EPOCH_BOUNDARY]
-    assert len(steps) >= 4
-    for tick in steps:
-        loss = Loss(tick, sums if fit.program.at(tick).kind is Kind.TRAIN else 0)
-        ends = on_threads(fit, 3, loss)
-        assert loss.fired
-        for state, later_logs in ends[:2]:
-            assert different(state, expected) == [], f"after the third worker was lost in tick {tick}"
-            assert later_logs == logs[len(logs) - len(later_logs) :]
+@pytest.mark.parametrize("name", list(STATES))
+@settings(max_examples=3)
+@given(samples=SAMPLES, batch_size=BATCHES)
+def test_layers_with_states_and_draws(name, samples, batch_size):
+    make, x = STATES[name]
+    model = compiled(model_of(*make(), layers.Flatten(), layers.Dense(3), x=x))
+    data = {"batch_size": batch_size, "epochs": 2, "validation_data": (x[:7], REAL[:7])}
+    assert_same_everywhere(job_of(model, 4, x[:samples], REAL[:samples], **data))
 
 
-class Loss:
-    """Two of three workers lose the third in a tick, once it has run its slices; they go on together from where they stood."""
+class Stateful(dt.Model):
+    """A class, for an Input that names the batch size would not let a slice of a batch pass."""
 
-    def __init__(self, tick: int, sums: int) -> None:
-        self.tick, self.sums, self.fired = tick, sums, False
-        self.together = threading.Barrier(3, timeout=60)  # the tick before is over for all: a loss is seen in one tick
-        self.next_generation = thread_groups(2)
+    def __init__(self, kind) -> None:
+        super().__init__()
+        self.inner, self.outer = kind(4, stateful=True), layers.Dense(2)
 
-    def __call__(self, job: Any, group: ThreadGroup) -> Any:
-        engine = engine_of(job, group)
-        while engine.tick < self.tick:
-            step(engine)
-        before = bits(engine)
-        self.together.wait()
-        if group.rank == 2:
-            self.vanish_from(engine)
-        with pytest.raises(GroupBroken):
-            step(engine)
-        # The first step of a phase has emptied the sums, and will again: see test_a_first_step_that_breaks_leaves_the_sums.
-        emptied = {"totals", "meta"} if engine.position.step == 0 else set()
-        assert set(different(bits(engine), before)) <= emptied
-        if group.rank == 2:
-            return None
-        engine.attach(self.next_generation[group.rank], place(job.virtual_workers, 2))
-        return _ended(engine)
-
-    def vanish_from(self, engine: Engine) -> None:
-        reduce, sums = engine.reduce, iter(range(self.sums))
-
-        def vanishing(*args: Any, **kwargs: Any) -> Any:
-            if next(sums, None) is None:
-                self.fired = True
-                engine.group.abort()
-            return reduce(*args, **kwargs)
-
-        engine.reduce = vanishing  # type: ignore[method-assign]
+    def call(self, x):
+        return self.outer(self.inner(x))
 
 
-def _ended(engine: Engine) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
-    logs = train(engine)
-    return bits(engine), logs
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU, layers.SimpleRNN])
+@settings(max_examples=3)
+@given(batches=st.integers(2, 4), batch_size=st.integers(4, 6))
+def test_stateful_recurrent_layers(kind, batches, batch_size):
+    dt.clear_session()
+    dt.set_random_seed(3)
+    steps = rng.normal(size=(batches * batch_size, 5, 3)).astype(np.float32)
+    y = rng.normal(size=(batches * batch_size, 2)).astype(np.float32)
+    model = compiled(Stateful(kind))
+    assert_same_everywhere(job_of(model, 4, steps, y, batch_size=batch_size, epochs=2, shuffle=False, validation_data=(steps, y)))
 
 
-@pytest.mark.xfail(strict=True, reason="Engine._begin empties the sums and the training logs, which a broken first step does not put back")
-def test_a_first_step_that_breaks_leaves_the_sums():
-    fit, _ = jobs_of(slice_cases.metric_task("AUC"), 4)
-    (engine,) = on_threads(fit, 1, engine_of)
-    while engine.position.kind is not Kind.VALIDATE:
-        step(engine)
-    before = bits(engine)
-    engine.reduce = Mock(side_effect=GroupBroken("gone"))
-    with pytest.raises(GroupBroken):
-        step(engine)
-    assert different(bits(engine), before) == []
+OPTIMIZERS = {
+    "accumulating": lambda: dt.optimizers.SGD(0.1, gradient_accumulation_steps=2),
+    "averaging": lambda: dt.optimizers.SGD(0.1, use_ema=True, ema_overwrite_frequency=2),
+    "clipping": lambda: dt.optimizers.Adam(0.01, global_clipnorm=0.1),
+    "factored": lambda: dt.optimizers.Adafactor(0.01),
+    "scaling": lambda: dt.optimizers.LossScaleOptimizer(dt.optimizers.Adam(0.01)),
+}
 
 
-# -- any number of slices, where the documentation says so --------------------------------------------------------------------------------
-
-
-def distance(task: Task) -> float:
-    """How far three slices end from one: the largest difference of weights, logs and predictions, which are in float64."""
-    one, three = (_numbers(outcomes(task, virtual_workers, [1])[0]) for virtual_workers in (1, 3))
-    assert one.shape == three.shape and len(one) > 10
-    return float(np.abs(one - three).max())
-
-
-def _numbers(outcome: Outcome) -> np.ndarray:
-    _, dtype, predictions = outcome.predictions
-    weights = [np.frombuffer(value) for name, value in sorted(outcome.state.items()) if name.startswith("model/")]
-    logs = [np.ravel(value) for epoch in outcome.logs for _, value in sorted(epoch.items())]
-    assert dtype == "float64"
-    return np.concatenate([*weights, *logs, np.frombuffer(predictions)])
-
-
-@pytest.mark.parametrize("name", slice_cases.LOSSES)
-def test_a_loss_does_not_depend_on_the_slices_unless_it_says_so(name: str):
-    far = distance(slice_cases.loss_task(name, "float64"))
-    assert (far < 1e-12) == (slice_cases.LOSSES[name].by_slice is None), far
-
-
-@pytest.mark.parametrize("name", slice_cases.METRICS)
-def test_no_metric_depends_on_the_slices(name: str):
-    assert slice_cases.METRICS[name].by_slice is None
-    assert distance(slice_cases.metric_task(name, "float64")) < 1e-12
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_optimizers(name):
+    model = compiled(model_of(layers.Dense(4, kernel_constraint="max_norm"), layers.Dense(3)), optimizer=OPTIMIZERS[name]())
+    assert_same_everywhere(job_of(model, 4, X, REAL, batch_size=6, epochs=3))
 
 
 @settings(max_examples=15)
-@given(samples=st.integers(1, 13), batch_size=st.integers(5, 9), virtual_workers=st.integers(2, 5), seed=st.integers(0, 2**20))
-def test_masked_and_weighted_metrics_do_not_depend_on_the_slices(samples: int, batch_size: int, virtual_workers: int, seed: int):
-    task = slice_cases.masked_task(samples, batch_size, seed)
-    one, several = (outcomes(task, number, [1])[0].logs[0] for number in (1, virtual_workers))
-    assert len(one) == 2 * len(slice_cases.MASKED) + 2
-    for measured in one:
-        if not measured.endswith("loss"):  # its divisor is the number of unmasked steps in a slice
-            assert one[measured] == pytest.approx(several[measured], rel=1e-12, abs=1e-12), measured
+@given(samples=SAMPLES, batch_size=BATCHES, virtual_workers=st.integers(1, 4), data=st.data())
+def test_any_batches_on_any_workers(samples, batch_size, virtual_workers, data):
+    workers = data.draw(st.integers(1, virtual_workers))
+    model = compiled(
+        model_of(layers.BatchNormalization(), layers.Dropout(0.3), layers.Dense(3, activation="softmax")), "categorical_crossentropy"
+    )
+    model.compile(model.optimizer, "categorical_crossentropy", metrics=["accuracy", "auc"])
+    job = job_of(model, virtual_workers, X[:samples], ONE_HOT[:samples], batch_size=batch_size, epochs=2)
+    assert_same_everywhere(job, (workers,))
