@@ -5,7 +5,8 @@ Fake tensors would compute nothing, but torch imports over a second of symbolic 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from disttrain.layers.context import CallContext, call_context
 from disttrain.layers.dtypes import DTYPES, dtype_name
 from disttrain.layers.structure import flatten, map_structure, pack_like
 from disttrain.layers.symbolic import SymbolicTensor
+from disttrain.layers.weight_budget import reads_a_file
 
 # What stands for None in the two runs: (as the batch, elsewhere). A size that differs between them is not known. Elsewhere, large
 # enough for a stack of convolutions to fit, and prime, so that no product looks like another.
@@ -37,16 +39,28 @@ def infer(function: Callable[..., Any], args: Any, kwargs: Any, described: str, 
     return pack_like(first, leaves)
 
 
+MAX_NUMBERS = 1 << 26  # of all inputs together, while a file is read
+
+
+def stand_in_shape(shape: Sequence[int | None], sizes: tuple[int, int] = _STAND_INS[-1]) -> tuple[int, ...]:
+    """`shape` with numbers for what is not known."""
+    return tuple(known if known is not None else sizes[min(axis, 1)] for axis, known in enumerate(shape))
+
+
 def _run(
     function: Callable[..., Any], args: Any, kwargs: Any, sizes: tuple[int, int], described: str, device: torch.device | None
 ) -> Any:  # fmt: skip
-    batch, elsewhere = sizes
+    if reads_a_file():
+        leaves = [leaf for leaf in flatten([list(args), dict(kwargs)]) if isinstance(leaf, SymbolicTensor)]
+        if sum(math.prod(stand_in_shape(leaf.shape, sizes)) for leaf in leaves) > MAX_NUMBERS:
+            raise ValueError(
+                f"{described} is called on tensors of shapes {[leaf.shape for leaf in leaves]}, which no model of a file needs."
+            )
 
     def zeros(value: Any) -> Any:
         if not isinstance(value, SymbolicTensor):
             return value
-        shape = [known if known is not None else batch if axis == 0 else elsewhere for axis, known in enumerate(value.shape)]
-        return torch.zeros(shape, dtype=DTYPES[value.dtype], device=device)
+        return torch.zeros(stand_in_shape(value.shape, sizes), dtype=DTYPES[value.dtype], device=device)
 
     given = map_structure(zeros, list(args)), map_structure(zeros, dict(kwargs))
     try:

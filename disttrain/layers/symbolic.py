@@ -167,6 +167,12 @@ class SymbolicTensor:
         return _operate("LogicalNot", self)
 
     def __getitem__(self, key: Any) -> SymbolicTensor:
+        for part in key if isinstance(key, tuple) else (key,):
+            if not (part is None or part is Ellipsis or isinstance(part, int | slice)) or isinstance(part, bool):
+                raise TypeError(
+                    f"{self!r}[{key!r}]: expected integers, slices, None and `...`.\n"
+                    "  try  ops.take(x, indices, axis), ops.where(condition, x, y)"
+                )
         return _operate("GetItem", self, key)
 
     def reshape(self, newshape: Any) -> SymbolicTensor:

@@ -27,6 +27,11 @@ def weight_budget(limit_bytes: int) -> Iterator[None]:
         _budget.left_bytes = before
 
 
+def reads_a_file() -> bool:
+    """Is a model of a file being made in this thread, whose sizes are not to be believed?"""
+    return _budget.left_bytes is not None
+
+
 def charge(shape: Sequence[int], dtype: torch.dtype) -> None:
     """Count a weight about to be made.
 

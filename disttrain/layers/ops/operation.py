@@ -17,10 +17,13 @@ import torch
 from torch import Tensor
 
 from disttrain.layers.dtypes import DTYPES, standard_dtype
+from disttrain.layers.inference import stand_in_shape
 from disttrain.layers.layer import Layer
 from disttrain.layers.naming import auto_name
+from disttrain.layers.ops.bounds import check_bounds
 from disttrain.layers.structure import flatten
 from disttrain.layers.symbolic import Shape, SymbolicTensor, has_symbolic
+from disttrain.layers.weight_budget import reads_a_file
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -82,6 +85,9 @@ class Operation(Layer):
         return declared.function(**dict(zip(declared.tensors, args, strict=False)), **kwargs, **self.settings)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        if reads_a_file():
+            leaves = [leaf for leaf in flatten([list(args), kwargs]) if hasattr(leaf, "shape")]
+            check_bounds(self.kind, [stand_in_shape(leaf.shape) for leaf in leaves], self.settings)
         infer = self.declared.infer
         if infer is None or kwargs or len(args) != 1 or not isinstance(args[0], SymbolicTensor):
             return super().compute_output_spec(*args, **kwargs)

@@ -145,9 +145,9 @@ def read_h5(model: nn.Module, data: bytes, source: str) -> tuple[list[tuple[Tens
 
 
 def _take(
-    file: Any, module: nn.Module, place: str, found: list[tuple[Tensor, Tensor]], problems: list[str], source: str
-) -> None:  # fmt: skip
-    """Find the weights of `module`, whose group is at `place`."""
+    file: Any, module: nn.Module, place: str, found: list[tuple[Tensor, Tensor]], problems: list[str], source: str, prefix: str = ""
+) -> None:
+    """Find the weights of `module`, whose group is at `place`; `prefix` names it in `problems`."""
     for inner, name, weights in weight_groups(module):
         if not weights:
             continue
@@ -163,7 +163,7 @@ def _take(
             dataset = _member(group, str(number), source)
             shape = getattr(dataset, "shape", None)
             if dataset is None or shape is None or tuple(shape) != tuple(tensor.shape):
-                problems.append(f"{key}: shape {shape} in the file, {tuple(tensor.shape)} in the model")
+                problems.append(f"{prefix}{key}: shape {shape} in the file, {tuple(tensor.shape)} in the model")
                 continue
             found.append((tensor, _value(dataset, source)))
 
@@ -182,7 +182,7 @@ def read_h5_by_name(model: nn.Module, data: bytes, source: str) -> tuple[list[tu
                 if len(places_of) > 1:
                     problems.append(f"{layer.name}: the file has {len(places_of)} layers of that name")
                 elif places_of:
-                    _take(file, layer, places_of[0], found, problems, source)
+                    _take(file, layer, places_of[0], found, problems, source, f"{layer.name}.")
                 elif hasattr(layer, "get_layer"):
                     take(layer)
 

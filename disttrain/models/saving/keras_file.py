@@ -126,7 +126,7 @@ def _made(config: dict[str, Any], custom: dict[str, Any] | None, safe_mode: bool
             model = deserialize_object(config)
     except RecursionError as error:
         raise ValueError(f"{source}: its config nests too deep to be a model's.") from error
-    except (KeyError, AttributeError, IndexError) as error:
+    except (KeyError, AttributeError, IndexError, TypeError, ArithmeticError, RuntimeError) as error:
         raise ValueError(f"{source}: its config is not that of a model: {type(error).__name__}: {error}") from error
     if not hasattr(model, "get_layer"):
         raise ValueError(f"{source} holds a {type(model).__name__}, expected a model.")
