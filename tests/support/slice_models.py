@@ -13,7 +13,7 @@ from slice_runs import Task
 from torch import Tensor, nn
 
 import disttrain as dt
-from disttrain import constraints, layers, metrics, optimizers, regularizers
+from disttrain import constraints, layers, metrics, mixed_precision, optimizers, regularizers
 from disttrain.data.packing import unpack_x_y_sample_weight
 from disttrain.data.structure import flatten, map_structure
 
@@ -82,8 +82,10 @@ STATEFUL: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
     "ConvLSTM1D": (lambda: layers.ConvLSTM1D(2, 2, stateful=True), (3, 5, 2)),
     "ConvLSTM2D": (lambda: layers.ConvLSTM2D(2, 2, stateful=True), (2, 4, 3, 2)),
     "ConvLSTM3D": (lambda: layers.ConvLSTM3D(1, 2, stateful=True), (2, 3, 3, 3, 1)),
-    "GRU": (lambda: layers.GRU(3, stateful=True, recurrent_dropout=0.3), (4, 3)),
-    "LSTM": (lambda: layers.LSTM(3, stateful=True, dropout=0.3), (4, 3)),
+    "GRU": (lambda: layers.GRU(3, stateful=True), (4, 3)),
+    "GRU, dropout": (lambda: layers.GRU(3, stateful=True, recurrent_dropout=0.3), (4, 3)),
+    "LSTM": (lambda: layers.LSTM(3, stateful=True), (4, 3)),
+    "LSTM, dropout": (lambda: layers.LSTM(3, stateful=True, dropout=0.3), (4, 3)),
     "RNN": (lambda: layers.RNN([layers.GRUCell(2), layers.LSTMCell(3)], stateful=True), (4, 3)),
     "SimpleRNN": (lambda: layers.SimpleRNN(3, stateful=True), (4, 3)),
 }
@@ -132,12 +134,17 @@ def not_built(chain: Sequence[Any], shape: tuple[int, ...]) -> Any:
     return InTurn(chain)
 
 
-def stateful_task(name: str, model_of: Callable[[Sequence[Any], Any], Any] = built_by_a_batch) -> Task:
+def stateful_task(name: str, model_of: Callable[[Sequence[Any], Any], Any] = built_by_a_batch, dtype: str = "float32") -> Task:
     """Two batches an epoch, the second of which goes on from the states of the first; masked steps among them."""
     _start()
     make, shape = STATEFUL[name]
-    rows, masked = 5, [layers.Masking()] if len(shape) == 2 else []
-    model = model_of([*masked, make(), layers.Flatten(), layers.Dense(1)], (rows, *shape))
+    rows, before = 5, mixed_precision.dtype_policy()
+    mixed_precision.set_dtype_policy(dtype)
+    try:
+        masked = [layers.Masking()] if len(shape) == 2 else []
+        model = model_of([*masked, make(), layers.Flatten(), layers.Dense(1)], (rows, *shape))
+    finally:
+        mixed_precision.set_dtype_policy(before)
     model.compile(optimizers.Adam(0.01), "mse")
     random = np.random.default_rng(0)
     x = random.normal(size=(2 * rows, *shape)).astype("float32")
