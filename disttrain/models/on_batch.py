@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -139,24 +138,34 @@ def predict_one_batch(model: Any, x: Any, batch_size: int | None, *, whole: bool
         return None
     if isinstance(x, np.ndarray) or type(x) is Tensor:
         inputs: Any = _tensor(x)
+        count = inputs.shape[0] if inputs.ndim else 0
     elif isinstance(x, dict | list | tuple) and x and all(isinstance(leaf, np.ndarray) or type(leaf) is Tensor for leaf in flatten(x)):
         inputs = map_structure(_tensor, x)
+        counts = {leaf.shape[0] if leaf.ndim else 0 for leaf in flatten(inputs)}
+        count = counts.pop() if len(counts) == 1 else 0
     else:
         return None
-    counts = {leaf.shape[0] if leaf.ndim else 0 for leaf in flatten(inputs)}
-    count = counts.pop()
-    if counts or count == 0 or count > (math.inf if whole else batch_size or 32):
+    if count == 0 or (count > (batch_size or 32) and not whole):
         return None
     device = runner.device_of(model)
     if device.type != "cpu":
         inputs = map_structure(lambda t: t.to(device), inputs)
     watch.look()
     context = StepContext(training=False)
-    context.begin(lambda: fold_in(fold_in(random_seed(), Kind.PREDICT.value, 0), 0), 1.0, (0, count, count))
+    context.begin(_key_of_the_first_batch, 1.0, (0, count, count))
     with torch.inference_mode(), call_context(context):
         return as_arrays(model(inputs))
 
 
+def _key_of_the_first_batch() -> int:
+    return fold_in(fold_in(random_seed(), Kind.PREDICT.value, 0), 0)
+
+
 def _tensor(value: Any) -> Tensor:
-    tensor = torch.from_numpy(as_array(value)) if isinstance(value, np.ndarray) else value.detach()
+    if not isinstance(value, np.ndarray):
+        tensor: Tensor = value.detach()
+    elif value.dtype == np.float32 and value.flags.c_contiguous and value.flags.writeable:
+        return torch.from_numpy(value)
+    else:
+        tensor = torch.from_numpy(np.array(as_array(value)))
     return tensor.float() if tensor.dtype is torch.float64 else tensor

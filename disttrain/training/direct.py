@@ -44,10 +44,10 @@ def _infer(engine: Engine, position: Position, until: float | None) -> Position:
     with torch.inference_mode(), call_context(context):
         while True:
             count = plan.batch_count(epoch, step)
-            context.begin(lambda tick=tick: fold_in(fold_in(engine.job.seed, kind.value, tick), 0), 1.0, (0, count, count))  # type: ignore[misc]
+            context.begin(lambda tick=tick: fold_in(fold_in(engine.job.seed, kind.value, tick), 0), 1.0, (0, count, count))
             x, y, weight = forward.fetch(kind, epoch, step, 0, context)
             if draws:
-                torch.manual_seed(context.key)  # type: ignore[arg-type]
+                torch.manual_seed(context.key or 0)
             if predicts:
                 engine.predictions[step] = as_arrays(forward.outputs(x))
             else:
@@ -67,7 +67,8 @@ def _train(engine: Engine, position: Position, until: float | None) -> Position:
     plan = program.plan(Kind.TRAIN)
     many, steps, tick = _many(engine, position, until), plan.steps, position.tick
     context, draws, on_cpu = StepContext(training=True), engine.foreign_randomness, engine.device.type == "cpu"
-    compiled, scale, params = forward.compiled, forward.scale, state.params
+    compiled, scale, update = forward.compiled, forward.scale, engine.own_update
+    assert update is not None
     step = first
     with call_context(context):
         while True:
@@ -77,7 +78,7 @@ def _train(engine: Engine, position: Position, until: float | None) -> Position:
             try:
                 x, y, weight = forward.fetch(Kind.TRAIN, epoch, step, 0, context)
                 if draws:
-                    torch.manual_seed(context.key)  # type: ignore[arg-type]
+                    torch.manual_seed(context.key or 0)
                 means, outputs = forward.run(x, y, weight, context)
                 loss = means[0]
                 if loss.requires_grad:
@@ -87,11 +88,13 @@ def _train(engine: Engine, position: Position, until: float | None) -> Position:
             except BaseException:
                 if before is not None:
                     state.restore(before)
-                for param in params:
+                for param in state.params:
                     param.grad = None
                 raise
             with torch.no_grad():
-                engine.update_by_own_gradients()
+                update.apply()
+                if state.constraints:
+                    state.constrain()
                 add(engine, means, count)
                 if compiled is not None:
                     compiled.update_state(y, outputs, weight)

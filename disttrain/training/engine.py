@@ -28,6 +28,7 @@ from disttrain.training.job import Job
 from disttrain.training.model_state import ModelState, OptimizerState, Snapshot
 from disttrain.training.orders import Orders
 from disttrain.training.outputs import as_arrays
+from disttrain.training.own_update import OwnUpdate
 from disttrain.training.payload import WISHES, PayloadLayout
 from disttrain.training.program import Kind, Position
 from disttrain.training.scripted import run_scripted
@@ -108,6 +109,7 @@ class Engine:
         self._direct = group.size == 1 and self.job.virtual_workers == 1 and not self.forward.scripts and not logbook.own
         self._bound = self.totals[width:-1] if self._direct else self.scratch
         logbook.bind(self._bound)
+        self.own_update = OwnUpdate(state, state.optimizers[0]) if self._direct and self.trains else None
         self.running = self.totals.numpy() if self.device.type == "cpu" else None
 
     @property
@@ -242,19 +244,6 @@ class Engine:
         if position.kind is Kind.TRAIN:
             return fold_in(self.job.seed, "step", self.optimizer.iterations)
         return fold_in(self.job.seed, position.kind.value, position.tick)
-
-    def update_by_own_gradients(self) -> None:
-        """The update by the gradients that the parameters hold, which are let go of."""
-        params, chosen = self.state.params, self.state.optimizers[0]
-        grads: list[Any] = [param.grad for param in params]
-        if any(grad is None for grad in grads):
-            grads = [torch.zeros_like(p) if grad is None else grad for p, grad in zip(params, grads, strict=True)]
-        if params:
-            chosen.optimizer.apply(params, grads, chosen.optimizer.slots)
-        for param in params:
-            param.grad = None
-        if self.state.constraints:
-            self.state.constrain()
 
     def _train(self, position: Position, wishes: Sequence[bool]) -> tuple[bool, ...]:
         state, pool, layout = self.state, self.pools[Kind.TRAIN], self.layouts[Kind.TRAIN]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from disttrain.data import ArraySource
+from disttrain.data import ArraySource, BatchPlan
 from disttrain.data.packing import pack_x_y_sample_weight
 from disttrain.data.structure import flatten, map_structure
 from disttrain.errors import UsageError
@@ -44,6 +44,15 @@ class Forward:
         self._predict: Callable[[Any], Any] | None = None
         self.compiled: CompiledMetrics | None = None
         self.scale: Callable[[Tensor], Tensor] | None = None
+        self._feeds: dict[Kind, tuple[BatchPlan, Any, bool, bool]] = {
+            kind: (
+                plan,
+                job.sources[kind],
+                isinstance(job.sources[kind], ArraySource) and not plan.shuffle,
+                bool(getattr(job.sources[kind], "draws", True)),
+            )
+            for kind, plan in job.program.plans
+        }
         self._penalties = _penalties(self.model)
         self._call: Callable[[Any], Any] = self.model
         self._pass: Callable[..., tuple[list[Tensor], Any]] = self._run
@@ -100,13 +109,12 @@ class Forward:
 
     def fetch(self, kind: Kind, epoch: int, step: int, rank: int, context: CallContext) -> tuple[Any, Any, Any]:
         """(x, y, sample_weight) of the slice of virtual rank `rank` of a step, on the device."""
-        plan, source = self.job.program.plan(kind), self.job.sources[kind]
-        run = plan.run(epoch, step, rank)
-        if run is not None and isinstance(source, ArraySource):
+        plan, source, runs, draws = self._feeds[kind]
+        run = plan.run(epoch, step, rank) if runs else None
+        if run is not None:
             x, y, weight = source.fetch_run(*run)
         else:
-            key = context.key if getattr(source, "draws", True) else None
-            x, y, weight = source.fetch(plan.indices(epoch, step, rank), key or 0)
+            x, y, weight = source.fetch(plan.indices(epoch, step, rank), (context.key or 0) if draws else 0)
         if self.job.class_weight is not None and kind is Kind.TRAIN:
             weight = class_weights(y, self.job.class_weight)
         if self.device.type != "cpu":

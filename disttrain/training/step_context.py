@@ -16,7 +16,7 @@ class StepContext(CallContext):
         super().__init__(training, None, 1.0, None)
 
     @property
-    def key(self) -> int | None:  # type: ignore[override]
+    def key(self) -> int | None:
         """The random key of the slice."""
         if self._key is None and self._make_key is not None:
             self._key = self._make_key()
