@@ -94,7 +94,7 @@ def heard(request: pytest.FixtureRequest) -> Heard:
 
 
 class _Captured(runner.LocalRunner):
-    def predict(self, job):
+    def predict(self, job, callbacks=None):
         self.job = job
         return None
 
