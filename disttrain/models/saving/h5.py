@@ -8,7 +8,9 @@ shape that the model has.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from disttrain.layers.tracking import adopt, own_weights
 from disttrain.models.saving.foreign import refuse_foreign_hdf5
 from disttrain.models.saving.optimizer_state import MAX_VARIABLES, optimizer_arrays
 
+MIN_CHUNK = 1 << 20  # numbers; HDF5 may take chunks of some size for a small dataset
 _MAX_DEPTH = 64  # of groups in groups
 _HIDDEN = frozenset(
     {"_backward_hooks", "_buffers", "_chain", "_compile_arguments", "_foreign", "_forward_hooks", "_graph", "_metrics_seen", "_modules"}
@@ -262,15 +265,17 @@ def keyed_weights(data: bytes, source: str) -> dict[str, Tensor] | None:
         return found if visit(file, 0) else None
 
 
-def _opened(data: bytes, source: str) -> Any:
+@contextmanager
+def _opened(data: bytes, source: str) -> Iterator[Any]:
+    """The open file; whatever HDF5 says of damage inside the block becomes a ValueError."""
     import h5py
 
     try:
-        file = h5py.File(io.BytesIO(data), "r")
-    except OSError as error:
+        with h5py.File(io.BytesIO(data), "r") as file:
+            refuse_foreign_hdf5(file, source)
+            yield file
+    except (OSError, KeyError, RuntimeError, OverflowError, TypeError, MemoryError) as error:
         raise ValueError(f"{source} holds no sound HDF5: {error}") from error
-    refuse_foreign_hdf5(file, source)
-    return file
 
 
 def _member(group: Any, path: str, source: str) -> Any:
@@ -299,5 +304,7 @@ def _value(dataset: Any, source: str) -> Tensor:
         return torch.from_numpy(raw.reshape(-1).view(np.int16).copy()).view(torch.bfloat16).reshape(dataset.shape)
     if dataset.dtype.kind not in "fiub":
         raise ValueError(f"{source}: {dataset.name} has dtype {dataset.dtype}; weights are numbers.")
+    if dataset.chunks is not None and math.prod(dataset.chunks) > max(dataset.size, MIN_CHUNK):
+        raise ValueError(f"{source}: {dataset.name} comes in chunks of shape {dataset.chunks}, larger than itself.")
     array = np.asarray(dataset[()])
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
