@@ -219,7 +219,7 @@ class Graph:
             leaf = leaf.squeeze(-1)
         if leaf is not given:
             masking.like(given, leaf)
-        if leaf.ndim != len(shape) or any(size is not None and size != own for size, own in zip(shape, leaf.shape, strict=True)):
+        if not fits(leaf, shape):
             name = self.layers[slot.layer].name
             raise ValueError(f"{self.described}: input {name!r} has shape {tuple(leaf.shape)}, expected {shape}, None for any size.")
         return leaf
@@ -245,6 +245,13 @@ class Graph:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_ends": None}
+
+
+def fits(tensor: Tensor, shape: Shape) -> bool:
+    """Has `tensor` the shape that an Input declares? In a run the batch comes in slices, so a batch size says nothing about one."""
+    if shape and shape[0] is not None and (context := innermost()) is not None and context.rows is not None:
+        shape = (None, *shape[1:])
+    return tensor.ndim == len(shape) and not any(size is not None and size != own for size, own in zip(shape, tensor.shape, strict=True))
 
 
 def carrying(leaves: list[Any], masks: Any) -> list[Any]:

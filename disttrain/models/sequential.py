@@ -15,7 +15,7 @@ from disttrain.layers.dtypes import DTYPES
 from disttrain.layers.layer import Layer
 from disttrain.layers.structure import flatten, is_shape, map_shapes
 from disttrain.layers.symbolic import SymbolicTensor
-from disttrain.models.functional import carrying
+from disttrain.models.functional import carrying, fits
 from disttrain.models.model import Model
 
 
@@ -150,7 +150,7 @@ class Sequential(Model):
             x = x.squeeze(-1)
         if x is not given:
             masking.like(given, x)
-        if x.ndim != len(shape) or any(size is not None and size != own for size, own in zip(shape, x.shape, strict=True)):
+        if not fits(x, shape):
             raise ValueError(f"{self._described()}: the input has shape {tuple(x.shape)}, expected {shape}, None for any size.")
         return x
 

@@ -141,18 +141,25 @@ class Engine:
             GroupBroken: a worker is gone; the state is still that of the tick before.
             NonFiniteLoss: the loss of this step is NaN or infinite; nothing was updated.
         """
+        kept = (self.totals.clone(), self.train_logs) if position.step == 0 else None
         self._begin(position)
-        if position.kind in self.forward.scripts:
-            granted = run_scripted(self, self.forward.scripts[position.kind], position, wishes)
-        elif self._direct:
-            run_directly(self, position, None)
-            granted = tuple(bool(wish) for wish in wishes)
-        elif position.kind is Kind.TRAIN:
-            granted = self._train(position, wishes)
-        else:
-            granted = self._infer(position, wishes)
+        try:
+            granted = self._step(position, wishes)
+        except BaseException:
+            if kept is not None:  # the sums are part of the state of the tick before
+                self.totals.copy_(kept[0])
+                self.train_logs = kept[1]
+            raise
         self._move_to(position.tick + 1, position)
         return granted
+
+    def _step(self, position: Position, wishes: Sequence[bool]) -> tuple[bool, ...]:
+        if position.kind in self.forward.scripts:
+            return run_scripted(self, self.forward.scripts[position.kind], position, wishes)
+        if self._direct:
+            run_directly(self, position, None)
+            return tuple(bool(wish) for wish in wishes)
+        return self._train(position, wishes) if position.kind is Kind.TRAIN else self._infer(position, wishes)
 
     def run_ticks(self, position: Position, until: float) -> Position:
         """Do one step or, where nobody else has a say, those that follow in its phase until the clock shows `until`; the last one done."""
