@@ -49,6 +49,7 @@ _NAMES = {
     "save_model": "disttrain.models",
     "set_random_seed": "disttrain.seeds",
     "set_virtual_workers": "disttrain.training.runner",
+    "transfer_weights": "disttrain.models",
 }
 _MODULES = {"ops": "disttrain.layers.ops"}  # that lie deeper
 

@@ -127,3 +127,39 @@ def test_a_model_computes_and_saves_what_keras_s_does(name: str, tmp_path: Path)
     same(dt.load_model(tmp_path / "again.keras"), theirs, x)
     json = keras.models.model_from_json(ours.to_json())
     assert [tuple(weight.shape) for weight in json.weights] == [tuple(weight.shape) for weight in theirs.weights]
+
+
+def summary_of(model: Any, **options: Any) -> list[str]:
+    lines: list[str] = []
+    model.summary(print_fn=lambda text, **_: lines.append(text), **options)
+    return "\n".join(lines).splitlines()
+
+
+@pytest.mark.parametrize("name", ["two in, two out", "models in models", "operations"])
+def test_the_summary_says_what_keras_s_does(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    make = MODELS[name][0]
+    ours, theirs = make(dt), make(keras)
+    for model in (ours, theirs):
+        model.get_layer(index=-2).trainable = False
+        model.compile("adam", "mse")
+    theirs.optimizer.build(theirs.trainable_variables)
+    weights = [weight for weight in ours.weights if weight.requires_grad]
+    ours.optimizer.build(weights)
+    options = {"line_length": 140, "show_trainable": True, "expand_nested": True}
+    mine, other = summary_of(ours, **options), summary_of(theirs, **options)
+    assert [line.strip() for line in mine if "params" in line] == [line.strip() for line in other if "params" in line]
+
+    def column(lines: list[str], number: int) -> list[str]:
+        cells = [line.strip("│").split("│")[number].strip() for line in lines if line.startswith("│")]
+        return [cell for cell in cells if cell]
+
+    for number in (1, 2, 4):  # shapes, numbers of weights, trainable; names and connections hold numbers of the session
+        assert column(mine, number) == column(other, number)
+
+
+def test_a_clone_has_keras_s_layers():
+    ours, theirs = masked_branches(dt), masked_branches(keras)
+    one, two = dt.clone_model(ours), keras.models.clone_model(theirs)
+    assert [type_name(layer) for layer in one.layers] == [type(layer).__name__ for layer in two.layers]
+    assert [tuple(weight.shape) for weight in one.weights] == [tuple(w.shape) for w in two.weights if "seed" not in w.path]
