@@ -36,6 +36,7 @@ _NAMES = {
     "Input": "disttrain.layers",
     "Layer": "disttrain.layers",
     "Model": "disttrain.models",
+    "PyDataset": "disttrain.data",
     "RunConfig": "disttrain.launch",
     "Sequential": "disttrain.models",
     "clear_session": "disttrain.layers",
@@ -44,12 +45,14 @@ _NAMES = {
     "distribute": "disttrain.launch",
     "load_model": "disttrain.models",
     "model_from_json": "disttrain.models",
+    "pack_x_y_sample_weight": "disttrain.data.packing",
     "plot_model": "disttrain.models",
     "register": "disttrain.models.saving",
     "save_model": "disttrain.models",
     "set_random_seed": "disttrain.seeds",
     "set_virtual_workers": "disttrain.training.runner",
     "transfer_weights": "disttrain.models",
+    "unpack_x_y_sample_weight": "disttrain.data.packing",
 }
 _MODULES = {"ops": "disttrain.layers.ops"}  # that lie deeper
 
