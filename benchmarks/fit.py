@@ -48,7 +48,13 @@ class Server:
     def __init__(self, system: str, workload: str, folder: Path) -> None:
         self.system, self.log = system, folder / f"{system}-{workload}.log"
         script, *options = SCRIPTS[system]
-        environment = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "OMP_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, str(HERE / script), workload, *options],
@@ -149,14 +155,15 @@ def _imports(systems: Sequence[str], repeats: int) -> dict[str, list[float]]:
     return found
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
+    """Measure; the exit code."""
     made = parser(__doc__ or "", list(SCRIPTS))
     made.formatter_class = argparse.RawDescriptionHelpFormatter
     made.add_argument("--models", nargs="+", choices=list(WORKLOADS), default=list(WORKLOADS), metavar="MODEL", help="train only these")
     made.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, metavar="KIND", help=f"measure only these: {', '.join(KINDS)}")
     made.add_argument("--repeats", type=int, default=9, help="turns of each system")
     made.add_argument("--skip-imports", action="store_true", help="do not measure imports")
-    return run_program("fit", made.parse_args(), measure)
+    return run_program("fit", made.parse_args(arguments), measure)
 
 
 if __name__ == "__main__":

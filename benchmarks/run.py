@@ -6,11 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
+import fit
 import recovery
 import startup
 import throughput
 
-PROGRAMS = {"throughput": throughput.main, "startup": startup.main, "recovery": recovery.main}
+PROGRAMS = {"fit": fit.main, "throughput": throughput.main, "startup": startup.main, "recovery": recovery.main}
 
 
 def main(arguments: list[str] | None = None) -> int:
