@@ -51,8 +51,8 @@ def model_of(api: Any, cases: list[Case]) -> tuple[Any, list[Any]]:
 
 def same_outputs(ours: Any, theirs: Any, data: Any, tolerance: float = 1e-5) -> None:
     with torch.no_grad():
-        mine = [torch.as_tensor(leaf) for leaf in flatten(ours(data))]
-        other = [torch.as_tensor(leaf) for leaf in flatten(theirs(data))]
+        mine = [torch.as_tensor(leaf) for leaf in flatten(ours(data, training=False))]
+        other = [torch.as_tensor(leaf) for leaf in flatten(theirs(data, training=False))]
     assert [tuple(leaf.shape) for leaf in mine] == [tuple(leaf.shape) for leaf in other]
     for one, two in zip(mine, other, strict=True):
         torch.testing.assert_close(one, two, rtol=tolerance, atol=tolerance)
@@ -173,3 +173,40 @@ def test_what_a_model_was_compiled_with_goes_both_ways(tmp_path: Path):
     again = keras.saving.load_model(tmp_path / "ours.keras")
     assert again.evaluate(X, targets, verbose=0, return_dict=True) == pytest.approx(expected, rel=1e-5)
     assert type(again.optimizer._learning_rate).__name__ == "CosineDecay"
+
+
+# -- dtypes and states of their own -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", ["bfloat16", "float64", "mixed_bfloat16", "mixed_float16"])
+def test_policies_go_both_ways(policy: str, tmp_path: Path):
+    def make(api: Any) -> Any:
+        x = api.Input((4,))
+        return api.Model(x, api.layers.Dense(2, dtype=policy)(api.layers.LayerNormalization(dtype=policy)(x)))
+
+    theirs, data = make(keras), torch.tensor(X[:3, :4])
+    theirs.save(tmp_path / "theirs.keras")
+    ours = dt.load_model(tmp_path / "theirs.keras")
+    assert ours.layers[-1].dtype_policy.name == policy and ours(data).dtype is theirs(data).dtype
+    same_outputs(ours, theirs, data, 1e-2)
+    ours.save(tmp_path / "ours.keras")
+    again = keras.saving.load_model(tmp_path / "ours.keras")
+    assert again.layers[-1].dtype_policy.name == policy
+    same_outputs(again, theirs, data, 1e-2)
+
+
+def test_what_a_normalization_has_learned_goes_both_ways(tmp_path: Path):
+    data = torch.tensor(X) * 3 + 1
+    for one, other in ((dt, keras), (keras, dt)):
+        x = one.Input((5,))
+        layer = one.layers.Normalization()
+        layer.adapt(data.numpy())
+        model = one.Model(x, layer(x))
+        model.save(tmp_path / "m.keras")
+        again = (other if other is dt else keras.saving).load_model(tmp_path / "m.keras")
+        same_outputs(again, model, data)
+        x = other.Input((5,))
+        fresh = other.Model(x, other.layers.Normalization()(x))
+        model.save_weights(tmp_path / "m.weights.h5")
+        fresh.load_weights(tmp_path / "m.weights.h5")
+        same_outputs(fresh, model, data)
