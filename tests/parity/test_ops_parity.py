@@ -162,6 +162,12 @@ def test_counting_what_is_not_zero_keeps_the_order_of_axes():
     assert torch.equal(ops.count_nonzero(x, axis=1), x.sum(1).int()) and ops.count_nonzero(x).dtype is torch.int32
 
 
+@pytest.mark.parametrize("mode", ["symmetric", "reflect"])
+def test_padding_mirrors_as_numpy_does(mode: str):
+    widths = ((0, 1), (2, 1), (1, 3))  # Keras 3.15's torch backend replicates one value where NumPy is symmetric
+    np.testing.assert_array_equal(ops.pad(torch.tensor(X), widths, mode=mode).numpy(), np.pad(X, widths, mode=mode))
+
+
 def test_every_declared_function_is_public_and_of_a_class_that_keras_has():
     import importlib
 

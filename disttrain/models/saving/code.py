@@ -30,11 +30,11 @@ def describe_function(function: Callable[..., Any], in_lambda_layer: bool = Fals
     if not isinstance(function, types.FunctionType):
         raise ValueError(
             f"{function!r} cannot be saved: it is code without a name.\n"
-            "  try  @disttrain.models.saving.register() on its class or function, then save again"
+            "  try  @disttrain.register() on its class or function, then save again"
         )
     warnings.warn(
         "a lambda is saved as bytecode, which loads only with safe_mode=False, under this version of Python.\n"
-        "  try  a function with a name, registered with disttrain.models.saving.register()",
+        "  try  a function with a name, registered with disttrain.register()",
         stacklevel=2,
     )
     code = base64.encodebytes(marshal.dumps(function.__code__)).decode("ascii")

@@ -57,7 +57,7 @@ def serialize_object(value: Any) -> Any:
     if callable(value) and not isinstance(value, type):
         return describe_function(value)
     raise ValueError(
-        f"{value!r} cannot be saved: it is code.\n  try  @disttrain.models.saving.register() on its class or function, then save again"
+        f"{value!r} cannot be saved: it is code.\n  try  @disttrain.register() on its class or function, then save again"
     )
 
 
