@@ -29,6 +29,10 @@ def _many(engine: Engine, position: Position, until: float | None) -> bool:
     return until is not None and position.kind not in engine.program.every_batch
 
 
+def _at(kind: Kind, tick: int) -> Position:
+    return Position(tick, kind, 0, 0, kind)
+
+
 def _last(position: Position, done: int) -> Position:
     return Position(position.tick + done - 1, position.kind, position.epoch, position.step + done - 1, position.phase)
 
@@ -44,7 +48,7 @@ def _infer(engine: Engine, position: Position, until: float | None) -> Position:
     with torch.inference_mode(), call_context(context):
         while True:
             count = plan.batch_count(epoch, step)
-            context.begin(lambda tick=tick: fold_in(fold_in(engine.job.seed, kind.value, tick), 0), 1.0, (0, count, count))
+            context.begin(lambda: fold_in(engine.step_key(_at(kind, engine.tick)), 0), 1.0, (0, count, count))
             x, y, weight = forward.fetch(kind, epoch, step, 0, context)
             if draws:
                 torch.manual_seed(context.key or 0)
@@ -73,7 +77,7 @@ def _train(engine: Engine, position: Position, until: float | None) -> Position:
     with call_context(context):
         while True:
             count = plan.batch_count(epoch, step)
-            context.begin(lambda: fold_in(fold_in(engine.job.seed, "step", engine.optimizer.iterations), 0), 1.0, (0, count, count))
+            context.begin(lambda: fold_in(engine.step_key(position), 0), 1.0, (0, count, count))
             before = forward.before = state.snapshot() if state.has_buffers else None
             try:
                 x, y, weight = forward.fetch(Kind.TRAIN, epoch, step, 0, context)

@@ -195,7 +195,8 @@ class _Step:
                 places = [chosen.places[number] for number in numbers]
                 slots = {slot: [tensors[place] for place in places] for slot, tensors in chosen.optimizer.slots.items()}
                 params = [engine.state.params[number] for number in numbers]
-                chosen.optimizer.apply(params, [total.views[number] for number in numbers], slots)
+                some = None if len(places) == len(chosen.numbers) else places
+                chosen.optimizer.apply(params, [total.views[number] for number in numbers], slots, some)
             engine.state.constrain(numbers)
         engine.pools[self.kind].give([total])
 
