@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -245,6 +246,63 @@ def test_one_batch_at_a_time():
     ours.compile("sgd", "mse", metrics=["mae"])  # Keras keeps the metrics of before where none are given
     theirs.compile("sgd", "mse", metrics=["mae"])
     np.testing.assert_allclose(*(m.train_on_batch(X[:6], ONE_HOT[:6]) for m in (ours, theirs)), **TOLERANCE)
+
+
+def test_a_dataset_of_kerass_own_kind():
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return X[index * 8 : index * 8 + 8], REAL[index * 8 : index * 8 + 8]
+
+    ours, theirs = both(regression, optimizer="sgd", loss="mse", metrics=["mae"])
+    assert_same_history(ours, theirs, Batches(), epochs=2, validation_data=Batches())
+    np.testing.assert_allclose(ours.evaluate(Batches(), verbose=0), theirs.evaluate(Batches(), verbose=0), **TOLERANCE)
+
+
+def own_step(L):
+    """The train_step of Keras's guide to custom steps in torch, with a metric and a loss of its own."""
+
+    class Own(L.Model):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.out = L.layers.Dense(5, activation="tanh"), L.layers.Dense(2, kernel_regularizer="l2")
+            self.size = L.metrics.Mean(name="size")
+
+        def call(self, x):
+            return self.out(self.hidden(x))
+
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return super().compute_loss(x, y, y_pred, sample_weight, training) + abs(y_pred).mean()
+
+        def train_step(self, data):
+            x, y = data
+            self.zero_grad()
+            y_pred = self(x, training=True)
+            loss = self.compute_loss(y=y, y_pred=y_pred)
+            loss.backward()
+            trainable_weights = list(self.trainable_weights)
+            gradients = [v.value.grad for v in trainable_weights]
+            with torch.no_grad():
+                self.optimizer.apply(gradients, trainable_weights)
+            for metric in self.metrics:
+                if metric.name == "loss":
+                    metric.update_state(loss)
+                elif metric.name == "size":
+                    metric.update_state(abs(y_pred.detach()).mean())
+                else:
+                    metric.update_state(y, y_pred)
+            return {m.name: m.result() for m in self.metrics}
+
+    model = Own()
+    model(X[:1])
+    return model
+
+
+def test_a_step_of_ones_own_word_for_word():
+    ours, theirs = both(own_step, optimizer=OPTIMIZERS["adam"], loss="mse", metrics=["mae"])
+    assert_same_history(ours, theirs, X, REAL, epochs=3, batch_size=8)
 
 
 def test_hooks_of_a_callback_see_the_same_logs():
