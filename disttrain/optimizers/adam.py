@@ -58,7 +58,7 @@ class Adam(Optimizer):
     def decay_and_update(
         self, params: list[Tensor], grads: list[Tensor], slots: Slots, learning_rate: float, numbers: Sequence[int] | None
     ) -> None:
-        if self._decayed is None and fused(params):
+        if self._decayed is None and type(self).update is Adam.update and fused(params):  # a subclass may have a rule of its own
             self._fused_update(params, grads, slots, self.updates, learning_rate, self.weight_decay or 0.0)
         else:
             super().decay_and_update(params, grads, slots, learning_rate, numbers)

@@ -285,3 +285,13 @@ def test_get_takes_names_in_any_case_classes_and_instances():
     assert optimizers.get(optimizer) is optimizer
     with pytest.raises(ValueError, match=r"'adm': no such optimizer.\n  expected  one of adam, "):
         optimizers.get("adm")
+
+
+def test_a_subclass_of_adam_may_bring_a_rule_of_its_own():
+    class Doubled(optimizers.Adam):
+        def update(self, params, grads, slots, step, learning_rate):
+            torch._foreach_add_(params, grads, alpha=-2 * learning_rate)
+
+    weight = torch.ones(3)
+    Doubled(0.5).apply([weight], [torch.ones(3)])
+    assert weight.tolist() == [0.0, 0.0, 0.0]
