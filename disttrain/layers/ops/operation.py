@@ -154,12 +154,12 @@ def as_tensor(value: Any, beside: Any = None) -> Tensor:
         return torch.as_tensor(value, dtype=DTYPES[standard_dtype(None)], device=device)
     if isinstance(value, list | tuple) and any(isinstance(leaf, Tensor) for leaf in flatten(value)):
         return torch.stack([as_tensor(item, beside) for item in value])
+    if isinstance(value, np.ndarray):
+        return torch.as_tensor(value, device=device)
     array = np.asarray(value)
-    if array.dtype == np.float64 and not isinstance(value, np.ndarray):  # numbers of Python in lists
+    if array.dtype == np.float64:  # numbers of Python in lists
         return torch.as_tensor(array, dtype=DTYPES[standard_dtype(None)], device=device)
-    if array.dtype == np.int64 and not isinstance(value, np.ndarray):
-        return torch.as_tensor(array, dtype=torch.int32, device=device)
-    return torch.as_tensor(array, device=device)
+    return torch.as_tensor(array, dtype=torch.int32 if array.dtype == np.int64 else None, device=device)
 
 
 def both(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from disttrain.layers.symbolic import has_symbolic
 def matmul(x1: Any, x2: Any) -> Tensor:
     """The product of matrices in the last two axes; a vector is a row or a column as fits."""
     x1, x2 = both(x1, x2)
-    dtype = torch.result_type(x1, x2)
+    dtype = torch.promote_types(x1.dtype, x2.dtype)
     return torch.matmul(x1.to(dtype), x2.to(dtype))
 
 
@@ -23,7 +23,7 @@ def matmul(x1: Any, x2: Any) -> Tensor:
 def dot(x1: Any, x2: Any) -> Tensor:
     """NumPy's dot product: over the last axis of `x1` and the last but one of `x2`."""
     x1, x2 = both(x1, x2)
-    dtype = torch.result_type(x1, x2)
+    dtype = torch.promote_types(x1.dtype, x2.dtype)
     x1, x2 = x1.to(dtype), x2.to(dtype)
     if x1.ndim == 0 or x2.ndim == 0:
         return torch.multiply(x1, x2)
