@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,25 +12,25 @@ from torch import Tensor
 from disttrain.collectives import Group, SoloGroup
 from disttrain.collectives.layout import Layout
 from disttrain.collectives.reduction import Reduction, TreeReduction
-from disttrain.collectives.tree import local_merges
 from disttrain.data.plan import slice_of
 from disttrain.data.structure import map_structure
 from disttrain.errors import NonFiniteLoss
-from disttrain.layers.context import CallContext, call_context
+from disttrain.layers.context import CallContext
 from disttrain.layers.layer import Layer
 from disttrain.seeds import fold_in
-from disttrain.training.contribution import Contribution, Overlap, Pool, first_with_payload
+from disttrain.training.contribution import Contribution, Pool, first_with_payload
 from disttrain.training.direct import run_directly
 from disttrain.training.fingerprint import check_fingerprint, fingerprint
 from disttrain.training.forward import Forward
 from disttrain.training.job import Job
-from disttrain.training.model_state import ModelState, OptimizerState, Snapshot
+from disttrain.training.model_state import ModelState, OptimizerState
 from disttrain.training.orders import Orders
 from disttrain.training.outputs import as_arrays
 from disttrain.training.own_update import OwnUpdate
 from disttrain.training.payload import WISHES, PayloadLayout
 from disttrain.training.program import Kind, Position
 from disttrain.training.scripted import run_scripted
+from disttrain.training.sliced import run_in_slices, samples_of
 
 OVERLAP_BYTES = 4 << 20  # from here on buckets leave during the backward pass; below, the hooks cost more than they hide
 
@@ -104,7 +103,7 @@ class Engine:
             parts = [*(state.space.parts if kind is Kind.TRAIN else ()), (torch.float64, payload.size)]
             plan = TreeReduction(group, placement, Layout.of(parts), self.device)
             self.pools[kind] = Pool(plan, state.space if kind is Kind.TRAIN else None)
-        self._overlaps = self.trains and group.size > 1 and self.pools[Kind.TRAIN].plan.capacity >= OVERLAP_BYTES
+        self.overlaps = self.trains and group.size > 1 and self.pools[Kind.TRAIN].plan.capacity >= OVERLAP_BYTES
         # One slice on one worker: nothing is ever summed, so losses and metrics go straight into the totals.
         self._direct = group.size == 1 and self.job.virtual_workers == 1 and not self.forward.scripts and not logbook.own
         self._bound = self.totals[width:-1] if self._direct else self.scratch
@@ -159,7 +158,7 @@ class Engine:
         if self._direct:
             run_directly(self, position, None)
             return tuple(bool(wish) for wish in wishes)
-        return self._train(position, wishes) if position.kind is Kind.TRAIN else self._infer(position, wishes)
+        return run_in_slices(self, position, wishes)
 
     def run_ticks(self, position: Position, until: float) -> Position:
         """Do one step or, where nobody else has a say, those that follow in its phase until the clock shows `until`; the last one done."""
@@ -252,119 +251,12 @@ class Engine:
             return fold_in(self.job.seed, "step", self.optimizer.iterations)
         return fold_in(self.job.seed, position.kind.value, position.tick)
 
-    def _train(self, position: Position, wishes: Sequence[bool]) -> tuple[bool, ...]:
-        state, pool, layout = self.state, self.pools[Kind.TRAIN], self.layouts[Kind.TRAIN]
-        before = self.forward.before = state.snapshot()
-        try:
-            total, stack = self._summed_gradients(position, wishes, before)
-            if self.device.type == "cpu" and not math.isfinite(value := total.payload[0].item()):
-                raise self.not_finite(value, position)
-        except BaseException:
-            state.restore(before)  # the forward pass has moved them: without the sum they must be those of the tick before
-            for param in state.params:
-                param.grad = None
-            raise
-        count = self.program.plan(Kind.TRAIN).batch_count(position.epoch, position.step)
-        with torch.no_grad():
-            if state.has_buffers:
-                state.read_changes(layout.buffers_of(total.payload), before, count)
-                state.read_rows(layout.rows_of(total.payload))
-            self._update(total)
-        granted = self.account(layout, total.payload, count)
-        pool.give([total, *stack])
-        return granted
-
-    def _summed_gradients(self, position: Position, wishes: Sequence[bool], before: Snapshot) -> tuple[Contribution, list[Contribution]]:
-        """Forward and backward for the slices hosted here, and the sum over all: (the sum, this worker's own pieces)."""
-        pool, layout, state = self.pools[Kind.TRAIN], self.layouts[Kind.TRAIN], self.state
-        count = self.program.plan(Kind.TRAIN).batch_count(position.epoch, position.step)
-        leaves = min(self.job.virtual_workers, count)
-        step_key = self.step_key(position)
-        reduction = pool.plan.start(leaves) if self.group.size > 1 else None
-        stack: list[Contribution] = []
-        merges = local_merges(self.start, self.stop, leaves)
-        sent = False
-        for number, (rank, merge) in enumerate(zip(range(self.start, min(self.stop, leaves)), merges, strict=True)):
-            if number:
-                state.restore(before)
-            contribution = pool.take()
-            key = fold_in(step_key, rank)
-            context = self.context(position, key, rank, count, training=True)
-            x, y, weight = self.forward.fetch(Kind.TRAIN, position.epoch, position.step, rank, context)
-            if self.foreign_randomness:
-                torch.manual_seed(key)
-            self.scratch.zero_()
-            with call_context(context):
-                means, outputs = self.forward.run(x, y, weight, context)
-            objective = means[0] if context.slice_fraction == 1.0 else means[0] * context.slice_fraction
-            if self.forward.scale is not None:
-                objective = self.forward.scale(objective)
-            last = number == len(merges) - 1
-            if last and reduction is not None and self._overlaps:
-                Overlap(state.params, state.space, pool.plan, reduction, stack, contribution, merge).backward(objective)
-                sent = True
-            else:
-                objective.backward()
-                contribution.collect(state.params, range(len(state.params)))
-            with torch.no_grad():
-                if self.forward.compiled is not None:
-                    self.forward.compiled.update_state(y, outputs, weight)
-                self.fill(layout, contribution.payload, means, context)
-                if state.has_buffers:
-                    state.write_changes(layout.buffers_of(contribution.payload), before, _samples(context), first=rank == 0)
-            stack.append(contribution)
-            pool.merge(stack, merge, gradients=not (last and sent))
-        return self.reduce(Kind.TRAIN, reduction, stack, wishes, sent=sent), stack
-
-    def _infer(self, position: Position, wishes: Sequence[bool]) -> tuple[bool, ...]:
-        kind, state = position.kind, self.state
-        pool, layout = self.pools[kind], self.layouts[kind]
-        count = self.program.plan(kind).batch_count(position.epoch, position.step)
-        leaves = min(self.job.virtual_workers, count)
-        step_key = self.step_key(position)
-        reduction = pool.plan.start(leaves) if self.group.size > 1 else None
-        stack: list[Contribution] = []
-        before = self.forward.before = state.snapshot() if state.rows else None
-        merges = local_merges(self.start, self.stop, leaves)
-        try:
-            for rank, merge in zip(range(self.start, min(self.stop, leaves)), merges, strict=True):
-                if before is not None:
-                    state.restore(before)
-                contribution = pool.take()
-                key = fold_in(step_key, rank)
-                context = self.context(position, key, rank, count, training=False)
-                x, y, weight = self.forward.fetch(kind, position.epoch, position.step, rank, context)
-                if self.foreign_randomness:
-                    torch.manual_seed(key)
-                self.scratch.zero_()
-                with torch.inference_mode(), call_context(context):
-                    means: list[Tensor] = []
-                    if kind is Kind.PREDICT:
-                        self.predictions[position.step * self.job.virtual_workers + rank] = as_arrays(self.forward.outputs(x))
-                    else:
-                        means, outputs = self.forward.run(x, y, weight, context)
-                        if self.forward.compiled is not None:
-                            self.forward.compiled.update_state(y, outputs, weight)
-                    self.fill(layout, contribution.payload, means, context)
-                stack.append(contribution)
-                pool.merge(stack, merge)
-            total = self.reduce(kind, reduction, stack, wishes)
-        except BaseException:
-            if before is not None:
-                state.restore(before)
-            raise
-        with torch.no_grad():
-            state.read_rows(layout.rows_of(total.payload))
-        granted = self.account(layout, total.payload, count)
-        pool.give([total, *stack])
-        return granted
-
     def fill(self, layout: PayloadLayout, payload: Tensor, means: Sequence[Tensor | float], context: CallContext) -> None:
         """A slice's means, states of metrics and rows into its payload; the rest of it zero."""
         payload.zero_()
         for number, mean in enumerate(means):
             payload[number] = mean.detach() if isinstance(mean, Tensor) else mean
-        payload[: len(means)] *= _samples(context)
+        payload[: len(means)] *= samples_of(context)
         if layout.states:
             layout.states_of(payload).copy_(self.scratch)
         if layout.rows:
@@ -385,15 +277,6 @@ class Engine:
         total = pool.take()
         reduction.finish(total.buffer)
         return total
-
-    def _update(self, total: Contribution) -> None:
-        chosen = self.state.optimizers[0]
-        if chosen.flat:
-            chosen.optimizer.apply(self.state.flat_params, total.flats, chosen.flat_slots)
-        else:
-            chosen.optimizer.apply(self.state.params, total.views, chosen.optimizer.slots)
-        if self.state.constraints:
-            self.state.constrain()
 
     def account(self, layout: PayloadLayout, payload: Tensor, count: int) -> tuple[bool, ...]:
         """Add a batch to the totals; the wishes that came with it."""
@@ -453,11 +336,6 @@ class Engine:
     def flat_state(self) -> list[Tensor]:
         """The state as few flat tensors, for a transfer between workers that run the same job."""
         return [*self.state.flat(), self.totals]
-
-
-def _samples(context: CallContext) -> int:
-    assert context.rows is not None
-    return context.rows[1] - context.rows[0]
 
 
 def join_predictions(parts: dict[int, Any]) -> Any:

@@ -18,6 +18,7 @@ from disttrain.training.contribution import Contribution
 from disttrain.training.lane import Lane
 from disttrain.training.program import Kind, Position
 from disttrain.training.script_step import ApplyRequest, ScriptStep, generator_states, set_generator_states
+from disttrain.training.sliced import samples_of
 
 if TYPE_CHECKING:
     from disttrain.training.engine import Engine
@@ -144,9 +145,8 @@ class _Step:
         with torch.no_grad():
             engine.fill(layout, contribution.payload, numbers, context)
             if layout.buffers:
-                assert context.rows is not None
-                samples = context.rows[1] - context.rows[0]
-                engine.state.write_changes(layout.buffers_of(contribution.payload), self.before, samples, first=rank == 0)
+                target = layout.buffers_of(contribution.payload)
+                engine.state.write_changes(target, self.before, samples_of(context), first=rank == 0)
             self._write_mark(contribution, 0)
         return contribution
 

@@ -314,9 +314,11 @@ def test_a_model_that_is_not_compiled_trains_on_no_batch():
         model.train_on_batch(X, Y)
 
 
-def test_a_model_without_trainable_weights_is_fitted_and_stays_as_it_is():
+@pytest.mark.parametrize("virtual_workers", [1, 3])
+def test_a_model_without_trainable_weights_is_fitted_and_stays_as_it_is(virtual_workers):
     model = classifier()
     model.trainable = False
     before = model.digest()
-    history = model.fit(X, Y, epochs=2, shuffle=False, verbose=0).history
+    with in_slices(virtual_workers):
+        history = model.fit(X, Y, epochs=2, shuffle=False, verbose=0).history
     assert model.digest() == before and history["loss"][0] == pytest.approx(history["loss"][1])

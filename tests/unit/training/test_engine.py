@@ -139,7 +139,7 @@ def test_buckets_that_leave_during_the_backward_pass_change_no_bit(workers, whol
     monkeypatch.setattr(reduction_module, "WHOLE_BYTES", whole_bytes)
 
     def work(engine: Engine) -> Engine:
-        assert engine._overlaps and len(engine.pools[Kind.TRAIN].plan.buckets) > 3
+        assert engine.overlaps and len(engine.pools[Kind.TRAIN].plan.buckets) > 3
         return run_to_end(engine)
 
     for engine in on_workers(job, workers, work):
