@@ -15,14 +15,11 @@ from disttrain.models.saving.serialize import serialize_object
 if TYPE_CHECKING:
     from disttrain.models.model import Model
 
-# What Keras also writes, in the values that `compile` takes for granted.
-_DEFAULTS: dict[str, Any] = {"run_eagerly": False, "steps_per_execution": 1, "jit_compile": False}
-
 
 def compile_config(model: Model) -> dict[str, Any]:
     """The arguments of `compile`. A setting that is code without a name is left out, with a warning."""
     settings = {"optimizer": model.optimizer, **(model._compile_arguments or {})}
-    written: dict[str, Any] = dict(_DEFAULTS)
+    written: dict[str, Any] = {name: getattr(model, name) for name in ("run_eagerly", "steps_per_execution", "jit_compile")}
     for name, value in settings.items():
         if _holds_lambda(value):
             warnings.warn(f"{name}={value!r} is code, so the file holds the model without it: compile() after loading.", stacklevel=4)
@@ -36,8 +33,12 @@ def compile_config(model: Model) -> dict[str, Any]:
     return written
 
 
-def compile_from_config(model: Model, config: dict[str, Any], custom: dict[str, Any] | None = None) -> None:
-    """Compile as `config` says; settings that are not known here are a warning, and the model stays uncompiled."""
+def compile_from_config(model: Model, config: dict[str, Any], custom: dict[str, Any] | None = None, jit_compile: bool = True) -> None:
+    """Compile as `config` says; settings that are not known here are a warning, and the model stays uncompiled.
+
+    Args:
+        jit_compile: believe what it says of that; Keras writes down what was best for another backend.
+    """
     from disttrain import losses, metrics, optimizers
 
     gets: dict[str, Callable[[Any], Any]] = {
@@ -52,7 +53,7 @@ def compile_from_config(model: Model, config: dict[str, Any], custom: dict[str, 
             arguments = {
                 name: _made(value, gets[name]) if name in gets else value
                 for name, value in config.items()
-                if name in taken and not (name == "jit_compile" and value in (True, "auto"))  # a wish of the machine that wrote it
+                if name in taken and (jit_compile or name != "jit_compile")
             }
         model.compile(**arguments)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -64,7 +65,10 @@ def _made(value: Any, get: Callable[[Any], Any]) -> Any:
     if isinstance(value, dict) and isinstance(value.get("class_name"), str) and "config" in value:
         if value["class_name"] == "function":
             found = registry.find(value["config"])
-            return value["config"] if found is None else found
+            if found is None:
+                get(value["config"])  # one that is not known is an error here, not at the first step
+                return value["config"]
+            return found
         if value["class_name"] == "__lambda__":
             return plain(value)
         custom = registry.find(value.get("registered_name"), value["class_name"])

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from disttrain.models.model import Model
 
 KERAS_VERSION = "3.15.1"  # whose format this is
+FORMAT_VERSION = 1  # of what this package adds to it, which Keras does not look at
 _MIN_BUDGET_BYTES = 16 << 20
 
 
@@ -46,7 +47,7 @@ def save_model(model: Model, path: Any, overwrite: bool = True) -> None:
         config = serialize_object(model)
         if model.compiled:
             config["compile_config"] = compile_config(model)
-    metadata = {"keras_version": KERAS_VERSION, "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S")}
+    metadata = {"keras_version": KERAS_VERSION, "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S"), "disttrain_version": FORMAT_VERSION}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for member, data in (
@@ -103,8 +104,9 @@ def load_model(path: Any, custom_objects: dict[str, Any] | None = None, compile:
     refuse_foreign_bytes(data, name)
     with sound_archive(data, name) as archive:
         refuse_foreign_members(archive.namelist(), name)
-        if "metadata.json" in archive.namelist():
-            refuse_newer(_json(read_member(archive, "metadata.json", name, MAX_CONFIG_BYTES), name), name)
+        known = "metadata.json" in archive.namelist()
+        metadata = _json(read_member(archive, "metadata.json", name, MAX_CONFIG_BYTES), name) if known else {}
+        refuse_newer(metadata, name)
         config = _json(read_member(archive, "config.json", name, MAX_CONFIG_BYTES), name)
         weights = read_member(archive, "model.weights.h5", name)
         model = _made(config, custom_objects, safe_mode, name, len(weights))
@@ -112,7 +114,7 @@ def load_model(path: Any, custom_objects: dict[str, Any] | None = None, compile:
         found, problems = read_h5(model, weights, name)
         put_weights(model, found, problems, name)
     if compile and isinstance(config.get("compile_config"), dict) and config["compile_config"]:
-        compile_from_config(model, config["compile_config"], custom_objects)
+        compile_from_config(model, config["compile_config"], custom_objects, jit_compile="disttrain_version" in metadata)
         if model.compiled:
             restore_optimizer(model, read_optimizer(weights, name), name)
     return model

@@ -56,9 +56,7 @@ def serialize_object(value: Any) -> Any:
         return _serialize_configured(value)
     if callable(value) and not isinstance(value, type):
         return describe_function(value)
-    raise ValueError(
-        f"{value!r} cannot be saved: it is code.\n  try  @disttrain.register() on its class or function, then save again"
-    )
+    raise ValueError(f"{value!r} cannot be saved: it is code.\n  try  @disttrain.register() on its class or function, then save again")
 
 
 def _serialize_configured(value: Any) -> dict[str, Any]:

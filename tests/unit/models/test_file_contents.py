@@ -92,6 +92,23 @@ def test_bytecode_that_is_none_is_refused(code: Any, tmp_path: Path):
         load_model(path, safe_mode=False)
 
 
+def bent(y_true: Any, y_pred: Any) -> Any:
+    return (y_true - y_pred).abs().mean(-1)
+
+
+def test_how_a_model_was_compiled_comes_back(tmp_path: Path):
+    x = Input((4,))
+    model = Model(x, {"a": L.Dense(1, name="a")(x), "b": L.Dense(1, name="b")(x)})
+    model.compile("sgd", loss={"a": bent, "b": "mse"}, loss_weights={"a": 1.0, "b": 0.5}, metrics={"b": ["mae", bent]}, jit_compile=True)
+    model.steps_per_execution = 3
+    model.save(tmp_path / "m.keras")
+    again = load_model(tmp_path / "m.keras", custom_objects={"bent": bent})
+    assert again._compile_arguments == model._compile_arguments
+    assert again.jit_compile is True and again.steps_per_execution == 3 and again.run_eagerly is False
+    with pytest.warns(UserWarning, match="loaded without being compiled"):
+        assert not load_model(tmp_path / "m.keras").compiled
+
+
 # -- custom classes ---------------------------------------------------------------------------------------------------------------------
 
 
