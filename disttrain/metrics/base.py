@@ -16,6 +16,11 @@ class Variable(Tensor):
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # operations give plain tensors, at their speed
 
+    @property
+    def value(self) -> Tensor:
+        """The tensor itself, as Keras's variables have it."""
+        return self.detach().as_subclass(Tensor)
+
     def assign(self, value: Any) -> None:
         """Become `value`."""
         self.copy_(torch.as_tensor(value).detach())

@@ -288,7 +288,13 @@ class Model(Trainer, Layer):
         return {"name": self.name, "trainable": self._trainable, **graph_config(self._graph)}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
+        """The inverse of `get_config`; `custom_objects` are classes and functions that it may name beyond the package's own."""
+        if custom_objects:
+            from disttrain.models.saving.registry import custom_objects as also_known
+
+            with also_known(custom_objects):
+                return cls.from_config(config)
         if not {"layers", "input_layers", "output_layers"} <= set(config):
             return super().from_config(config)
         from disttrain.models.saving.graph_config import graph_ends

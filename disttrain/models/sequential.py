@@ -14,7 +14,7 @@ from disttrain.layers.core.torch_module import as_layer
 from disttrain.layers.dtypes import DTYPES
 from disttrain.layers.layer import Layer
 from disttrain.layers.structure import flatten, is_shape, map_shapes
-from disttrain.layers.symbolic import SymbolicTensor
+from disttrain.layers.symbolic import Node, SymbolicTensor
 from disttrain.models.functional import carrying, fits
 from disttrain.models.model import Model
 
@@ -38,6 +38,7 @@ class Sequential(Model):
         self._input_layer: InputLayer | None = None
         self._chain: list[Layer] = []
         self._symbolic: tuple[Any, Any] | None = None
+        self._walked: list[tuple[Layer, Node]] = []  # the calls that the walk from the Input made
         for layer in layers or ():
             self._append(layer)
         self._build_if_known()
@@ -84,6 +85,10 @@ class Sequential(Model):
 
     def _forget(self) -> None:
         self.built, self._symbolic = False, None
+        for layer, node in self._walked:  # so that `layer.output` is that of the next walk
+            if layer._nodes and layer._nodes[-1] is node:
+                layer._nodes.pop()
+        self._walked = []
 
     def _build_if_known(self) -> None:
         if not self._chain:
@@ -124,6 +129,7 @@ class Sequential(Model):
         x = start
         for layer in self._chain:
             x = layer(x)
+            self._walked.append((layer, layer._nodes[-1]))
         self._symbolic = (start, x)
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
@@ -192,7 +198,9 @@ class Sequential(Model):
         return config
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
+        if custom_objects:
+            return super().from_config(config, custom_objects)
         from disttrain.models.saving.deserialize import deserialize_object
 
         layers = [layer if isinstance(layer, Layer) else deserialize_object(layer) for layer in config["layers"]]
@@ -205,7 +213,7 @@ class Sequential(Model):
         return model
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_symbolic": None}
+        return {**super().__getstate__(), "_symbolic": None, "_walked": []}
 
 
 def _check_one_argument(layer: Layer) -> None:

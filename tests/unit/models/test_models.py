@@ -154,6 +154,26 @@ def test_layers_can_be_added_and_taken_off():
     assert model.output_shape == (None, 3) and list(model.state_dict()) == ["dense.kernel", "dense.bias"]
 
 
+def test_each_layer_of_a_chain_that_grew_knows_its_output():
+    model = Sequential()
+    for layer in (Input((8, 8, 1)), L.Conv2D(2, 3, name="first"), L.Conv2D(3, 3), L.Flatten()):
+        model.add(layer)
+    features = Model(model.inputs, model.get_layer("first").output)
+    x = torch.ones(1, 8, 8, 1)
+    assert torch.equal(features(x), model.layers[0](x))
+
+
+def test_a_config_may_name_classes_that_are_handed_over():
+    class Doubled(L.Layer):
+        def call(self, inputs):
+            return 2 * inputs
+
+    x = Input((4,))
+    for model in (Model(x, Doubled()(x)), Sequential([x, Doubled()])):
+        twin = type(model).from_config(model.get_config(), custom_objects={"Doubled": Doubled})
+        assert torch.equal(twin(X), 2 * X)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
