@@ -13,7 +13,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 # Names load on first use: a command such as `disttrain status` must not wait for torch.
@@ -33,10 +35,16 @@ _ROOMS = (
 )
 _NAMES = {
     "Callback": "disttrain.callbacks",
+    "DTypePolicy": "disttrain.mixed_precision",
+    "Initializer": "disttrain.initializers",
     "Input": "disttrain.layers",
     "Layer": "disttrain.layers",
+    "Loss": "disttrain.losses",
+    "Metric": "disttrain.metrics",
     "Model": "disttrain.models",
+    "Optimizer": "disttrain.optimizers",
     "PyDataset": "disttrain.data",
+    "Regularizer": "disttrain.regularizers",
     "RunConfig": "disttrain.launch",
     "Sequential": "disttrain.models",
     "clear_session": "disttrain.layers",
@@ -54,9 +62,65 @@ _NAMES = {
     "transfer_weights": "disttrain.models",
     "unpack_x_y_sample_weight": "disttrain.data.packing",
 }
-_MODULES = {"ops": "disttrain.layers.ops"}  # that lie deeper
+_MODULES = {"ops": "disttrain.layers.ops", "random": "disttrain.layers.random"}  # that lie deeper
 
-__all__ = sorted([*_MODULES, *_NAMES, *_ROOMS])
+# Where Keras has a module that gathers names from all over: {its name: {name in it: (module, name there)}}.
+_GATHERED = {
+    "config": {
+        "dtype_policy": ("disttrain.mixed_precision", "dtype_policy"),
+        "set_dtype_policy": ("disttrain.mixed_precision", "set_dtype_policy"),
+    },
+    "saving": {
+        "custom_object_scope": ("disttrain.models.saving", "custom_objects"),
+        "deserialize_keras_object": ("disttrain.models.saving", "deserialize_object"),
+        "load_model": ("disttrain.models.saving", "load_model"),
+        "load_weights": ("disttrain.models.saving", "load_weights"),
+        "register_keras_serializable": ("disttrain.models.saving", "register"),
+        "save_model": ("disttrain.models.saving", "save_model"),
+        "save_weights": ("disttrain.models.saving", "save_weights"),
+        "serialize_keras_object": ("disttrain.models.saving", "serialize_object"),
+    },
+    "utils": {
+        "PyDataset": ("disttrain.data", "PyDataset"),
+        "Sequence": ("disttrain.data", "PyDataset"),
+        "clear_session": ("disttrain.layers", "clear_session"),
+        "custom_object_scope": ("disttrain.models.saving", "custom_objects"),
+        "deserialize_keras_object": ("disttrain.models.saving", "deserialize_object"),
+        "pack_x_y_sample_weight": ("disttrain.data.packing", "pack_x_y_sample_weight"),
+        "pad_sequences": ("disttrain.data.encoding", "pad_sequences"),
+        "plot_model": ("disttrain.models", "plot_model"),
+        "register_keras_serializable": ("disttrain.models.saving", "register"),
+        "serialize_keras_object": ("disttrain.models.saving", "serialize_object"),
+        "set_random_seed": ("disttrain.seeds", "set_random_seed"),
+        "to_categorical": ("disttrain.data.encoding", "to_categorical"),
+        "unpack_x_y_sample_weight": ("disttrain.data.packing", "unpack_x_y_sample_weight"),
+    },
+}
+
+
+class _Gathered(ModuleType):
+    """A module of names that live elsewhere, each loaded on first use."""
+
+    def __init__(self, name: str, names: dict[str, tuple[str, str]]) -> None:
+        super().__init__(f"disttrain.{name}", f"The names of Keras's `{name}` that are here.")
+        self.__all__ = sorted(names)
+
+    def __getattr__(self, name: str) -> Any:
+        names = _GATHERED[self.__name__.removeprefix("disttrain.")]
+        if name in names:
+            module, there = names[name]
+            return getattr(import_module(module), there)
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+    def __dir__(self) -> list[str]:
+        return list(self.__all__)
+
+
+for _name, _names in _GATHERED.items():
+    globals()[_name] = sys.modules[f"disttrain.{_name}"] = _Gathered(_name, _names)  # for `from disttrain.utils import ...` too
+del _name, _names
+
+__all__ = sorted([*_GATHERED, *_MODULES, *_NAMES, *_ROOMS, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
@@ -68,6 +132,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(_NAMES[name]), name)
         globals()[name] = value
         return value
+    if name == "__version__":
+        return import_module("importlib.metadata").version("disttrain")
     raise AttributeError(f"module 'disttrain' has no attribute {name!r}")
 
 

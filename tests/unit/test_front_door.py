@@ -1,0 +1,70 @@
+"""The names of `disttrain` itself: those of Keras lead to what they mean, and load when they are used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import disttrain as dt
+from disttrain.data.encoding import pad_sequences, to_categorical
+
+
+def test_every_name_that_the_package_lists_is_there():
+    assert [name for name in dt.__all__ if getattr(dt, name, None) is None] == []
+
+
+@pytest.mark.parametrize("gathered", sorted(dt._GATHERED))
+def test_names_gathered_as_in_keras_lead_somewhere_and_exist_there_too(gathered: str):
+    here = getattr(dt, gathered)
+    assert all(callable(getattr(here, name)) for name in dir(here))
+    assert set(dir(here)) - {"Sequence", *dir(getattr(keras, gathered))} == set()
+    with pytest.raises(AttributeError, match=f"disttrain.{gathered}.*no attribute 'nothing'"):
+        _ = here.nothing
+
+
+def test_names_may_be_imported_from_gathered_modules_without_loading_torch():
+    script = "import sys, disttrain, disttrain.utils, disttrain.saving; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
+    from disttrain.saving import register_keras_serializable
+    from disttrain.utils import set_random_seed
+
+    assert register_keras_serializable is dt.register and set_random_seed is dt.set_random_seed
+
+
+def test_labels_become_one_hot_rows():
+    assert to_categorical([0, 2]).tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert to_categorical([[0], [1]], 3).shape == (2, 3)
+    assert to_categorical([[0, 1], [1, 1]]).shape == (2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"), [([0, 3], "labels from 0 to 3, expected 0 to 2"), ([-1], "from -1"), ([0.5], "expected integers")]
+)
+def test_labels_that_are_no_classes_are_refused(labels: list[float], message: str):
+    with pytest.raises(ValueError, match=message):
+        to_categorical(labels, 3)
+
+
+@pytest.mark.parametrize("padding", ["pre", "post"])
+@pytest.mark.parametrize("truncating", ["pre", "post"])
+@pytest.mark.parametrize("maxlen", [None, 0, 1, 2, 5])
+def test_sequences_are_padded_as_keras_pads_them(padding: str, truncating: str, maxlen: int | None):
+    for sequences in ([[1], [2, 3], [4, 5, 6], []], [[[1.5, 2.0]], [[3.0, 4.0], [5.0, 6.0]]]):
+        options = {"maxlen": maxlen, "padding": padding, "truncating": truncating, "value": 9, "dtype": "float32"}
+        if maxlen == 0:  # Keras's way of cutting, s[-0:], keeps all there
+            assert pad_sequences(sequences, **options).shape[1] == 0
+            continue
+        assert np.array_equal(pad_sequences(sequences, **options), keras.utils.pad_sequences(sequences, **options))
+
+
+def test_sequences_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"sequences\[1\] is 3"):
+        pad_sequences([[1], 3])
+    with pytest.raises(ValueError, match=r"steps of sequences\[1\] have shape \(2,\), those before \(\)"):
+        pad_sequences([[1], [[1, 2]]])
+    with pytest.raises(ValueError, match=r"padding='left'\): expected 'pre' or 'post'"):
+        pad_sequences([[1]], padding="left")
