@@ -146,6 +146,8 @@ class Sequential(Model):
         if layer is None or not isinstance(x, Tensor):
             if layer is not None and isinstance(x, list | tuple | dict) and len(flatten(x)) == 1:
                 return self._fitted(flatten(x)[0])
+            if layer is not None and isinstance(x, list | tuple | dict) and len(flatten(x)) > 1:
+                raise ValueError(f"{self._described()}: got {len(flatten(x))} tensors, expected one of shape {layer.batch_shape}.")
             return x
         given, dtype, shape = x, DTYPES[layer.dtype], layer.batch_shape
         if x.dtype is not dtype and (layer._autocast or not dtype.is_floating_point or x.is_floating_point()):

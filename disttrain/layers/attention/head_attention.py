@@ -123,6 +123,9 @@ class HeadAttention(Layer):
         given = (query_mask, value_mask, key_mask, attention_mask, self.sliding_window)
         if causal and all(mask is None for mask in given):
             return None, True
+        masks.check(self._described(), query, value, query_mask=query_mask, value_mask=value_mask, key_mask=key_mask)
+        if query.ndim == value.ndim == 3:
+            masks.check(self._described(), query, value, attention_mask=attention_mask)
         return masks.combined(query, value, query_mask, value_mask, key_mask, attention_mask, causal, self.sliding_window), False
 
     # -- describing -----------------------------------------------------------------------------------------------------------------

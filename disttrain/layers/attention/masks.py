@@ -38,6 +38,30 @@ def combined(
     return result
 
 
+def check(described: str, query: Tensor, value: Tensor, **given: Tensor | None) -> None:
+    """Refuse masks, by the names of their arguments, that do not fit `query` and `value`; size 1 broadcasts in an attention_mask alone.
+
+    Raises:
+        ValueError: a mask of another shape.
+    """
+    for name, mask in given.items():
+        if mask is None:
+            continue
+        if name == "attention_mask":
+            shape = tuple(mask.shape)
+            expected: tuple[int, ...] = (query.shape[0], query.shape[1], value.shape[1])
+            fits = 2 <= len(shape) <= 4 and all(
+                size in (1, wanted) for size, wanted in zip((shape[0], *shape[-2:])[-len(shape) :], expected[-len(shape) :], strict=False)
+            )
+            axes = "(batch, queries, keys)"
+        else:
+            side = query if name == "query_mask" else value
+            expected = (side.shape[0], side.shape[1])
+            fits, axes = tuple(mask.shape[:2]) == expected, "(batch, steps)"
+        if not fits:
+            raise ValueError(f"{described}: {name} has shape {tuple(mask.shape)}, expected {axes}, here {expected}.")
+
+
 def causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:
     """`(1, queries, keys)`: query `i` sees keys 0 to `i`."""
     return torch.ones(1, queries, keys, dtype=torch.bool, device=device).tril()

@@ -64,7 +64,11 @@ class Embedding(Layer):
         return self._rows(inputs)
 
     def _rows(self, inputs: Tensor) -> Tensor:
-        return F.embedding(as_indices(inputs), self.embeddings)
+        try:
+            return F.embedding(as_indices(inputs), self.embeddings)
+        except IndexError:  # torch says no more than that
+            low, high = inputs.min().item(), inputs.max().item()
+            raise ValueError(f"{self._described()}: got indices from {low} to {high}, expected 0 to {self.input_dim - 1}.") from None
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         return inputs != 0 if self.mask_zero else None

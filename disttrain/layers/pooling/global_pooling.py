@@ -119,6 +119,9 @@ class GlobalAveragePooling1D(GlobalAveragePooling):
         if mask is None:
             return super().call(inputs)
         check_rank(inputs.shape, 3, self._described(), AXES[1])
+        expected = (inputs.shape[0], inputs.shape[self._axes[0]])
+        if mask.shape != expected:
+            raise ValueError(f"{self._described()}: the mask has shape {tuple(mask.shape)}, expected (batch, steps), here {expected}.")
         counts = mask.bool().unsqueeze(3 - self._axes[0])
         total = inputs.where(counts, 0).sum(self._axes, keepdim=self.keepdims)
         return total / counts.to(inputs.dtype).sum(self._axes, keepdim=self.keepdims)

@@ -154,6 +154,13 @@ def test_layers_can_be_added_and_taken_off():
     assert model.output_shape == (None, 3) and list(model.state_dict()) == ["dense.kernel", "dense.bias"]
 
 
+def test_a_chain_with_an_input_takes_one_tensor():
+    model = Sequential([Input((4,)), L.Dense(2)])
+    assert torch.equal(model([X]), model(X))
+    with pytest.raises(ValueError, match=r"got 2 tensors, expected one of shape \(None, 4\)"):
+        model([X, X])
+
+
 def test_each_layer_of_a_chain_that_grew_knows_its_output():
     model = Sequential()
     for layer in (Input((8, 8, 1)), L.Conv2D(2, 3, name="first"), L.Conv2D(3, 3), L.Flatten()):

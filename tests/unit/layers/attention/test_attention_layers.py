@@ -164,3 +164,27 @@ def test_additive_attention_scores_by_the_sum_of_tanh():
 def test_a_wrong_argument_of_attention_is_named(make: Any, message: str):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("attention_mask", (2, 5, 3)),
+        ("attention_mask", (3, 3, 5)),
+        ("attention_mask", (2, 3, 4)),
+        ("attention_mask", (5,)),
+        ("query_mask", (2, 5)),
+        ("value_mask", (2, 1)),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_named_with_what_is_expected(name: str, shape: tuple[int, ...]):
+    for layer in (L.MultiHeadAttention(2, 4), L.GroupQueryAttention(4, 2, 1)):
+        with pytest.raises(ValueError, match=rf"{layer.name}.*: {name} has shape .*, expected .*, here \(2, "):
+            layer(torch.ones(2, 3, 4), torch.ones(2, 5, 4), **{name: torch.ones(shape, dtype=torch.bool)})
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5), (1, 3, 5), (3, 5), (2, 1, 5), (2, 1, 3, 5), (2, 2, 3, 5)])
+def test_an_attention_mask_may_broadcast(shape: tuple[int, ...]):
+    assert L.MultiHeadAttention(2, 4)(
+        torch.ones(2, 3, 4), torch.ones(2, 5, 4), attention_mask=torch.ones(shape, dtype=torch.bool)
+    ).shape == (2, 3, 4)

@@ -155,3 +155,9 @@ def test_a_wrapper_builds_its_layer_and_shares_no_weights_with_one_made_from_its
     twin = Doubled.from_config(wrapper.get_config())
     assert twin.layer is not wrapper.layer and twin.layer.units == 2
     assert wrapper.compute_output_shape((None, 3)) == (None, 2)
+
+
+@pytest.mark.parametrize("index", [-1, 4])
+def test_an_index_that_has_no_row_is_named(index: int):
+    with pytest.raises(ValueError, match=rf"Embedding 'table': got indices from .*{index}.*, expected 0 to 3"):
+        L.Embedding(4, 2, name="table")(np.array([[2, index]]))

@@ -96,3 +96,9 @@ def test_a_window_that_cannot_be_is_refused_by_name(make: Any, message: str):
 def once(layer: L.Layer, inputs: torch.Tensor) -> L.Layer:
     layer(inputs)
     return layer
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (1, 3), (3,), (2, 3, 1)])
+def test_a_mask_of_another_shape_is_no_mask(shape: tuple[int, ...]):
+    with pytest.raises(ValueError, match=r"GlobalAveragePooling1D .*: the mask has shape .*, expected \(batch, steps\), here \(2, 3\)"):
+        L.GlobalAveragePooling1D()(torch.ones(2, 3, 4), mask=torch.ones(shape, dtype=torch.bool))
