@@ -65,9 +65,26 @@ def _run(
     given = map_structure(zeros, list(args)), map_structure(zeros, dict(kwargs))
     try:
         with torch.no_grad(), call_context(CallContext(training=False)):
-            return function(*given[0], **given[1])
+            try:
+                return function(*given[0], **given[1])
+            except Exception:
+                if not _give_masks(function, given[0]):
+                    raise
+                with call_context(CallContext(training=False)) as context:
+                    context.masked = True
+                    return function(*given[0], **given[1])
     except Exception as error:
         raise ValueError(
             f"the output shape of {described} could not be inferred: {type(error).__name__}: {error}\n"
             "  try  define compute_output_shape(self, input_shape), or check the shapes that enter it"
         ) from error
+
+
+def _give_masks(function: Any, args: list[Any]) -> bool:
+    """A layer may insist on a mask, which symbolic tensors have not: let every input have one, if the layer takes any."""
+    if not getattr(getattr(function, "_signature", None), "masks", ()):
+        return False
+    tensors = [leaf for leaf in flatten(args) if isinstance(leaf, Tensor) and leaf.ndim > 1]
+    for tensor in tensors:
+        tensor._keras_mask = torch.ones(tensor.shape[:2], dtype=torch.bool, device=tensor.device)  # type: ignore[attr-defined]
+    return bool(tensors)

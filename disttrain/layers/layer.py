@@ -201,6 +201,8 @@ class Layer(WeightHolder):
         check_positional(self, args)
         if has_symbolic(args, kwargs):
             return self._call_symbolically(args, kwargs)
+        if args and isinstance(args[0], list | tuple) and _are_numbers(args[0]):
+            args = (torch.as_tensor(args[0]), *args[1:])
         tensors: list[Any] = map_structure(self._as_input, list(args))
         kwargs = map_structure(self._as_input, kwargs)
         context = innermost()
@@ -402,6 +404,14 @@ Layer._signature = signature_of(Layer)
 def _shapes(value: Any) -> Any:
     """A shape, or a structure of shapes, with tuples for shapes."""
     return value if value is None else map_shapes(lambda shape: tuple(shape), value)
+
+
+def _are_numbers(value: list[Any] | tuple[Any, ...]) -> bool:
+    """Is it a list, or lists of lists, that begins with a number: data, where a list of tensors is several arguments in one?"""
+    first: Any = value
+    while isinstance(first, list | tuple) and first:
+        first = first[0]
+    return isinstance(first, int | float)
 
 
 def _refuse_unknown(cls: type, unknown: dict[str, Any]) -> None:

@@ -268,3 +268,18 @@ def test_symbolic_tensors_refuse_to_be_values():
         torch.relu(x)
     with pytest.raises(TypeError, match="TorchModule"):
         nn.Linear(4, 2)(x)
+
+
+def test_lists_of_numbers_are_data():
+    assert torch.equal(L.Dense(2, kernel_initializer="ones")([[1.0, 2.0]]), torch.full((1, 2), 3.0))
+    assert L.CategoryEncoding(3, output_mode="multi_hot")([[0, 1], [2, 2]]).tolist() == [[1, 1, 0], [0, 0, 1]]
+
+
+def test_the_shape_of_a_layer_that_insists_on_a_mask_is_inferred():
+    class Strict(L.Layer):
+        def call(self, inputs, mask=None):
+            assert mask is not None
+            return inputs * mask[..., None]
+
+    x = L.Input((None,), dtype="int32")
+    assert Strict()(L.Embedding(4, 2, mask_zero=True)(x)).shape == (None, None, 2)
