@@ -29,6 +29,7 @@ from disttrain.launch.saves import Saves
 from disttrain.launch.timings import Timings
 from disttrain.layers import watch
 from disttrain.training import runner
+from disttrain.training.engine import join_predictions
 from disttrain.training.hooks import FitHooks
 from disttrain.training.job import Job
 
@@ -174,7 +175,7 @@ class Session:
             return self._nested().predict(job)
         with self._conducting(self._calls - 1, job, None) as conductor:
             conductor.run()
-        return runner.join_predictions(conductor.predictions)
+        return join_predictions(conductor.predictions)
 
     # -- one call -------------------------------------------------------------------------------------------------------------------
 

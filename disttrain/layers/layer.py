@@ -49,6 +49,7 @@ class Layer(WeightHolder):
     _output_keeps_dtype = False  # True where the output has the dtype of the input, such as in Flatten
     _starts_mask = False  # True where the output has a mask though no input has one, as with Masking
     supports_masking = False
+    _is_operation = False  # True for what an operator or a function of `dt.ops` makes between symbolic tensors
     _signature: Signature
 
     def __init__(

@@ -9,7 +9,6 @@ from typing import Any
 
 from disttrain.layers.core.embedding import Embedding
 from disttrain.layers.layer import Layer
-from disttrain.layers.ops.operation import Operation
 from disttrain.layers.structure import flatten
 from disttrain.layers.symbolic import Node, SymbolicTensor
 
@@ -31,7 +30,7 @@ def mask_inputs(nodes: Iterable[Node]) -> dict[int, list[SymbolicTensor]]:
     masks: Masks = {}
     taken: dict[int, list[SymbolicTensor]] = {}
     for node in nodes:
-        if isinstance(node.layer, Operation):
+        if node.layer._is_operation:
             continue
         given = _given_masks(node, masks)
         if given:

@@ -12,12 +12,10 @@ from disttrain.layers.context import CallContext
 from disttrain.layers.inference import infer
 from disttrain.layers.layer import Layer
 from disttrain.layers.naming import auto_name
-from disttrain.layers.ops.operation import Operation
 from disttrain.layers.signature import shapes_for_build
 from disttrain.layers.structure import flatten, map_shapes, map_structure
 from disttrain.layers.symbolic import SymbolicTensor
 from disttrain.layers.tracking import adopt, assign_layer_ids
-from disttrain.models.digest import weights_digest
 from disttrain.models.functional import Graph, carrying
 from disttrain.models.trainer import Trainer
 
@@ -124,7 +122,7 @@ class Model(Trainer, Layer):
     @property
     def layers(self) -> list[Layer]:
         """The layers directly inside: of a functional model from inputs to outputs, Inputs included; else in the order they were set."""
-        return [layer for layer in self._graph.layers if not isinstance(layer, Operation)] if self._graph is not None else _layers_in(self)
+        return [layer for layer in self._graph.layers if not layer._is_operation] if self._graph is not None else _layers_in(self)
 
     @property
     def operations(self) -> list[Layer]:
@@ -192,6 +190,8 @@ class Model(Trainer, Layer):
 
     def digest(self) -> str:
         """sha256 of all weights with their names: equal exactly when every bit is."""
+        from disttrain.models.digest import weights_digest
+
         return weights_digest(self.named_weights())
 
     def summary(

@@ -63,6 +63,8 @@ DECLARED: dict[str, Declared] = {}
 class Operation(Layer):
     """A declared function as a layer without weights. It takes the dtype of its inputs, and has no group among a file's weights."""
 
+    _is_operation = True
+
     def __init__(self, kind: str, settings: dict[str, Any] | None = None, name: str | None = None) -> None:
         super().__init__(name=name or auto_name(kind), autocast=False)
         self.kind, self.settings = kind, dict(settings or {})
