@@ -62,7 +62,11 @@ _NAMES = {
     "transfer_weights": "disttrain.models",
     "unpack_x_y_sample_weight": "disttrain.data.packing",
 }
-_MODULES = {"ops": "disttrain.layers.ops", "random": "disttrain.layers.random"}  # that lie deeper
+_MODULES = {
+    "dtype_policies": "disttrain.mixed_precision",
+    "ops": "disttrain.layers.ops",
+    "random": "disttrain.layers.random",
+}  # that lie deeper
 
 # Where Keras has a module that gathers names from all over: {its name: {name in it: (module, name there)}}.
 _GATHERED = {
@@ -72,7 +76,7 @@ _GATHERED = {
     },
     "saving": {
         "custom_object_scope": ("disttrain.models.saving", "custom_objects"),
-        "deserialize_keras_object": ("disttrain.models.saving", "deserialize_object"),
+        "deserialize_keras_object": ("disttrain.models.saving.deserialize", "plain"),
         "load_model": ("disttrain.models.saving", "load_model"),
         "load_weights": ("disttrain.models.saving", "load_weights"),
         "register_keras_serializable": ("disttrain.models.saving", "register"),
@@ -85,7 +89,7 @@ _GATHERED = {
         "Sequence": ("disttrain.data", "PyDataset"),
         "clear_session": ("disttrain.layers", "clear_session"),
         "custom_object_scope": ("disttrain.models.saving", "custom_objects"),
-        "deserialize_keras_object": ("disttrain.models.saving", "deserialize_object"),
+        "deserialize_keras_object": ("disttrain.models.saving.deserialize", "plain"),
         "pack_x_y_sample_weight": ("disttrain.data.packing", "pack_x_y_sample_weight"),
         "pad_sequences": ("disttrain.data.encoding", "pad_sequences"),
         "plot_model": ("disttrain.models", "plot_model"),

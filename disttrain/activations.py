@@ -255,6 +255,9 @@ def get(identifier: Any) -> Callable[..., Tensor]:
     raise ValueError(f"activation={identifier!r}: expected a name such as 'relu', a function of a tensor, or None.")
 
 
+deserialize = get  # Keras's name for making one from its config
+
+
 def serialize(activation: Callable[..., Tensor]) -> Any:
     """What a config holds for an activation: its name, or for a layer or other object with `get_config` that object."""
     name = getattr(activation, "__name__", None)

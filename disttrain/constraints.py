@@ -176,6 +176,9 @@ def get(identifier: Any) -> Callable[[Tensor], Tensor] | None:
     raise ValueError(f"constraint={identifier!r}: expected a name such as 'non_neg', a Constraint, a function of a weight, or None.")
 
 
+deserialize = get  # Keras's name for making one from its config
+
+
 def serialize(constraint: Any) -> Any:
     """What a config holds for a constraint: Keras's config dict, or the object itself where this module does not know it."""
     if constraint is None or CLASSES.get(type(constraint).__name__) is not type(constraint):

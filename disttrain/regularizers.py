@@ -142,6 +142,9 @@ def get(identifier: Any) -> Callable[[Tensor], Tensor] | None:
     raise ValueError(f"regularizer={identifier!r}: expected a name such as 'l2', a Regularizer, a function of a tensor, or None.")
 
 
+deserialize = get  # Keras's name for making one from its config
+
+
 def serialize(regularizer: Any) -> Any:
     """What a config holds for a regularizer: Keras's config dict, or the object itself where this module does not know it."""
     if regularizer is None or CLASSES.get(type(regularizer).__name__) is not type(regularizer):

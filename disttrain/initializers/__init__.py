@@ -109,6 +109,9 @@ def get(identifier: Any) -> Callable[..., Tensor] | None:
     raise ValueError(f"initializer={identifier!r}: expected a name such as 'glorot_uniform', an Initializer, or a function (shape, dtype).")
 
 
+deserialize = get  # Keras's name for making one from its config
+
+
 def serialize(initializer: Any) -> Any:
     """What a config holds for an initializer: Keras's config dict, or the object itself where this module does not know it."""
     if initializer is None or CLASSES.get(type(initializer).__name__) is not type(initializer):
@@ -141,6 +144,7 @@ __all__ = [
     "VarianceScaling",
     "Zeros",
     "compute_fans",
+    "deserialize",
     "get",
     "serialize",
 ]

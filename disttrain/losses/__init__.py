@@ -112,6 +112,9 @@ def get(identifier: Any) -> Loss | None:
     )
 
 
+deserialize = get  # Keras's name for making one from its config
+
+
 def serialize(loss: Any) -> Any:
     """What a config holds for a loss: Keras's config dict, or the object itself where this module does not know it."""
     if loss is None or CLASSES.get(type(loss).__name__) is not type(loss):
@@ -163,6 +166,7 @@ __all__ = [
     "circle",
     "cosine_similarity",
     "ctc",
+    "deserialize",
     "dice",
     "get",
     "hinge",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import keras
 import numpy as np
@@ -68,3 +69,41 @@ def test_sequences_that_do_not_fit_are_refused():
         pad_sequences([[1], [[1, 2]]])
     with pytest.raises(ValueError, match=r"padding='left'\): expected 'pre' or 'post'"):
         pad_sequences([[1]], padding="left")
+
+
+@pytest.mark.parametrize(
+    ("module", "thing"),
+    [
+        (dt.activations, dt.activations.relu),
+        (dt.constraints, dt.constraints.MaxNorm(3.0)),
+        (dt.initializers, dt.initializers.HeNormal()),
+        (dt.losses, dt.losses.Huber(2.0)),
+        (dt.regularizers, dt.regularizers.L2(0.1)),
+    ],
+)
+def test_what_serialize_gives_deserialize_makes_again(module: Any, thing: Any):
+    made = module.deserialize(module.serialize(thing))
+    assert made is thing or (type(made) is type(thing) and made.get_config() == thing.get_config())
+
+
+def test_a_layer_inside_a_layer_may_be_kept_in_a_config_as_keras_tells():
+    class Outer(dt.Layer):
+        def __init__(self, inner: Any, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.inner = inner
+
+        def call(self, inputs: Any) -> Any:
+            return self.inner(inputs)
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "inner": dt.saving.serialize_keras_object(self.inner)}
+
+        @classmethod
+        def from_config(cls, config: dict[str, Any]) -> Any:
+            return cls(**{**config, "inner": dt.saving.deserialize_keras_object(config["inner"])})
+
+    x = dt.Input((3,))
+    model = dt.Model(x, Outer(dt.layers.Dense(2))(x))
+    with dt.saving.custom_object_scope({"Outer": Outer}):
+        twin = dt.models.model_from_json(model.to_json())
+    assert twin.output_shape == (None, 2) and Outer.from_config(model.layers[1].get_config()).inner.units == 2
