@@ -50,6 +50,39 @@ def known_arguments() -> set[str]:
     return {"activity_regularizer", "autocast", "dtype", "input_dim", "input_shape", "name", "trainable"}
 
 
+_WRITES_NO_ARGUMENTS = ("disttrain.layers.layer", "disttrain.models.model")  # where get_config knows those of every layer alone
+
+
+@cache
+def unwritten_arguments(cls: Any) -> frozenset[str]:
+    """The arguments of a constructor that the class's get_config leaves to the base."""
+    if cls.get_config.__module__ not in _WRITES_NO_ARGUMENTS or cls.__module__ in _WRITES_NO_ARGUMENTS:
+        return frozenset()
+    init = inspect.signature(cls.__init__).parameters
+    own = {name for name, p in init.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {"self"}
+    return frozenset((own | accepted_arguments(cls)) - known_arguments() - {"inputs", "outputs"})
+
+
+def simple_arguments(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+    """What a constructor is given for its unwritten arguments, defaults included; None if that is not all plain values."""
+    try:
+        bound = inspect.signature(cls.__init__).bind(None, *args, **kwargs)
+    except TypeError:
+        return None  # the constructor is about to say so
+    bound.apply_defaults()
+    given = {**bound.arguments, **kwargs}
+    values = {name: given[name] for name in unwritten_arguments(cls) if name in given}
+    return values if all(_is_plain(value) for value in values.values()) else None
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 def for_constructor(cls: type, config: dict[str, Any]) -> dict[str, Any]:
     """`config` without keys for unused abilities of Keras.
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from disttrain import mixed_precision, regularizers
 from disttrain.layers import masking, tracking, watch
-from disttrain.layers.config import accepted_arguments, for_constructor, known_arguments
+from disttrain.layers.config import accepted_arguments, for_constructor, known_arguments, simple_arguments, unwritten_arguments
 from disttrain.layers.context import CallContext, call_context, enter, innermost, leave
 from disttrain.layers.dtypes import DTYPES, dtype_name
 from disttrain.layers.inference import infer
@@ -51,6 +51,12 @@ class Layer(WeightHolder):
     supports_masking = False
     _is_operation = False  # True for what an operator or a function of `dt.ops` makes between symbolic tensors
     _signature: Signature
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        layer = super().__new__(cls)
+        if unwritten_arguments(cls):
+            layer.__dict__["_simple_arguments"] = simple_arguments(cls, args, kwargs)
+        return layer
 
     def __init__(
         self,
@@ -130,11 +136,19 @@ class Layer(WeightHolder):
         return map_structure(lambda output: output.shape, infer(self, (inputs,), {}, self._described(), self._own_device()))
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments, in JSON types or objects that have a config of their own."""
-        missing = accepted_arguments(type(self)) - known_arguments() if type(self).get_config is Layer.get_config else set()
-        if missing:
+        """Constructor arguments, in JSON types or objects that have a config of their own.
+
+        A subclass whose constructor takes plain values need not define it: they are kept as they were given.
+
+        Raises:
+            NotImplementedError: the constructor took something else.
+        """
+        missing = unwritten_arguments(type(self))
+        simple = self.__dict__.get("_simple_arguments")
+        if missing and simple is None:
             raise NotImplementedError(
                 f"{type(self).__name__}.__init__ takes {', '.join(sorted(missing))}, which get_config() does not hold.\n"
+                "  expected  plain numbers, strings and lists of them, which are written by themselves\n"
                 "  try  def get_config(self): return {**super().get_config(), "
                 + ", ".join(f"{n!r}: self.{n}" for n in sorted(missing))
                 + "}"
@@ -147,7 +161,7 @@ class Layer(WeightHolder):
         }
         if self.activity_regularizer is not None:
             config["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
-        return config
+        return {**config, **(simple or {})}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:

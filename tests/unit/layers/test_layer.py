@@ -207,9 +207,15 @@ def test_freezing_a_layer_freezes_what_is_inside():
     assert not outer.inner.trainable and not any(p.requires_grad for p in outer.parameters())
 
 
+def test_plain_arguments_of_a_constructor_are_in_the_config_by_themselves():
+    layer = Scaled(2, name="twice")
+    assert layer.get_config() == {"name": "twice", "trainable": True, "dtype": "float32", "units": 2}
+    assert Scaled.from_config(layer.get_config()).units == 2
+
+
 def test_a_config_that_would_lose_an_argument_is_refused():
     with pytest.raises(NotImplementedError, match="takes units, which get_config"):
-        Scaled(2).get_config()
+        Scaled(object()).get_config()
 
 
 def test_forgetting_super_init_says_so():
