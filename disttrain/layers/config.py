@@ -53,9 +53,13 @@ def known_arguments() -> set[str]:
 _WRITES_NO_ARGUMENTS = ("disttrain.layers.layer", "disttrain.models.model")  # where get_config knows those of every layer alone
 
 
-@cache
 def unwritten_arguments(cls: Any) -> frozenset[str]:
     """The arguments of a constructor that the class's get_config leaves to the base."""
+    return _unwritten(cls)
+
+
+@cache
+def _unwritten(cls: Any) -> frozenset[str]:
     if cls.get_config.__module__ not in _WRITES_NO_ARGUMENTS or cls.__module__ in _WRITES_NO_ARGUMENTS:
         return frozenset()
     init = inspect.signature(cls.__init__).parameters
