@@ -75,7 +75,8 @@ class Conv(Convolution):
 
     def _convolve(self, x: Tensor, padding: tuple[int, ...]) -> Tensor:
         kernel = self.kernel.permute(self._kernel_to_torch)
-        return self._torch_convolution(x, kernel, self.bias, self.strides, padding, self.dilation_rate, self.groups)
+        x, strides = self._strided(x)
+        return self._torch_convolution(x, kernel, self.bias, strides, padding, self.dilation_rate, self.groups)
 
     def _output_channels(self, input_channels: int | None) -> int | None:
         return self.filters

@@ -115,6 +115,16 @@ class Convolution(Layer):
         y = y.permute(self._to_keras) if self._last else y
         return y if self._linear else self.activation(y)
 
+    def _strided(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """`x` and the strides to convolve it with. A window of one element that strides takes every s-th element: those are picked first.
+
+        torch 2.13's CPU kernel for such a window writes beyond its memory in the backward pass (seen with 4 channels last in memory and
+        stride 2): it is never asked to.
+        """
+        if max(self.kernel_size) > 1 or max(self.strides) == 1:
+            return x, self.strides
+        return x[(slice(None), slice(None), *(slice(None, None, stride) for stride in self.strides))], (1,) * self.rank
+
     def _convolve(self, x: Tensor, padding: tuple[int, ...]) -> Tensor:
         """The output for `x`, both in torch's order of axes, with `padding` zeros on both sides of each axis."""
         raise NotImplementedError

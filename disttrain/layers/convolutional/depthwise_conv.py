@@ -69,7 +69,8 @@ class DepthwiseConv(Convolution):
 
     def _convolve(self, x: Tensor, padding: tuple[int, ...]) -> Tensor:
         kernel = self.kernel.reshape(*self.kernel_size, 1, -1).permute(self._kernel_to_torch)
-        return self._torch_convolution(x, kernel, self.bias, self.strides, padding, self.dilation_rate, x.shape[1])
+        x, strides = self._strided(x)
+        return self._torch_convolution(x, kernel, self.bias, strides, padding, self.dilation_rate, x.shape[1])
 
     def _output_channels(self, input_channels: int | None) -> int | None:
         return None if input_channels is None else input_channels * self.depth_multiplier

@@ -79,7 +79,8 @@ class SeparableConv(Convolution):
 
     def _convolve(self, x: Tensor, padding: tuple[int, ...]) -> Tensor:
         depthwise = self.depthwise_kernel.reshape(*self.kernel_size, 1, -1).permute(self._kernel_to_torch)
-        deep = self._torch_convolution(x, depthwise, None, self.strides, padding, self.dilation_rate, x.shape[1])
+        x, strides = self._strided(x)
+        deep = self._torch_convolution(x, depthwise, None, strides, padding, self.dilation_rate, x.shape[1])
         return self._torch_convolution(deep, self.pointwise_kernel.permute(self._kernel_to_torch), self.bias)
 
     def _output_channels(self, input_channels: int | None) -> int | None:

@@ -9,6 +9,7 @@ CASES: dict[str, Case] = {
     "Conv1D, causal": Case(lambda L: L.Conv1D(4, 2, padding="causal", dilation_rate=2, activation="tanh"), SEQ),
     "Conv1D, channels first": Case(lambda L: L.Conv1D(5, 2, 2, "same", "channels_first", groups=5), SEQ),
     "Conv2D": Case(lambda L: L.Conv2D(4, 3, padding="same", strides=2, activation="relu", groups=2), IMG),
+    "Conv2D, windows of one element": Case(lambda L: L.Conv2D(3, 1, strides=2), IMG),
     "Conv2D, channels first": Case(
         lambda L: L.Conv2D(2, (2, 3), data_format="channels_first", use_bias=False, kernel_regularizer="l1"), IMG
     ),

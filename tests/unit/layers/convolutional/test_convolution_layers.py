@@ -146,3 +146,21 @@ def test_what_cannot_be_is_refused_by_name(make: Any, message: str):
 def built(layer: Any) -> Any:
     layer.build((None, 4, 4, 2))
     return layer
+
+
+def test_a_window_of_one_element_that_strides_picks_its_elements_first_which_spares_a_kernel_of_torch_that_breaks_memory(monkeypatch):
+    asked = []
+    layer = L.Conv2D(8, 1, strides=2)
+    convolution = type(layer)._torch_convolution
+
+    def spy(x: torch.Tensor, kernel: torch.Tensor, bias: Any, strides: Any, *others: Any) -> torch.Tensor:
+        asked.append(tuple(strides))
+        return convolution(x, kernel, bias, strides, *others)
+
+    monkeypatch.setattr(type(layer), "_torch_convolution", staticmethod(spy))
+    x = torch.randn(8, 16, 16, 4, requires_grad=True)
+    y = layer(x)
+    y.sum().backward()
+    assert asked == [(1, 1)]
+    assert torch.allclose(y, x[:, ::2, ::2] @ layer.kernel[0, 0] + layer.bias, atol=1e-6)
+    assert x.grad is not None and not x.grad[:, 1::2].any()
