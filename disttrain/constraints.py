@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from disttrain.identifiers import made_from, written
 
 _EPSILON = 1e-7  # Keras's fuzz factor: a weight of norm 0 stays 0 instead of becoming NaN
 
@@ -157,23 +157,10 @@ def get(identifier: Any) -> Callable[[Tensor], Tensor] | None:
     Raises:
         ValueError: nothing is known by that name; the valid ones are listed, nearest first.
     """
-    if identifier is None:
-        return None
-    if callable(identifier):
-        found: Callable[[Tensor], Tensor] = identifier() if inspect.isclass(identifier) else identifier  # type: ignore[assignment]
-        return found
-    name: Any = identifier
-    config: dict[str, Any] = {}
-    if isinstance(identifier, dict) and isinstance(identifier.get("class_name"), str):
-        name, config = identifier["class_name"], identifier.get("config") or {}
-    if isinstance(name, str):
-        known = CLASSES.get(name) or BY_NAME.get(name)
-        if known is not None:
-            return known.from_config(config)
-        names = [*BY_NAME, *CLASSES]
-        nearest = difflib.get_close_matches(name, names, n=len(names), cutoff=0.0)
-        raise ValueError(f"constraint={name!r}: no such constraint.\n  expected  one of {', '.join(nearest)}, nearest first")
-    raise ValueError(f"constraint={identifier!r}: expected a name such as 'non_neg', a Constraint, a function of a weight, or None.")
+    found: Callable[[Tensor], Tensor] | None = made_from(
+        identifier, "constraint", CLASSES, BY_NAME, "a name such as 'non_neg', a Constraint, a function of a weight, or None"
+    )
+    return found
 
 
 deserialize = get  # Keras's name for making one from its config
@@ -181,14 +168,7 @@ deserialize = get  # Keras's name for making one from its config
 
 def serialize(constraint: Any) -> Any:
     """What a config holds for a constraint: Keras's config dict, or the object itself where this module does not know it."""
-    if constraint is None or CLASSES.get(type(constraint).__name__) is not type(constraint):
-        return constraint
-    return {
-        "module": "keras.constraints",
-        "class_name": type(constraint).__name__,
-        "config": constraint.get_config(),
-        "registered_name": None,
-    }
+    return written(constraint, "keras.constraints", CLASSES)
 
 
 def _norms(w: Tensor, axis: int | list[int]) -> Tensor:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
+
+from disttrain.identifiers import made_from, written
 
 _EPSILON = 1e-7  # Keras's fuzz factor, the shortest norm that a vector is divided by
 
@@ -123,23 +123,10 @@ def get(identifier: Any) -> Callable[[Tensor], Tensor] | None:
     Raises:
         ValueError: nothing is known by that name; the valid ones are listed, nearest first.
     """
-    if identifier is None:
-        return None
-    if callable(identifier):
-        found: Callable[[Tensor], Tensor] = identifier() if inspect.isclass(identifier) else identifier  # type: ignore[assignment]
-        return found
-    name: Any = identifier
-    config: dict[str, Any] = {}
-    if isinstance(identifier, dict) and isinstance(identifier.get("class_name"), str):
-        name, config = identifier["class_name"], identifier.get("config") or {}
-    if isinstance(name, str):
-        known = CLASSES.get(name) or BY_NAME.get(name)
-        if known is not None:
-            return known.from_config(config)
-        names = [*BY_NAME, *CLASSES]
-        nearest = difflib.get_close_matches(name, names, n=len(names), cutoff=0.0)
-        raise ValueError(f"regularizer={name!r}: no such regularizer.\n  expected  one of {', '.join(nearest)}, nearest first")
-    raise ValueError(f"regularizer={identifier!r}: expected a name such as 'l2', a Regularizer, a function of a tensor, or None.")
+    found: Callable[[Tensor], Tensor] | None = made_from(
+        identifier, "regularizer", CLASSES, BY_NAME, "a name such as 'l2', a Regularizer, a function of a tensor, or None"
+    )
+    return found
 
 
 deserialize = get  # Keras's name for making one from its config
@@ -147,14 +134,7 @@ deserialize = get  # Keras's name for making one from its config
 
 def serialize(regularizer: Any) -> Any:
     """What a config holds for a regularizer: Keras's config dict, or the object itself where this module does not know it."""
-    if regularizer is None or CLASSES.get(type(regularizer).__name__) is not type(regularizer):
-        return regularizer
-    return {
-        "module": "keras.regularizers",
-        "class_name": type(regularizer).__name__,
-        "config": regularizer.get_config(),
-        "registered_name": None,
-    }
+    return written(regularizer, "keras.regularizers", CLASSES)
 
 
 def _factor(regularizer: Regularizer, name: str, value: float) -> float:

@@ -6,14 +6,13 @@ at every call, as in Keras: two layers that share one start out equal. A name ma
 
 from __future__ import annotations
 
-import difflib
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from disttrain.identifiers import made_from, written
 from disttrain.initializers.constant import Constant, Identity, Ones, Zeros
 from disttrain.initializers.distributions import RandomNormal, RandomUniform, TruncatedNormal
 from disttrain.initializers.initializer import Initializer, RandomInitializer
@@ -88,25 +87,12 @@ def get(identifier: Any) -> Callable[..., Tensor] | None:
     Raises:
         ValueError: nothing is known by that name; the valid ones are listed, nearest first.
     """
-    if identifier is None:
-        return None
     if isinstance(identifier, np.ndarray | np.generic | Tensor):
         return Constant(identifier)
-    if callable(identifier):
-        found: Callable[..., Tensor] = identifier() if inspect.isclass(identifier) else identifier  # type: ignore[assignment]
-        return found
-    name: Any = identifier
-    config: dict[str, Any] = {}
-    if isinstance(identifier, dict) and isinstance(identifier.get("class_name"), str):
-        name, config = identifier["class_name"], identifier.get("config") or {}
-    if isinstance(name, str):
-        known = CLASSES.get(name) or BY_NAME.get(name)
-        if known is not None:
-            return known.from_config(config)
-        names = [*BY_NAME, *CLASSES]
-        nearest = difflib.get_close_matches(name, names, n=len(names), cutoff=0.0)
-        raise ValueError(f"initializer={name!r}: no such initializer.\n  expected  one of {', '.join(nearest)}, nearest first")
-    raise ValueError(f"initializer={identifier!r}: expected a name such as 'glorot_uniform', an Initializer, or a function (shape, dtype).")
+    found: Callable[..., Tensor] | None = made_from(
+        identifier, "initializer", CLASSES, BY_NAME, "a name such as 'glorot_uniform', an Initializer, or a function (shape, dtype)"
+    )
+    return found
 
 
 deserialize = get  # Keras's name for making one from its config
@@ -114,14 +100,7 @@ deserialize = get  # Keras's name for making one from its config
 
 def serialize(initializer: Any) -> Any:
     """What a config holds for an initializer: Keras's config dict, or the object itself where this module does not know it."""
-    if initializer is None or CLASSES.get(type(initializer).__name__) is not type(initializer):
-        return initializer
-    return {
-        "module": "keras.initializers",
-        "class_name": type(initializer).__name__,
-        "config": initializer.get_config(),
-        "registered_name": None,
-    }
+    return written(initializer, "keras.initializers", CLASSES)
 
 
 __all__ = [

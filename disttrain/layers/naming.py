@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 
+from disttrain.identifiers import to_snake_case
+
 _counts: dict[str, int] = defaultdict(int)
-
-
-def to_snake_case(name: str) -> str:
-    """`"Conv2DTranspose"` -> `"conv2d_transpose"`, `"ReLU"` -> `"re_lu"`: Keras's rule, which file paths depend on."""
-    name = re.sub(r"\W+", "", name)
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def auto_name(class_name: str) -> str:

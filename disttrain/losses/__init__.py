@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from disttrain.identifiers import written
 from disttrain.losses.base import FunctionLoss, Loss
 from disttrain.losses.binary_crossentropy import BinaryCrossentropy, binary_crossentropy
 from disttrain.losses.binary_focal_crossentropy import BinaryFocalCrossentropy, binary_focal_crossentropy
@@ -117,9 +118,7 @@ deserialize = get  # Keras's name for making one from its config
 
 def serialize(loss: Any) -> Any:
     """What a config holds for a loss: Keras's config dict, or the object itself where this module does not know it."""
-    if loss is None or CLASSES.get(type(loss).__name__) is not type(loss):
-        return loss
-    return {"module": "keras.losses", "class_name": type(loss).__name__, "config": loss.get_config(), "registered_name": None}
+    return written(loss, "keras.losses", CLASSES)
 
 
 def _named(name: str) -> type[Loss]:

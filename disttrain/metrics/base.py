@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from disttrain.identifiers import to_snake_case
 
 
 class Variable(Tensor):
@@ -77,7 +78,7 @@ class Metric:
     _fitted = False  # `fitted_to` was called, so the runtime knows all variables
 
     def __init__(self, dtype: str | None = None, name: str | None = None) -> None:
-        self.name = name or snake_case(type(self).__name__)
+        self.name = name or to_snake_case(type(self).__name__)
         self.dtype = str(dtype or "float32").removeprefix("torch.")
         self._variables: list[Variable] = []
 
@@ -188,12 +189,6 @@ def divide(numerator: Tensor, denominator: Tensor) -> Tensor:
     """`numerator / denominator`, and 0 where the denominator is 0."""
     empty = denominator == 0
     return torch.where(empty, 0.0, numerator / torch.where(empty, 1.0, denominator))
-
-
-def snake_case(name: str) -> str:
-    """Keras's way: `TopKAccuracy` -> `top_k_accuracy`, `AUC` -> `auc`, `MeanIoU` -> `mean_io_u`."""
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def _class_name(thing: Any) -> str:

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from disttrain.identifiers import to_snake_case
 from disttrain.metrics import accuracies, correlations, cosine, crossentropies, divergences, hinges, regression_errors
 from disttrain.metrics.accuracies import (
     Accuracy,
@@ -17,7 +18,7 @@ from disttrain.metrics.accuracies import (
     TopKCategoricalAccuracy,
 )
 from disttrain.metrics.auc import AUC
-from disttrain.metrics.base import Metric, snake_case
+from disttrain.metrics.base import Metric
 from disttrain.metrics.confusion_counts import FalseNegatives, FalsePositives, TrueNegatives, TruePositives
 from disttrain.metrics.correlations import ConcordanceCorrelation, PearsonCorrelation
 from disttrain.metrics.cosine import CosineSimilarity
@@ -90,7 +91,7 @@ CLASSES: dict[str, type[Metric]] = {
     )
 }
 BY_NAME: dict[str, type[Metric]] = {
-    **{snake_case(name): cls for name, cls in CLASSES.items()},
+    **{to_snake_case(name): cls for name, cls in CLASSES.items()},
     "bce": BinaryCrossentropy,
     "fbeta_score": FBetaScore,
     "kld": KLDivergence,
@@ -251,4 +252,4 @@ def _named(name: str) -> Any:
 
 def _name_of(thing: Any) -> str:
     """What Keras calls a function or a loss in the logs."""
-    return getattr(thing, "name", None) or snake_case(getattr(thing, "__name__", type(thing).__name__))
+    return getattr(thing, "name", None) or to_snake_case(getattr(thing, "__name__", type(thing).__name__))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from disttrain.identifiers import to_snake_case
 from disttrain.optimizers import schedules
 from disttrain.optimizers.arguments import number, one_kind_of_clipping, refuse_unknown, whole_number
 from disttrain.optimizers.clipping import clip_each_norm, clip_each_value, clip_global_norm
@@ -69,7 +69,7 @@ class Optimizer(HasLearningRate, KerasVariables):
     ) -> None:
         refuse_unknown(self, unknown)
         one_kind_of_clipping(self, clipnorm=clipnorm, clipvalue=clipvalue, global_clipnorm=global_clipnorm)
-        self.name = name or _snake_case(type(self).__name__)
+        self.name = name or to_snake_case(type(self).__name__)
         self.weight_decay = None if weight_decay is None else number(self, "weight_decay", weight_decay)
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
         self.use_ema, self.ema_momentum = bool(use_ema), number(self, "ema_momentum", ema_momentum, "[0, 1]")
@@ -309,9 +309,3 @@ class Optimizer(HasLearningRate, KerasVariables):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} learning_rate={self._learning_rate!r} iterations={self.iterations}>"
-
-
-def _snake_case(name: str) -> str:
-    """As Keras names optimizers: `AdamW` is `adam_w`, `RMSprop` is `rm_sprop`."""
-    split = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", split).lower()

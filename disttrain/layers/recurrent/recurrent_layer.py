@@ -6,7 +6,7 @@ import inspect
 from typing import Any, ClassVar
 
 from disttrain import regularizers
-from disttrain.layers.naming import to_snake_case
+from disttrain.identifiers import to_snake_case
 from disttrain.layers.recurrent.cell import RecurrentCell
 from disttrain.layers.recurrent.rnn import RNN
 

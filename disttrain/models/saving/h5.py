@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from disttrain.identifiers import to_snake_case
 from disttrain.layers.layer import Layer
-from disttrain.layers.naming import to_snake_case
 from disttrain.layers.ops.operation import Operation
 from disttrain.layers.tracking import adopt, own_weights
 from disttrain.models.saving.foreign import refuse_foreign_hdf5

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from disttrain import layers as L
+from disttrain.identifiers import to_snake_case
 from disttrain.layers.context import CallContext, call_context
-from disttrain.layers.naming import to_snake_case
 
 
 class Told(L.Layer):
