@@ -83,6 +83,7 @@ class Layer(WeightHolder):
         self._regularizers: dict[str, Any] = {}
         self._constraints: dict[str, Any] = {}
         self._row_states: set[str] = set()
+        self._kept_dtype: set[str] = set()
         self._foreign: list[nn.Module] | None = None  # children that are no layers: their train/eval flag follows `training`
         self._nodes: list[Node] = []
         self._call_losses: list[Tensor] = []
@@ -364,16 +365,21 @@ class Layer(WeightHolder):
         """The shapes that this layer was built for; None if it was not."""
         if self._build_shapes is None:
             return None
-        if len(self._build_shapes) > 1:
-            return {"shapes_dict": dict(self._build_shapes)}
-        return {"input_shape": next(iter(self._build_shapes.values()))}
+        shapes = self._build_shapes
+        if len(shapes) > 1:  # of several arguments, as in Keras, those that were given
+            shapes = {name: shape for name, shape in shapes.items() if shape is not None}
+            if not shapes:
+                return None
+        return {"shapes_dict": dict(shapes)} if len(shapes) > 1 else {"input_shape": next(iter(shapes.values()))}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Build for the shapes of `get_build_config`."""
+        names = self._signature.build_names
+        not_given: dict[str, Any] = dict.fromkeys(names) if len(names) > 1 else {}
         if "input_shape" in config:
-            self.build(_shapes(config["input_shape"]))
+            self.build(_shapes(config["input_shape"]), **dict.fromkeys(list(not_given)[1:]))
         else:
-            self.build(**{name: _shapes(shape) for name, shape in config.get("shapes_dict", config).items()})
+            self.build(**{**not_given, **{name: _shapes(shape) for name, shape in config.get("shapes_dict", config).items()}})
 
     # -- being a module -------------------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ class WeightHolder(nn.Module):
     _regularizers: dict[str, Any]
     _constraints: dict[str, Any]
     _row_states: set[str]
+    _kept_dtype: set[str]
     _trainable: bool
     dtype: str
 
@@ -81,7 +82,7 @@ class WeightHolder(nn.Module):
         if constraint is not None:
             self._constraints[key] = constraints.get(constraint)
         if not autocast:
-            self.__dict__.setdefault("_kept_dtype", set()).add(key)
+            self._kept_dtype.add(key)
         return self._parameters[key] if trainable else self._buffers[key]
 
     def add_row_state(self, name: str, shape: Sequence[int], dtype: Any = None) -> Any:
@@ -129,7 +130,7 @@ class WeightHolder(nn.Module):
                 for notes in (self._regularizers, self._constraints):
                     if old in notes:
                         notes[name] = notes.pop(old)
-                for names in (self._row_states, self.__dict__.get("_kept_dtype", set())):
+                for names in (self._row_states, self._kept_dtype):
                     if old in names:
                         names.remove(old)
                         names.add(name)
@@ -255,9 +256,8 @@ def cast_weights(holders: Sequence[WeightHolder], dtype: torch.dtype) -> Iterato
     kept = [holder._parameters for holder in holders]
     try:
         for holder in holders:
-            uncast = holder.__dict__.get("_kept_dtype", ())
             holder.__dict__["_parameters"] = {
-                name: p if p is None or name in uncast or not p.is_floating_point() else p.to(dtype)
+                name: p if p is None or name in holder._kept_dtype or not p.is_floating_point() else p.to(dtype)
                 for name, p in holder._parameters.items()
             }
         yield

@@ -139,12 +139,6 @@ class HeadAttention(Layer):
                 "all axes but the last must agree."
             )
 
-    def get_build_config(self) -> dict[str, Any] | None:
-        """The shapes that this layer was built for, as Keras writes those of several arguments."""
-        if self._build_shapes is None:
-            return None
-        return {"shapes_dict": {name: shape for name, shape in self._build_shapes.items() if shape is not None}}
-
     def _settings_config(self) -> dict[str, Any]:
         return {name: _TABLES[name.rpartition("_")[2]].serialize(value) for name, value in self._settings.items()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from disttrain.layers.layer import Layer
-from disttrain.layers.recurrent.nesting import unshared, wrapped
+from disttrain.layers.nesting import unshared, wrapped
 
 
 class Wrapper(Layer):

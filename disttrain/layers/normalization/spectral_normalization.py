@@ -53,7 +53,7 @@ class SpectralNormalization(Wrapper):
         kernel = inner._parameters[found]
         assert kernel is not None
         self.kernel = kernel  # shared with `layer`, as in Keras: weights and files name it here too
-        self.__dict__.setdefault("_kept_dtype", set()).add("kernel")
+        self._kept_dtype.add("kernel")
         # This one stands for that of `layer`: of a weight that two layers hold, the runtime takes the outer layer's.
         self._constraints["kernel"] = self._after_update
         dtype = str(kernel.dtype).removeprefix("torch.")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from disttrain.layers.layer import Layer
-from disttrain.layers.recurrent.nesting import fresh_copy, unshared, wrapped
-from disttrain.layers.recurrent.rnn import build_for_this_batch, shapes_as_keras_writes_them
+from disttrain.layers.nesting import fresh_copy, unshared, wrapped
+from disttrain.layers.recurrent.rnn import build_for_this_batch
 from disttrain.layers.symbolic import Shape
 
 _MERGE_MODES = ("sum", "mul", "ave", "concat", None)
@@ -79,9 +79,6 @@ class Bidirectional(Layer):
             build_for_this_batch(self, args)
         else:
             super()._build_for(args, kwargs)
-
-    def get_build_config(self) -> dict[str, Any] | None:
-        return shapes_as_keras_writes_them(super().get_build_config())
 
     def call(self, sequences: Tensor, initial_state: Any = None, mask: Tensor | None = None, training: bool = False) -> Any:
         there, back = self._halves(initial_state)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from disttrain.layers.context import current
 from disttrain.layers.layer import Layer
-from disttrain.layers.recurrent.nesting import unshared, wrapped
+from disttrain.layers.nesting import unshared, wrapped
 from disttrain.layers.recurrent.stacked_rnn_cells import StackedRNNCells, check_cell
 from disttrain.layers.recurrent.walk import States, Walk, walk_cell
 from disttrain.layers.structure import flatten, map_structure, pack_like
@@ -101,9 +101,6 @@ class RNN(Layer):
             build_for_this_batch(self, args)
         else:
             super()._build_for(args, kwargs)
-
-    def get_build_config(self) -> dict[str, Any] | None:
-        return shapes_as_keras_writes_them(super().get_build_config())
 
     def _check_rank(self, shape: Any) -> None:
         if len(shape) < 2:
@@ -248,12 +245,3 @@ def build_for_this_batch(layer: Layer, args: tuple[Any, ...]) -> None:
     layer.build(tuple(first.shape))
     if isinstance(first, Tensor):
         layer.to(first.device)
-
-
-def shapes_as_keras_writes_them(shapes: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The build config of a layer with `build(sequences_shape, initial_state_shape)`."""
-    shapes = (shapes or {}).get("shapes_dict", shapes or {})
-    given = {name: shape for name, shape in shapes.items() if shape is not None}
-    if not given:
-        return None
-    return {"input_shape": next(iter(given.values()))} if len(given) == 1 else {"shapes_dict": given}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from disttrain.layers.layer import Layer
-from disttrain.layers.recurrent.nesting import unshared, wrapped
+from disttrain.layers.nesting import unshared, wrapped
 from disttrain.layers.recurrent.walk import States, Walk, walk_cell
 from disttrain.layers.symbolic import Shape
 

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain.layers.core.wrapper import Wrapper
 from disttrain.layers.layer import Layer
-from disttrain.layers.recurrent.nesting import unshared, wrapped
 from disttrain.layers.structure import flatten, map_shapes, map_structure, pack_like
 from disttrain.layers.symbolic import Shape
 
 
-class TimeDistributed(Layer):
+class TimeDistributed(Wrapper):
     """The same layer, with the same weights, for every step.
 
     Args:
@@ -33,13 +33,7 @@ class TimeDistributed(Layer):
 
     supports_masking = True
 
-    def __init__(self, layer: Layer, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if not isinstance(layer, Layer):
-            raise ValueError(f"TimeDistributed(layer={layer!r}): expected a layer, such as Dense(8).")
-        self.layer = wrapped(layer)
-
-    def build(self, input_shape: Shape) -> None:
+    def build(self, input_shape: Any = None) -> None:
         if not self.layer.built:
             self.layer.build(self._of_a_step(input_shape))
 
@@ -76,13 +70,6 @@ class TimeDistributed(Layer):
     def compute_output_shape(self, input_shape: Shape) -> Any:
         inner = self.layer.compute_output_shape(self._of_a_step(input_shape))
         return map_shapes(lambda shape: (shape[0], input_shape[1], *shape[1:]), inner)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "layer": self.layer}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
-        return super().from_config({**config, "layer": unshared(config["layer"])})
 
 
 def _each_row_for_itself(layer: Layer, training: bool) -> bool:
