@@ -14,10 +14,10 @@ TORCH ?= $(TORCH_CPU_BUILD)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format lint types fast bench clean
+.PHONY: help venv demo test test-browser check format lint types fast bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 venv: $(STAMP) ## make .venv and install the project with its tools; a second call does nothing
 
@@ -39,6 +39,9 @@ demo: $(STAMP) ## train on several workers, kill one on the way, and compare the
 test: $(STAMP) ## every test, real Ray processes and faults included
 	@$(BIN)/python -m pytest
 
+test-browser: $(STAMP) ## the viewer and TensorBoard in a headless Chromium; screenshots go to build/screenshots
+	@$(BIN)/python -m pytest -m browser --require-browser
+
 check: lint types fast ## format, lint, types and the fast tests: the quick half of CI
 
 format: $(STAMP) ## rewrite the code in the house's format
@@ -53,7 +56,7 @@ types: $(STAMP) ## mypy
 	@$(BIN)/mypy
 
 fast: $(STAMP) ## tests that start no Ray and kill nothing
-	@$(BIN)/python -m pytest -m "not ray and not faults"
+	@$(BIN)/python -m pytest -m "not ray and not faults and not browser"
 
 bench: $(STAMP) ## side by side with peers; prints ratios
 	@$(BIN)/python benchmarks/run.py

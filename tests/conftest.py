@@ -27,6 +27,10 @@ hypothesis.settings.register_profile("disttrain", deadline=None, derandomize=boo
 hypothesis.settings.load_profile("disttrain")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--require-browser", action="store_true", help="fail, instead of skip, the browser tests where there is no Chromium")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "leaves_behind(*kinds): this test may leave 'threads', 'processes' or 'environment' changes; say why"

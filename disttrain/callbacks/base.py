@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from disttrain.callbacks.telemetry import Telemetry
+
 Logs = dict[str, Any]
 
 
@@ -20,6 +22,8 @@ class Callback:
     Attributes:
         batch_hooks: "every" if its batch hooks must see each batch: training then stops at each for them. "sampled" if the newest
             batch now and then is enough, as for a progress bar; may be set for an instance.
+        wants_gradients: keep the gradient of each step, so that `self.telemetry.gradients()` gives it. It costs a copy a step.
+        telemetry: what else there is to ask of the training: health, gradients, the run directory. None outside of a fit.
 
     Example:
         >>> class StopAtTarget(Callback):
@@ -29,6 +33,8 @@ class Callback:
     """
 
     batch_hooks: str = "every"
+    wants_gradients: bool = False
+    telemetry: Telemetry | None = None
     model: Any = None
     params: dict[str, Any] = {}  # noqa: RUF012 - replaced whole by set_params, as in Keras; here for subclasses without super().__init__()
 

@@ -10,6 +10,7 @@ import numpy as np
 from disttrain.callbacks.base import HOOKS, TEST_BATCH_HOOKS, TRAIN_BATCH_HOOKS, Callback, Logs, overrides
 from disttrain.callbacks.history import History
 from disttrain.callbacks.progbar_logger import ProgbarLogger
+from disttrain.callbacks.telemetry import Telemetry
 
 
 class CallbackList(Callback):
@@ -57,6 +58,17 @@ class CallbackList(Callback):
         super().set_params(params)
         for callback in self.callbacks:
             callback.set_params(params)
+
+    def set_telemetry(self, telemetry: Telemetry | None) -> None:
+        """Let every callback ask about the training that goes on; None once it is over."""
+        self.telemetry = telemetry
+        for callback in self.callbacks:
+            callback.telemetry = telemetry
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Must the gradient of each step be kept, because a callback wants to see it?"""
+        return any(getattr(callback, "wants_gradients", False) for callback in self.callbacks)
 
     @property
     def needs_every_batch(self) -> bool:

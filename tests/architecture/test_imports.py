@@ -54,12 +54,12 @@ THIRD_PARTY = {
     "kubernetes": [],
     "clusters": [*TENSORS, "cloudpickle", "psutil"],
     "clusters/ray": [*TENSORS, "cloudpickle", "psutil", "ray"],
-    "viewers": [*TENSORS, "fsspec", "tensorboard"],
+    "viewers": [*TENSORS, "PIL", "fsspec", "tensorboard", "werkzeug"],
     "disttrain": [],
     "models": [*TENSORS, "PIL", "fsspec", "h5py", "onnx", "onnxscript", "rich", "safetensors"],
     "elastic": [*TENSORS, "cloudpickle", "psutil"],
     "training": TENSORS,
-    "callbacks": [*TENSORS, "fsspec", "tensorboard"],
+    "callbacks": [*TENSORS, "PIL", "fsspec", "tensorboard"],
     "layers": TENSORS,
     "losses": TENSORS,
     "metrics": TENSORS,
@@ -81,8 +81,8 @@ THIRD_PARTY = {
 }
 
 # Slow to import, or not installed everywhere: never at the top of a module that `import disttrain` reads.
-LAZY = ["tensorboard", "torch.utils.tensorboard", "h5py", "onnx", "onnxscript", "PIL"]
-NOT_WITH_THE_PACKAGE = {"ray", "typer", "h5py", "tensorboard", "onnx", "onnxscript", "PIL", "s3fs", "gcsfs", "adlfs", "sklearn"}
+LAZY = ["tensorboard", "torch.utils.tensorboard", "torch.profiler", "h5py", "onnx", "onnxscript", "PIL", "werkzeug"]
+NOT_WITH_THE_PACKAGE = {"ray", "typer", "h5py", "tensorboard", "onnx", "onnxscript", "PIL", "werkzeug", "s3fs", "gcsfs", "adlfs", "sklearn"}
 
 
 def test_every_room_imports_only_what_stands_below_it():
