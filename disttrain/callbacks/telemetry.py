@@ -1,4 +1,4 @@
-"""What a callback may ask of the training that goes on around it, beyond Keras's hooks. Values; whoever carries the call out fills them in."""
+"""What a callback may ask of the training around it, beyond Keras's hooks. Values, filled in by whoever carries the call out."""
 
 from __future__ import annotations
 
