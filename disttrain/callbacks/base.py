@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from disttrain.callbacks.arguments import refuse_unknown
 from disttrain.callbacks.telemetry import Telemetry
 
 Logs = dict[str, Any]
@@ -38,6 +39,10 @@ class Callback:
     model: Any = None
     params: dict[str, Any] = {}  # noqa: RUF012 - replaced whole by set_params, as in Keras; here for subclasses without super().__init__()
 
+    def __new__(cls, *arguments: Any, **named: Any) -> Callback:
+        refuse_unknown(cls, named)  # here, so that a misspelt argument of any callback is answered with the nearest names
+        return super().__new__(cls)
+
     def __init__(self) -> None:
         self.model = None
         self.params = {}
@@ -63,6 +68,9 @@ class Callback:
 
     def load_state_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """The inverse of `state_arrays`; called after `load_state_dict`."""
+
+    def abandon(self) -> None:
+        """The call ended in an error, and no other hook follows: close what is open. Errors from here are passed over."""
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Before the first epoch."""
@@ -131,6 +139,8 @@ def from_json(value: Any) -> Any:
 
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 TRAIN_BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+PREDICT_BATCH_HOOKS = ("on_predict_batch_begin", "on_predict_batch_end")
+TEST_BOUNDARY_HOOKS = ("on_test_begin", "on_test_end")
 TEST_BATCH_HOOKS = ("on_test_batch_begin", "on_test_batch_end")
 
 

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from disttrain.callbacks.base import HOOKS, TEST_BATCH_HOOKS, TRAIN_BATCH_HOOKS, Callback, Logs, overrides
+from disttrain.callbacks.base import (
+    HOOKS,
+    PREDICT_BATCH_HOOKS,
+    TEST_BATCH_HOOKS,
+    TEST_BOUNDARY_HOOKS,
+    TRAIN_BATCH_HOOKS,
+    Callback,
+    Logs,
+    overrides,
+)
 from disttrain.callbacks.history import History
 from disttrain.callbacks.progbar_logger import ProgbarLogger
 from disttrain.callbacks.telemetry import Telemetry
+from disttrain.callbacks.terminate_on_nan import TerminateOnNaN
 
 
 class CallbackList(Callback):
@@ -18,8 +29,9 @@ class CallbackList(Callback):
 
     Args:
         callbacks: None, one callback, or lists of them, also nested; another CallbackList.
-        model, params: handed to each callback.
         add_history, add_progbar: add a History, a ProgbarLogger, unless there is one.
+        model: handed to each callback.
+        params: handed to each callback, as a dict or, as Keras has it, as further keywords: `epochs=10, steps=5, verbose=1`.
 
     Attributes:
         callbacks: all of them, in order.
@@ -32,10 +44,11 @@ class CallbackList(Callback):
     def __init__(
         self,
         callbacks: Any = None,
+        add_history: bool = False,
+        add_progbar: bool = False,
         model: Any = None,
         params: dict[str, Any] | None = None,
-        add_history: bool = True,
-        add_progbar: bool = False,
+        **more_params: Any,
     ) -> None:
         super().__init__()
         self.callbacks: list[Any] = _flat(callbacks)
@@ -47,10 +60,23 @@ class CallbackList(Callback):
             self.callbacks.append(ProgbarLogger())
         if model is not None:
             self.set_model(model)
-        self.set_params(params or {})
+        self.set_params({**(params or {}), **more_params})
+
+    def append(self, callback: Any) -> None:
+        """Add a callback after the others; it is told the model, the params and the telemetry that they know."""
+        for one in _flat(callback):
+            self.callbacks.append(one)
+            if self.history is None and isinstance(one, History):
+                self.history = one
+            if self.model is not None:
+                one.set_model(self.model)
+            one.set_params(self.params)
+            one.telemetry = self.telemetry
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
+        if self.history is not None:
+            model.history = self.history
         for callback in self.callbacks:
             callback.set_model(model)
 
@@ -79,6 +105,29 @@ class CallbackList(Callback):
     def needs_every_test_batch(self) -> bool:
         """Must evaluation stop at each batch, because a callback wants to see it?"""
         return any(_wants_each(callback, TEST_BATCH_HOOKS) for callback in self.callbacks)
+
+    @property
+    def needs_every_predict_batch(self) -> bool:
+        """Must prediction stop at each batch, because a callback wants to see it?"""
+        return any(_wants_each(callback, PREDICT_BATCH_HOOKS) for callback in self.callbacks)
+
+    @property
+    def needs_test_boundary(self) -> bool:
+        """Must training stop before and after a validation, because a callback may change the weights for it?"""
+        return any(_wants_each(callback, TEST_BOUNDARY_HOOKS) for callback in self.callbacks)
+
+    def stops_at(self, batch: int, loss: float) -> bool:
+        """Offer a loss of NaN or infinity to the callbacks that end the training at one; True if one of them did."""
+        ending = [callback for callback in self.callbacks if isinstance(callback, TerminateOnNaN)]
+        for callback in ending:
+            callback.on_train_batch_end(batch, {"loss": loss})
+        return bool(ending)
+
+    def abandon(self) -> None:
+        """The call ended in an error: no progress bar, thread or file stays behind. Never raises: that error is what matters."""
+        for callback in self.callbacks:
+            with suppress(Exception):
+                getattr(callback, "abandon", _nothing)()
 
     def sample_batch(self, batch: int, logs: Logs | None = None) -> None:
         """Show the newest training batch to the callbacks that are content with one now and then."""
@@ -182,6 +231,10 @@ def plain(logs: Logs | None) -> Logs:
         if hasattr(value, "tolist"):
             logs[name] = value.tolist()
     return logs
+
+
+def _nothing() -> None:
+    pass
 
 
 def _wants_each(callback: Any, hooks: tuple[str, ...]) -> bool:

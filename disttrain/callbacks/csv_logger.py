@@ -24,7 +24,11 @@ class CSVLogger(Callback):
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         super().__init__()
-        self.filename, self.sep, self.append = os.fspath(filename), separator, append
+        if not isinstance(filename, str | os.PathLike) or not os.fspath(filename):
+            raise ValueError(f"CSVLogger(filename={filename!r}): expected a path or URL.")
+        if not isinstance(separator, str) or len(separator) != 1 or separator in '"\r\n':
+            raise ValueError(f"CSVLogger(separator={separator!r}): expected one character, such as ',', ';' or '\\t'.")
+        self.filename, self.sep, self.append = os.fspath(filename), separator, bool(append)
         self._begin("")
 
     def _begin(self, prefix: str) -> None:

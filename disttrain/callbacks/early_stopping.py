@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from disttrain.callbacks.arguments import real_number, verbosity, whole_number
 from disttrain.callbacks.base import Logs, from_json, to_json
 from disttrain.callbacks.monitor import MonitorCallback
 from disttrain.callbacks.progress_bar import note
@@ -40,10 +41,10 @@ class EarlyStopping(MonitorCallback):
         start_from_epoch: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta=min_delta)
-        if patience < 0:
-            raise ValueError(f"EarlyStopping(patience={patience!r}): expected 0 or more epochs.")
-        self.patience, self.verbose, self.baseline = patience, verbose, baseline
-        self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
+        self.patience, self.verbose = whole_number(self, "patience", patience), verbosity(self, verbose)
+        self.baseline = None if baseline is None else real_number(self, "baseline", baseline, "a number, or None")
+        self.restore_best_weights = bool(restore_best_weights)
+        self.start_from_epoch = whole_number(self, "start_from_epoch", start_from_epoch)
         self._reset()
 
     def _reset(self) -> None:

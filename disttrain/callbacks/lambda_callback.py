@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Any
 
+from disttrain.callbacks.arguments import function, nearest
 from disttrain.callbacks.base import HOOKS, Callback
+
+Hook = Callable[..., Any] | None
+_ARGUMENTS = {"epoch": "epoch, logs", "batch": "batch, logs"}  # by the word before _begin and _end
 
 
 class LambdaCallback(Callback):
@@ -18,11 +21,28 @@ class LambdaCallback(Callback):
         ValueError: there is no hook of that name; the valid ones are listed, nearest first.
     """
 
-    def __init__(self, **hooks: Callable[..., Any] | None) -> None:
+    def __init__(
+        self,
+        on_epoch_begin: Hook = None,
+        on_epoch_end: Hook = None,
+        on_train_begin: Hook = None,
+        on_train_end: Hook = None,
+        on_train_batch_begin: Hook = None,
+        on_train_batch_end: Hook = None,
+        **hooks: Hook,
+    ) -> None:
         super().__init__()
-        for name, function in hooks.items():
+        hooks = {
+            "on_epoch_begin": on_epoch_begin,
+            "on_epoch_end": on_epoch_end,
+            "on_train_begin": on_train_begin,
+            "on_train_end": on_train_end,
+            "on_train_batch_begin": on_train_batch_begin,
+            "on_train_batch_end": on_train_batch_end,
+            **hooks,
+        }
+        for name, hook in hooks.items():
             if name not in HOOKS:
-                nearest = difflib.get_close_matches(name, HOOKS, n=len(HOOKS), cutoff=0.0)
-                raise ValueError(f"LambdaCallback({name}=...): no such hook.\n  expected  one of {', '.join(nearest)}, nearest first")
-            if function is not None:
-                setattr(self, name, function)
+                raise ValueError(f"LambdaCallback({name}=...): no such hook.\n  expected  one of {nearest(name, HOOKS)}, nearest first")
+            if hook is not None:
+                setattr(self, name, function(self, name, hook, f"{name}({_ARGUMENTS.get(name.split('_')[-2], 'logs')})"))

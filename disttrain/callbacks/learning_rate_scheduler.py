@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from disttrain.callbacks.arguments import function, verbosity
 from disttrain.callbacks.base import Callback, Logs
 from disttrain.callbacks.progress_bar import note
 
@@ -22,7 +23,8 @@ class LearningRateScheduler(Callback):
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         super().__init__()
-        self.schedule, self.verbose = schedule, verbose
+        self.schedule = function(self, "schedule", schedule, "schedule(epoch, learning_rate) or schedule(epoch)")
+        self.verbose = verbosity(self, verbose)
         self._last: tuple[int, float] | None = None  # the epoch whose rate was set, and the rate
 
     def on_train_begin(self, logs: Logs | None = None) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import warnings
 from typing import Any
 
+from disttrain.callbacks.arguments import every, nearest, real_number, verbosity
 from disttrain.callbacks.base import Logs, from_json, to_json
 from disttrain.callbacks.monitor import MonitorCallback
 from disttrain.callbacks.progress_bar import note
@@ -39,11 +39,15 @@ class ModelCheckpoint(MonitorCallback):
         save_freq: str | int = "epoch",
         initial_value_threshold: float | None = None,
     ) -> None:
-        super().__init__(monitor, mode, initial_value_threshold)
+        threshold = initial_value_threshold
+        if threshold is not None:
+            threshold = real_number(self, "initial_value_threshold", threshold, "a number, or None")
+        super().__init__(monitor, mode, threshold)
+        if not isinstance(filepath, str | os.PathLike):
+            raise ValueError(f"ModelCheckpoint(filepath={filepath!r}): expected a path or URL.")
         self.filepath = os.fspath(filepath)
-        self.verbose, self.save_best_only, self.save_weights_only, self.save_freq = verbose, save_best_only, save_weights_only, save_freq
-        if save_freq != "epoch" and (not isinstance(save_freq, int) or isinstance(save_freq, bool) or save_freq < 1):
-            raise ValueError(f"ModelCheckpoint(save_freq={save_freq!r}): expected 'epoch' or a number of batches, 1 or more.")
+        self.save_best_only, self.save_weights_only = bool(save_best_only), bool(save_weights_only)
+        self.verbose, self.save_freq = verbosity(self, verbose), every(self, "save_freq", save_freq)
         endings = (".weights.h5",) if save_weights_only else (".keras", ".h5")
         if not self.filepath.endswith(endings):
             kind = "weights" if save_weights_only else "a model"
@@ -105,9 +109,9 @@ class ModelCheckpoint(MonitorCallback):
         try:
             return self.filepath.format(**values)
         except KeyError as error:
-            nearest = difflib.get_close_matches(str(error.args[0]), values, n=len(values), cutoff=0.0)
+            known = nearest(str(error.args[0]), list(values))
             raise KeyError(
-                f"ModelCheckpoint(filepath={self.filepath!r}): no {error.args[0]!r} to fill in; expected one of {', '.join(nearest)}."
+                f"ModelCheckpoint(filepath={self.filepath!r}): no {error.args[0]!r} to fill in; expected one of {known}."
             ) from None
 
     def _say(self, text: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 
+from disttrain.callbacks.arguments import nearest, one_of, real_number
 from disttrain.callbacks.base import Callback, Logs
 
 
@@ -20,11 +20,11 @@ class MonitorCallback(Callback):
 
     def __init__(self, monitor: str = "val_loss", mode: str = "auto", baseline: float | None = None, min_delta: float = 0.0) -> None:
         super().__init__()
-        if mode not in ("auto", "min", "max"):
-            raise ValueError(f"{type(self).__name__}(mode={mode!r}): expected 'auto', 'min' or 'max'.")
-        self.monitor, self.mode = monitor, mode
+        if not isinstance(monitor, str) or not monitor:
+            raise ValueError(f"{type(self).__name__}(monitor={monitor!r}): expected a name in the logs, such as 'val_loss'.")
+        self.monitor, self.mode = monitor, one_of(self, "mode", mode, ("auto", "min", "max"))
         self.best: float | None = baseline
-        self.min_delta = abs(min_delta)
+        self.min_delta = abs(real_number(self, "min_delta", min_delta))
         self._more_is_better: bool | None = {"min": False, "max": True}.get(mode)
 
     def is_improvement(self, value: float, reference: float | None) -> bool:
@@ -56,4 +56,4 @@ class MonitorCallback(Callback):
         return value
 
     def _nearest(self, logs: Logs) -> str:
-        return ", ".join(difflib.get_close_matches(self.monitor, logs, n=len(logs), cutoff=0.0)) if logs else "none"
+        return nearest(self.monitor, list(logs)) if logs else "none"

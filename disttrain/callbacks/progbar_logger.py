@@ -45,8 +45,11 @@ class ProgbarLogger(Callback):
         self._in_fit = True
 
     def on_train_end(self, logs: Logs | None = None) -> None:
+        self.abandon()  # a bar is there still if the training was stopped within an epoch
+
+    def abandon(self) -> None:
         self._in_fit = False
-        if self._bar is not None:  # stopped within an epoch
+        if self._bar is not None:
             self._bar.stop()
             self._bar = None
 

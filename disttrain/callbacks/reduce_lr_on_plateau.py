@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from disttrain.callbacks.arguments import real_number, verbosity, whole_number
 from disttrain.callbacks.base import Logs, from_json, to_json
 from disttrain.callbacks.monitor import MonitorCallback
 from disttrain.callbacks.progress_bar import note
@@ -35,9 +36,16 @@ class ReduceLROnPlateau(MonitorCallback):
         min_lr: float = 0.0,
     ) -> None:
         super().__init__(monitor, mode, min_delta=min_delta)
-        if factor >= 1.0:
-            raise ValueError(f"ReduceLROnPlateau(factor={factor!r}): expected a number below 1, which the learning rate is multiplied by.")
-        self.factor, self.patience, self.verbose, self.cooldown, self.min_lr = factor, patience, verbose, cooldown, min_lr
+        self.factor = real_number(self, "factor", factor)
+        if not 0 <= self.factor < 1:
+            raise ValueError(
+                f"ReduceLROnPlateau(factor={factor!r}): expected a number from 0 to below 1, which the learning rate is multiplied by."
+            )
+        self.min_lr = real_number(self, "min_lr", min_lr, "a learning rate, 0 or more")
+        if self.min_lr < 0:
+            raise ValueError(f"ReduceLROnPlateau(min_lr={min_lr!r}): expected a learning rate, 0 or more.")
+        self.patience, self.cooldown = whole_number(self, "patience", patience), whole_number(self, "cooldown", cooldown)
+        self.verbose = verbosity(self, verbose)
         self.cooldown_counter, self.wait = 0, 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:

@@ -14,10 +14,12 @@ from disttrain.callbacks import (
     LearningRateScheduler,
     ModelCheckpoint,
     ProgbarLogger,
+    SwapEMAWeights,
     TensorBoard,
     TerminateOnNaN,
 )
 from disttrain.callbacks.base import HOOKS
+from disttrain.callbacks.progress_bar import active_bar
 
 
 class Recorder(Callback):
@@ -30,7 +32,7 @@ class Recorder(Callback):
 
 
 def test_callbacks_run_in_order_with_history_last_so_it_sees_what_they_put_into_the_logs(model):
-    listed = CallbackList(LearningRateScheduler(lambda epoch: 0.5), model=model)
+    listed = CallbackList(LearningRateScheduler(lambda epoch: 0.5), add_history=True, model=model)
     listed.on_train_begin()
     listed.on_epoch_begin(0)
     listed.on_epoch_end(0, {"loss": 1.0})
@@ -55,8 +57,8 @@ def test_history_and_progress_bar_are_added_once():
     history, bar = History(), ProgbarLogger()
     listed = CallbackList([history, bar], add_history=True, add_progbar=True)
     assert listed.callbacks == [history, bar] and listed.history is history
-    assert [type(callback) for callback in CallbackList(add_progbar=True).callbacks] == [History, ProgbarLogger]
-    assert CallbackList(add_history=False).history is None
+    assert [type(callback) for callback in CallbackList(add_history=True, add_progbar=True).callbacks] == [History, ProgbarLogger]
+    assert CallbackList().history is None
 
 
 @pytest.mark.parametrize(("wrong", "words"), [(EarlyStopping, "EarlyStopping is a class"), ("EarlyStopping", "is not a callback")])
@@ -148,13 +150,13 @@ def test_the_train_hooks_call_the_names_keras_2_had():
 
 def test_states_are_kept_by_class_and_number(model):
     one, two = EarlyStopping(patience=3), EarlyStopping(monitor="loss", patience=3, restore_best_weights=True)
-    listed = CallbackList([one, two], model=model)
+    listed = CallbackList([one, two], add_history=True, model=model)
     listed.on_train_begin()
     listed.on_epoch_end(0, {"loss": 0.5, "val_loss": float("nan")})
     state, arrays = json.loads(json.dumps(listed.state_dict(), allow_nan=False)), listed.state_arrays()
     assert set(state) == {"EarlyStopping", "EarlyStopping_1", "History"} and list(arrays) == ["EarlyStopping_1/best_weights/0"]
 
-    again = CallbackList([EarlyStopping(), Recorder(), EarlyStopping(restore_best_weights=True)], model=FakeModel())
+    again = CallbackList([EarlyStopping(), Recorder(), EarlyStopping(restore_best_weights=True)], add_history=True, model=FakeModel())
     again.on_train_begin()
     again.load_state_dict(state)
     again.load_state_arrays(arrays)
@@ -184,3 +186,74 @@ def test_an_exception_in_a_callback_is_not_swallowed():
 def test_an_unknown_hook_lists_the_nearest_first():
     with pytest.raises(ValueError, match=r"on_epoch_ends=...\): no such hook.\n  expected  one of on_epoch_end, "):
         LambdaCallback(on_epoch_ends=print)
+
+
+class OnTestBegin(Callback):
+    def on_test_begin(self, logs=None):
+        pass
+
+
+class OnPredictBatch(Callback):
+    def on_predict_batch_end(self, batch, logs=None):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("callback", "test_boundary", "each_predicted"),
+    [
+        (Recorder(), False, False),
+        (OnTestBegin(), True, False),
+        (OnPredictBatch(), False, True),
+        (SwapEMAWeights(), True, False),
+        (LambdaCallback(on_test_end=print), True, False),
+        (LambdaCallback(on_predict_batch_begin=print), False, True),
+        (ProgbarLogger(), False, False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_stop_before_validation_and_at_predicted_batches_is_for_those_that_ask(callback, test_boundary, each_predicted):
+    listed = CallbackList(callback)
+    assert (listed.needs_test_boundary, listed.needs_every_predict_batch) == (test_boundary, each_predicted)
+
+
+def test_a_callback_added_later_knows_what_the_others_know(model):
+    listed, late, telemetry = CallbackList(model=model, epochs=3), Recorder(), object()
+    listed.set_telemetry(telemetry)
+    listed.append(late)
+    listed.append(History())
+    assert late.model is model and late.params == {"epochs": 3} and late.telemetry is telemetry
+    assert listed.callbacks[0] is late and listed.history is listed.callbacks[1]
+    with pytest.raises(ValueError, match="is not a callback"):
+        listed.append("late")
+
+
+def test_abandoning_a_call_leaves_no_bar_and_hides_no_error(model, capsys):
+    class Fails(Callback):
+        def abandon(self):
+            raise RuntimeError("while cleaning up")
+
+    class FromElsewhere:
+        def __getattr__(self, hook):
+            if hook.startswith(("on_", "set_")):
+                return lambda *arguments, **named: None
+            raise AttributeError(hook)
+
+    listed = CallbackList([Fails(), FromElsewhere()], add_progbar=True, model=model, params={"verbose": 1, "epochs": 2, "steps": 3})
+    listed.on_train_begin()
+    listed.on_epoch_begin(0)
+    assert active_bar() is not None
+    listed.abandon()
+    assert active_bar() is None
+
+
+def test_params_may_be_keywords_as_in_keras():
+    recorder = Recorder()
+    CallbackList([recorder], epochs=4, params={"steps": 2})
+    assert recorder.params == {"steps": 2, "epochs": 4}
+
+
+def test_a_loss_that_is_no_number_is_offered_to_those_that_end_the_training_at_one(model, capsys):
+    assert CallbackList([Recorder()], model=model).stops_at(3, float("nan")) is False and not model.stop_training
+    assert CallbackList([TerminateOnNaN()], model=model).stops_at(3, float("nan")) is True and model.stop_training
+    with pytest.raises(RuntimeError, match="the loss became inf at batch 3"):
+        CallbackList([TerminateOnNaN(raise_error=True)], model=model).stops_at(3, float("inf"))
