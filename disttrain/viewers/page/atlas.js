@@ -1,0 +1,95 @@
+// Feature maps: all of them on one canvas, painted into one block of pixels.
+// @ts-check
+import { chosen, ends, table } from "./colours.js";
+import { readable } from "./dom.js";
+import { extent, levels, nameOf, rangeOf, valueAt } from "./numbers.js";
+
+/** @typedef {import("./api.js").Packed} Packed */
+
+/** Columns, and how much each number is magnified (or, below 1, skipped) so that the maps fill the place. @param {any} header @param {import("./numbers.js").Look} look */
+function arrange({ count, width, height, labels }, look) {
+  const gap = Math.round(2 * look.unit);
+  const caption = labels ? Math.round(18 * look.unit) : 0;
+  const least = 36 * look.unit; // smaller than this, a map is a stain
+  const fits = (/** @type {number} */ zoom) => {
+    const columns = Math.max(1, Math.floor((look.width + gap) / (Math.round(width * zoom) + gap)));
+    return { zoom, columns, tall: Math.ceil(count / columns) * (Math.round(height * zoom) + gap + caption) };
+  };
+  const widest = look.width / width;
+  const steps = [1 / 8, 1 / 6, 1 / 5, 1 / 4, 1 / 3, 1 / 2, 1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80].filter((zoom) => zoom <= widest);
+  if (!steps.length) steps.push(widest);
+  let best = fits(steps[0]);
+  for (const zoom of steps) {
+    const next = fits(zoom);
+    if (next.tall <= look.height || Math.max(width, height) * zoom <= least) best = next;
+  }
+  const [across, down] = [Math.max(1, Math.round(width * best.zoom)), Math.max(1, Math.round(height * best.zoom))];
+  return { columns: Math.min(best.columns, count), across, down, gap, caption };
+}
+
+/** Paint a pack; the answer tells what is under a point. @param {HTMLCanvasElement} canvas @param {Packed} pack @param {import("./numbers.js").Look} look @returns {import("./numbers.js").HitTest} */
+export function drawAtlas(canvas, pack, look) {
+  const { header } = pack;
+  const { columns, across, down, gap, caption } = arrange(header, look);
+  const rows = Math.ceil(header.count / columns);
+  const [stepX, stepY] = [across + gap, down + gap + caption];
+  canvas.width = Math.max(1, columns * stepX - gap);
+  canvas.height = Math.max(1, rows * stepY - gap);
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  const image = context.createImageData(canvas.width, canvas.height);
+  const pixels = new Uint32Array(image.data.buffer);
+  const colour = chosen(look.colour, extent([pack])[0] < 0);
+  const palette = table(colour, look.dark);
+  const fromX = Int32Array.from({ length: across }, (_, x) => Math.min(header.width - 1, Math.floor(((x + 0.5) * header.width) / across)));
+  const fromY = Int32Array.from({ length: down }, (_, y) => Math.min(header.height - 1, Math.floor(((y + 0.5) * header.height) / down)));
+
+  for (let map = 0; map < header.count; map++) {
+    const corner = Math.floor(map / columns) * stepY * canvas.width + (map % columns) * stepX;
+    const paint = header.channels === 3 ? coloured(pack, map) : looked(pack, map, look, colour, palette);
+    let before = -1;
+    for (let y = 0; y < down; y++) {
+      const start = corner + y * canvas.width;
+      if (fromY[y] === before) pixels.copyWithin(start, start - canvas.width, start - canvas.width + across); // a magnified row repeats
+      else for (let x = 0, row = fromY[y] * header.width; x < across; x++) pixels[start + x] = paint(row + fromX[x]);
+      before = fromY[y];
+    }
+  }
+  context.putImageData(image, 0, 0);
+  if (caption) captions(context, header, look, columns, stepX, stepY, down);
+
+  return (x, y) => {
+    const [column, row] = [Math.floor(x / stepX), Math.floor(y / stepY)];
+    const map = row * columns + column;
+    const [inX, inY] = [Math.floor(x - column * stepX), Math.floor(y - row * stepY)];
+    if (column < 0 || column >= columns || map < 0 || map >= header.count || inX >= across || inY >= down || inX < 0 || inY < 0) return null;
+    const [atX, atY] = [fromX[inX], fromY[inY]];
+    const at = (atY * header.width + atX) * header.channels;
+    const values = Array.from({ length: header.channels }, (_, channel) => valueAt(pack, map, at + channel));
+    return { map, row: atY, column: atX, value: values[0], text: `${nameOf(header, map)}, row ${atY}, column ${atX}: ${values.map(readable).join(", ")}` };
+  };
+}
+
+/** @param {Packed} pack @param {number} map @param {import("./numbers.js").Look} look @param {string} colour @param {Uint32Array} palette */
+function looked(pack, map, look, colour, palette) {
+  const [low, high] = ends(...rangeOf(look, pack.header, map), colour);
+  const { part, through } = levels(pack, map, low, high);
+  if (!through) return (/** @type {number} */ at) => palette[part[at]];
+  const pixelOf = Uint32Array.from(through, (level) => palette[level]);
+  return (/** @type {number} */ at) => pixelOf[part[at]];
+}
+
+/** Three channels are red, green and blue. @param {Packed} pack @param {number} map */
+function coloured(pack, map) {
+  const { part, through } = levels(pack, map, pack.header.minimum[map], pack.header.maximum[map]);
+  const level = (/** @type {number} */ at) => (through ? through[part[at]] : part[at]);
+  return (/** @type {number} */ at) => ((255 << 24) | (level(at * 3 + 2) << 16) | (level(at * 3 + 1) << 8) | level(at * 3)) >>> 0;
+}
+
+/** @param {CanvasRenderingContext2D} context @param {any} header @param {import("./numbers.js").Look} look @param {number} columns @param {number} stepX @param {number} stepY @param {number} down */
+function captions(context, header, look, columns, stepX, stepY, down) {
+  context.font = `${12 * look.unit}px system-ui, sans-serif`;
+  context.fillStyle = look.ink;
+  for (let map = 0; map < header.count; map++) {
+    context.fillText(nameOf(header, map), (map % columns) * stepX, Math.floor(map / columns) * stepY + down + 13 * look.unit, stepX);
+  }
+}

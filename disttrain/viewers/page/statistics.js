@@ -1,0 +1,77 @@
+// The chosen layer in numbers and plain words.
+// @ts-check
+import { counted, find, make, readable, styled } from "./dom.js";
+
+/** @param {any} numbers answer of /api/statistics, or null while there is none */
+export function showStatistics(numbers) {
+  const place = find("statistics");
+  if (!numbers) {
+    place.replaceChildren(make("p", { className: "quiet", textContent: "Choose a layer and an input." }));
+    return;
+  }
+  const canvas = make("canvas", { width: 560, height: 150, className: "histogram", role: "img", "aria-label": describe(numbers) });
+  const rows = [
+    ["mean", readable(numbers.mean)],
+    ["deviation", readable(numbers.deviation)],
+    ["from", readable(numbers.minimum)],
+    ["to", readable(numbers.maximum)],
+    ["zeros", share(numbers.zero_share)],
+    ["values", counted(numbers.count)],
+  ];
+  place.replaceChildren(
+    canvas,
+    make("dl", { className: "facts" }, ...rows.map(([name, value]) => make("div", {}, make("dt", { textContent: name }), make("dd", { textContent: value })))),
+    ...words(numbers).map(({ text, bad }) => make("p", { className: bad ? "finding bad" : "finding", textContent: text })),
+  );
+  drawHistogram(canvas, numbers.histogram);
+}
+
+/** @param {number|null|undefined} value */
+const share = (value) => (value === null || value === undefined ? "unknown" : `${(value * 100).toFixed(value > 0 && value < 0.01 ? 2 : value < 0.1 ? 1 : 0)} %`);
+
+/** What a person should notice. @param {any} numbers */
+function words(numbers) {
+  const said = [];
+  if (numbers.units && numbers.dead_units !== null && numbers.dead_units !== undefined) {
+    const dead = numbers.dead_units;
+    if (dead > 0) said.push({ text: `${dead} of ${numbers.units} units are zero everywhere for this input.`, bad: dead / numbers.units > 0.5 });
+    else said.push({ text: `All ${numbers.units} units respond to this input.`, bad: false });
+  }
+  if (numbers.saturated_share !== null && numbers.saturated_share !== undefined) {
+    said.push({ text: `${share(numbers.saturated_share)} of the values sit at a limit of the activation.`, bad: numbers.saturated_share > 0.5 });
+  }
+  if (numbers.message) said.push({ text: numbers.message, bad: true });
+  return said;
+}
+
+/** @param {any} numbers */
+const describe = (numbers) =>
+  `Histogram of ${counted(numbers.count)} values from ${readable(numbers.minimum)} to ${readable(numbers.maximum)}, mean ${readable(numbers.mean)}`;
+
+/** @param {HTMLCanvasElement} canvas @param {{edges: number[], counts: number[]}|null} histogram */
+function drawHistogram(canvas, histogram) {
+  if (!histogram?.counts?.length) return;
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  const { edges, counts } = histogram;
+  const most = Math.max(...counts, 1);
+  const [wide, tall] = [canvas.width, canvas.height - 30];
+  const step = wide / counts.length;
+  context.fillStyle = styled("--accent");
+  counts.forEach((count, at) => {
+    // The root keeps the tail visible beside the many zeros that a ReLU makes.
+    const size = Math.sqrt(count / most) * tall;
+    context.fillRect(at * step + 1, tall - size, Math.max(1, step - 2), size);
+  });
+  context.fillStyle = styled("--faint");
+  context.fillRect(0, tall, wide, 2);
+  context.font = "22px system-ui, sans-serif";
+  context.fillText(readable(edges[0]), 0, canvas.height - 4);
+  context.textAlign = "right";
+  context.fillText(readable(edges[edges.length - 1]), wide, canvas.height - 4);
+  const zero = ((0 - edges[0]) / (edges[edges.length - 1] - edges[0] || 1)) * wide;
+  if (zero > wide * 0.12 && zero < wide * 0.88) {
+    context.textAlign = "center";
+    context.fillText("0", zero, canvas.height - 4);
+    context.fillRect(zero - 1, 0, 2, tall);
+  }
+}
