@@ -1,0 +1,357 @@
+"""What the model takes, and how a picture, an array or a line of text becomes that, as in its training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from disttrain.layers.structure import flatten
+from disttrain.viewers.refusal import Refusal
+
+FREE_SIDE_PIXELS = 512  # an image whose size the model leaves open is made no larger
+_SMALLEST_PICTURE = 16  # a square of so many steps and features is shown as an image
+_SCALING_LAYERS = ("Rescaling", "Normalization")  # a model with one of these was trained on raw values
+_DIGIT_SHARE = 20 / 28  # of the side of an MNIST picture that the digit takes
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input of a model.
+
+    Args:
+        name: of the input layer, or "input" where the model is code.
+        shape: batch included; None for any size.
+        dtype: torch's name.
+        kind: "image", "series", "tokens", "vector" or "other".
+        vocabulary: how many tokens there are, for tokens of an Embedding.
+        channels_axis: of an image without its batch: 2, 0, or None where it has no axis for channels.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    kind: str
+    vocabulary: int | None = None
+    channels_axis: int | None = None
+
+    @property
+    def inner(self) -> tuple[int | None, ...]:
+        """The shape without the batch."""
+        return self.shape[1:]
+
+    @property
+    def size(self) -> tuple[int | None, int | None, int]:
+        """(height, width, channels) of an image."""
+        if self.channels_axis is None:
+            return self.inner[0], self.inner[1], 1
+        height, width = self.inner[1:] if self.channels_axis == 0 else self.inner[:2]
+        return height, width, self.inner[self.channels_axis] or 3
+
+    def to_json(self) -> dict[str, Any]:
+        """As the page gets it."""
+        known = {"name": self.name, "shape": list(self.shape), "dtype": self.dtype, "kind": self.kind}
+        return {**known, "vocabulary": self.vocabulary}
+
+
+def describe_inputs(model: Any, samples: dict[str, np.ndarray] | None = None) -> list[InputSpec]:
+    """The inputs of a model, in its order; [] where the model is code and nothing tells what it takes.
+
+    Args:
+        samples: by input name, with a batch axis; of use where the model does not tell.
+    """
+    embedded = _embedded(model)
+    try:
+        return [
+            _spec(tensor.node.layer.name if tensor.node else "input", tensor.shape, tensor.dtype, embedded.get(id(tensor)))
+            for tensor in model.inputs
+        ]
+    except (ValueError, NotImplementedError):
+        pass
+    if samples:
+        return [_spec(name, (None, *array.shape[1:]), str(array.dtype), None) for name, array in samples.items()]
+    built = model.get_build_config() or {}
+    shape = built.get("input_shape")
+    if isinstance(shape, list | tuple) and shape and all(size is None or isinstance(size, int) for size in shape):
+        return [_spec("input", (None, *shape[1:]), "float32", None)]
+    return []
+
+
+def _spec(name: str, shape: Sequence[int | None], dtype: str, vocabulary: int | None) -> InputSpec:
+    inner = tuple(shape[1:])
+    spec = InputSpec(name, (None, *inner), dtype, "other")
+    if vocabulary is not None or ("int" in dtype and len(inner) == 1):
+        return replace(spec, kind="tokens", vocabulary=vocabulary)
+    if len(inner) == 3 and inner[2] in (1, 3, 4, None):
+        return replace(spec, kind="image", channels_axis=2)
+    if len(inner) == 3 and inner[0] in (1, 3, 4):
+        return replace(spec, kind="image", channels_axis=0)
+    if len(inner) == 2:
+        square = inner[0] is not None and inner[0] == inner[1] and inner[0] >= _SMALLEST_PICTURE
+        return replace(spec, kind="image" if square else "series")
+    return replace(spec, kind="vector" if len(inner) == 1 else "other")
+
+
+def _embedded(model: Any) -> dict[int, int]:
+    """How many tokens an Embedding right behind an input knows, by the id of the input."""
+    graph, found = getattr(model, "_graph", None), {}
+    try:
+        inputs = model.inputs
+    except (ValueError, NotImplementedError):
+        return {}
+    if graph is None:
+        first = next((layer for layer in model.layers if type(layer).__name__ != "InputLayer"), None)
+        if len(inputs) == 1 and type(first).__name__ == "Embedding":
+            found[id(inputs[0])] = int(first.input_dim)  # type: ignore[union-attr]
+        return found
+    slots = {reference.slot: tensor for reference, tensor in zip(flatten(graph.inputs), inputs, strict=True)}
+    for call in graph.calls:
+        layer = graph.layers[call.layer]
+        if type(layer).__name__ == "Embedding":
+            for reference in flatten(list(call.args)):
+                if getattr(reference, "slot", None) in slots:
+                    found[id(slots[reference.slot])] = int(layer.input_dim)
+    return found
+
+
+def rows_in(shape: Sequence[int], inner: Sequence[int | None]) -> int | None:
+    """How many inputs an array of `shape` holds for an input of `inner`, the shape without a batch.
+
+    0: it is one, without an axis for the batch. None: it does not fit. A last axis of length 1 may be missing, as in Keras.
+    """
+    for wanted in [tuple(inner), tuple(inner[:-1])] if inner and inner[-1] == 1 else [tuple(inner)]:
+        if _fits(shape, wanted):
+            return 0
+    for wanted in [tuple(inner), tuple(inner[:-1])] if inner and inner[-1] == 1 else [tuple(inner)]:
+        if _fits(shape[1:], wanted) and len(shape) == len(wanted) + 1:
+            return int(shape[0])
+    return None
+
+
+def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    return len(shape) == len(wanted) and all(size is None or size == given for given, size in zip(shape, wanted, strict=True))
+
+
+class Preprocessing:
+    """From what a person gives to what the model takes, without the batch axis.
+
+    Pictures, drawings and arrays of bytes get the model's size and channels, then its range: raw values from 0 to 255 for a model with
+    a Rescaling or Normalization layer of its own, else what `rescale`, `mean` and `std` say, else the range that the run's samples
+    have, else 0 to 1. Arrays of other types are taken as they are.
+
+    Args:
+        specs: the inputs of the model.
+        scales_itself: the model has a Rescaling or Normalization layer.
+        function: called with the PIL image, array or text instead of all this; gives an array.
+        rescale: a factor for values from 0 to 255.
+        mean, std: subtracted and divided by after that, a number or one for each channel.
+        samples: of the run, by input name.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[InputSpec],
+        *,
+        scales_itself: bool = False,
+        function: Callable[[Any], Any] | None = None,
+        rescale: float | None = None,
+        mean: Any = None,
+        std: Any = None,
+        samples: dict[str, np.ndarray] | None = None,
+    ) -> None:
+        self.specs, self.function = list(specs), function
+        self._mean = None if mean is None else np.asarray(mean, np.float32)
+        self._std = None if std is None else np.asarray(std, np.float32)
+        self._factor, self._offset = (float(rescale), 0.0) if rescale is not None else _guessed_range(scales_itself, samples)
+
+    @property
+    def image_spec(self) -> InputSpec:
+        """The input that a picture goes into.
+
+        Raises:
+            Refusal: the model has none, or more than one input.
+        """
+        if len(self.specs) == 1 and self.specs[0].kind == "image":
+            return self.specs[0]
+        if not self.specs:
+            raise Refusal(422, "the model does not tell the shape of its input: give .npy files, or build it before launch")
+        found = ", ".join(f"{spec.name} {_told(spec)}" for spec in self.specs)
+        raise Refusal(422, f"the model takes no single image: its inputs are {found}; give .npy or .npz files")
+
+    def from_picture(self, image: Any) -> np.ndarray:
+        """A PIL image as the model takes it."""
+        if self.function is not None:
+            return self._called(image)
+        spec = self.image_spec
+        height, width, channels = spec.size
+        image = image.convert({1: "L", 3: "RGB", 4: "RGBA"}.get(channels, "RGB"))
+        if height is None or width is None:  # the model takes any size: the picture's own, within reason
+            ratio = min(1.0, FREE_SIDE_PIXELS / max(image.size))
+            height = height or max(1, round(image.height * ratio))
+            width = width or max(1, round(image.width * ratio))
+        if image.size != (width, height):
+            image = image.resize((width, height), 2)  # bilinear, as Keras's image loaders do
+        return self._shaped(np.asarray(image, np.float32), spec)
+
+    def from_drawing(self, grey: np.ndarray) -> np.ndarray:
+        """White strokes on black, uint8 (height, width). Drawn larger than the input of the model, and for one channel, a drawing is
+        placed as MNIST places its digits: scaled into 20/28 of the side, its centre of mass in the middle."""
+        from PIL import Image
+
+        if self.function is not None:
+            return self._called(Image.fromarray(grey))
+        height, width, channels = self.image_spec.size
+        digit = channels == 1 and height is not None and height == width and height <= 64
+        if digit and grey.shape != (height, width) and grey.any():
+            assert height is not None
+            grey = _centred(grey, height)
+        return self.from_picture(Image.fromarray(grey))
+
+    def from_array(self, values: np.ndarray, spec: InputSpec) -> np.ndarray:
+        """An array, without a batch axis, as one input of the model takes it.
+
+        Raises:
+            Refusal: another shape; tokens that the model does not know.
+        """
+        if self.function is not None and len(self.specs) == 1:
+            return self._called(values)
+        if spec.kind == "image" and values.dtype == np.uint8:
+            return self._from_bytes(values, spec)
+        if rows_in(values.shape, spec.inner) != 0:
+            raise Refusal(422, f"the array has shape {_plain(values.shape)}, {spec.name} takes {_plain(spec.inner)}, None for any size")
+        if spec.kind == "tokens":
+            return _known_tokens(values, spec)
+        return values.reshape((*values.shape, 1)) if values.ndim < len(spec.inner) else values
+
+    def from_numbers(self, values: Any) -> np.ndarray:
+        """Numbers, perhaps in lists of lists. Tokens are padded with zeros at the end, or cut, where the model wants a fixed length."""
+        try:
+            array = np.asarray(values, np.float64)
+        except (ValueError, TypeError):
+            raise Refusal(422, "values: expected numbers, in lists of equal length") from None
+        if array.size == 0 or not np.isfinite(array).all():
+            raise Refusal(422, "values: expected one number or more, all finite")
+        if len(self.specs) != 1:
+            raise Refusal(422, f"the model takes {len(self.specs)} inputs: give an .npz file with an array for each")
+        spec = self.specs[0]
+        if spec.kind == "tokens" and array.ndim == 1:
+            length = spec.inner[0] or max(1, array.size)
+            array = np.pad(array[:length], (0, max(0, length - array.size)))
+        elif array.ndim == 1 and None not in spec.inner and array.size == int(np.prod([size or 1 for size in spec.inner])):
+            array = array.reshape([size or 1 for size in spec.inner])
+        elif array.ndim == 1 and len(spec.inner) == 2 and array.size % (spec.inner[1] or 1) == 0:
+            array = array.reshape(-1, spec.inner[1] or 1)
+        return self.from_array(array.astype(np.float32) if spec.kind != "tokens" else array, spec)
+
+    def from_text(self, text: str) -> np.ndarray:
+        """A line of text: what `preprocess` makes of it, else token ids with spaces or commas between them."""
+        if self.function is not None:
+            return self._called(text)
+        try:
+            return self.from_numbers([float(word) for word in text.replace(",", " ").split()])
+        except ValueError:
+            raise Refusal(422, self.about_text() or "the model takes no text") from None
+
+    def about_text(self) -> str | None:
+        """What a person may type, where the model takes tokens."""
+        for spec in self.specs:
+            if spec.kind == "tokens" and self.function is None:
+                known = f" from 0 to {spec.vocabulary - 1}" if spec.vocabulary else ""
+                return f"no layer of the model turns words into tokens: type token ids{known}, such as 12 7 3, or give launch(preprocess=)"
+        return None
+
+    def _from_bytes(self, values: np.ndarray, spec: InputSpec) -> np.ndarray:
+        from PIL import Image
+
+        if rows_in(values.shape, spec.inner) == 0:
+            if spec.channels_axis == 0 and values.ndim == 3:
+                values = np.moveaxis(values, 0, -1)
+            return self._shaped(values.reshape(values.shape[0], values.shape[1], -1).astype(np.float32), spec)
+        if values.ndim == 3 and values.shape[2] == 1:
+            values = values[:, :, 0]
+        if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (3, 4)) or 0 in values.shape:
+            raise Refusal(422, f"the array has shape {_plain(values.shape)}, {spec.name} takes {_plain(spec.inner)}, None for any size")
+        return self.from_picture(Image.fromarray(values))
+
+    def _shaped(self, pixels: np.ndarray, spec: InputSpec) -> np.ndarray:
+        """Values from 0 to 255, (height, width) or (height, width, channels), in the range and the axes of the model."""
+        pixels = pixels * np.float32(self._factor) + np.float32(self._offset)
+        if pixels.ndim == 2:
+            pixels = pixels[:, :, None]
+        try:
+            pixels = pixels if self._mean is None else pixels - self._mean
+            pixels = pixels if self._std is None else pixels / self._std
+        except ValueError:
+            raise Refusal(422, f"mean= or std= of launch: expected a number or {pixels.shape[2]}, one for each channel") from None
+        if spec.channels_axis is None:
+            return pixels[:, :, 0]
+        return np.moveaxis(pixels, -1, 0) if spec.channels_axis == 0 else pixels
+
+    def _called(self, given: Any) -> np.ndarray:
+        assert self.function is not None
+        try:
+            values = np.asarray(self.function(given))
+        except Exception as error:  # a person's own function
+            raise Refusal(422, f"preprocess({type(given).__name__}) of launch failed: {type(error).__name__}: {error}") from error
+        if len(self.specs) == 1 and values.shape[:1] == (1,) and rows_in(values.shape, self.specs[0].inner) == 1:
+            values = values[0]  # it added the batch axis
+        if values.dtype.kind not in "biuf" or (self.specs and rows_in(values.shape, self.specs[0].inner) != 0):
+            wanted = _plain(self.specs[0].inner) if self.specs else "any shape"
+            raise Refusal(422, f"preprocess of launch gave {values.dtype} of shape {_plain(values.shape)}, the model takes {wanted}")
+        return values
+
+
+def scales_itself(model: Any) -> bool:
+    """Has the model a layer that brings raw values into its range?"""
+    return any(type(module).__name__ in _SCALING_LAYERS for module in model.modules())
+
+
+def _guessed_range(own: bool, samples: dict[str, np.ndarray] | None) -> tuple[float, float]:
+    """(factor, offset) for values from 0 to 255."""
+    if own:
+        return 1.0, 0.0
+    images = [array for array in (samples or {}).values() if array.ndim >= 3 and array.size]
+    if not images:
+        return 1.0 / 255.0, 0.0
+    if any(array.dtype.kind in "iu" for array in images) or max(float(array.max()) for array in images) > 8.0:
+        return 1.0, 0.0
+    if -1.001 <= min(float(array.min()) for array in images) < -0.001 and max(float(array.max()) for array in images) <= 1.001:
+        return 1.0 / 127.5, -1.0
+    return 1.0 / 255.0, 0.0
+
+
+def _centred(grey: np.ndarray, side: int) -> np.ndarray:
+    from PIL import Image
+
+    rows, columns = np.flatnonzero(grey.any(axis=1)), np.flatnonzero(grey.any(axis=0))
+    cut = grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    inside = max(1, round(side * _DIGIT_SHARE))
+    ratio = inside / max(cut.shape)
+    height, width = (max(1, round(size * ratio)) for size in cut.shape)
+    small = np.asarray(Image.fromarray(cut).resize((width, height), 2), np.float64)
+    weight = max(float(small.sum()), 1e-9)
+    middle = (float((small.sum(axis=1) @ np.arange(height)) / weight), float((small.sum(axis=0) @ np.arange(width)) / weight))
+    top, left = (int(np.clip(round((side - 1) / 2 - centre), 0, side - size)) for centre, size in zip(middle, (height, width), strict=True))
+    placed = np.zeros((side, side), np.uint8)
+    placed[top : top + height, left : left + width] = np.clip(np.rint(small), 0, 255)
+    return placed
+
+
+def _known_tokens(values: np.ndarray, spec: InputSpec) -> np.ndarray:
+    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.floor(values)).all()):
+        raise Refusal(422, f"{spec.name} takes token ids: expected whole numbers")
+    least, most = int(values.min(initial=0)), int(values.max(initial=0))
+    if least < 0 or (spec.vocabulary is not None and most >= spec.vocabulary):
+        limit = f"0 to {spec.vocabulary - 1}" if spec.vocabulary else "0 or more"
+        raise Refusal(422, f"token {least if least < 0 else most} is not known to {spec.name}: expected {limit}")
+    return values.astype(np.int64)
+
+
+def _told(spec: InputSpec) -> str:
+    return f"{_plain(spec.inner)} ({spec.kind})"
+
+
+def _plain(shape: Sequence[int | None]) -> str:
+    return "(" + ", ".join(str(size) for size in shape) + ("," if len(shape) == 1 else "") + ")"
