@@ -1,21 +1,23 @@
-"""TensorBoard's event files, written without TensorFlow and without a thread."""
+"""TensorBoard's event files, written without TensorFlow and without a thread, into any folder that fsspec opens."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import socket
+import warnings
 from typing import Any, Protocol
 
 import numpy as np
 
 from disttrain.clock import Clock, SystemClock
 
-_number = itertools.count()
+_FLUSH_EVERY_S = {True: 10.0, False: 60.0}  # can the file grow? An object store gets a new object each time
+_numbers = itertools.count()
 
 
 class EventWriter(Protocol):
-    """What the TensorBoard callback writes to; `torch.utils.tensorboard.SummaryWriter` is one."""
+    """What the TensorBoard callback writes curves and histograms to; `torch.utils.tensorboard.SummaryWriter` is one."""
 
     def add_scalar(self, tag: str, value: float, step: int, /) -> Any:
         """A point of a curve."""
@@ -37,50 +39,119 @@ class OpenWriter(Protocol):
 
 
 class EventFileWriter:
-    """An event file in a folder, which may be any URL that tensorboard's own file layer opens.
+    """Event files in a folder: one that grows, or where files cannot grow, in an object store, a new one at each flush.
+
+    A folder that cannot be written to costs one warning, never the training: what could not be written is kept and tried again at
+    the next flush, in a new file, since the old one may end in half a record.
+
+    Attributes:
+        grows: files of this folder can grow, so that a flush costs little.
 
     Args:
-        folder: of one run, such as `logs/train`.
-        purge_step: tell TensorBoard to forget points of older files from this step on; they are about to be written again.
+        folder: of one run, such as `logs/train`; a path or any fsspec URL.
+        purge_step: tell TensorBoard to forget the points of older files from this step on.
         clock: where the time of each event comes from.
+
+    Raises:
+        ImportError: tensorboard is not installed.
     """
 
     def __init__(self, folder: str, /, *, purge_step: int | None = None, clock: Clock | None = None) -> None:
         try:
             from tensorboard.compat.proto import event_pb2, summary_pb2
-            from tensorboard.compat.tensorflow_stub.io import gfile
             from tensorboard.plugins.histogram.summary_v2 import histogram_pb
             from tensorboard.summary.writer.record_writer import RecordWriter
         except ImportError as error:
             raise ImportError("the TensorBoard callback needs tensorboard.\n  try       pip install tensorboard") from error
+        self.folder = folder.rstrip("/")
         self._events, self._summaries, self._histogram = event_pb2, summary_pb2, histogram_pb
         self._clock: Clock = clock if clock is not None else SystemClock()
-        gfile.makedirs(folder)
-        seconds = int(self._clock.wall_s())
-        name = f"events.out.tfevents.{seconds:010d}.{socket.gethostname()}.{os.getpid()}.{next(_number)}"
-        self._file = gfile.GFile(f"{folder.rstrip('/')}/{name}", "wb")
-        self._records = RecordWriter(self._file)
-        self._write(file_version="brain.Event:2", step=purge_step or 0)
+        self._pending: list[bytes] = []
+        self._records = RecordWriter(_Into(self._pending))
+        self.grows = "://" not in self.folder or self.folder.startswith(("file://", "local://"))
+        self._name = ""  # of the file that grows, once there is one
+        self._flushed_s = self._clock.monotonic_s()
+        self._warned = False
+        self._version = self._event(file_version="brain.Event:2", step=purge_step or 0)
         if purge_step is not None:
-            self._write(session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START), step=purge_step)
-        self.flush()
-
-    def _write(self, **fields: Any) -> None:
-        self._records.write(self._events.Event(wall_time=self._clock.wall_s(), **fields).SerializeToString())
+            start = self._event(session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START), step=purge_step)
+            self.add_event(start)  # TensorBoard takes the first it sees in a folder for the beginning, and purges at the next
+            self.add_event(start)
 
     def add_scalar(self, tag: str, value: float, step: int, /) -> None:
         """A point of a curve."""
-        summary = self._summaries.Summary(value=[self._summaries.Summary.Value(tag=tag, simple_value=value)])
-        self._write(summary=summary, step=step)
+        self.add_summary(self._summaries.Summary(value=[self._summaries.Summary.Value(tag=tag, simple_value=value)]), step)
 
     def add_histogram(self, tag: str, values: np.ndarray, step: int, /) -> None:
         """A distribution, in 30 buckets."""
-        self._write(summary=self._histogram(tag, values), step=step)
+        self.add_summary(self._histogram(tag, values), step)
+
+    def add_summary(self, summary: Any, step: int, /) -> None:
+        """What a plugin of TensorBoard shows, as a `Summary`."""
+        self.add_event(self._event(summary=summary, step=step))
+
+    def add_graph_def(self, graph: Any, /) -> None:
+        """What the graph page shows, as a `GraphDef`."""
+        self.add_event(self._event(graph_def=graph.SerializeToString(), step=0))
+
+    def add_event(self, event: bytes, /) -> None:
+        """A serialized `Event`, as it is."""
+        self._records.write(event)
+        if self._clock.monotonic_s() - self._flushed_s >= _FLUSH_EVERY_S[self.grows]:
+            self.flush()
+
+    def pending(self) -> bytes:
+        """The records that a flush would write."""
+        return b"".join(self._pending)
 
     def flush(self) -> None:
         """Make what was written visible."""
-        self._records.flush()
+        self._flushed_s = self._clock.monotonic_s()
+        if not self._pending:
+            return
+        try:
+            self._append(self.pending())
+            self._pending.clear()
+        except Exception as error:  # a store may fail in ways of its own
+            self._name = ""
+            if not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"TensorBoard: {self.folder} cannot be written to ({type(error).__name__}: {error}). "
+                    "Training goes on; the points are kept in memory and tried again.",
+                    stacklevel=2,
+                )
 
     def close(self) -> None:
         """Write no more."""
-        self._records.close()
+        self.flush()
+
+    def _event(self, **fields: Any) -> bytes:
+        event: bytes = self._events.Event(wall_time=self._clock.wall_s(), **fields).SerializeToString()
+        return event
+
+    def _append(self, data: bytes) -> None:
+        import fsspec
+
+        if not self._name or not self.grows:
+            head: list[bytes] = []
+            type(self._records)(_Into(head)).write(self._version)  # a reader wants it at the top of every file
+            data = b"".join([*head, data])
+            # The readers take the files of a folder in the order of their names.
+            self._name = (
+                f"events.out.tfevents.{int(self._clock.wall_s()):010d}.{socket.gethostname()}.{os.getpid():07d}.{next(_numbers):06d}"
+            )
+        files, path = fsspec.core.url_to_fs(f"{self.folder}/{self._name}")
+        if self.grows:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "ab") as file:  # not kept open: a training that fails would leave it so
+                file.write(data)
+        else:
+            files.pipe_file(path, data)
+
+
+class _Into:
+    """A file for RecordWriter that is a list of pieces."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self.write = pieces.append

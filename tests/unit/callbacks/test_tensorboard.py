@@ -135,7 +135,22 @@ def test_evaluate_alone_closes_its_files(model, opened):
     assert opened["logs/validation"].closed
 
 
-@pytest.mark.parametrize("arguments", [{"write_images": True}, {"profile_batch": 2}, {"update_freq": "step"}, {"update_freq": 0}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"update_freq": "step"},
+        {"update_freq": 0},
+        {"histogram_freq": -1},
+        {"embeddings_freq": True},
+        {"profile_batch": -1},
+        {"profile_batch": (3, 2)},
+        {"profile_batch": "a"},
+        {"histograms": ["biases"], "histogram_freq": 1},
+        {"histograms": ["gradients"]},
+        {"histograms": ["activations"], "histogram_freq": 1},
+        {"hparams": [1]},
+    ],
+)
 def test_what_it_cannot_do_is_refused_by_name(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         TensorBoard(**arguments)
