@@ -37,7 +37,7 @@ class CSVLogger(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._begin(self._read() if self.append else "")
-        if not self.append:
+        if not self._prefix:
             self._write()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
