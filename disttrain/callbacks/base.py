@@ -145,9 +145,10 @@ TEST_BATCH_HOOKS = ("on_test_batch_begin", "on_test_batch_end")
 
 
 def overrides(callback: Any, hooks: tuple[str, ...]) -> bool:
-    """Does it bring its own version of one of these hooks, in its class or on itself?"""
+    """Does it bring its own version of one of these hooks, in its class or on itself? Keras marks those of its base class."""
     for hook in hooks:
         own = getattr(type(callback), hook, None)
-        if hook in vars(callback) or (own is not None and own is not getattr(Callback, hook)):
+        inherited = own is None or own is getattr(Callback, hook) or getattr(own, "_is_default", False)
+        if hook in vars(callback) or not inherited:
             return True
     return False

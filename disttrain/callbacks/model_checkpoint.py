@@ -79,10 +79,15 @@ class ModelCheckpoint(MonitorCallback):
         if not self._should_save(epoch, logs, path):
             return
         _make_folder_of(path)
-        if self.save_weights_only:
-            self.model.save_weights(path)
-        else:
-            self.model.save(path)
+        try:
+            if self.save_weights_only:
+                self.model.save_weights(path)
+            else:
+                self.model.save(path)
+        except IsADirectoryError:
+            raise IsADirectoryError(
+                f"ModelCheckpoint(filepath={self.filepath!r}): {path} is a folder; expected the name of a file."
+            ) from None
 
     def _should_save(self, epoch: int, logs: Logs, path: str) -> bool:
         if not self.save_best_only:

@@ -258,6 +258,24 @@ def test_hooks_see_the_same_numbers():
     np.testing.assert_allclose(seen[0], seen[1], rtol=1e-4)
 
 
+@pytest.mark.usefixtures("one_slice")
+def test_a_callback_of_keras_works_here_as_it_is(tmp_path):
+    class Own(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append((epoch, sorted(logs), len(self.model.get_weights()), self.params["epochs"]))
+            self.model.stop_training = epoch == 1
+
+    seen: list[tuple] = []
+    listed = dt.callbacks.CallbackList([Own(), keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))])
+    assert not listed.needs_every_batch and not listed.needs_every_test_batch and not listed.needs_test_boundary
+    assert dt.callbacks.CallbackList(keras.callbacks.TerminateOnNaN()).needs_every_batch
+    ours, _ = models(lambda L: L.optimizers.SGD(0.01))
+    callbacks = [Own(), keras.callbacks.CSVLogger(str(tmp_path / "log.csv")), keras.callbacks.TerminateOnNaN()]
+    ours.fit(X, Y, epochs=4, verbose=0, callbacks=callbacks)
+    assert seen == [(0, ["loss", "mae"], 4, 4), (1, ["loss", "mae"], 4, 4)]
+    assert (tmp_path / "log.csv").read_text().startswith("epoch,loss,mae,val_loss,val_mae\n0,")
+
+
 class Look:
     """Notes the weights at each hook behind the swap."""
 

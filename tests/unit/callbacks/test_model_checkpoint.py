@@ -86,3 +86,14 @@ def test_it_says_what_it_does(model, capsys):
     assert capsys.readouterr().out == (
         "Epoch 1: val_loss improved from None to 0.50000, saving model to m.keras\nEpoch 2: val_loss did not improve from 0.50000\n"
     )
+
+
+def test_a_folder_in_the_place_of_the_file_is_named(tmp_path):
+    import disttrain as dt
+
+    (tmp_path / "m.keras").mkdir()
+    real = dt.Sequential([dt.Input((2,)), dt.layers.Dense(1)])
+    with pytest.raises(
+        IsADirectoryError, match=r"ModelCheckpoint\(filepath='.*m.keras'\): .*m.keras is a folder; expected the name of a file"
+    ):
+        begun(real, tmp_path / "m.keras").on_epoch_end(0, {})
