@@ -148,7 +148,8 @@ function tell() {
 /** @param {[number, number]} range @param {boolean} dark */
 function legend(range, dark) {
   const { form, channels } = packs[0].header;
-  const coloured = form !== "bars" && form !== "lines" && channels === 1;
+  const mixed = packs[0].header.labels && Math.min(...packs[0].header.minimum) < 0 && Math.max(...packs[0].header.minimum) >= 0;
+  const coloured = !mixed && form !== "bars" && form !== "lines" && channels === 1;
   find("legend").hidden = !coloured;
   if (!coloured) return;
   const name = state.view === "attribution" ? (state.colour === "grey" ? "grey" : "viridis") : chosen(state.colour, range[0] < 0);

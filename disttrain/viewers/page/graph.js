@@ -23,6 +23,7 @@ export function showGraph(answer) {
   draw();
   if (!placed) fit(false);
   placed = true;
+  if (drawn.has(state.layer)) reveal(state.layer);
   const families = [...new Set(graph.nodes.map((node) => node.family))];
   find("families").replaceChildren(...families.map((family) => {
     const item = make("li", { textContent: family });
@@ -68,7 +69,7 @@ function nodeOf(node, { x, y, width, height }, frames) {
   const group = svg("g", { id: `layer:${node.id}`, class: open ? "node frame" : "node", role: "option", "aria-label": about, "aria-selected": "false",
     "data-layer": node.id, "data-family": node.family, transform: `translate(${x - width / 2} ${y - height / 2})` });
   group.append(svg("title", {}, about), svg("rect", { class: "box", width, height, rx: 8 }));
-  if (open) group.append(svg("text", { class: "name", x: 30, y: 19 }, node.name), svg("text", { class: "small right", x: width - 10, y: 19 }, node.type));
+  if (open) group.append(svg("text", { class: "name", x: 30, y: 19 }, node.name), svg("text", { class: "small right", x: width - 10, y: 19 }, node.name.length * 7.4 + node.type.length * 5.8 + 44 < width ? node.type : ""));
   else {
     group.append(svg("rect", { class: "stripe", width: 5, height: height - 12, x: 5, y: 6, rx: 2.5 }));
     const left = frames ? 34 : 18;
@@ -186,7 +187,7 @@ function fit(softly) {
   const picture = find("graph").getBoundingClientRect();
   const [width, height] = [graph.width, heightTaken(graph, folded)];
   // A deep network is not shrunk until nobody can read it: its top is shown, and the rest is a scroll away.
-  const scale = Math.min(1.15, Math.max(Math.min(picture.width / (width + 24), picture.height / (height + 24)), Math.min(0.62, picture.width / (width + 24))));
+  const scale = Math.min(1.15, Math.max(Math.min(picture.width / (width + 24), picture.height / (height + 24)), Math.min(0.55, picture.width / (width + 24))));
   const [w, h] = [picture.width / scale || 1, picture.height / scale || 1];
   show({ x: (width - w) / 2, y: h > height + 24 ? (height - h) / 2 : -12, width: w, height: h }, softly);
 }

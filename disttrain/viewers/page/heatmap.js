@@ -11,7 +11,7 @@ export function drawHeatmap(canvas, pack, look) {
   const unit = look.unit;
   const square = header.view === "attention";
   const [left, bottom, top, gap] = [34 * unit, 30 * unit, header.count > 1 || header.labels ? 20 * unit : 4 * unit, 14 * unit];
-  const columns = Math.max(1, Math.min(header.count, Math.floor(look.width / ((square ? 190 : 320) * unit)), square ? Math.ceil(Math.sqrt(header.count * 1.5)) : 2));
+  const columns = square ? squareColumns(header.count, look) : Math.max(1, Math.min(header.count, 2, Math.floor(look.width / (300 * unit))));
   const rows = Math.ceil(header.count / columns);
   const cellWidth = Math.floor((look.width - gap * (columns - 1)) / columns);
   const across = cellWidth - left;
@@ -24,14 +24,14 @@ export function drawHeatmap(canvas, pack, look) {
 
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   context.imageSmoothingEnabled = false;
-  const colour = chosen(look.colour, extent([pack])[0] < 0);
-  const palette = table(colour, look.dark);
   const wide = square ? Math.min(across, (down * header.width) / header.height) : across;
   const [down_, across_] = axes(header);
   for (let map = 0; map < header.count; map++) {
     const x = (map % columns) * (cellWidth + gap) + left;
     const y = Math.floor(map / columns) * cellHeight + top;
-    context.drawImage(painted(pack, map, look, colour, palette), x, y, wide, down);
+    // Gates lie between 0 and 1, candidates around 0: what has a name of its own has colours of its own.
+    const colour = chosen(look.colour, (header.labels ? header.minimum[map] : extent([pack])[0]) < 0);
+    context.drawImage(painted(pack, map, look, colour, table(colour, look.dark)), x, y, wide, down);
     context.font = `${12 * unit}px system-ui, sans-serif`;
     context.fillStyle = look.ink;
     if (top > 10 * unit) context.fillText(nameOf(header, map), x, y - 6 * unit, wide);
@@ -64,6 +64,13 @@ export function drawHeatmap(canvas, pack, look) {
     const name = header.count > 1 || header.labels ? `${nameOf(header, map)}, ` : "";
     return { map, row: inY, column: inX, value, text: `${name}${down_} ${inY}, ${across_} ${inX}: ${readable(value)}` };
   };
+}
+
+/** How many columns make squares the largest. @param {number} count @param {import("./numbers.js").Look} look */
+function squareColumns(count, look) {
+  const size = (/** @type {number} */ columns) => Math.min(look.width / columns, Math.max(look.height / Math.ceil(count / columns), 190 * look.unit));
+  const all = Array.from({ length: Math.max(1, Math.min(count, Math.floor(look.width / (150 * look.unit)))) }, (_, at) => at + 1);
+  return all.reduce((best, columns) => (size(columns) > size(best) ? columns : best));
 }
 
 /** What goes down and what goes across, in words. @param {any} header */

@@ -56,7 +56,7 @@ function card(item) {
   const picture = make("img", { src: pictureOf(item.id), alt: "", loading: "lazy", draggable: false });
   // Some inputs have no picture (text): the name is what is shown then.
   picture.addEventListener("error", () => picture.replaceWith(make("span", { className: "glyph", textContent: item.kind === "text" ? "Aa" : "•••" })));
-  button.append(picture, make("span", { className: "card-name", textContent: item.label ?? item.name }));
+  button.append(picture, make("span", { className: "card-name", textContent: item.label ?? item.name.replace(/^.*\//, "").replace(/\.(png|jpe?g|bmp|gif|webp|tiff?|npy|npz)$/i, "") }));
   button.addEventListener("click", () => choose(item.id));
   return button;
 }

@@ -20,6 +20,8 @@ const askPredictions = latest();
 /** @type {any} */
 let model = null;
 let bannerIsAboutServer = false;
+/** Before everything is known, a change only adds to what will be asked. */
+let ready = false;
 
 /** @param {string} text @param {boolean} [aboutServer] such a banner goes by itself once the server is back */
 function banner(text, aboutServer = false) {
@@ -92,6 +94,7 @@ async function load() {
   showLayer();
   showSides();
   showInput();
+  ready = true;
   await follow();
 }
 
@@ -130,7 +133,7 @@ startCompare();
 startFigure();
 startKeys();
 find("banner-close").addEventListener("click", () => banner(""));
-watch(["layer", "view", "input", "checkpoint", "compare", "other", "otherCheckpoint", "method", "target", "start"], (changed) => model && follow(changed));
+watch(["layer", "view", "input", "checkpoint", "compare", "other", "otherCheckpoint", "method", "target", "start"], (changed) => ready && follow(changed));
 watch(["input", "other", "compare"], showInput);
 
 // For tests and for the curious: what is on the screen, and how long it took.

@@ -27,7 +27,7 @@ export function showStatistics(numbers) {
 }
 
 /** @param {number|null|undefined} value */
-const share = (value) => (value === null || value === undefined ? "unknown" : `${(value * 100).toFixed(value > 0 && value < 0.01 ? 2 : value < 0.1 ? 1 : 0)} %`);
+const share = (value) => (value === null || value === undefined ? "unknown" : value === 0 ? "0 %" : `${(value * 100).toFixed(value > 0 && value < 0.01 ? 2 : value < 0.1 ? 1 : 0)} %`);
 
 /** What a person should notice. @param {any} numbers */
 function words(numbers) {
