@@ -28,8 +28,10 @@ class SwapEMAWeights(Callback):
         self.swap_on_epoch = bool(swap_on_epoch)
         self._kept: list[np.ndarray] | None = None  # the weights of the training, while the averages are in the model
         self._epoch: int | None = None
+        self._launched = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._launched = self.telemetry is not None and self.telemetry.run_url is not None
         self._optimizer()  # refused before the first step, not after the first epoch
         self._kept, self._epoch = None, None
 
@@ -58,7 +60,7 @@ class SwapEMAWeights(Callback):
         self._swap_out()
 
     def abandon(self) -> None:
-        if self.telemetry is None or self.telemetry.run_url is None:  # under a launch the weights are the workers'
+        if not self._launched:  # there, the weights are the workers'
             self._swap_out()
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import disttrain as dt
 from disttrain.callbacks import BackupAndRestore
 from disttrain.callbacks.telemetry import Health
 from disttrain.errors import CheckpointError
+from disttrain.training import runner
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(8, 3)).astype("float32"), RANDOM.normal(size=(8, 1)).astype("float32")
@@ -178,3 +179,33 @@ def test_in_a_launch_it_leaves_the_work_to_the_checkpoints_of_the_run(tmp_path):
     callback.on_epoch_end(0)
     callback.on_train_end()
     assert not fsspec.filesystem("file").exists(str(tmp_path / "b"))
+
+
+class Interrupt(dt.callbacks.Callback):
+    """Raises after so many batches."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self.left = batches
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            raise RuntimeError("interrupted")
+
+
+@pytest.mark.parametrize("freq", ["epoch", 1, 3])
+@pytest.mark.parametrize("batches", [1, 2, 4, 5, 7, 8])
+def test_an_interrupted_fit_ends_with_the_bits_of_one_that_was_not(tmp_path, freq, batches):
+    def fit(*callbacks):
+        with runner.installed(runner.LocalRunner(runner._InProcess())):  # as in a process of its own
+            model = trained(0)
+            model.fit(X, Y, batch_size=2, epochs=3, verbose=0, callbacks=list(callbacks))
+        return model
+
+    straight = fit()
+    with pytest.raises(RuntimeError, match="interrupted"):
+        fit(BackupAndRestore(tmp_path / "b", save_freq=freq), Interrupt(batches))
+    again = fit(BackupAndRestore(tmp_path / "b", save_freq=freq))
+    assert digest(again) == digest(straight) and again.optimizer.iterations == 12
+    assert not (tmp_path / "b").exists()
