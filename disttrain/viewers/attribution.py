@@ -241,7 +241,7 @@ def _logits(layer: Any, x: Tensor) -> Tensor:
     """What the softmax of `layer` was given, when the layer was given `x`."""
     if not isinstance(layer, Dense):
         return x
-    y = x.to(layer.kernel.dtype) @ layer.kernel
+    y: Tensor = x.to(layer.kernel.dtype) @ layer.kernel
     return y if layer.bias is None else y + layer.bias
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from disttrain.layers.convolutional.conv import Conv
 from disttrain.layers.convolutional.conv_transpose import ConvTranspose
-from disttrain.layers.convolutional.convolution import Convolution
 from disttrain.layers.convolutional.depthwise_conv import DepthwiseConv
 from disttrain.layers.convolutional.separable_conv import SeparableConv
 from disttrain.layers.core.dense import Dense
@@ -43,7 +43,7 @@ def kernel_of(layer: Any) -> Kernel | None:
         return Kernel(layer.kernel, "depthwise")
     if isinstance(layer, ConvTranspose):  # Keras keeps (..., filters, inputs)
         return Kernel(layer.kernel.transpose(-1, -2), "convolution")
-    if isinstance(layer, Convolution):
+    if isinstance(layer, Conv):
         return Kernel(layer.kernel, "convolution")
     if isinstance(layer, Dense):
         return Kernel(layer.kernel, "dense")

@@ -10,6 +10,7 @@ import numpy as np
 from disttrain.layers.activation.softmax import Softmax
 
 _BINS = 40
+_NEAREST, _FARTHEST = 1e-300, 1e300  # beyond them the bins of a histogram would have no width, or an infinite one
 _NEAR = 0.01  # so close to its limit, as a share of its range, a unit is saturated
 _LIMITS = {  # of activations: (lower, upper), None where being there is no saturation
     "tanh": (-1.0, 1.0),
@@ -31,8 +32,9 @@ def summarize(values: np.ndarray, layer: Any = None) -> dict[str, Any]:
     if getattr(layer, "data_format", None) == "channels_first" and values.ndim > 1:
         values = np.moveaxis(values, 0, -1)
     numbers = values.astype(np.float64).reshape(-1)
-    finite = numbers[np.isfinite(numbers)]
-    columns = values.reshape(-1, values.shape[-1] if values.ndim else 1)
+    finite = numbers[np.isfinite(numbers)].clip(-_FARTHEST, _FARTHEST)
+    units = values.shape[-1] if values.ndim else 1
+    columns = values.reshape(values.size // max(units, 1), units)
     found: dict[str, Any] = {"count": int(numbers.size), "not_finite": int(numbers.size - finite.size)}
     if finite.size:
         low, high = float(finite.min()), float(finite.max())
@@ -52,7 +54,7 @@ def summarize(values: np.ndarray, layer: Any = None) -> dict[str, Any]:
     return {
         **found,
         "dead_units": int((columns == 0).all(0).sum()) if columns.size else 0,
-        "units": int(columns.shape[-1]),
+        "units": units,
         "saturated_share": _saturated(values, layer),
         "histogram": histogram,
     }
@@ -60,9 +62,10 @@ def summarize(values: np.ndarray, layer: Any = None) -> dict[str, Any]:
 
 def _range(low: float, high: float) -> tuple[float, float]:
     """Where the histogram begins and ends: around a single value, or values too close for bins, a little to both sides."""
-    if high - low > max(abs(low), abs(high)) * 1e-12:
+    far = max(abs(low), abs(high))
+    if high - low > max(far * 1e-12, _NEAREST):
         return low, high
-    room = max(abs(low), abs(high)) * 0.01 or 0.5
+    room = far * 0.01 if far > _NEAREST else 0.5
     return low - room, high + room
 
 

@@ -32,7 +32,7 @@ def test_paths_name_layers_inside_models():
 
 
 def test_an_unknown_layer_is_refused_with_the_nearest_names():
-    with pytest.raises(ViewError, match="no layer 'secnd' in 'convnet'.* second"):
+    with pytest.raises(ViewError, match=r"no layer 'secnd' in 'convnet'.* second"):
         graph.find(convnet(), "secnd")
 
 
