@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import math
-import urllib.error
 import urllib.parse
-import urllib.request
 import warnings
 from typing import Any
 
@@ -55,9 +52,14 @@ class RemoteMonitor(Callback):
         self._away = False
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        import http.client  # here: they take longer to load than all callbacks together
+        import urllib.error
+        import urllib.request
+
         text = json.dumps({"epoch": epoch, **{name: _sendable(value) for name, value in (logs or {}).items()}})
         try:
-            with urllib.request.urlopen(self._request(text), timeout=self.timeout_s) as answer:
+            request = urllib.request.Request(*self._posted(text), method="POST")
+            with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
                 answer.read()
             self._away = False
         except (OSError, http.client.HTTPException) as error:  # a refused connection, a timeout, an answer of 400 and above
@@ -68,12 +70,13 @@ class RemoteMonitor(Callback):
                 error.close()
             self._away = True
 
-    def _request(self, text: str) -> urllib.request.Request:
+    def _posted(self, text: str) -> tuple[str, bytes, dict[str, str]]:
+        """URL, body and headers."""
         if self.send_as_json:
             body, kind = text.encode(), "application/json"
         else:
             body, kind = urllib.parse.urlencode({self.field: text}).encode(), "application/x-www-form-urlencoded"
-        return urllib.request.Request(self.root + self.path, body, {"Content-Type": kind, **self.headers}, method="POST")
+        return self.root + self.path, body, {"Content-Type": kind, **self.headers}
 
 
 def _sendable(value: Any) -> Any:
