@@ -59,7 +59,6 @@ class Projector:
             self._configured = True
 
     def _configure(self, layers: Sequence[Any]) -> None:
-        from google.protobuf import text_format
         from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
         config = ProjectorConfig()
@@ -69,7 +68,7 @@ class Projector:
             if labels is not None:
                 entry.metadata_path = f"{_file(layer)}.metadata.tsv"
                 self._put(entry.metadata_path, labels)
-        self._put("projector_config.pbtxt", text_format.MessageToString(config))
+        self._put("projector_config.pbtxt", str(config))
 
     def _labels(self, layer: Any) -> str | None:
         given = self.metadata.get(layer.name) if isinstance(self.metadata, dict) else self.metadata
