@@ -110,7 +110,7 @@ def record(model: Any, inputs: Any, training: bool = False) -> Recording:
         wanted = recurrent.has_states(layer) or attention.has_scores(layer)
         outputs = map_structure(_copied, outputs) if overwriting else outputs
         keep(layer, Call(args if wanted else (), kwargs if wanted else {}, outputs))
-        for start, value in _starts(layer, args):
+        for start, value in _starts(layer, args[0] if args else kwargs.get("inputs")):
             keep(start, Call((), {}, value))
 
     with _hooks(modules.values(), hook), inference(model, inputs, training), torch.no_grad():
@@ -179,16 +179,14 @@ def _untouched(model: nn.Module, training: bool) -> Iterator[None]:
                         buffer.copy_(kept)
 
 
-def _starts(layer: Any, args: tuple[Any, ...]) -> list[tuple[InputLayer, Any]]:
-    """(Input, value) of a model that was called with `args`: Inputs are not called themselves."""
-    if not args:
-        return []
+def _starts(layer: Any, given: Any) -> list[tuple[InputLayer, Any]]:
+    """(Input, value) of a model that was called with `given`: Inputs are not called themselves."""
     own = getattr(layer, "_graph", None)
-    if own is not None:
+    if own is not None and given is not None:
         starts = [own.layers[own.slots[slot].layer] for slot in own._input_slots]
-        return list(zip(starts, own.match(args[0]), strict=True))
+        return list(zip(starts, own.match(given), strict=True))
     start = getattr(layer, "_input_layer", None)
-    return [] if start is None else [(start, layer._fitted(args[0]))]
+    return [] if start is None or given is None else [(start, layer._fitted(given))]
 
 
 def _copied(leaf: Any) -> Any:

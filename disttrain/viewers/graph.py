@@ -22,6 +22,7 @@ _CHARACTER, _LINES, _PADDING, _TITLE = 7.5, 46.0, 14.0, 30.0  # px: a letter's w
 _NARROWEST, _WIDEST = 116.0, 300.0  # px, of a box
 _MARGIN = 12.0  # px around the drawing
 _LONGEST_TEXT, _LONGEST_LIST = 120, 12  # of what is shown of a config
+_MOST_NAMES = 4  # in a message
 
 
 def layers(model: Any) -> dict[str, Layer]:
@@ -83,8 +84,10 @@ def describe(model: Any) -> dict[str, Any]:
         node["x"], node["y"] = round(node["x"] + _MARGIN, 1), round(node["y"] + _MARGIN, 1)
     for edge in drawing.edges:
         edge["points"] = [[round(x + _MARGIN, 1), round(y + _MARGIN, 1)] for x, y in edge["points"]]
-    coded = [repr(name) for name in drawing.coded]
-    message = f"What feeds what in {', '.join(coded)} is code: layers stand in the order in which they were made." if coded else None
+    coded, message = [repr(name) for name in drawing.coded], None
+    if coded:
+        more = f" and {len(coded) - _MOST_NAMES} more" if len(coded) > _MOST_NAMES else ""
+        message = f"What feeds what in {', '.join(coded[:_MOST_NAMES])}{more} is code: layers stand in the order in which they were made."
     return {
         "width": round(drawing.width + 2 * _MARGIN, 1),
         "height": round(drawing.height + 2 * _MARGIN, 1),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,8 +60,7 @@ def render(
             raise _lacking(found, layer, view, "layers of attention, such as MultiHeadAttention")
         call = recording.inputs(layer)
         scores = attention.scores(found, call.args, call.kwargs)
-        labels = [f"head {number + 1}" for number in range(len(scores))]
-        return window.packed(scores, "maps", scores.shape, ["head", "query", "key"], labels)
+        return window.packed(scores, "maps", scores.shape, ["head", "query", "key"], lambda head: f"head {head + 1}")
     able = recurrent.has_gates(found) if view == "gates" else recurrent.has_states(found)
     if not able:
         raise _lacking(found, layer, view, "LSTM, GRU and Bidirectional" if view == "gates" else "LSTM, GRU, SimpleRNN and Bidirectional")
@@ -68,7 +69,7 @@ def render(
     steps = compute(found, **recurrent.arguments(call.args, call.kwargs))
     maps = np.stack([values.T for values in steps.values()])
     axes = ["gate" if view == "gates" else "state", "unit", "time"]
-    return window.packed(maps, "heatmap", maps.shape, axes, list(steps))
+    return window.packed(maps, "heatmap", maps.shape, axes, list(steps).__getitem__)
 
 
 class _Window:
@@ -91,20 +92,31 @@ class _Window:
         return range(self.start, min(total, self.start + min(most, self.count or most)))
 
     def packed(
-        self, maps: Any, form: str, shape: tuple[int, ...], axes: list[str], labels: list[str] | None = None, message: str | None = None
-    ) -> Packed:  # fmt: skip
-        """The chosen ones of `maps`, (total, height, width) or (total, height, width, 3)."""
-        chosen = self.of(len(maps), int(np.prod(maps.shape[1:])))
+        self,
+        maps: Any,
+        form: str,
+        shape: tuple[int, ...],
+        axes: list[str],
+        label: Callable[..., str] | None = None,
+        message: str | None = None,
+        *,
+        rank: int = 2,
+    ) -> Packed:
+        """The chosen ones of `maps`, whose last `rank` axes make a map; `label` names the map at the indices of the others."""
+        outer = maps.shape[: maps.ndim - rank]
+        total = math.prod(outer)
+        chosen = self.of(total, math.prod(maps.shape[len(outer) :]))
+        places = np.unravel_index(np.arange(chosen.start, chosen.stop), outer)  # of large layers only what is asked for is copied
         return pack(
-            maps[chosen.start : chosen.stop],
+            maps[places],
             layer=self.layer,
             view=self.view,
             form=form,
             shape=shape,
             axes=axes,
-            total=len(maps),
+            total=total,
             start=chosen.start,
-            labels=None if labels is None else labels[chosen.start : chosen.stop],
+            labels=None if label is None else [label(*(int(index) for index in place)) for place in zip(*places, strict=True)],
             exact=self.exact,
             message=message,
         )
@@ -121,16 +133,13 @@ def _activations(layer: Layer, values: np.ndarray, window: _Window, several: int
         if _is_signal(layer):
             return window.packed(values.T[:, None, :], "lines", shape, ["time", "channel"], message=message)
         return window.packed(values.T[None], "heatmap", shape, ["unit", "time"], message=message)
-    before = [f"axis {axis + 1}" for axis in range(values.ndim - 3)]
-    labels = None
-    if before:
-        outer = shape[:-3]
-        places = [", ".join(str(place + 1) for place in index) for index in np.ndindex(*outer)]
-        labels = [f"slice {place}, channel {channel + 1}" for place in places for channel in range(shape[-1])]
-        values = values.reshape(-1, *shape[-3:]).transpose(0, 3, 1, 2).reshape(-1, *shape[-3:-1])
-    else:
-        values = values.transpose(2, 0, 1)
-    return window.packed(values, "maps", shape, [*before, "height", "width", "channel"], labels, message)
+    before = values.ndim - 3
+    axes = [*(f"axis {axis + 1}" for axis in range(before)), "height", "width", "channel"]
+
+    def label(*place: int) -> str:
+        return f"slice {', '.join(str(index + 1) for index in place[:-1])}, channel {place[-1] + 1}"
+
+    return window.packed(np.moveaxis(values, -1, -3), "maps", shape, axes, label if before else None, message)
 
 
 def _is_signal(layer: Layer) -> bool:
@@ -151,22 +160,22 @@ def _filters(layer: Layer, window: _Window) -> Packed:
             weight = weight[:_LONGEST_SIDE, :_LONGEST_SIDE]
         axes = ["unit", "input"] if kernel.kind == "dense" else ["token", "feature"]
         return window.packed((weight.T if kernel.kind == "dense" else weight)[None], "heatmap", shape, axes, message=message)
-    spatial, inputs, filters = shape[:-2], shape[-2], shape[-1]
+    spatial, inputs = shape[:-2], shape[-2]
     names = [["length"], ["height", "width"], ["depth", "height", "width"]][len(spatial) - 1]
     axes = [*names, "input", "filter"]
     if kernel.kind == "convolution" and len(spatial) == 1 and inputs > 1:  # a filter is a picture of channels along time
         return window.packed(weight.transpose(2, 1, 0), "maps", shape, axes, message=kernel.message)
     if kernel.kind == "convolution" and len(spatial) == 2 and inputs == 3:
-        return window.packed(weight.transpose(3, 0, 1, 2), "pictures", shape, axes, message=kernel.message)
-    flat = weight.reshape(-1, *shape[-4:]) if len(spatial) == 3 else weight.reshape(1, *(1,) * (2 - len(spatial)), *shape)
-    maps = flat.transpose(4, 3, 0, 1, 2).reshape(-1, *flat.shape[1:3])  # filter after filter, their inputs, their slices
-    labels = None
-    if inputs > 1 or len(flat) > 1:
-        labels = [
-            f"filter {one + 1}" + (f", input {two + 1}" if inputs > 1 else "") + (f", slice {three + 1}" if len(flat) > 1 else "")
-            for one, two, three in np.ndindex(filters, inputs, len(flat))
-        ]
-    return window.packed(maps, "lines" if len(spatial) == 1 else "maps", shape, axes, labels, kernel.message)
+        return window.packed(weight.transpose(3, 0, 1, 2), "pictures", shape, axes, message=kernel.message, rank=3)
+    slices = shape[0] if len(spatial) == 3 else 1
+    maps = weight.reshape(slices, *((1,) if len(spatial) == 1 else ()), *shape[-4 if len(spatial) > 1 else -3 :])
+
+    def label(one: int, two: int, three: int) -> str:
+        return f"filter {one + 1}" + (f", input {two + 1}" if inputs > 1 else "") + (f", slice {three + 1}" if slices > 1 else "")
+
+    form = "lines" if len(spatial) == 1 else "maps"
+    maps = maps.transpose(4, 3, 0, 1, 2)  # (filters, inputs, slices, height, width)
+    return window.packed(maps, form, shape, axes, label if inputs > 1 or slices > 1 else None, kernel.message)
 
 
 def _lacking(layer: Layer, path: str, view: str, who: str) -> ViewError:

@@ -81,7 +81,7 @@ def test_a_window_of_maps_says_how_many_there_are():
 
 @pytest.mark.parametrize(("start", "count"), [(-1, None), (6, None), (0, 0), (0, -3)])
 def test_a_window_outside_of_what_there_is_is_refused(start: int, count: int | None):
-    with pytest.raises(ViewError, match="start=|count="):
+    with pytest.raises(ViewError, match=r"start=|count="):
         shown(convnet(), torch.rand(1, 12, 12, 3), "first", start=start, count=count)
 
 
