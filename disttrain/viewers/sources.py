@@ -89,7 +89,9 @@ def _fingerprint(model: Any) -> str:
 
 def is_model(value: Any) -> bool:
     """Is it a model, rather than a path?"""
-    return callable(getattr(value, "named_weights", None)) and callable(value)
+    from disttrain.models import Model
+
+    return isinstance(value, Model)
 
 
 def open_source(model: Any, run: Any = None) -> Source:
