@@ -23,6 +23,7 @@ _NARROWEST, _WIDEST = 116.0, 300.0  # px, of a box
 _MARGIN = 12.0  # px around the drawing
 _LONGEST_TEXT, _LONGEST_LIST = 120, 12  # of what is shown of a config
 _MOST_NAMES = 4  # in a message
+_MOST_TO_ROUTE = 4000  # numbers of layers that edges pass, summed; where each layer feeds many, shortcuts are drawn straight
 
 
 def layers(model: Any) -> dict[str, Layer]:
@@ -169,6 +170,8 @@ def _drawn(model: Any, container: Any, prefix: str, parent: str | None) -> _Draw
         sizes.append((width, height))
         own.append(node)
     down = [edge for edge in connections if edge[0] < edge[1]]  # a layer that is called again makes rings
+    if sum(two - one for one, two in down) > _MOST_TO_ROUTE:
+        down = _without_shortcuts(down, len(inside))
     placed = place(sizes, down)
     drawing.width, drawing.height = placed.width, placed.height
     for node, (width, height), (x, y), frame in zip(own, sizes, placed.centres, frames, strict=True):
@@ -201,6 +204,21 @@ def _connections(container: Any, count: int) -> tuple[list[tuple[int, int]], boo
             if isinstance(leaf, Ref) and graph.slots[leaf.slot].layer != call.layer:
                 edges[graph.slots[leaf.slot].layer, call.layer] = None
     return list(edges), False
+
+
+def _without_shortcuts(edges: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """The edges that no path over others replaces; all go from lower to higher numbers."""
+    below: list[list[int]] = [[] for _ in range(count)]
+    for one, two in edges:
+        below[one].append(two)
+    reached = [0] * count  # a bit for each number that can be reached
+    kept = []
+    for one in reversed(range(count)):
+        for two in sorted(below[one]):
+            if not reached[one] >> two & 1:
+                kept.append((one, two))
+                reached[one] |= reached[two] | 1 << two
+    return kept[::-1]
 
 
 def _node(model: Any, container: Any, layer: Layer, path: str, parent: str | None) -> dict[str, Any]:

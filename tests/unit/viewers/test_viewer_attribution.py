@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from viewer_models import Written, branched, convnet, text_model
+from viewed_models import Written, branched, convnet, text_model
 
 from disttrain import layers as L
 from disttrain.models import Input, Model, Sequential

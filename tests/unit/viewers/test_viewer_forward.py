@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from viewer_models import Written, branched, convnet, shared, text_model
+from viewed_models import Written, branched, convnet, shared, text_model
 
 from disttrain import layers as L
 from disttrain import seeds

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from viewer_models import Written, branched, convnet, shared, text_model
+from viewed_models import Written, branched, convnet, shared, text_model
 
 from disttrain import layers as L
 from disttrain.models import Input, Model, Sequential
@@ -160,3 +160,21 @@ def test_layers_of_one_name_get_paths_of_their_own():
             return self.two(self.one(x))
 
     assert list(graph.layers(Twins())) == ["same", "same~2"]
+
+
+def test_where_every_layer_feeds_many_the_shortcuts_are_drawn_straight(monkeypatch: pytest.MonkeyPatch):
+    x = Input((8,), name="x")
+    outputs = [x]
+    for number in range(12):
+        together = L.Concatenate(name=f"cat{number}")(list(outputs)) if number else x
+        outputs.append(L.Dense(2, name=f"dense{number}")(together))
+    model = Model(x, outputs[-1])
+    routed = graph.describe(model)
+    monkeypatch.setattr(graph, "_MOST_TO_ROUTE", 10)
+    straight = graph.describe(model)
+    assert {(edge["source"], edge["target"]) for edge in straight["edges"]} == {
+        (edge["source"], edge["target"]) for edge in routed["edges"]
+    }
+    assert straight["height"] == routed["height"] and straight["width"] < routed["width"]
+    rows = {node["id"]: node["y"] for node in straight["nodes"]}
+    assert all(rows[edge["source"]] < rows[edge["target"]] for edge in straight["edges"])

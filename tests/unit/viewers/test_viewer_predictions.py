@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from viewer_models import branched
+from viewed_models import branched
 
 from disttrain.viewers import forward
 from disttrain.viewers.predictions import top
