@@ -44,7 +44,7 @@ export function offerTargets(answer, names) {
   const select = find("target");
   if (!output) return;
   const likely = output.entries.map((/** @type {any} */ entry) => entry.index);
-  const total = Math.min(names?.length ?? output.shape?.at(-1) ?? likely.length, 1000);
+  const total = Math.min(names?.length || output.shape?.at(-1) || likely.length, 1000);
   const rest = Array.from({ length: total }, (_, index) => index).filter((index) => !likely.includes(index));
   const label = (/** @type {number} */ index) => output.entries.find((/** @type {any} */ entry) => entry.index === index)?.label ?? names?.[index] ?? String(index);
   select.replaceChildren(

@@ -26,6 +26,15 @@ export function labelOf(one) {
   return at.filter(Boolean).join(", ") || one.name;
 }
 
+let wasGone = false;
+let lookAgain = () => {};
+
+/** Some other request found nobody: look every second from now on. */
+export function noticeGone() {
+  wasGone = true;
+  lookAgain();
+}
+
 /** Ask once. @returns {Promise<boolean>} whether the list changed */
 export async function loadCheckpoints() {
   const answer = await getJson("/api/checkpoints");
@@ -104,7 +113,6 @@ function stopPlaying() {
 /** Look again and again while the tab is seen. @param {{back: () => void, gone: (error: unknown) => void, changed: () => void}} tell */
 export function keepLooking(tell) {
   let timer = 0;
-  let wasGone = false;
   const look = async () => {
     clearTimeout(timer);
     if (document.hidden) return; // looked at again when the tab is
@@ -121,7 +129,11 @@ export function keepLooking(tell) {
     timer = window.setTimeout(look, live || wasGone ? LIVE_MS : QUIET_MS);
   };
   document.addEventListener("visibilitychange", look);
-  timer = window.setTimeout(look, LIVE_MS);
+  lookAgain = () => {
+    clearTimeout(timer);
+    timer = window.setTimeout(look, LIVE_MS);
+  };
+  lookAgain();
 }
 
 export function startCheckpoints() {

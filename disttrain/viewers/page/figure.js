@@ -81,7 +81,7 @@ function say(message, wrong = false) {
   packs = shown.packs = [];
   hits = [];
   for (const id of ["side-a", "side-b"]) find(id).hidden = true;
-  for (const id of ["legend", "pager", "enlarged-back"]) find(id).hidden = true;
+  for (const id of ["legend", "pager", "enlarged-back", "order-label", "scale-label", "colour-label"]) find(id).hidden = true;
   Object.assign(find("empty"), { hidden: false, textContent: message, className: wrong ? "empty wrong" : "empty" });
   find("hover").textContent = "";
   if (wrong) find("status").textContent = message;

@@ -1,8 +1,8 @@
 // Starts the page and ties its parts together: what changed decides what is asked for again.
 // @ts-check
-import { Gone, address, getJson, latest } from "./api.js";
+import { Gone, Refused, address, getJson, latest } from "./api.js";
 import { offerTargets, startAttribution } from "./attribution.js";
-import { checkpointMessage, checkpoints, keepLooking, loadCheckpoints, startCheckpoints } from "./checkpoints.js";
+import { checkpointMessage, checkpoints, keepLooking, loadCheckpoints, noticeGone, startCheckpoints } from "./checkpoints.js";
 import { showSides, sides, startCompare } from "./compare.js";
 import { counted, find, make } from "./dom.js";
 import { offerMaking, startDrawing } from "./drawing.js";
@@ -33,8 +33,10 @@ function banner(text, aboutServer = false) {
 
 /** @param {unknown} error */
 function failed(error) {
-  if (error instanceof Gone) banner("The viewer stopped; it will be picked up again when it is back.", true);
-  else if (!bannerIsAboutServer) banner(error instanceof Error ? error.message : String(error));
+  if (error instanceof Gone) {
+    banner("The viewer stopped; it will be picked up again when it is back.", true);
+    noticeGone();
+  } else if (!bannerIsAboutServer) banner(error instanceof Error ? error.message : String(error));
 }
 
 function showInput() {
@@ -64,13 +66,19 @@ async function refreshStatistics() {
   if (numbers) showStatistics(numbers);
 }
 
+/** A panel that the server refuses says so itself: the banner is for what concerns the whole page. @param {(numbers: any, why?: string) => void} show */
+const refused = (show) => (/** @type {unknown} */ error) => {
+  if (!(error instanceof Refused)) throw error;
+  show(null, error.message);
+};
+
 /** The picture first, as it is what was clicked for; then words and numbers. @param {Set<string>} [changed] */
 async function follow(changed) {
   const about = (/** @type {string[]} */ ...keys) => !changed || keys.some((key) => changed.has(key));
   await refresh().catch(failed);
   const rest = [];
-  if (about("input", "checkpoint", "compare", "other", "otherCheckpoint")) rest.push(refreshPredictions());
-  if (about("layer", "input", "checkpoint")) rest.push(refreshStatistics());
+  if (about("input", "checkpoint", "compare", "other", "otherCheckpoint")) rest.push(refreshPredictions().catch(refused(showPredictions)));
+  if (about("layer", "input", "checkpoint")) rest.push(refreshStatistics().catch(refused(showStatistics)));
   await Promise.all(rest).catch(failed);
   dispatchEvent(new Event("viewer:shown"));
 }
@@ -153,6 +161,6 @@ const tryLoad = async () => {
 await tryLoad();
 keepLooking({
   back: () => (banner(""), tryLoad()),
-  gone: failed,
+  gone: (error) => (error instanceof Gone ? banner("The viewer stopped; it will be picked up again when it is back.", true) : failed(error)),
   changed: () => (started ? showSides() : tryLoad()),
 });

@@ -2,12 +2,13 @@
 // @ts-check
 import { find, make, readable } from "./dom.js";
 
-/** @param {{name: string, answer: any}[]} sides one, or two when comparing */
-export function showPredictions(sides) {
+/** @param {{name: string, answer: any}[]|null} sides one, or two when comparing; null with a reason where there is nothing to show
+ * @param {string} [why] */
+export function showPredictions(sides, why = "Choose an input to see what the model makes of it.") {
   const place = find("predictions");
-  const shown = sides.filter(({ answer }) => answer);
+  const shown = (sides ?? []).filter(({ answer }) => answer);
   if (!shown.length) {
-    place.replaceChildren(make("p", { className: "quiet", textContent: "Choose an input to see what the model makes of it." }));
+    place.replaceChildren(make("p", { className: "quiet", textContent: why }));
     return;
   }
   const parts = [];

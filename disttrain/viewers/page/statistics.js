@@ -2,11 +2,12 @@
 // @ts-check
 import { counted, find, make, readable, styled } from "./dom.js";
 
-/** @param {any} numbers answer of /api/statistics, or null while there is none */
-export function showStatistics(numbers) {
+/** @param {any} numbers answer of /api/statistics, or null while there is none
+ * @param {string} [why] there is none */
+export function showStatistics(numbers, why = "Choose a layer and an input.") {
   const place = find("statistics");
   if (!numbers) {
-    place.replaceChildren(make("p", { className: "quiet", textContent: "Choose a layer and an input." }));
+    place.replaceChildren(make("p", { className: "quiet", textContent: why }));
     return;
   }
   const canvas = make("canvas", { width: 560, height: 150, className: "histogram", role: "img", "aria-label": describe(numbers) });
