@@ -130,13 +130,14 @@ class _Handlers:
 
     def file(self, request: Any, name: str) -> tuple[int, bytes, str]:
         kind = _TYPES.get(os.path.splitext(name)[1])
-        path = os.path.realpath(os.path.join(self._page_folder, *name.split("/")))
-        known = kind is not None and all(map(_PART.fullmatch, name.split("/"))) and path.startswith(self._page_folder + os.sep)
         try:
-            if not known:
+            if kind is None or not all(map(_PART.fullmatch, name.split("/"))):
+                raise FileNotFoundError
+            path = os.path.realpath(os.path.join(self._page_folder, *name.split("/")))
+            if not path.startswith(self._page_folder + os.sep):
                 raise FileNotFoundError
             with open(path, "rb") as file:
-                return 200, file.read(), str(kind)
+                return 200, file.read(), kind
         except OSError:
             raise Refusal(404, f"the page has no file {name[:80]!r}") from None
 

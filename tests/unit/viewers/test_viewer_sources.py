@@ -81,7 +81,7 @@ def test_what_is_no_model_is_refused_with_what_was_expected(tmp_path):
         with pytest.raises(UsageError, match="expected a model"):
             open_source(wrong)
     for missing in (tmp_path / "folder", tmp_path / "nothing", "memory://nothing-there"):
-        with pytest.raises(UsageError, match="is no run directory and no .keras file"):
+        with pytest.raises(UsageError, match=r"is no run directory and no \.keras file"):
             open_source(missing)
     with pytest.raises(UsageError, match="there is no such file"):
         open_source(str(tmp_path / "nothing.keras"))
