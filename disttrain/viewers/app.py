@@ -20,7 +20,6 @@ from disttrain.viewers.refusal import Refusal
 MAX_BODY_BYTES = 8 << 20
 MAX_QUERY_CHARS = 4096
 MAX_PAGE_ITEMS = 500
-_DRAINED_BYTES = 64 << 20  # of a body that is refused: read, so that the browser gets to read why
 _PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "page")
 _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", re.ASCII)
 _TYPES = {
@@ -214,26 +213,19 @@ def _sent(request: Any) -> Any:
         raise Refusal(415, f"expected application/json, received {request.mimetype[:80] or 'no content type'}")
     too_large = Refusal(413, f"that is too large to send: expected {MAX_BODY_BYTES >> 20} MB at most; put the file into the input folder")
     if (request.content_length or 0) > MAX_BODY_BYTES:
-        _drain(request, request.content_length)
-        raise too_large
-    stream, body = request.stream, bytearray()
-    while len(body) <= MAX_BODY_BYTES and (chunk := stream.read(min(1 << 16, MAX_BODY_BYTES + 1 - len(body)))):
-        body += chunk
+        raise too_large  # werkzeug reads the rest away, so that the browser gets to read why
+    body = bytearray()
+    try:
+        while len(body) <= MAX_BODY_BYTES and (chunk := request.stream.read(min(1 << 16, MAX_BODY_BYTES + 1 - len(body)))):
+            body += chunk
+    except OSError as error:
+        raise Refusal(400, f"the body broke off: {error}") from None
     if len(body) > MAX_BODY_BYTES:
         raise too_large
     try:
         return json.loads(body.decode())
     except (ValueError, RecursionError):
         raise Refusal(400, "the body is no JSON") from None
-
-
-def _drain(request: Any, nbytes: int) -> None:
-    left = min(nbytes, _DRAINED_BYTES)
-    try:
-        while left > 0 and (chunk := request.environ["wsgi.input"].read(min(left, 1 << 16))):
-            left -= len(chunk)
-    except OSError:
-        return
 
 
 def _json(value: Any) -> tuple[int, bytes, str]:
