@@ -19,6 +19,7 @@ from disttrain.callbacks.boards.health import HealthCurves
 from disttrain.callbacks.boards.images import image_summary, weight_image
 from disttrain.callbacks.boards.profile import Trace, batches_to_trace
 from disttrain.callbacks.boards.summaries import (
+    experiment_summary,
     facts_markdown,
     hparams_summary,
     keras_summary,
@@ -30,7 +31,15 @@ from disttrain.callbacks.boards.summaries import (
 from disttrain.callbacks.event_writer import EventFileWriter, EventWriter, OpenWriter
 from disttrain.clock import Clock, SystemClock
 
-_ONCE = ("keras", "config", "model", "optimizer", "profile", "_hparams_/session_start_info")  # tags that are not written again
+_ONCE = (
+    "keras",
+    "config",
+    "model",
+    "optimizer",
+    "profile",
+    "_hparams_/session_start_info",
+    "_hparams_/experiment",
+)  # tags that are not written again
 
 
 class TensorBoard(Callback):
@@ -106,7 +115,7 @@ class TensorBoard(Callback):
         self._writers: dict[str, EventWriter] = {}
         self._purge: dict[str, int] = {}
         self._unwritten: dict[str, bytes] = {}
-        self._in_fit, self._introduced = False, False
+        self._in_fit, self._introduced, self._has_columns = False, False, False
         self._batches, self._epochs = 0, 0
         self._resumed_at = (0, 0, 0)  # epochs, batches, iterations
         self._epoch_start = (0.0, 0)  # time, iterations
@@ -120,7 +129,7 @@ class TensorBoard(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._close()
-        self._in_fit, self._introduced, self._batches, self._epochs = True, False, 0, 0
+        self._in_fit, self._introduced, self._has_columns, self._batches, self._epochs = True, False, False, 0, 0
         self._purge, self._trace = {}, None
         self._health.begin()
         folder = self._resolved()
@@ -187,6 +196,11 @@ class TensorBoard(Callback):
         if self.telemetry is not None:
             for tag, value, step in self._health.points(self.telemetry.health(), self._iterations()):
                 self._writer("run").add_scalar(tag, value, step)
+        if self.hparams:
+            if not self._has_columns:
+                self._summary("", experiment_summary(self.hparams, logs), 0)
+                self._has_columns = True
+            self._scalars("", "hparams/{}", logs, epoch)
         self._epochs = epoch + 1
         self._flush()
 
@@ -198,17 +212,18 @@ class TensorBoard(Callback):
                 writer.flush()  # what stands before a checkpoint must not be lost, as it is not written again
         return {
             "epochs": self._epochs, "batches": self._batches, "iterations": self._iterations(),
-            "introduced": self._introduced, "recoveries": self._health.recoveries,
+            "introduced": self._introduced, "has_columns": self._has_columns, "recoveries": self._health.recoveries,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._close()
         self._unwritten = {}
         self._epochs, self._batches = state["epochs"], state["batches"]
-        self._introduced = state.get("introduced", False)
+        self._introduced, self._has_columns = state.get("introduced", False), state.get("has_columns", False)
         self._health.go_back(state["iterations"], state.get("recoveries", 0))
         self._resumed_at = (self._epochs, self._batches, state["iterations"])
         self._purge = {
+            "": self._epochs,
             "train": self._epochs if self.update_freq == "epoch" else self._batches + 1,
             "validation": state["iterations"] + 1,
             "run": state["iterations"] + 1,

@@ -93,9 +93,12 @@ def launch(location: Any, port: int = 6006, host: str = "127.0.0.1", block: bool
             raise
     interactive = hasattr(sys, "ps1") or bool(sys.flags.interactive) or hasattr(builtins, "__IPYTHON__")
     blocks = not interactive if block is None else block
-    print(f"TensorBoard: {server.url} shows {log_dir}{'  (Ctrl-C stops it)' if blocks else ''}", flush=True)
-    if blocks:
-        server.wait()
+    try:
+        print(f"TensorBoard: {server.url} shows {log_dir}{'  (Ctrl-C stops it)' if blocks else ''}", flush=True)
+        if blocks:
+            server.wait()
+    except KeyboardInterrupt:
+        server.stop()
     return server
 
 

@@ -9,13 +9,15 @@ import numpy as np
 
 _SMALLEST_SIDE = 64  # px; what is smaller is enlarged, pixel by pixel
 _MOST_TILES = 64
+_BLUE = (40, 90, 200)
 
 
 def weight_image(weight: np.ndarray) -> np.ndarray | None:
-    """The picture of a weight, grey from its smallest value (black) to its largest (white); None for what has no picture.
+    """The picture of a weight, from its smallest value (black) to its largest (white); None for what has no picture.
 
     A vector is a row; a matrix lies on its long side; of three axes, a tile for each of the last; a kernel of a 2D convolution,
     `(height, width, channels, filters)`, a tile for each filter, in colour if it has 3 channels, else the mean over its channels.
+    The lines between tiles are blue, and so is what is not a number.
 
     Returns:
         `(height, width, 1 or 3)`, uint8.
@@ -37,6 +39,9 @@ def weight_image(weight: np.ndarray) -> np.ndarray | None:
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     scaled = (picture - low) / (high - low) if high > low else np.full_like(picture, 0.5)
     pixels = np.round(np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1) * 255).astype(np.uint8)
+    none = np.isnan(picture).any(-1)
+    if none.any():
+        pixels = np.where(none[..., None], np.uint8(_BLUE), pixels)
     factor = max(1, -(-_SMALLEST_SIDE // max(pixels.shape[:2])))
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
@@ -57,7 +62,7 @@ def image_summary(tag: str, pixels: np.ndarray) -> Any:
 
 
 def _mosaic(tiles: list[np.ndarray]) -> np.ndarray:
-    """Tiles of one shape `(height, width, channels)` in a square, with a line of NaN, drawn black, between them."""
+    """Tiles of one shape `(height, width, channels)` in a square, with a line of NaN between them."""
     columns = int(np.ceil(np.sqrt(len(tiles))))
     height, width, channels = tiles[0].shape
     rows = -(-len(tiles) // columns)

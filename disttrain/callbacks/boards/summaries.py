@@ -30,7 +30,7 @@ def keras_summary(model: Any) -> Any:
 
 
 def hparams_summary(hparams: dict[str, Any], name: str, start_s: float) -> Any:
-    """A `Summary` that begins a session of the hyperparameters page; every curve of the run is a metric there.
+    """A `Summary` that begins a session of the hyperparameters page: a row of its table.
 
     Args:
         hparams: numbers, strings and booleans; anything else is shown as its text.
@@ -39,8 +39,22 @@ def hparams_summary(hparams: dict[str, Any], name: str, start_s: float) -> Any:
     """
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-    plain = {str(key): value if isinstance(value, bool | int | float | str) else str(value) for key, value in hparams.items()}
-    return hparams_pb(plain, trial_id=name, start_time_secs=start_s)
+    return hparams_pb(_plain(hparams), trial_id=name, start_time_secs=start_s)
+
+
+def experiment_summary(hparams: dict[str, Any], logs: dict[str, Any]) -> Any:
+    """A `Summary` with the columns of that table: the hyperparameters, and the curves `hparams/<name>` beside the session.
+
+    The page finds nothing of `validation/` where it is opened on the folder itself, hence curves of its own.
+    """
+    from tensorboard.plugins.hparams.summary_v2 import HParam, Metric, hparams_config_pb
+
+    names = [name for name, value in sorted(logs.items()) if isinstance(value, int | float)]
+    return hparams_config_pb([HParam(name) for name in sorted(hparams)], [Metric(f"hparams/{name}", display_name=name) for name in names])
+
+
+def _plain(hparams: dict[str, Any]) -> dict[str, Any]:
+    return {key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in hparams.items()}
 
 
 def session_end_summary(end_s: float) -> Any:
@@ -60,7 +74,7 @@ def session_end_summary(end_s: float) -> Any:
 def facts_markdown(facts: dict[str, Any], params: dict[str, Any]) -> str:
     """What the run is, as a table."""
     rows = [*facts.items(), *((key, value) for key, value in params.items() if key not in facts)]
-    lines = [f"| {_cell(key)} | {_cell(value if isinstance(value, str) else json.dumps(value, default=str))} |" for key, value in rows]
+    lines = [f"| {_cell(key)} | `{_cell(value if isinstance(value, str) else json.dumps(value, default=str))}` |" for key, value in rows]
     return "\n".join(["| | |", "|---|---|", *lines])
 
 
@@ -84,4 +98,4 @@ def optimizer_markdown(optimizer: Any) -> str | None:
 
 
 def _cell(value: Any) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    return str(value).replace("`", "'").replace("|", "\\|").replace("\n", " ")

@@ -83,7 +83,14 @@ def test_weights_are_drawn_as_images(tmp_path):
 
 @pytest.mark.parametrize(
     ("shape", "sides"),
-    [((5,), (13, 65, 1)), ((3, 200), (3, 200, 1)), ((200, 3), (3, 200, 1)), ((3, 3, 3, 4), (70, 70, 3)), ((3, 3, 2, 1), (66, 66, 1))],
+    [
+        ((5,), (13, 65, 1)),
+        ((3, 200), (3, 200, 1)),
+        ((200, 3), (3, 200, 1)),
+        ((3, 3, 3, 4), (70, 70, 3)),
+        ((3, 3, 2, 1), (66, 66, 1)),
+        ((3, 3, 2, 4), (70, 70, 3)),
+    ],
 )
 def test_each_kind_of_weight_has_its_picture(shape, sides):
     pixels = weight_image(np.arange(np.prod(shape), dtype=np.float32).reshape(shape))
@@ -92,7 +99,11 @@ def test_each_kind_of_weight_has_its_picture(shape, sides):
 
 def test_a_weight_without_a_picture_has_none():
     assert weight_image(np.zeros(())) is None and weight_image(np.zeros((2, 2, 2, 2, 2))) is None
-    assert weight_image(np.array([1.0, np.nan])).max() == 128
+
+
+def test_what_is_not_a_number_is_blue_in_a_picture():
+    pixels = weight_image(np.array([1.0, np.nan, 2.0]))
+    assert pixels[0, ::22].tolist() == [[0, 0, 0], [40, 90, 200], [255, 255, 255]]
 
 
 def nodes_of(model):
@@ -151,6 +162,10 @@ def test_hyperparameters_begin_and_end_a_session(tmp_path):
     assert started.hparams["units"].number_value == 3 and started.hparams["rate"].number_value == 0.5
     assert started.hparams["layers"].string_value == "[1, 2]"
     assert "_hparams_/session_end_info" in content
+    experiment = HParamsPluginData.FromString(content["_hparams_/experiment"]).experiment
+    names = ["accuracy", "loss", "val_accuracy", "val_loss"]
+    assert [(info.name.group, info.name.tag) for info in experiment.metric_infos] == [("", f"hparams/{name}") for name in names]
+    assert curve(tmp_path, "hparams/val_loss") == curve(tmp_path / "validation", "epoch_loss")
 
 
 def embedding_model():
@@ -249,7 +264,7 @@ def test_a_run_shows_its_recoveries_and_the_pace_of_its_workers(model, tmp_path)
     assert curve(run, "run/goodput") == [(2, pytest.approx(0.8)), (4, pytest.approx(0.9))]
     assert curve(run, "run/step_seconds/w0") == [(2, 0.5), (4, 0.5)]
     ((_, facts),) = tensors(run, "config")
-    assert b"| workers | 2 |" in facts.item()
+    assert b"| workers | `2` |" in facts.item()
 
 
 def test_gradients_are_asked_for_only_if_wanted(model, tmp_path):

@@ -8,9 +8,11 @@ import time
 import urllib.parse
 import urllib.request
 
+import numpy as np
 import pytest
 from callback_model import FakeModel
 
+import disttrain as dt
 from disttrain.callbacks import TensorBoard
 from disttrain.errors import UsageError
 from disttrain.viewers import tensorboard
@@ -74,9 +76,13 @@ def test_a_port_in_use_is_named_and_the_next_offered(tmp_path):
             tensorboard.launch(tmp_path, port=port)
 
 
-def asked(server, path, **query):
+def raw(server, path, **query):
     with urllib.request.urlopen(f"{server.url}data/plugin/{path}?{urllib.parse.urlencode(query)}") as answer:
-        return json.loads(answer.read())
+        return answer.read().decode()
+
+
+def asked(server, path, **query):
+    return json.loads(raw(server, path, **query))
 
 
 def shown(server, path, **query):
@@ -103,6 +109,34 @@ def test_tensorboard_shows_a_resumed_run_as_one_curve(tmp_path):
     server.stop()  # a second time
     with listen("127.0.0.1", int(server.url.rstrip("/").rsplit(":", 1)[1])):
         pass  # its port is free
+
+
+def test_tensorboard_reads_the_graph_the_conceptual_graph_and_the_hyperparameters(tmp_path):
+    inner = dt.Sequential([dt.Input((3,), name="into"), dt.layers.Dense(3, name="narrow")], name="inner")
+    inputs = dt.Input((4,), name="features")
+    model = dt.Model(inputs, dt.layers.Dense(1, name="last")(inner(dt.layers.Dense(3, name="first")(inputs))))
+    model.compile("sgd", "mse")
+    x = np.ones((8, 4), np.float32)
+    board = TensorBoard(tmp_path, hparams={"units": 3})
+    history = model.fit(x, x[:, :1], validation_data=(x, x[:, :1]), epochs=2, verbose=0, callbacks=[board]).history
+    with tensorboard.launch(tmp_path, port=0, block=False) as server:
+        shown(server, "scalars/scalars", tag="epoch_loss", run="train")
+        shown(server, "scalars/scalars", tag="epoch_loss", run="validation")
+        graph = raw(server, "graphs/graph", run="train")
+        conceptual = raw(server, "graphs/graph", run="train", conceptual="true", tag="keras")
+        request = urllib.request.Request(
+            f"{server.url}data/plugin/hparams/session_groups",
+            json.dumps({"allowedStatuses": ["STATUS_SUCCESS"], "startIndex": 0, "sliceSize": 9}).encode(),
+            {"Content-Type": "application/json"},
+        )  # fmt: skip
+        with urllib.request.urlopen(request) as answer:
+            (row,) = json.loads(answer.read())["sessionGroups"]
+    for name in ("features", "first", "inner/narrow", "last"):
+        assert f'name: "{name}"' in graph
+    assert f'name: "{model.name}/inner/narrow"' in conceptual
+    values = {(entry["name"]["group"], entry["name"]["tag"]): entry["value"] for entry in row["metricValues"]}
+    assert row["hparams"] == {"units": 3.0}
+    assert values["", "hparams/val_loss"] == pytest.approx(history["val_loss"][-1], rel=1e-6)
 
 
 def test_ctrl_c_stops_it_with_its_server(tmp_path):
