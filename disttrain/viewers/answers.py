@@ -152,10 +152,13 @@ class Answers:
     def statistics(self, layer: str, input_id: str | None, checkpoint: str | None) -> dict[str, Any]:
         """JSON of /api/statistics."""
         name, version = self._source.resolve(checkpoint)
-        self._input_version(input_id, "statistics")
-        recording = self._shared_recording(name, version, str(input_id))
-        model = self._skeleton if self._skeleton.built else self._model(name, input_id)
-        return statistics.summarize(recording.output(layer), graph.find(model, layer))
+        key = ("statistics", version, self._input_version(input_id, "statistics"), layer)
+        found = self._cache.get(key)
+        if found is None:
+            recording = self._shared_recording(name, version, str(input_id))
+            found = statistics.summarize(recording.output(layer), graph.find(self._skeleton, layer))
+            self._cache.put(key, found, 1 << 13)
+        return found  # type: ignore[no-any-return]
 
     def _input_version(self, input_id: str | None, what: str) -> tuple[str, str]:
         if not input_id:

@@ -82,9 +82,11 @@ def create_app(answers: Answers, door: Door, page_folder: str = _PAGE) -> Wsgi:
             raise Refusal(403, f"this viewer answers at {door.url} only; launch(host=...) opens it under another name")
         if len(request.environ.get("QUERY_STRING", "")) > MAX_QUERY_CHARS or len(request.path) > MAX_QUERY_CHARS:
             raise Refusal(414, f"the address is too long: expected {MAX_QUERY_CHARS} characters at most")
+        if request.path.startswith("/api/") and request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+            raise Refusal(403, "only the viewer's own page may ask")  # a page of another site could not read it, but keep us busy
         endpoint, values = routes.bind_to_environ(request.environ).match()
         if endpoint == "send":
-            if not door.admits_origin(request.headers.get("Origin")) or request.headers.get("Sec-Fetch-Site") == "cross-site":
+            if not door.admits_origin(request.headers.get("Origin")):
                 raise Refusal(403, "only the viewer's own page may send inputs")
             return _json(handlers.send(_sent(request)))
         return getattr(handlers, endpoint)(request, **values)  # type: ignore[no-any-return]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
@@ -26,15 +27,16 @@ _SILENT_SECONDS = 60.0  # a driver on another machine that says nothing for so l
 _MODELS_KEPT = 3
 _MAX_SKELETON_BYTES = 64 << 20
 _SKELETON = re.compile(r"(\d{6,})\.json", re.ASCII)
+_SAMPLES = re.compile(r"(\d{6,})\.safetensors", re.ASCII)
 _RUNNING = ("running", "starting")
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """What a run wrote about the model of one of its calls."""
+    """What a run wrote about the model of one of its calls; `model_json` is None where the model is code."""
 
     call: int
-    model_json: str
+    model_json: str | None
     classes: list[str] | None
     steps_per_epoch: int | None
 
@@ -66,7 +68,7 @@ class RunSource:
         self._store = Store(url)
         self._given = _copied(model) if model is not None else None
         self._skeletons = _read_skeletons(self._store)
-        if self._given is None and not self._skeletons:
+        if self._given is None and not any(skeleton.model_json for skeleton in self._skeletons):
             raise UsageError(
                 f"{url} does not describe its model: it is a class with a call() of its own, or its first fit has not begun.\n"
                 "  expected  layers that are known without the script\n"
@@ -80,7 +82,9 @@ class RunSource:
         self._last_word: tuple[Any, float] = (None, 0.0)
         newest = self._skeletons[-1] if self._skeletons else None
         self.classes = newest.classes if newest else None
-        self.samples, self._about_samples = self._read_samples(newest)
+        self.samples, self._about_samples = self._read_samples()
+        if self._given is not None and not self._given.built:
+            _build(self._given, self.samples)
 
     # -- what there is --------------------------------------------------------------------------------------------------------------
 
@@ -177,21 +181,22 @@ class RunSource:
     def _base(self, call: int | None) -> Any:
         if self._given is not None:
             return self._given
-        fitting = [skeleton for skeleton in self._skeletons if call is None or skeleton.call <= call]
-        if call is not None and (not fitting or fitting[-1].call < call):
+        known = [skeleton for skeleton in self._skeletons if skeleton.model_json]
+        if call is not None and known[-1].call < call:
             self._skeletons = _read_skeletons(self._store) or self._skeletons  # a fit that began since
-            fitting = [skeleton for skeleton in self._skeletons if skeleton.call <= call]
-        skeleton = (fitting or self._skeletons)[-1]
+            known = [skeleton for skeleton in self._skeletons if skeleton.model_json] or known
+        skeleton = ([skeleton for skeleton in known if call is None or skeleton.call <= call] or known)[-1]
         if skeleton.call not in self._bases:
             self._bases[skeleton.call] = _made(skeleton, self.location)
         return self._bases[skeleton.call]
 
-    def _read_samples(self, skeleton: Skeleton | None) -> tuple[Samples, str | None]:
-        """The samples, or why there are none. A run without them is shown all the same."""
-        if skeleton is None:
-            return Samples(), None
+    def _read_samples(self) -> tuple[Samples, str | None]:
+        """The newest samples, or why there are none. A run without them is shown all the same."""
         try:
-            data = self._store.read(f"model/{skeleton.call:06d}.safetensors", stop=_MAX_SKELETON_BYTES)
+            files = sorted(filter(_SAMPLES.fullmatch, self._store.list("model")))
+            if not files:
+                return Samples(), None
+            data = self._store.read(f"model/{files[-1]}", stop=_MAX_SKELETON_BYTES)
             names = [tensor.node.layer.name for tensor in self._base(None).inputs if tensor.node] if _has_ends(self._base(None)) else []
             return read_samples(data, names), None
         except FileNotFoundError:
@@ -209,7 +214,7 @@ def _read_skeletons(store: Store) -> list[Skeleton]:
             text, classes, steps = record["model"], record.get("class_names"), record.get("steps_per_epoch")
         except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
             continue
-        if isinstance(text, str):
+        if text is None or isinstance(text, str):
             known = [str(label) for label in classes] if isinstance(classes, list) else None
             found.append(Skeleton(int(name.removesuffix(".json")), text, known, steps if isinstance(steps, int) and steps > 0 else None))
     return sorted(found, key=lambda skeleton: skeleton.call)
@@ -219,12 +224,23 @@ def _made(skeleton: Skeleton, url: str) -> Any:
     from disttrain.models import model_from_json
 
     try:
-        return model_from_json(skeleton.model_json)
+        return model_from_json(str(skeleton.model_json))
     except ValueError as error:
         raise UsageError(
             f"{url}: the model of its call {skeleton.call} cannot be made without the script: {error}\n"
             f"  try       server.launch(model, run={url!r}) with the model of the script"
         ) from None
+
+
+def _build(model: Any, samples: Samples) -> None:
+    """Build a model of code by calling it on a sample; where that fails, the first input that is looked at does it."""
+    if not samples.count:
+        return
+    first = {name: torch.from_numpy(array[:1].copy()) for name, array in samples.x.items()}
+    first = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in first.items()}
+    given: Any = first if samples.keyed else list(first.values())
+    with contextlib.suppress(Exception), torch.no_grad():
+        model(given[0] if samples.keyed is None else given)
 
 
 def _copied(model: Any) -> Any:

@@ -102,8 +102,7 @@ def open_source(model: Any, run: Any = None) -> Source:
         run: a run directory, whose weights go into `model`.
 
     Raises:
-        UsageError: it is none of these.
-        ValueError: a file that holds no model.
+        UsageError: it is none of these, or a file that holds no model.
     """
     from disttrain.viewers.run_source import RunSource, holds_run
 
@@ -123,6 +122,8 @@ def open_source(model: Any, run: Any = None) -> Source:
             return ModelSource(load_model(path, compile=False), path)
         except FileNotFoundError:
             raise UsageError(f"{path}: there is no such file.\n  expected  a .keras file or a run directory") from None
+        except ValueError as error:
+            raise UsageError(str(error)) from error
     if not holds_run(path):
         raise UsageError(
             f"{path} is no run directory and no .keras file.\n  expected  the folder or URL of a launched training, or a saved model"

@@ -46,8 +46,9 @@ class WrittenRun:
     def describe(
         self, model: Any, *, call: int = 1, classes: list[str] | None = None, samples: dict[str, np.ndarray] | None = None
     ) -> None:
-        """Write the skeleton of a call."""
-        record = {"call": call, "model": model.to_json(), "class_names": classes, "epochs": 3, "steps_per_epoch": 10, "batch_size": 4}
+        """Write the skeleton of a call; without a model, that of one whose call is code."""
+        text = None if model is None else model.to_json()
+        record = {"call": call, "model": text, "class_names": classes, "epochs": 3, "steps_per_epoch": 10, "batch_size": 4}
         self.store.put(f"model/{call:06d}.json", json.dumps(record).encode())
         if samples is not None:
             self.store.put(f"model/{call:06d}.safetensors", save(samples))

@@ -329,8 +329,14 @@ def test_the_host_that_was_given_is_served_and_for_all_addresses_any_address_is(
 def test_other_sites_cannot_send(page, origin):
     response = page.client.post("/api/inputs", json={"kind": "text", "text": "1"}, headers={**HERE, "Origin": origin})
     assert response.status_code == 403
-    response = page.client.post("/api/inputs", json={"kind": "text", "text": "1"}, headers={**HERE, "Sec-Fetch-Site": "cross-site"})
-    assert response.status_code == 403
+
+
+def test_other_sites_cannot_keep_the_model_busy(page):
+    for path in ("/api/model", "/api/activations"):
+        for site in ("cross-site", "same-site"):
+            assert page.get(path, **{"Sec-Fetch-Site": site}).status_code == 403
+    assert page.get("/api/model", **{"Sec-Fetch-Site": "same-origin"}).status_code == 200
+    assert page.get("/", **{"Sec-Fetch-Site": "cross-site"}).status_code == 200  # a notebook shows the page in a frame
 
 
 def test_the_own_page_may_send(page):

@@ -222,6 +222,19 @@ def test_a_model_of_code_is_brought_along_and_built_from_a_sample(url):
     assert not own.built  # the person's own model is left alone
 
 
+def test_a_model_of_code_has_its_classes_and_is_built_from_the_runs_samples(url):
+    run, trained = WrittenRun(url), Code()
+    trained(torch.ones(1, 3))
+    run.describe(None, classes=["a", "b"], samples={"x": np.ones((2, 3))})
+    run.save(trained, 20)
+    with pytest.raises(UsageError, match=r"server\.launch\(model, run="):
+        open_source(url)
+    source = open_source(Code(), run=url)
+    assert source.skeleton().built and source.classes == ["a", "b"] and source.samples.count == 2
+    assert source.checkpoints()["checkpoints"][0]["epoch"] == 2
+    assert source.model(source.resolve(None)[0], None).digest() == trained.digest()
+
+
 def test_a_class_that_only_the_script_knows_is_told(url):
     run = WrittenRun(url)
     run.store.put("model/000001.json", b'{"call": 1, "model": "{\\"class_name\\": \\"Mystery\\", \\"config\\": {}}"}')
@@ -234,7 +247,7 @@ def test_damaged_descriptions_are_passed_over(url):
     run.describe(small(), call=1)
     run.store.put("model/000002.json", b"{")
     run.store.put("model/000003.json", b"[]")
-    run.store.put("model/000004.json", b'{"call": 4, "model": null}')
+    run.store.put("model/000004.json", b'{"call": 4, "model": 5}')
     run.store.put("model/000001.safetensors", b"\xff" * 64)
     source = open_source(url)
     assert source.skeleton().output_shape == (None, 2)
