@@ -79,10 +79,9 @@ def opened(watched: Any) -> Iterator[Opener]:
 
 
 def choose(page: Any, layer: str, view: str = "activations") -> dict[str, Any]:
-    """Click a layer, and a tab if it is another than the first; what is drawn then."""
+    """Click a layer, then the tab of a view; what is drawn then."""
     page.click(f'[data-layer="{layer}"] .box')
-    if view != "activations":
-        page.click(f'#tabs [data-view="{view}"]')
+    page.click(f'#tabs [data-view="{view}"]')
     page.wait_for_function(SHOWN, arg=[layer, view])
     return page.evaluate(PACK, 0)
 
@@ -108,7 +107,7 @@ def test_a_feature_map_on_the_screen_is_what_a_forward_pass_gives(opened: Opener
     pack = page.evaluate(PACK, 0)
     with torch.no_grad():
         expected = model.get_layer("conv2d")(picture_of(pictures, 3))[0].permute(2, 0, 1).numpy()
-    step = (expected.max((1, 2)) - expected.min((1, 2))).max() / 255
+    step = float((expected.max((1, 2)) - expected.min((1, 2))).max()) / 255
     assert pack["form"] == "maps" and pack["shape"] == [28, 28, 8]
     assert np.abs(values_of(pack) - expected).max() <= step
     exact = page.evaluate(EXACT, ["conv2d", page.evaluate("() => window.__viewer.state.input")])
@@ -118,7 +117,7 @@ def test_a_feature_map_on_the_screen_is_what_a_forward_pass_gives(opened: Opener
     found = re.fullmatch(r"map (\d+), row (\d+), column (\d+): (\S+)", page.inner_text("#hover"))
     assert found is not None
     channel, row, column = map(int, found.groups()[:3])
-    assert float(found[4]) == pytest.approx(expected[channel, row, column], abs=step + 1e-3)
+    assert float(found[4]) == pytest.approx(float(expected[channel, row, column]), abs=step + 1e-3)
     watched.screenshot("viewer-feature-maps")
     assert watched.errors == [] and watched.elsewhere == []
 
@@ -296,10 +295,11 @@ def test_a_drawing_is_shown_to_the_model_after_each_stroke(opened: Opener, watch
     page.mouse.move(box["x"] + 140, box["y"] + 240, steps=8)
     page.mouse.up()
     page.wait_for_function("() => window.__viewer.state.input.startsWith('sent.')")
+    watched.screenshot("viewer-drawing")
+    page.click("#pad-close")
     pack = choose(page, "picture")
     drawn = values_of(pack)[0]
     assert drawn[14, 14] > 0.9 and drawn[14, 2] == pytest.approx(0, abs=0.01)
-    watched.screenshot("viewer-drawing")
     assert watched.errors == [] and watched.elsewhere == []
 
 

@@ -13,6 +13,8 @@ let drawn = new Map();
 let box = { x: 0, y: 0, width: 1, height: 1 };
 let pointed = "";
 let placed = false;
+/** Whether the person moved the view: until then it stays fitted. */
+let touched = false;
 
 export const layerOf = (/** @type {string} */ id) => graph.nodes.find((node) => node.id === id);
 export const layersShown = () => graph.nodes.filter((node) => drawn.has(node.id));
@@ -21,15 +23,15 @@ export const layersShown = () => graph.nodes.filter((node) => drawn.has(node.id)
 export function showGraph(answer) {
   graph = answer;
   draw();
-  if (!placed) fit(false);
-  placed = true;
-  if (drawn.has(state.layer)) reveal(state.layer);
   const families = [...new Set(graph.nodes.map((node) => node.family))];
   find("families").replaceChildren(...families.map((family) => {
     const item = make("li", { textContent: family });
     item.dataset.family = family;
     return item;
   }));
+  if (!placed) fit(false);
+  placed = true;
+  if (drawn.has(state.layer)) reveal(state.layer);
 }
 
 function draw() {
@@ -168,6 +170,7 @@ function reveal(id) {
 let moving = 0;
 /** @param {typeof box} wanted @param {boolean} softly */
 function show(wanted, softly) {
+  touched = true;
   cancelAnimationFrame(moving);
   const from = { ...box };
   const began = performance.now();
@@ -190,6 +193,7 @@ function fit(softly) {
   const scale = Math.min(1.15, Math.max(Math.min(picture.width / (width + 24), picture.height / (height + 24)), Math.min(0.55, picture.width / (width + 24))));
   const [w, h] = [picture.width / scale || 1, picture.height / scale || 1];
   show({ x: (width - w) / 2, y: h > height + 24 ? (height - h) / 2 : -12, width: w, height: h }, softly);
+  touched = false;
 }
 
 /** @param {number} factor above 1 magnifies @param {number} [px] @param {number} [py] where, as shares of the picture */
@@ -256,7 +260,8 @@ export function startGraph() {
   });
   let width = 0;
   new ResizeObserver(([{ contentRect }]) => {
-    if (placed && width) show({ ...box, width: (box.width * contentRect.width) / width, height: (box.width * contentRect.height) / width }, false);
+    if (placed && !touched) fit(false);
+    else if (placed && width) show({ ...box, width: (box.width * contentRect.width) / width, height: (box.width * contentRect.height) / width }, false);
     width = contentRect.width;
   }).observe(picture);
   watch(["layer"], () => {
