@@ -16,7 +16,7 @@ from disttrain.callbacks.boards.arguments import checked_histograms, checked_hpa
 from disttrain.callbacks.boards.embeddings import Projector, embedding_layers
 from disttrain.callbacks.boards.graph import graph_def
 from disttrain.callbacks.boards.health import HealthCurves
-from disttrain.callbacks.boards.images import image_summary, weight_image
+from disttrain.callbacks.boards.images import image_summary
 from disttrain.callbacks.boards.profile import Trace, batches_to_trace
 from disttrain.callbacks.boards.summaries import (
     experiment_summary,
@@ -28,6 +28,7 @@ from disttrain.callbacks.boards.summaries import (
     session_end_summary,
     text_summary,
 )
+from disttrain.callbacks.boards.weights import histograms, images, weights_of
 from disttrain.callbacks.event_writer import EventFileWriter, EventWriter, OpenWriter
 from disttrain.clock import Clock, SystemClock
 
@@ -110,6 +111,7 @@ class TensorBoard(Callback):
         self.batch_hooks = "sampled" if self.update_freq == "epoch" and self._traced is None else "every"
         self.wants_gradients = "gradients" in self.histograms
         self._open_writer: OpenWriter = open_writer if open_writer is not None else EventFileWriter
+        self._has_own_files = self._open_writer is EventFileWriter  # other writers have other methods for anything but curves
         self._clock: Clock = clock if clock is not None else SystemClock()
         self._folder: str | None = self.log_dir  # known when a fit begins, where it depends on the run
         self._writers: dict[str, EventWriter] = {}
@@ -130,7 +132,10 @@ class TensorBoard(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._close()
         self._in_fit, self._introduced, self._has_columns, self._batches, self._epochs = True, False, False, 0, 0
-        self._purge, self._trace = {}, None
+        self._purge = {}
+        if self._trace is not None:  # of a fit that failed
+            self._guarded("profile_batch", self._trace.stop)
+            self._trace = None
         self._health.begin()
         folder = self._resolved()
         if self.telemetry is not None:
@@ -259,11 +264,11 @@ class TensorBoard(Callback):
         if folder not in self._writers:
             place = f"{self._resolved()}/{folder}" if folder else self._resolved()
             purge_step, kept = self._purge.pop(folder, None), list[bytes]()
-            if purge_step is not None and self._open_writer is EventFileWriter:
+            if purge_step is not None and self._has_own_files:
                 purge_step, kept = self._restart_of(folder, place, purge_step)
             writer = self._writers[folder] = self._open_writer(place, purge_step=purge_step)
             for event in kept:
-                writer.add_event(event)  # type: ignore[attr-defined]
+                writer.add_event(event)  # type: ignore[attr-defined]  # of EventFileWriter, which alone keeps any
         return self._writers[folder]
 
     def _restart_of(self, folder: str, place: str, purge_step: int) -> tuple[int, list[bytes]]:
@@ -279,9 +284,8 @@ class TensorBoard(Callback):
                 self._writer(folder).add_scalar(tag.format(name), float(value), step)
 
     def _summary(self, folder: str, summary: Any, step: int) -> None:
-        add = getattr(self._writer(folder), "add_summary", None) if summary is not None else None
-        if add is not None and hasattr(self._writer(folder), "add_event"):  # torch's writer has another method of that name
-            add(summary, step)
+        if summary is not None and self._has_own_files:
+            self._writer(folder).add_summary(summary, step)
 
     def _flush(self) -> None:
         for writer in self._writers.values():
@@ -310,7 +314,7 @@ class TensorBoard(Callback):
 
     def _introduce(self) -> None:
         """What a run is, written once."""
-        if self._open_writer is not EventFileWriter:
+        if not self._has_own_files:
             return
         graph = self._guarded("the graph", lambda: graph_def(self.model)) if self.write_graph else None
         if graph is not None:
@@ -330,28 +334,21 @@ class TensorBoard(Callback):
         self._flush()
 
     def _weights(self, epoch: int) -> None:
-        histograms = self.histogram_freq > 0 and epoch % self.histogram_freq == 0
-        images = self.write_images and epoch % (self.histogram_freq or 1) == 0
-        if images or (histograms and "weights" in self.histograms):
-            for name, weight in self.model.named_weights():
-                values, name = _array(weight), name.replace(".", "/")
-                if histograms and "weights" in self.histograms:
-                    self._histogram(f"{name}/histogram", values, epoch)
-                picture = weight_image(values) if images else None
-                if picture is not None:
-                    self._summary("train", image_summary(f"{name}/image", picture), epoch)
-        if histograms and "gradients" in self.histograms and self.telemetry is not None:
-            for name, values in self.telemetry.gradients().items():
-                self._histogram(f"{name.replace('.', '/')}/gradient/histogram", values, epoch)
-        if histograms and "activations" in self.histograms:
-            found = self._guarded("the activations", lambda: activations(self.model, self.activation_samples)) or {}
-            for name, values in found.items():
-                self._histogram(f"{name}/activation/histogram", values, epoch)
-
-    def _histogram(self, tag: str, values: np.ndarray, epoch: int) -> None:
-        finite = values if values.dtype.kind in "biu" else values[np.isfinite(values)]
-        if finite.size:
-            self._writer("train").add_histogram(tag, finite, epoch)
+        wanted = self.histograms if self.histogram_freq and epoch % self.histogram_freq == 0 else ()
+        pictures = self.write_images and epoch % (self.histogram_freq or 1) == 0
+        found: list[tuple[str, np.ndarray]] = []
+        if pictures or "weights" in wanted:
+            weights = list(weights_of(self.model))
+            found += histograms(weights) if "weights" in wanted else ()
+            for tag, pixels in images(weights) if pictures else ():
+                self._summary("train", image_summary(tag, pixels), epoch)
+        if "gradients" in wanted and self.telemetry is not None:
+            found += histograms((self._guarded("the gradients", self.telemetry.gradients) or {}).items(), "gradient")
+        if "activations" in wanted:
+            given = self._guarded("the activations", lambda: activations(self.model, self.activation_samples)) or {}
+            found += histograms(given.items(), "activation")
+        for tag, values in found:
+            self._writer("train").add_histogram(tag, values, epoch)
 
     def _begin_trace(self) -> None:
         self._trace = Trace()
@@ -362,12 +359,7 @@ class TensorBoard(Callback):
             return
         folder = f"{self._resolved()}/train/plugins/profile"
         url = self._guarded("the trace", lambda: trace.save(folder, self._batches))
-        if url is not None and self._open_writer is EventFileWriter:
+        if url is not None:
             launched = getattr(self.telemetry, "run_url", None)
             whose = "It shows the driver, which waits for the workers; their work is not in it." if launched else "It shows this process."
             self._summary("run", text_summary("profile", f"`{url}` opens in https://ui.perfetto.dev. {whose}"), self._batches)
-
-
-def _array(weight: Any) -> np.ndarray:
-    tensor = weight.detach().cpu()
-    return np.asarray(tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor)

@@ -41,7 +41,7 @@ def weight_image(weight: np.ndarray) -> np.ndarray | None:
     pixels = np.round(np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1) * 255).astype(np.uint8)
     none = np.isnan(picture).any(-1)
     if none.any():
-        pixels = np.where(none[..., None], np.uint8(_BLUE), pixels)
+        pixels = np.where(none[..., None], np.array(_BLUE, dtype=np.uint8), pixels)
     factor = max(1, -(-_SMALLEST_SIDE // max(pixels.shape[:2])))
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 

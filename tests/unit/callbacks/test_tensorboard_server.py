@@ -139,6 +139,18 @@ def test_tensorboard_reads_the_graph_the_conceptual_graph_and_the_hyperparameter
     assert values["", "hparams/val_loss"] == pytest.approx(history["val_loss"][-1], rel=1e-6)
 
 
+def test_tensorboard_finds_the_tables_for_its_projector(tmp_path):
+    model = dt.Sequential([dt.Input((2,), dtype="int32"), dt.layers.Embedding(5, 3, name="words"), dt.layers.Flatten(), dt.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    board = TensorBoard(tmp_path, embeddings_freq=1, embeddings_metadata=list("abcde"))
+    model.fit(np.ones((4, 2), np.int32), np.ones((4, 1), np.float32), verbose=0, callbacks=[board])
+    with tensorboard.launch(tmp_path, port=0, block=False) as server:
+        assert shown(server, "projector/runs") == ["train"]
+        (entry,) = asked(server, "projector/info", run="train")["embeddings"]
+        assert (entry["tensorName"], entry["tensorShape"]) == ("words/embeddings", [5, 3])
+        assert raw(server, "projector/metadata", run="train", name="words/embeddings").split() == list("abcde")
+
+
 def test_ctrl_c_stops_it_with_its_server(tmp_path):
     written(tmp_path)
     script = f"from disttrain.viewers import tensorboard as t; t.launch({str(tmp_path)!r}, port=0)"
