@@ -52,7 +52,7 @@ function draw() {
     const path = points.map(([x, y], /** @type {number} */ at) => `${at ? "L" : "M"}${x} ${shift(y)}`).join("");
     edges.append(svg("path", { d: path, "data-source": source, "data-target": target, "marker-end": "url(#arrow)" }));
   }
-  const arrow = svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, svg("path", { d: "M0 0L8 4L0 8z" }));
+  const arrow = svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 9, markerHeight: 9, markerUnits: "userSpaceOnUse", orient: "auto" }, svg("path", { d: "M0 0L8 4L0 8z" }));
   const picture = find("graph");
   // Frames lie below edges, layers above them.
   const below = svg("g", { class: "nodes" });
@@ -129,7 +129,7 @@ function mark() {
   if (pointed && drawn.has(pointed)) picture.setAttribute("aria-activedescendant", `layer:${pointed}`);
 }
 
-/** The layer nearest in a direction, with a bias for those straight ahead. @param {string} key */
+/** The layer nearest in a direction. @param {string} key */
 function walk(key) {
   const here = drawn.get(pointed) ?? drawn.get(state.layer);
   const shown = [...drawn.entries()];
@@ -142,7 +142,8 @@ function walk(key) {
     const [x, y] = [place.x - here.x, top(place) - top(here)];
     const ahead = x * dx + y * dy;
     const aside = Math.abs(x * dy) + Math.abs(y * dx);
-    if (ahead > 4 && ahead + aside * 2.5 < least) [best, least] = [id, ahead + aside * 2.5];
+    const cost = ahead + aside * (dy ? 0.8 : 2.5); // the next row is what comes next, though its layers stand to the sides
+    if (ahead > 4 && cost < least) [best, least] = [id, cost];
   }
   return best;
 }

@@ -95,8 +95,8 @@ async function load() {
   offerMaking(model);
   const [graph] = await Promise.all([getJson("/api/graph"), loadCheckpoints()]);
   showGraph(graph);
-  const inputs = await loadInputs();
-  if (!bannerIsAboutServer) banner([model.message, graph.message, checkpointMessage(), !inputs?.total && inputs?.message].filter(Boolean).join(" "));
+  await loadInputs();
+  if (!bannerIsAboutServer) banner([model.message, graph.message, checkpointMessage()].filter(Boolean).join(" "));
   const layer = layerOf(state.layer) ?? graph.nodes.find((/** @type {any} */ node) => node.family !== "input" && node.family !== "model") ?? graph.nodes[0];
   if (layer) update({ layer: layer.id, view: layer.views.includes(state.view) ? state.view : (layer.views[0] ?? "activations") });
   showLayer();

@@ -35,7 +35,7 @@ function words(numbers) {
   const said = [];
   if (numbers.units && numbers.dead_units !== null && numbers.dead_units !== undefined) {
     const dead = numbers.dead_units;
-    if (dead > 0) said.push({ text: `${dead} of ${numbers.units} units are zero everywhere for this input.`, bad: dead / numbers.units > 0.5 });
+    if (dead > 0) said.push({ text: `${dead} of ${numbers.units} units ${dead === 1 ? "is" : "are"} zero everywhere for this input.`, bad: dead / numbers.units > 0.5 });
     else said.push({ text: `All ${numbers.units} units respond to this input.`, bad: false });
   }
   if (numbers.saturated_share !== null && numbers.saturated_share !== undefined) {
