@@ -13,9 +13,10 @@ from disttrain.errors import UsageError
 from disttrain.viewers import attribution, forward, graph, predictions, statistics, views
 from disttrain.viewers.cache import BoundedCache
 from disttrain.viewers.folder import Folder
+from disttrain.viewers.input_specs import describe_inputs, scales_itself
 from disttrain.viewers.inputs import Inputs
 from disttrain.viewers.packing import ViewError
-from disttrain.viewers.preprocessing import Preprocessing, describe_inputs, scales_itself
+from disttrain.viewers.preprocessing import Preprocessing
 from disttrain.viewers.refusal import Refusal
 from disttrain.viewers.sources import Source
 

@@ -17,8 +17,9 @@ import numpy as np
 from disttrain.viewers.array_files import ArrayHeader, read_headers, read_row
 from disttrain.viewers.cache import BoundedCache
 from disttrain.viewers.folder import ARRAY_ENDINGS, Folder, Found
+from disttrain.viewers.input_specs import InputSpec, rows_in
 from disttrain.viewers.pictures import ENDINGS, read_image, thumbnail
-from disttrain.viewers.preprocessing import InputSpec, Preprocessing, rows_in
+from disttrain.viewers.preprocessing import Preprocessing
 from disttrain.viewers.refusal import Refusal
 from disttrain.viewers.samples import Samples
 

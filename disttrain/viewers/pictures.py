@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from disttrain.viewers.preprocessing import InputSpec
+from disttrain.viewers.input_specs import InputSpec
 from disttrain.viewers.refusal import Refusal
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")

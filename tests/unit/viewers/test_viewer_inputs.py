@@ -15,8 +15,9 @@ from disttrain.errors import UsageError
 from disttrain.viewers import folder as folder_module
 from disttrain.viewers import inputs as inputs_module
 from disttrain.viewers.folder import Folder
+from disttrain.viewers.input_specs import InputSpec
 from disttrain.viewers.inputs import Inputs
-from disttrain.viewers.preprocessing import InputSpec, Preprocessing
+from disttrain.viewers.preprocessing import Preprocessing
 from disttrain.viewers.refusal import Refusal
 from disttrain.viewers.samples import Samples
 

@@ -8,7 +8,8 @@ from PIL import Image
 
 from disttrain.layers import LSTM, Concatenate, Conv2D, Dense, Embedding, Flatten, GlobalAveragePooling1D, Input, Normalization, Rescaling
 from disttrain.models import Model, Sequential
-from disttrain.viewers.preprocessing import InputSpec, Preprocessing, describe_inputs, rows_in, scales_itself
+from disttrain.viewers.input_specs import InputSpec, describe_inputs, rows_in, scales_itself
+from disttrain.viewers.preprocessing import Preprocessing
 from disttrain.viewers.refusal import Refusal
 
 DIGITS = InputSpec("digits", (None, 28, 28, 1), "float32", "image", channels_axis=2)
