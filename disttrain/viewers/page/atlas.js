@@ -10,7 +10,8 @@ import { extent, levels, nameOf, rangeOf, valueAt } from "./numbers.js";
 function arrange({ count, width, height, labels }, look) {
   const gap = Math.round(2 * look.unit);
   const caption = labels ? Math.round(18 * look.unit) : 0;
-  const least = 36 * look.unit; // smaller than this, a map is a stain
+  const least = 24 * look.unit; // smaller than this, a map is a stain
+  const whole = 64 * look.unit; // a map up to this size keeps every number, though one has to scroll
   const fits = (/** @type {number} */ zoom) => {
     const columns = Math.max(1, Math.floor((look.width + gap) / (Math.round(width * zoom) + gap)));
     return { zoom, columns, tall: Math.ceil(count / columns) * (Math.round(height * zoom) + gap + caption) };
@@ -21,7 +22,8 @@ function arrange({ count, width, height, labels }, look) {
   let best = fits(steps[0]);
   for (const zoom of steps) {
     const next = fits(zoom);
-    if (next.tall <= look.height || Math.max(width, height) * zoom <= least) best = next;
+    const size = Math.max(width, height) * zoom;
+    if (next.tall <= look.height || size <= least || (zoom <= 1 && size <= whole)) best = next;
   }
   const [across, down] = [Math.max(1, Math.round(width * best.zoom)), Math.max(1, Math.round(height * best.zoom))];
   return { columns: Math.min(best.columns, count), across, down, gap, caption };
