@@ -52,7 +52,9 @@ class DataError(UsageError):
 
 
 class NonFiniteLoss(UsageError):
-    """The loss became NaN or infinite."""
+    """The loss became NaN or infinite; `loss` is it."""
+
+    loss: float = float("nan")
 
 
 class CheckpointError(DisttrainError):

@@ -21,7 +21,6 @@ from disttrain.callbacks.base import (
 from disttrain.callbacks.history import History
 from disttrain.callbacks.progbar_logger import ProgbarLogger
 from disttrain.callbacks.telemetry import Telemetry
-from disttrain.callbacks.terminate_on_nan import TerminateOnNaN
 
 
 class CallbackList(Callback):
@@ -118,10 +117,18 @@ class CallbackList(Callback):
 
     def stops_at(self, batch: int, loss: float) -> bool:
         """Offer a loss of NaN or infinity to the callbacks that end the training at one; True if one of them did."""
-        ending = [callback for callback in self.callbacks if isinstance(callback, TerminateOnNaN)]
+        ending = self._ending_at_nan()
         for callback in ending:
             callback.on_train_batch_end(batch, {"loss": loss})
         return bool(ending)
+
+    @property
+    def ends_at_nan(self) -> bool:
+        """Is there a callback that ends the training at a loss of NaN or infinity? Without, it is an error."""
+        return bool(self._ending_at_nan())
+
+    def _ending_at_nan(self) -> list[Any]:
+        return [callback for callback in self.callbacks if any(known.__name__ == "TerminateOnNaN" for known in type(callback).__mro__)]
 
     def abandon(self) -> None:
         """The call ended in an error: no progress bar, thread or file stays behind. Never raises: that error is what matters."""

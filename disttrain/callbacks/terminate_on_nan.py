@@ -9,11 +9,15 @@ from disttrain.callbacks.progress_bar import note
 
 
 class TerminateOnNaN(Callback):
-    """Stops the training after a batch whose `loss` is NaN or infinite.
+    """Stops the training at a batch whose `loss` is NaN or infinite.
+
+    That batch is not applied: the weights are those before it, where Keras leaves the NaNs in them. It costs no stop at each batch.
 
     Args:
         raise_error: raise RuntimeError at once, instead of ending the training with its `on_train_end` hooks.
     """
+
+    batch_hooks = "sampled"
 
     def __init__(self, raise_error: bool = False) -> None:
         super().__init__()

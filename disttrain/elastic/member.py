@@ -6,6 +6,7 @@ flag that makes a broken generation's collectives let go.
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import queue
@@ -26,9 +27,10 @@ from disttrain.elastic.transfer import share_state
 from disttrain.tracebacks import own_traceback
 from disttrain.training.engine import WISHES, Engine
 from disttrain.training.job import Job
-from disttrain.training.program import Kind
+from disttrain.training.program import BOUNDARIES, Kind
 
 MakeGroup = Callable[[m.Form, int, str, threading.Event], Group]
+_PACED_EVERY_S = 1.0
 _PREDICTED_BYTES = 4 << 20  # outputs are sent in lots of about this size; what a lost worker had not sent is computed again
 
 
@@ -57,6 +59,7 @@ class Member:
         self._formed, self._holds_state = False, False
         self._settings: m.CallSettings | None = None
         self._saver: Saver | None = None
+        self._paced = 0.0
 
     # -- from any thread ------------------------------------------------------------------------------------------------------------
 
@@ -99,7 +102,7 @@ class Member:
             case m.Proceed() if command.call == self._call:
                 self._proceed(command)
             case m.Fetch() if command.call == self._call and self._engine is not None:
-                self._report(m.Fetched(self.name, self._call, command.request, self._weights()))
+                self._report(m.Fetched(self.name, self._call, command.request, self._fetched(command.what)))
             case _:
                 pass  # of an older call or generation: late, so void
 
@@ -136,6 +139,8 @@ class Member:
         if self._engine.job.kind == "predict":
             self._engine.tick = command.tick
         else:
+            if command.frozen is not None:
+                self._engine.rearrange(command.frozen)
             if command.restore is not None and rank == 0:
                 assert self._saver is not None
                 arrays, meta = self._saver.load(command.restore)
@@ -151,7 +156,7 @@ class Member:
         engine = self._engine
         if engine is None or not self._formed or engine.position.tick != command.tick:
             return  # already past it, or between generations: then rank 0 of the next one asks again
-        if engine.position.kind not in (Kind.BATCH_BOUNDARY, Kind.EPOCH_BOUNDARY):
+        if engine.position.kind not in BOUNDARIES:
             return
         engine.apply(command.orders)
         if command.orders.save and not engine.ended:
@@ -169,7 +174,11 @@ class Member:
             if position.kind is Kind.END:
                 self._finish()
                 return
-            if position.kind in (Kind.BATCH_BOUNDARY, Kind.EPOCH_BOUNDARY):
+            if position.kind in BOUNDARIES:
+                if engine.trains:
+                    self._pace()
+                else:
+                    self._send_predictions(all_of_them=True)
                 if group.rank == 0:
                     logs, optimizer = engine.logs(position), engine.meta()["optimizer"]
                     self._report(m.AtBoundary(self.name, self._call, self._generation, position.tick, logs, optimizer))
@@ -188,10 +197,13 @@ class Member:
             if pause or stop:
                 self._stop("asked to pause" if pause else "asked to stop")
                 return
-            if group.rank == 0 and ((now := time.monotonic()) - said >= settings.progress_every_s or first):
+            now = time.monotonic()
+            if group.rank == 0 and (now - said >= settings.progress_every_s or first):
                 said = now
                 step = engine.optimizer.iterations if engine.trains else engine.tick
                 self._report(m.Progress(self.name, self._call, self._generation, engine.tick, engine.logs(position), step))
+            if engine.trains and now - self._paced >= _PACED_EVERY_S:
+                self._pace()
             first = False
 
     def _finish(self) -> None:
@@ -227,9 +239,18 @@ class Member:
                 sequence=self._settings.sequence_base + self._engine.tick + 1,
             )
 
-    def _weights(self) -> dict[str, Any]:
+    def _fetched(self, what: str) -> dict[str, Any]:
         assert self._engine is not None
-        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self._engine.model.named_weights()}
+        if what == "gradients":
+            return self._engine.gradients()
+        arrays = self._engine.arrays()
+        chosen = [name for name in arrays if name != "totals" and name.startswith("model/") == (what == "weights")]
+        return {name: arrays[name].detach().cpu().numpy().copy() for name in chosen}
+
+    def _pace(self) -> None:
+        assert self._engine is not None
+        self._paced = time.monotonic()
+        self._report(m.Paced(self.name, self._call, copy.copy(self._engine.pacing)))
 
     def _stop(self, because: str) -> None:
         if self._formed and self._engine is not None:

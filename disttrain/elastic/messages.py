@@ -53,6 +53,7 @@ class Form:
         source: the rank whose state counts; None when nobody has any.
         restore: a committed checkpoint for rank 0 to read; then `source` is 0.
         tick: where the call goes on.
+        frozen: what training must not change there.
     """
 
     call: int
@@ -65,6 +66,7 @@ class Form:
     source: int | None
     restore: str | None
     tick: int
+    frozen: dict[str, list[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,11 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Send the model's weights as they are; answered by `Fetched`."""
+    """Send a part of the state as it is: "weights", "slots" of the optimizers, or "gradients" of the last step. Answered by `Fetched`."""
 
     call: int
     request: int
+    what: str = "weights"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +160,8 @@ class AtBoundary:
 
 @dataclass(frozen=True, slots=True)
 class ShardWritten:
-    """This worker's part of the save of `tick` lies in storage. Rank 0 adds what the manifest needs."""
+    """This worker's part of the save of `tick` lies in storage, `seconds` after the step boundary; for `stall_seconds` of those the
+    worker stood still. Rank 0 adds what the manifest needs."""
 
     worker: str
     call: int
@@ -168,6 +172,8 @@ class ShardWritten:
     step: int
     report: ShardReport | None
     error: str | None = None
+    stall_seconds: float = 0.0
+    seconds: float = 0.0
     meta: dict[str, Any] | None = None
     specs: list[TensorSpec] | None = None
     sequence: int = 0
@@ -196,12 +202,21 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The weights by name."""
+    """Arrays by name: those of weights and slots as in `Engine.arrays`, gradients by weight; empty where this worker has none."""
 
     worker: str
     call: int
     request: int
-    weights: dict[str, Any]
+    arrays: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """Where the time of this worker's training steps goes: sums since it began the call."""
+
+    worker: str
+    call: int
+    pacing: Any
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
@@ -65,6 +66,7 @@ class Saver:
 
     def save(self, engine: Engine, rank: int, size: int, *, call: int, generation: int, attempt: int, sequence: int) -> None:
         """Copy this rank's share of the state, then write it in the background; a `ShardWritten` follows."""
+        began = time.monotonic()
         if self._writing is not None:
             self._writing.join()
         arrays = {name: named_array(tensor) for name, tensor in engine.arrays().items()}
@@ -86,7 +88,8 @@ class Saver:
         }
         if rank == 0:
             about |= {"meta": engine.meta(), "specs": specs, "sequence": sequence, "folder": folder}
-        self._writing = threading.Thread(target=self._write, args=(path, shot, about), name="checkpoint-writer", daemon=True)
+        about["stall_seconds"] = time.monotonic() - began
+        self._writing = threading.Thread(target=self._write, args=(path, shot, about, began), name="checkpoint-writer", daemon=True)
         self._writing.start()
 
     def load(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -95,11 +98,11 @@ class Saver:
         arrays = {key: as_tensor(array) for key, array in loaded.arrays.items() if not key.startswith("callbacks/")}
         return arrays, loaded.manifest.extra["meta"]
 
-    def _write(self, path: str, shot: Snapshot, about: dict[str, Any]) -> None:
+    def _write(self, path: str, shot: Snapshot, about: dict[str, Any], began: float) -> None:
         try:
             with shot:
                 report = write_shard(self._store, path, shot)
         except Exception as error:  # a save that fails is abandoned, training goes on; the driver says so
             self._report(ShardWritten(**about, report=None, error=f"{type(error).__name__}: {error}"))
         else:
-            self._report(ShardWritten(**about, report=report))
+            self._report(ShardWritten(**about, report=report, seconds=time.monotonic() - began))

@@ -8,21 +8,23 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from disttrain import orchestrator as o
+from disttrain.callbacks.telemetry import Recovery, Save
 from disttrain.elastic import messages as m
 from disttrain.errors import DisttrainError, InfrastructureError, Interrupted, NotEnoughWorkers, PoisonBatch
 from disttrain.launch.config import SaveEvery
 from disttrain.launch.console import Console
 from disttrain.launch.run_directory import ResumePoint
+from disttrain.launch.run_telemetry import Ledger
 from disttrain.launch.saves import Committed, SaveFailed, Saves
 from disttrain.orchestrator.states import in_loop, members_of
-from disttrain.training.hooks import FitHooks
+from disttrain.training.engine import join_predictions
+from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
-from disttrain.training.orders import Orders
-from disttrain.training.program import Kind
+from disttrain.training.program import BOUNDARIES, Kind, Position
 
 _LOOK_S = 0.2  # the longest the loop waits before it looks at clocks and flags
 
@@ -67,7 +69,7 @@ class _Recovery:
     """A loss that is being recovered from."""
 
     since_s: float
-    tick: int
+    step: int
     lost: list[str] = field(default_factory=list)
 
 
@@ -90,17 +92,20 @@ class Conductor:
     Args:
         put_job: packs the job as it is and gives it to the cluster; called once the hooks before the first step have run.
         state: where the call before left the orchestrator; None before the first.
-        hooks: the callbacks of a fit; None for evaluate and predict.
+        hooks: the callbacks of the call.
         saves: None when nothing is kept.
         resume: the checkpoint of this call to go on from.
         sequence_base: saves of this call are numbered from here on.
     """
 
     def __init__(
-        self, around: Surroundings, number: int, job: Job, put_job: Callable[[], Any], *, state: o.State | None,
-        facts: dict[str, WorkerFacts], hooks: FitHooks | None, saves: Saves | None, resume: ResumePoint | None, sequence_base: int,
+        self, around: Surroundings, number: int, job: Job, put_job: Callable[[Job], Any], *, state: o.State | None,
+        facts: dict[str, WorkerFacts], hooks: FitHooks | CallHooks, saves: Saves | None, resume: ResumePoint | None, sequence_base: int,
     ) -> None:  # fmt: skip
-        self.around, self.number, self.job, self.hooks, self.saves = around, number, job, hooks, saves
+        self.around, self.number, self.job, self.saves = around, number, job, saves
+        self._call_hooks = hooks
+        self.hooks = hooks if isinstance(hooks, FitHooks) else None
+        self.ledger = Ledger(around.policy.workers)
         self.cluster, self.policy, self.console = around.cluster, around.policy, around.console
         self.facts = facts
         self.resume = resume
@@ -124,6 +129,8 @@ class Conductor:
         self._ticks: dict[str, int] = {}  # what members reported to hold when they stopped
         self._hook_states: list[_HookState] = []
         self._first_hook_state: _HookState | None = None
+        self._frozen: list[tuple[int, dict[str, list[str]]]] = []  # from which tick on, what must not be changed
+        self._asked: m.AtBoundary | None = None  # a boundary that waits for outputs of the batch before it
         self._formed = False
         self._in_hooks = False
         self.at_boundary = False  # do all workers wait, so that their weights can be fetched?
@@ -160,8 +167,14 @@ class Conductor:
             self._run_hooks(lambda: hooks.begin() if resume is None else hooks.begin(resume.extra["hooks"], resume.arrays))
             self._first_hook_state = self._hook_state(0 if resume is None else resume.tick)
             self._hook_states = [self._first_hook_state]
+            self._frozen = [(0, hooks.trainability.frozen())]
+            self.job = replace(self.job, start_tick=hooks.start_tick)
+            counted = self.job.model.optimizer.iterations if resume is None else resume.extra["meta"]["optimizer"]["iterations"]
+            self.ledger.first_step = self.ledger.step = counted
+        else:
+            self._run_hooks(self._call_hooks.begin)
         # Not earlier: a rate or weights that those hooks set hold from the first step on.
-        self._begin = m.Begin(self.number, self._put_job(), self._settings)
+        self._begin = m.Begin(self.number, self._put_job(self.job), self._settings)
         roster = self.state.roster
         to_start = {effect.worker for effect in self._opening if isinstance(effect, o.StartWorker)}
         for worker in (*members_of(self.state), *roster.ready, *(start.worker for start in roster.starting)):
@@ -218,8 +231,12 @@ class Conductor:
                 self.saves.take(report, self._own_part)
             case m.Predicted():
                 self.predictions.update(report.parts)
+                if self._asked is not None:
+                    self._boundary(self._asked)
             case m.Fetched():
-                self._fetched[report.request] = report.weights
+                self._fetched[report.request] = report.arrays
+            case m.Paced():
+                self.ledger.pacings[report.worker] = report.pacing
             case m.Finished() if report.generation == self.state.roster.generation:
                 if report.result is not None or self.job.kind == "predict":
                     self.result = report.result if report.result is not None else {}
@@ -272,7 +289,7 @@ class Conductor:
         source = None if form.source is None else form.members.index(form.source)
         tick = form.tick
         if self.job.kind == "predict":
-            source, tick = None, self._first_unpredicted()
+            source, tick = None, self._first_unpredicted_tick()
         elif form.source is None:
             source = 0 if form.restore is not None else None
             ticks = (None,) * len(form.members)
@@ -281,8 +298,11 @@ class Conductor:
         self._formed = True
         command = m.Form(
             self.number, form.generation, form.members, form.placement, ticks,
-            self.around.store_host, self.around.store_port, source, form.restore, tick,
+            self.around.store_host, self.around.store_port, source, form.restore, tick, self._frozen_at(tick),
         )  # fmt: skip
+        self._asked = None
+        self.ledger.begin()
+        self.ledger.workers = len(form.members)
         self._ticks, self._halted = {}, set()
         for worker in form.members:
             self.cluster.send(worker, command)
@@ -320,7 +340,8 @@ class Conductor:
             self.console.event("worker lost", None, worker=report.worker, reason=report.reason)
             return
         if self._recovery is None:
-            self._recovery = _Recovery(time.monotonic(), self.position.tick)
+            self._recovery = _Recovery(time.monotonic(), self.step)
+        self.ledger.workers = max(0, self.ledger.workers - 1)
         self._recovery.lost.append(report.worker)
         self.console.event(
             "worker lost",
@@ -337,7 +358,7 @@ class Conductor:
             if report.tick is not None:
                 self._ticks[report.worker] = report.tick
             if self._recovery is None and "asked" not in report.because and "told" not in report.because:
-                self._recovery = _Recovery(now, self.position.tick)
+                self._recovery = _Recovery(now, self.step)
         self._decide(o.Stopped(report.worker, report.generation, report.tick, now))
 
     def _progress(self, report: m.Progress, now: float) -> None:
@@ -347,6 +368,8 @@ class Conductor:
         self.around.first_step()
         self.position = self.job.program.at(max(0, report.tick - 1))
         self.step, self.logs = report.step, report.logs
+        if self.job.kind == "fit":
+            self.ledger.step = report.step
         if self._recovery is not None and isinstance(self.state, o.Running):
             took = now - self._recovery.since_s
             members = members_of(self.state)
@@ -354,29 +377,55 @@ class Conductor:
                 "recovered", f"re-formed with {len(members)} workers in {took:.2f} s, no step lost",
                 seconds=round(took, 4), lost=self._recovery.lost, generation=report.generation, tick=report.tick,
             )  # fmt: skip
+            self.ledger.recoveries.append(Recovery(self._recovery.step, took, len(self._recovery.lost)))
             self._recovery = None
-        if self.hooks is not None and self.position.kind is Kind.TRAIN and not self._in_hooks:
-            self.hooks.sample(self.position, report.logs)
+        if not self._in_hooks and (self.hooks is None or self.position.kind is Kind.TRAIN):
+            self._call_hooks.sample(self.position, report.logs)
 
     def _boundary(self, report: m.AtBoundary) -> None:
-        if self._in_hooks or self.hooks is None:
+        if self._in_hooks:
             return  # asked again while the hooks run: the answer goes to whoever is a member then
         position, logs = self.job.program.at(report.tick), report.logs
-        self.position, self.logs = position, logs
-        self.job.model.optimizer.load_state_dict(report.optimizer)
-        hooks = self.hooks
+        if self.job.kind == "predict":
+            if self._first_unpredicted() <= position.step:
+                self._asked = report  # the other workers' outputs are on their way
+                return
+            logs = {"outputs": self._outputs_of(position)}
+        self._asked = None
+        self.position, self.logs = position, report.logs
+        hooks = self._call_hooks
         known = position.tick <= hooks.handled
-        self.at_boundary = True
+        if self.hooks is not None:
+            self.job.model.optimizer.load_state_dict(report.optimizer)
+            self.step = self.ledger.step = report.optimizer["iterations"]
+        self.at_boundary = self.hooks is not None
+        began = time.monotonic()
         try:
             orders = self._run_hooks(lambda: hooks.boundary(position, logs))
         finally:
             self.at_boundary = False
-        if not known and self.saves is not None:
-            self._hook_states = [*self._hook_states[-63:], self._hook_state(position.tick + 1)]
-        save = self.around.save_every.epoch and position.kind is Kind.EPOCH_BOUNDARY and not orders.end_call
-        orders = Orders(orders.learning_rate, orders.weights, orders.end_phase, orders.end_call, save)
+        self.ledger.callback_seconds += time.monotonic() - began
+        if not known and self.hooks is not None:
+            if self.saves is not None:
+                self._hook_states = [*self._hook_states[-63:], self._hook_state(position.tick + 1)]
+            if orders.frozen is not None:
+                self._frozen.append((position.tick + 1, orders.frozen))
+        if self.around.save_every.epoch and position.kind is Kind.EPOCH_BOUNDARY and not orders.end_call:
+            orders = replace(orders, save=True)
         for worker in members_of(self.state):
             self.cluster.send(worker, m.Proceed(self.number, position.tick, orders))
+
+    def _frozen_at(self, tick: int) -> dict[str, list[str]] | None:
+        """What training must not change in the state of `tick`; None where that is as it was when the job was packed."""
+        if len(self._frozen) < 2:
+            return None
+        return next((frozen for since, frozen in reversed(self._frozen) if since <= tick), self._frozen[0][1])
+
+    def _outputs_of(self, position: Position) -> Any:
+        """The outputs of a batch of predict."""
+        first = position.step * self.job.virtual_workers
+        numbers = range(first, first + self.job.virtual_workers)
+        return join_predictions({number: self.predictions[number] for number in numbers if number in self.predictions})
 
     def _run_hooks(self, action: Callable[[], Any]) -> Any:
         self._in_hooks = True
@@ -385,8 +434,20 @@ class Conductor:
         finally:
             self._in_hooks = False
 
-    def fetch_weights(self) -> dict[str, Any]:
-        """The weights as they are at the boundary where the workers wait; called from within a hook."""
+    def gradients(self) -> dict[str, Any]:
+        """The gradient of the last step before the boundary, from a worker that took part in it; called from within a hook."""
+        for place in range(len(members_of(self.state)) if self.at_boundary else 0):
+            found = self.fetch("gradients", place)
+            if found:
+                return found
+        return {}
+
+    def fetch(self, what: str, place: int = 0) -> dict[str, Any]:
+        """Weights, slots or gradients as they are at the boundary where the workers wait; called from within a hook.
+
+        Args:
+            place: the rank of the worker that is asked.
+        """
         self._requests += 1
         request = self._requests
         generation, asked = -1, 0.0
@@ -395,7 +456,7 @@ class Conductor:
             members = members_of(self.state)  # of a pause too: whoever waits at the boundary pauses only after it
             if members and (self.state.roster.generation != generation or now - asked > 2.0):
                 generation, asked = self.state.roster.generation, now
-                self.cluster.send(members[0], m.Fetch(self.number, request))
+                self.cluster.send(members[min(place, len(members) - 1)], m.Fetch(self.number, request, what))
             self._turn()
         return self._fetched.pop(request)
 
@@ -426,6 +487,7 @@ class Conductor:
             return
         hooks, kept = self.hooks, self._hooks_at(tick)
         self._hook_states = [other for other in self._hook_states if other.tick <= tick]
+        self._frozen = [self._frozen[0], *(entry for entry in self._frozen[1:] if entry[0] <= tick)]
         self._run_hooks(lambda: hooks.load_state(kept.state, kept.arrays))
         self.console.event("restart", f"all workers were lost: going on from {restore or 'the start'}", restore=restore, tick=tick)
 
@@ -438,6 +500,7 @@ class Conductor:
             self._failed_saves.add(outcome.tick)  # perhaps of the last tick, heard of before the end itself is
             return
         self._saved_at = time.monotonic()
+        self.ledger.saves.append(Save(outcome.step, outcome.seconds, outcome.stall_seconds, outcome.nbytes))
         self.console.event("committed", f"checkpoint {outcome.name} committed", name=outcome.name, step=outcome.step, bytes=outcome.nbytes)
         if not isinstance(self.state, o.Ended):
             self._decide(o.CheckpointCommitted(outcome.name, outcome.tick, self._saved_at))
@@ -481,7 +544,7 @@ class Conductor:
         if self._finished_generation != self.state.roster.generation:
             self.result = None  # the group broke after all; its next forming finishes again
             return
-        if self.job.kind == "predict" and self._first_unpredicted() < self.job.program.ticks:
+        if self.job.kind == "predict" and self._final_tick is not None and not self._all_predicted(self._final_tick):
             return
         if self.saves is not None and self.job.kind == "fit" and self.final_commit is None and self._final_tick not in self._failed_saves:
             last = self._last_commit
@@ -499,6 +562,19 @@ class Conductor:
             if any(step * self.job.virtual_workers + rank not in self.predictions for rank in range(leaves)):
                 return step
         return plan.steps
+
+    def _first_unpredicted_tick(self) -> int:
+        """Where a predict goes on: at the boundary whose hooks have not run, where outputs are there, else at the first that are not."""
+        program, step = self.job.program, self._first_unpredicted()
+        tick = program.tick_of(0, step)
+        boundary = tick - 1
+        if step and boundary > self._call_hooks.handled and program.at(boundary).kind in BOUNDARIES:
+            return boundary
+        return tick
+
+    def _all_predicted(self, final_tick: int) -> bool:
+        """Are the outputs of all ticks before `final_tick` here? A callback may have ended the call early."""
+        return final_tick <= self.job.program.tick_of(0, self._first_unpredicted())
 
     def status(self) -> dict[str, Any]:
         """What the call does, in JSON types."""

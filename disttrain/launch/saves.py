@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,12 +33,14 @@ from disttrain.elastic.messages import ShardWritten
 
 @dataclass(frozen=True)
 class Committed:
-    """A save is committed."""
+    """A save is committed; `seconds` after the step boundary, of which the slowest worker stood still for `stall_seconds`."""
 
     name: str
     tick: int
     step: int
     nbytes: int
+    seconds: float = 0.0
+    stall_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class Saves:
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
             parts, extra, arrays = work
-            first = parts[0]
+            first, began = parts[0], time.monotonic()
             reports = [part.report for part in parts if part.report is not None]
             specs = list(first.specs or [])
             try:
@@ -136,7 +139,9 @@ class Saves:
                 self._done_ticks.discard((first.call, first.tick))
                 self.results.put(SaveFailed(first.tick, f"{type(error).__name__}: {error}"))
             else:
-                self.results.put(Committed(done.name, first.tick, done.step, done.nbytes))
+                seconds = max(part.seconds for part in parts) + time.monotonic() - began
+                stall = max(part.stall_seconds for part in parts)
+                self.results.put(Committed(done.name, first.tick, done.step, done.nbytes, seconds, stall))
                 self._delete_old()
             self._ended += 1
 

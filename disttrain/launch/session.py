@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -25,13 +25,15 @@ from disttrain.launch.console import Console
 from disttrain.launch.door import Entry
 from disttrain.launch.heartbeat import Heartbeat
 from disttrain.launch.run_directory import FINISHED, ResumePoint, RunDescription
+from disttrain.launch.run_telemetry import RunTelemetry
 from disttrain.launch.saves import Saves
+from disttrain.launch.state_watch import StateWatch
 from disttrain.launch.timings import Timings
-from disttrain.layers import watch
 from disttrain.training import runner
 from disttrain.training.engine import join_predictions
-from disttrain.training.hooks import FitHooks
+from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
+from disttrain.training.local_telemetry import facts_of
 
 
 class Session:
@@ -157,23 +159,23 @@ class Session:
             self.directory.finish_call(number, {"kind": "fit", "commit": conductor.final_commit, **result})
         return None
 
-    def evaluate(self, job: Job) -> dict[str, Any]:
+    def evaluate(self, job: Job, callbacks: CallbackList | None = None) -> dict[str, Any]:
         if self._conductor is not None:
-            return self._nested().evaluate(job)
+            return self._nested().evaluate(job, callbacks)
         number = self._calls - 1
         record = self._record(number, "evaluate")
         if record is not None:
             return dict(record["logs"])
-        with self._conducting(number, job, None) as conductor:
+        with self._conducting(number, job, callbacks) as conductor:
             conductor.run()
         assert conductor.result is not None
         self.directory.finish_call(number, {"kind": "evaluate", "logs": conductor.result})
         return conductor.result
 
-    def predict(self, job: Job) -> Any:
+    def predict(self, job: Job, callbacks: CallbackList | None = None) -> Any:
         if self._conductor is not None:
-            return self._nested().predict(job)
-        with self._conducting(self._calls - 1, job, None) as conductor:
+            return self._nested().predict(job, callbacks)
+        with self._conducting(self._calls - 1, job, callbacks) as conductor:
             conductor.run()
         return join_predictions(conductor.predictions)
 
@@ -184,7 +186,7 @@ class Session:
         self._describe(job)
         cluster = self._ready_cluster()
 
-        def put_job() -> Any:
+        def put_job(job: Job) -> Any:
             with self.timings.span(f"call {number}: packing the job"):
                 shipment = pack(job, self._folder)
             with self.timings.span(f"call {number}: putting it into the object store"):
@@ -193,10 +195,13 @@ class Session:
         resume = self._resume if self._resume is not None and self._resume.call == number else None
         attempt = self.directory.attempt
         assert attempt is not None
-        changes, hooks = None, None
-        if callbacks is not None:
-            changes = _Watch(job.model, lambda: conductor)
-            hooks = FitHooks(callbacks, job.model, job.program, changes)
+        changes: StateWatch | None = None
+        hooks: FitHooks | CallHooks = CallHooks(callbacks, job)
+        if job.kind == "fit" and callbacks is not None:
+            facts = facts_of(job, workers=self.config.workers, script=self._script)
+            telemetry = RunTelemetry(self.directory.url, facts, lambda: conductor.ledger, lambda: conductor.gradients(), self.console.event)
+            changes = StateWatch(job.model, lambda: conductor)
+            hooks = FitHooks(callbacks, job.model, job.program, changes, telemetry=telemetry)
         if job.kind == "fit" and self._saves is None:
             self._saves = Saves(self.directory.store, attempt, self.config.keep, self._pinned)
         around = Surroundings(
@@ -218,10 +223,14 @@ class Session:
             saves=self._saves if job.kind == "fit" else None, resume=resume, sequence_base=self._sequence,
         )  # fmt: skip
         self._conductor = conductor
+        done = False
         try:
             with nullcontext() if changes is None else changes.attached():
                 yield conductor
+            done = True
         finally:
+            if isinstance(hooks, FitHooks):
+                hooks.close(failed=not done)
             self._state = conductor.state
             self._sequence += job.program.ticks + 2
             self._conductor = None
@@ -261,6 +270,8 @@ class Session:
         from disttrain.training.engine import Engine
 
         engine = Engine(job)
+        if "frozen" in meta:
+            engine.rearrange(meta["frozen"])
         own = engine.arrays()
         if set(own) != set(arrays) or any(tuple(own[name].shape) != arrays[name].shape for name in own):
             different = sorted(set(own) ^ set(arrays)) or [name for name in own if tuple(own[name].shape) != arrays[name].shape]
@@ -308,50 +319,6 @@ class Session:
             "virtual_workers": None if self._description is None else self._description.virtual_workers,
             **status,
         }
-
-
-class _Watch:
-    """Brings the driver's model up to date when a callback looks at it, and tells what the callback changed."""
-
-    def __init__(self, model: Any, conductor: Callable[[], Conductor]) -> None:
-        self._model, self._conductor = model, conductor
-        self._pulled: dict[str, np.ndarray] | None = None
-
-    @contextmanager
-    def attached(self) -> Iterator[None]:
-        """Watch inside the block."""
-        watch.on_look(self._fetch)
-        try:
-            yield
-        finally:
-            watch.on_look(None)
-
-    def changed(self) -> dict[str, np.ndarray] | None:
-        """Weights by name that the hooks of this boundary changed."""
-        pulled, self._pulled = self._pulled, None
-        if pulled is None:
-            return None
-        with self._unwatched():
-            now = {name: tensor.detach().cpu().numpy() for name, tensor in self._model.named_weights()}
-        return {name: value.copy() for name, value in now.items() if value.tobytes() != pulled[name].tobytes()} or None
-
-    def _fetch(self) -> None:
-        """Somebody looks: fetch the weights, once for each boundary."""
-        conductor = self._conductor()
-        if self._pulled is not None or not conductor.at_boundary:
-            return
-        self._pulled = conductor.fetch_weights()
-        with self._unwatched(), torch.no_grad():
-            for name, tensor in self._model.named_weights():
-                tensor.copy_(torch.tensor(self._pulled[name]))
-
-    @contextmanager
-    def _unwatched(self) -> Iterator[None]:
-        watch.on_look(None)
-        try:
-            yield
-        finally:
-            watch.on_look(self._fetch)
 
 
 def outcome_of(error: BaseException | None) -> str:

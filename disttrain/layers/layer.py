@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from disttrain import mixed_precision, regularizers
-from disttrain.layers import masking, tracking, watch
+from disttrain import mixed_precision, regularizers, watch
+from disttrain.layers import masking, tracking
 from disttrain.layers.config import accepted_arguments, for_constructor, known_arguments, simple_arguments, unwritten_arguments
 from disttrain.layers.context import CallContext, call_context, enter, innermost, leave
 from disttrain.layers.dtypes import DTYPES, dtype_name
@@ -271,7 +271,8 @@ class Layer(WeightHolder):
         if not self.built:
             self._build_for(args, kwargs)
         outputs = self.compute_output_spec(*args, **kwargs)
-        self._nodes.append(Node(self, len(self._nodes), args, kwargs, outputs))
+        kept = map_structure(lambda leaf: leaf, args), map_structure(lambda leaf: leaf, kwargs)  # a caller may go on filling its lists
+        self._nodes.append(Node(self, len(self._nodes), *kept, outputs))
         return outputs
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from disttrain import constraints, initializers, regularizers
-from disttrain.layers import tracking, watch
+from disttrain import constraints, initializers, regularizers, watch
+from disttrain.layers import tracking
 from disttrain.layers.dtypes import DTYPES, standard_dtype
 from disttrain.layers.weight_budget import charge
 
@@ -248,6 +248,23 @@ class WeightHolder(nn.Module):
 
     def _described(self) -> str:
         return f"{type(self).__name__} {self.name!r}"
+
+
+@contextmanager
+def watched_attributes() -> Iterator[None]:
+    """Within the block, to read a weight as an attribute, such as `layer.kernel`, counts as a look. Not always so: it takes time."""
+    own = nn.Module.__getattr__
+
+    def read(self: WeightHolder, name: str) -> Any:
+        if name in self.__dict__.get("_parameters", ()) or name in self.__dict__.get("_buffers", ()):
+            watch.look()
+        return own(self, name)
+
+    WeightHolder.__getattr__ = read  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        del WeightHolder.__getattr__
 
 
 @contextmanager

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from disttrain import watch
 from disttrain.data import ArraySource, BatchPlan, flatten, map_structure
 from disttrain.data.plan import slice_of
 from disttrain.data.sources import as_array
 from disttrain.errors import DataError
-from disttrain.layers import watch
 from disttrain.layers.context import call_context
 from disttrain.seeds import fold_in, random_seed
 from disttrain.training import runner

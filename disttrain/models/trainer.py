@@ -166,9 +166,16 @@ class Trainer(TrainStep):
         )
         every = {Kind.TRAIN} if callback_list.needs_every_batch else set()
         every |= {Kind.VALIDATE} if callback_list.needs_every_test_batch and validation is not None else set()
-        program = Program(tuple(plans), initial_epoch, epochs, validation_freq, frozenset(every), batches_per_hook=self.steps_per_execution)
+        program = Program(
+            tuple(plans), initial_epoch, epochs, validation_freq, frozenset(every), batches_per_hook=self.steps_per_execution,
+            before_validation=validation is not None and (callback_list.needs_test_boundary or Kind.VALIDATE in every),
+        )  # fmt: skip
         sources = {kind: of_kind.source for kind, of_kind in feeds.items()}
-        carrier.fit(Job("fit", self, program, sources, virtual_workers, random_seed(), example, class_weight, has_outputs), callback_list)
+        job = Job(
+            "fit", self, program, sources, virtual_workers, random_seed(), example, class_weight, has_outputs,
+            keeps_gradients=callback_list.needs_gradients, ends_at_nan=callback_list.ends_at_nan,
+        )  # fmt: skip
+        carrier.fit(job, callback_list)
         history = callback_list.history
         assert history is not None
         self.history = history
@@ -198,11 +205,12 @@ class Trainer(TrainStep):
         carrier.next_call()
         plan = feed.plan(batch_size, carrier.virtual_workers, steps=steps)
         example, has_outputs = self._prepare({Kind.VALIDATE: feed}, {Kind.VALIDATE: plan})
-        program = Program(((Kind.VALIDATE, plan),), boundaries=False)
+        hooks = self._call_hooks(callbacks, verbose, plan)
+        program = self._call_program(Kind.VALIDATE, plan, hooks.needs_every_test_batch)
         job = Job(
             "evaluate", self, program, {Kind.VALIDATE: feed.source}, carrier.virtual_workers, random_seed(), example, None, has_outputs
         )
-        logs = runner.evaluate(carrier, job, self._call_hooks(callbacks, verbose, plan))
+        logs = runner.evaluate(carrier, job, hooks)
         logs = dict(sorted(logs.items()))
         return logs if return_dict else self.flat_results(logs)
 
@@ -226,9 +234,10 @@ class Trainer(TrainStep):
         carrier.next_call()
         plan = feed.plan(batch_size, carrier.virtual_workers, steps=steps)
         example, _ = self._prepare({Kind.PREDICT: feed}, {Kind.PREDICT: plan})
-        program = Program(((Kind.PREDICT, plan),), boundaries=False)
+        hooks = self._call_hooks(callbacks, verbose, plan)
+        program = self._call_program(Kind.PREDICT, plan, hooks.needs_every_predict_batch)
         job = Job("predict", self, program, {Kind.PREDICT: feed.source}, carrier.virtual_workers, random_seed(), example)
-        return runner.predict(carrier, job, self._call_hooks(callbacks, verbose, plan))
+        return runner.predict(carrier, job, hooks)
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: dict[int, float] | None = None, return_dict: bool = False
@@ -264,6 +273,11 @@ class Trainer(TrainStep):
         level = verbosity(verbose)
         params = {"verbose": level, "epochs": 1, "steps": plan.steps}
         return CallbackList(callbacks, model=self, params=params, add_history=False, add_progbar=level != 0)
+
+    def _call_program(self, kind: Kind, plan: BatchPlan, every_batch: bool) -> Program:
+        per_hook = 1 if kind is Kind.PREDICT else self.steps_per_execution
+        every = frozenset({kind} if every_batch else ())
+        return Program(((kind, plan),), every_batch=every, boundaries=False, batches_per_hook=per_hook)
 
     def _batch_runner(self) -> OnBatch:
         if self._on_batch is None or not self._on_batch.fits(self):
@@ -320,7 +334,7 @@ class Trainer(TrainStep):
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
-        return {**state, "_on_batch": None}
+        return {**state, "_on_batch": None, "history": None}
 
 
 def verbosity(verbose: str | int) -> int:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from disttrain import watch
 from disttrain.identifiers import to_snake_case
 from disttrain.optimizers import schedules
 from disttrain.optimizers.arguments import number, one_kind_of_clipping, refuse_unknown, whole_number
@@ -81,8 +82,8 @@ class Optimizer(HasLearningRate, KerasVariables):
         self.loss_scale_factor = None if loss_scale_factor is None else number(self, "loss_scale_factor", loss_scale_factor, "(0, inf)")
         self._learning_rate = self._checked_rate(learning_rate)
         self.iterations = 0
-        self.built = False
-        self.slots: Slots = {}
+        self._built = False
+        self._slots: Slots = {}
         self._excluded: list[Tensor] = []
         self._excluded_names: list[str] = []
         self._decayed: list[bool] | None = None  # for each variable; None: all alike
@@ -129,6 +130,20 @@ class Optimizer(HasLearningRate, KerasVariables):
     # -- state ----------------------------------------------------------------------------------------------------------------------
 
     @property
+    def built(self) -> bool:  # type: ignore[override]
+        watch.look("slots")
+        return self._built
+
+    @property
+    def slots(self) -> Slots:
+        watch.look("slots")
+        return self._slots
+
+    @slots.setter
+    def slots(self, value: Slots) -> None:
+        self._slots = value
+
+    @property
     def updates(self) -> int:
         """Updates made so far: `iterations`, or with accumulation the whole groups in it."""
         return self.iterations // self.gradient_accumulation_steps if self.gradient_accumulation_steps else self.iterations
@@ -143,7 +158,7 @@ class Optimizer(HasLearningRate, KerasVariables):
         own = {slot: [self.initial_slot(slot, param.detach()) for param in params] for slot in self.slot_names}
         self.slots = {**kept, **own}
         self._decayed = which_decay(params, names, self._excluded, self._excluded_names)
-        self.built = True
+        self._built = True
 
     def named_slots(self, names: Sequence[str]) -> dict[str, Tensor]:
         """The slots as `{"<slot>/<variable>": tensor}`, the tensors themselves, for variables called `names` in the order of `build`."""

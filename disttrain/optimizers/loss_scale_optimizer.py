@@ -73,7 +73,7 @@ class LossScaleOptimizer(Optimizer):
 
     # -- what is asked of the inner optimizer ---------------------------------------------------------------------------------------
 
-    @property
+    @property  # type: ignore[misc]
     def slots(self) -> Slots:  # type: ignore[override]
         """The slots of the inner optimizer."""
         return self.inner_optimizer.slots

@@ -13,6 +13,7 @@ from torch import Tensor
 from disttrain.layers.context import call_context
 from disttrain.seeds import fold_in
 from disttrain.training.outputs import as_arrays
+from disttrain.training.pacing import clock
 from disttrain.training.program import Kind, Position
 from disttrain.training.step_context import StepContext
 
@@ -72,6 +73,7 @@ def _train(engine: Engine, position: Position, until: float | None) -> Position:
     many, steps, tick = _many(engine, position, until), plan.steps, position.tick
     context, draws, on_cpu = StepContext(training=True), engine.foreign_randomness, engine.device.type == "cpu"
     compiled, scale, update = forward.compiled, forward.scale, engine.own_update
+    pacing, keeps = engine.pacing, engine.job.keeps_gradients
     assert update is not None
     step = first
     with call_context(context):
@@ -80,7 +82,9 @@ def _train(engine: Engine, position: Position, until: float | None) -> Position:
             context.begin(lambda: fold_in(engine.step_key(position), 0), 1.0, (0, count, count))
             before = forward.before = state.snapshot() if state.has_buffers else None
             try:
+                waited = clock()
                 x, y, weight = forward.fetch(Kind.TRAIN, epoch, step, 0, context)
+                pacing.data_seconds += clock() - waited
                 if draws:
                     torch.manual_seed(context.key or 0)
                 means, outputs = forward.run(x, y, weight, context)
@@ -96,6 +100,8 @@ def _train(engine: Engine, position: Position, until: float | None) -> Position:
                     param.grad = None
                 raise
             with torch.no_grad():
+                if keeps:
+                    engine.keep_gradients(range(len(state.params)), [param.grad for param in state.params])
                 update.apply()
                 if state.constraints:
                     state.constrain()

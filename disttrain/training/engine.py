@@ -27,10 +27,12 @@ from disttrain.training.model_state import ModelState, OptimizerState
 from disttrain.training.orders import Orders
 from disttrain.training.outputs import as_arrays
 from disttrain.training.own_update import OwnUpdate
+from disttrain.training.pacing import Pacing, clock
 from disttrain.training.payload import WISHES, PayloadLayout
 from disttrain.training.program import Kind, Position
 from disttrain.training.scripted import run_scripted
 from disttrain.training.sliced import run_in_slices, samples_of
+from disttrain.training.trainability import Frozen, Trainability
 
 OVERLAP_BYTES = 4 << 20  # from here on buckets leave during the backward pass; below, the hooks cost more than they hide
 
@@ -45,11 +47,14 @@ class Engine:
     def __init__(self, job: Job, device: torch.device | None = None) -> None:
         self.job, self.program, self.model = job, job.program, job.model
         self.device = device or torch.device("cpu")
-        self.tick, self.ended = 0, False
+        self.tick, self.ended = job.start_tick, False
         self.trains = job.kind == "fit"
         self.predictions: dict[int, Any] = {}
+        self.pacing = Pacing()
+        self.kept_gradients: dict[str, Tensor] = {}  # of the last step, where the job asks for them
         self.train_logs: dict[str, Any] = {}
         self.foreign_randomness = any(not isinstance(module, Layer) and not list(module.children()) for module in self.model.modules())
+        self.trainability = Trainability(self.model)
         self.state = ModelState(self.model, self.device, trains=self.trains)
         self.forward = Forward(job, self.state, self.device)
         self.optimizer: Any = None
@@ -62,7 +67,7 @@ class Engine:
         self._next: Position | None = None
         self.attach(SoloGroup(), [(0, job.virtual_workers)])
 
-    def _take_optimizers(self) -> None:
+    def _take_optimizers(self, kept: dict[str, Tensor] | None = None) -> None:
         """The model's optimizer for all weights, or those that a step of the script's own applies, each for its own weights."""
         script = self.forward.scripts.get(Kind.TRAIN)
         chosen: dict[str, tuple[Any, set[int]]] = {}
@@ -73,13 +78,26 @@ class Engine:
                 chosen.setdefault(name, (script.optimizers[name], set()))[1].update(numbers)
         for name, (optimizer, own) in chosen.items():
             state = OptimizerState(name, optimizer, tuple(sorted(own)))
-            state.arrange(self.state.params, self.state.names, self.device)
+            state.arrange(self.state.params, self.state.names, self.device, kept)
             self.state.optimizers.append(state)
         if self.state.optimizers:
             first = next((state for state in self.state.optimizers if state.name == "optimizer"), self.state.optimizers[0])
             self.optimizer = first.optimizer
         else:
             self.optimizer = self.model.optimizer
+
+    def rearrange(self, frozen: Frozen) -> None:
+        """Let training change other weights than before. Slots stay with their weights; those of a weight that is frozen are dropped."""
+        self.trainability.freeze(frozen)
+        params = [param for param in self.model.parameters() if param.requires_grad]
+        if [id(param) for param in params] == [id(param) for param in self.state.params]:
+            return
+        kept = {name: slot.clone() for own in self.state.optimizers for name, slot in own.named_slots(self.state.names).items()}
+        self.state = ModelState(self.model, self.device, trains=self.trains)
+        self.forward = Forward(self.job, self.state, self.device)
+        if self.trains:
+            self._take_optimizers(kept)
+        self.attach(self.group, self.placement)
 
     def attach(self, group: Group, placement: Sequence[tuple[int, int]]) -> None:
         """Take part in a generation: `placement` gives the run of virtual ranks of each of its members, in rank order.
@@ -142,13 +160,18 @@ class Engine:
         """
         kept = (self.totals.clone(), self.train_logs) if position.step == 0 else None
         self._begin(position)
+        began = clock()
         try:
             granted = self._step(position, wishes)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, NonFiniteLoss) and self.job.ends_at_nan:
+                self._give_up_phase(position, error)
+                return (False,) * len(WISHES)
             if kept is not None:  # the sums are part of the state of the tick before
                 self.totals.copy_(kept[0])
                 self.train_logs = kept[1]
             raise
+        self._took(position, position, began)
         self._move_to(position.tick + 1, position)
         return granted
 
@@ -166,9 +189,29 @@ class Engine:
             self.run_tick(position)
             return position
         self._begin(position)
-        last = run_directly(self, position, until)
+        began = clock()
+        try:
+            last = run_directly(self, position, until)
+        except NonFiniteLoss as error:
+            if not self.job.ends_at_nan:
+                raise
+            last = self.position
+            self._give_up_phase(last, error)
+            return last
+        self._took(position, last, began)
         self._move_to(last.tick + 1, last)
         return last
+
+    def _give_up_phase(self, position: Position, error: NonFiniteLoss) -> None:
+        """Leave out the rest of the phase, and let its loss say why; the weights are those before the step."""
+        self.totals[0] = error.loss
+        self.totals[-1] += self.program.plan(position.phase).batch_count(position.epoch, position.step)
+        self._move_to(self.program.after_phase(position), position)
+
+    def _took(self, first: Position, last: Position, began: float) -> None:
+        if first.kind is Kind.TRAIN:
+            self.pacing.steps += last.step - first.step + 1
+            self.pacing.step_seconds += clock() - began
 
     def _begin(self, position: Position) -> None:
         """A phase begins with nothing summed up."""
@@ -185,8 +228,11 @@ class Engine:
             self.optimizer.learning_rate = orders.learning_rate
         if orders.end_call or tick >= self.program.ticks:
             self.finalize()  # first: weights that a callback put back at the end are the last word, as in Keras
-        if orders.weights is not None:
-            self.set_arrays({f"model/{name}": torch.from_numpy(value) for name, value in orders.weights.items()})
+        if orders.frozen is not None:
+            self.rearrange(orders.frozen)
+        if orders.arrays is not None:
+            own = self.arrays()
+            self.set_arrays({name: torch.from_numpy(value) for name, value in orders.arrays.items() if name in own})  # not of frozen ones
         self._move_to(tick, position)
         self.ended = orders.end_call
 
@@ -213,6 +259,8 @@ class Engine:
             return self.results()
         if position.phase is Kind.TRAIN:
             return self.results_of(Kind.TRAIN)
+        if position.kind is Kind.TEST_BOUNDARY:
+            return dict(self.train_logs)
         validates = any(kind is Kind.VALIDATE for kind, _ in self.program.plans) and self.program.validates(position.epoch)
         if position.phase is Kind.VALIDATE or (validates and self.totals[-1]):
             return {**self.train_logs, **{f"val_{name}": value for name, value in self.results_of(Kind.VALIDATE).items()}}
@@ -286,12 +334,14 @@ class Engine:
 
     def not_finite(self, loss: float, position: Position) -> NonFiniteLoss:
         """The error for a loss that is NaN or infinite."""
-        return NonFiniteLoss(
+        error = NonFiniteLoss(
             f"the loss became {loss} at step {self.optimizer.iterations + 1} "
             f"(epoch {position.epoch + 1}, batch {position.step + 1}).\n"
             "  expected  a finite number; the weights are those before this step\n"
             "  try       a smaller learning rate, clipnorm=1.0, or look for NaN and infinity in the data"
         )
+        error.loss = loss
+        return error
 
     # -- the state as arrays --------------------------------------------------------------------------------------------------------
 
@@ -316,7 +366,7 @@ class Engine:
         others = {state.name: state.optimizer.state_dict() for state in self.state.optimizers if state.optimizer is not self.optimizer}
         if others:
             meta["other_optimizers"] = others
-        return {**meta, "finalized": self._finalized, "call": self._fingerprint}
+        return {**meta, "finalized": self._finalized, "frozen": self.trainability.frozen(), "call": self._fingerprint}
 
     def set_meta(self, meta: dict[str, Any]) -> None:
         """The inverse of `meta`.
@@ -332,6 +382,18 @@ class Engine:
         for state in self.state.optimizers:
             if state.name in meta.get("other_optimizers", {}):
                 state.optimizer.load_state_dict(meta["other_optimizers"][state.name])
+
+    def gradients(self) -> dict[str, np.ndarray]:
+        """The gradient of the last step, the mean over the global batch, by weight; empty where this worker did not take part in it."""
+        return {name: gradient.detach().cpu().numpy().copy() for name, gradient in self.kept_gradients.items()}
+
+    def keep_gradients(self, numbers: Sequence[int], gradients: Sequence[Tensor | None]) -> None:
+        """Keep those of the parameters of these numbers, which stay as they are; without the factor that the loss was scaled by."""
+        scale = self.forward.scale
+        factor = 1.0 if scale is None else 1.0 / float(scale(torch.ones((), device=self.device)))
+        for number, gradient in zip(numbers, gradients, strict=True):
+            kept = torch.zeros_like(self.state.params[number]) if gradient is None else gradient
+            self.kept_gradients[self.state.names[number]] = kept if factor == 1.0 else kept * factor
 
     def flat_state(self) -> list[Tensor]:
         """The state as few flat tensors, for a transfer between workers that run the same job."""

@@ -34,6 +34,7 @@ def fingerprint(job: Job) -> dict[str, Any]:
         "virtual_workers": job.virtual_workers,
         "every_batch": sorted(kind.value for kind in program.every_batch),
         "batches_per_hook": program.batches_per_hook,
+        "before_validation": program.before_validation,
         "initial_epoch": program.initial_epoch,
         "ticks": program.ticks,
     }
@@ -64,6 +65,8 @@ def check_fingerprint(job: Job, meta: dict[str, Any]) -> None:
             f"called in {then['every_batch'] or 'no phase'} every {then['batches_per_hook']} batches then, "
             f"in {now['every_batch'] or 'no phase'} every {now['batches_per_hook']} now"
         )
+    if then["before_validation"] != now["before_validation"]:
+        differing.append(f"a callback with on_test_begin: {then['before_validation']} then, {now['before_validation']} now")
     if then["initial_epoch"] != now["initial_epoch"]:
         differing.append(f"initial_epoch: {then['initial_epoch']} then, {now['initial_epoch']} now")
     if differing:

@@ -13,22 +13,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from disttrain.callbacks import CallbackList
-from disttrain.callbacks.base import overrides
+from disttrain.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, overrides
+from disttrain.callbacks.telemetry import Telemetry
 from disttrain.training.orders import Orders
 from disttrain.training.program import Kind, Position, Program
+from disttrain.training.trainability import Trainability
 
 if TYPE_CHECKING:
-    from disttrain.training.engine import Engine
     from disttrain.training.job import Job
 
 _SAMPLE_EVERY_S = 0.1
 
 
-class WeightsWatch(Protocol):
-    """Tells what callbacks did to the weights: the driver's model is brought up to date when one looks, and compared afterwards."""
+class StateWatch(Protocol):
+    """Tells what callbacks did to the state: the driver's model is brought up to date when one looks, and compared afterwards."""
 
     def changed(self) -> dict[str, np.ndarray] | None:
-        """Weights by name if a hook changed them since the last call, else None."""
+        """Weights and slots, by the names of `Engine.arrays`, that a hook changed since the last call; None for none."""
 
 
 class FitHooks:
@@ -39,14 +40,19 @@ class FitHooks:
         model: the driver's model.
         program: the ticks of the call.
         watch: None in one process, where hooks change the training weights directly.
+        telemetry: what callbacks may ask.
         before_end: called before `on_train_end`; puts the optimizer's averages into the weights, where those are here.
     """
 
     def __init__(
-        self, callbacks: CallbackList, model: Any, program: Program, watch: WeightsWatch | None = None,
-        before_end: Callable[[], None] | None = None,
+        self, callbacks: CallbackList, model: Any, program: Program, watch: StateWatch | None = None,
+        before_end: Callable[[], None] | None = None, telemetry: Telemetry | None = None,
     ) -> None:  # fmt: skip
         self.callbacks, self.model, self.program, self.watch, self._before_end = callbacks, model, program, watch, before_end
+        self.trainability = Trainability(model)
+        self.start_tick = 0  # where the call begins; a callback may set another epoch or batch before the first step
+        self._telemetry = telemetry
+        self.first_iteration = 0  # the optimizer's count where the epoch began
         self.handled = -1  # the last boundary whose hooks have run; a boundary is reported again after a failure, its hooks run once
         self.orders: dict[int, Orders] = {}
         self.logs: dict[str, Any] = {}
@@ -55,13 +61,20 @@ class FitHooks:
     def begin(self, state: dict[str, Any] | None = None, arrays: dict[str, np.ndarray] | None = None) -> None:
         """Before the first tick, or with the `state` and `arrays` of a checkpoint before the tick it stands at."""
         self.model.stop_training = False
+        self.model._initial_epoch = self.model._initial_batch = None
+        self.callbacks.set_telemetry(self._telemetry)
         self.callbacks.on_train_begin()
-        epoch = self.program.initial_epoch
+        epoch, batch = self.program.initial_epoch, 0
         if state is not None:
             self.load_state(state, arrays or {})
             epoch = state["epoch"]
+        elif self.model._initial_epoch is not None:
+            epoch = min(max(int(self.model._initial_epoch), epoch), self.program.epochs)
+            batch = int(self.model._initial_batch or 0)
+            self.start_tick = self.program.tick_of(epoch, batch)
+        self.trainability.changed()
         if epoch < self.program.epochs and not self.ended:
-            self._begin_epoch(epoch)
+            self._begin_epoch(epoch, batch)
         else:  # no epoch to train, or a checkpoint taken after the last one
             self.epoch = epoch
             self.end()
@@ -71,14 +84,20 @@ class FitHooks:
         if position.tick <= self.handled:
             return self.orders[position.tick]
         before = self.model.optimizer.learning_rate if self._has_plain_rate() else None
+        if position.kind is not Kind.BATCH_BOUNDARY and not math.isfinite(logs.get("loss", 0.0)) and not self.model.stop_training:
+            self.callbacks.stops_at(self.model.optimizer.iterations - self.first_iteration, logs["loss"])
         if position.kind is Kind.BATCH_BOUNDARY:
             end_phase, end_call = self._batch(position, logs), False
+        elif position.kind is Kind.TEST_BOUNDARY:
+            end_phase = end_call = False
+            self._begin_test()
         else:
             end_phase, end_call = False, self._epoch(position, logs)
         after = self.model.optimizer.learning_rate if self._has_plain_rate() else None
         orders = Orders(
             learning_rate=None if after is None or after == before else float(after),
-            weights=self.watch.changed() if self.watch is not None else None,
+            arrays=self.watch.changed() if self.watch is not None else None,
+            frozen=self.trainability.changed(),
             end_phase=end_phase,
             end_call=end_call,
         )
@@ -97,10 +116,17 @@ class FitHooks:
             self._before_end()
         self.callbacks.on_train_end(self.logs)
 
+    def close(self, *, failed: bool) -> None:
+        """The call is over; where it `failed`, let go of what callbacks keep open, such as a progress bar."""
+        self.callbacks.set_telemetry(None)
+        if failed:
+            self.callbacks.abandon()
+
     def state(self) -> dict[str, Any]:
         """What a restart needs, in JSON types, as of the last boundary."""
         return {
             "handled": self.handled, "epoch": self.epoch, "ended": self.ended, "callbacks": self.callbacks.state_dict(), "logs": self.logs,
+            "frozen": self.trainability.frozen(),
         }  # fmt: skip
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -110,6 +136,7 @@ class FitHooks:
     def load_state(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """The inverse of `state` and `arrays`."""
         self.handled, self.epoch, self.ended, self.logs = state["handled"], state["epoch"], state["ended"], state["logs"]
+        self.trainability.freeze(state["frozen"])
         self.callbacks.load_state_dict(state["callbacks"])
         self.callbacks.load_state_arrays(arrays)
         self.model.stop_training = False
@@ -117,11 +144,12 @@ class FitHooks:
     def _has_plain_rate(self) -> bool:
         return self.model.optimizer is not None and not self.model.optimizer.has_schedule
 
-    def _begin_epoch(self, epoch: int) -> None:
+    def _begin_epoch(self, epoch: int, batch: int = 0) -> None:
         self.epoch = epoch
+        self.first_iteration = self.model.optimizer.iterations if self.model.optimizer is not None else 0
         self.callbacks.on_epoch_begin(epoch)
         if Kind.TRAIN in self.program.every_batch:
-            self.callbacks.on_train_batch_begin(0)
+            self.callbacks.on_train_batch_begin(batch)
 
     def _batch(self, position: Position, logs: dict[str, Any]) -> bool:
         """The hooks after one batch; True to skip the rest of the phase."""
@@ -135,20 +163,24 @@ class FitHooks:
                 self.callbacks.on_train_batch_begin(position.step + 1)
             return False
         logs = {name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")}
-        if position.step < self.program.batches_per_hook:
-            self.callbacks.on_test_begin()
-            self.callbacks.on_test_batch_begin(0)
+        if position.step < self.program.batches_per_hook and not self.program.before_validation:
+            self._begin_test()
         self.callbacks.on_test_batch_end(position.step, logs)
         if not last:
             self.callbacks.on_test_batch_begin(position.step + 1)
         return False
 
+    def _begin_test(self) -> None:
+        self.callbacks.on_test_begin()
+        if Kind.VALIDATE in self.program.every_batch:
+            self.callbacks.on_test_batch_begin(0)
+
     def _epoch(self, position: Position, logs: dict[str, Any]) -> bool:
         """The hooks after one epoch; True to end the call."""
         validation = {name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")}
         if validation:
-            if Kind.VALIDATE not in self.program.every_batch:
-                self.callbacks.on_test_begin()
+            if not self.program.before_validation and Kind.VALIDATE not in self.program.every_batch:
+                self._begin_test()
             self.callbacks.on_test_end(validation)
         logs = dict(sorted(logs.items()))
         self.callbacks.on_epoch_end(position.epoch, logs)
@@ -162,53 +194,46 @@ class FitHooks:
 
 
 class CallHooks:
-    """Runs the batch hooks of an evaluate or predict in one process: for callbacks that have them, at every batch; for those that are
-    content with less, now and then."""
+    """Runs the hooks of batches in an evaluate or predict: at every batch for callbacks that have them, which makes boundaries in the
+    program; now and then for those that are content with that."""
 
     def __init__(self, callbacks: CallbackList | None, job: Job) -> None:
-        self._model = job.model
-        begin, end = ("predict_batch_begin", "predict_batch_end") if job.kind == "predict" else ("test_batch_begin", "test_batch_end")
-        names = (f"on_{begin}", f"on_{end}")
-        self._begin, self._end = names
-        overriding = [] if callbacks is None else [callback for callback in callbacks.callbacks if overrides(callback, names)]
+        self._model, self._program = job.model, job.program
+        predicts = job.kind == "predict"
+        hooks = PREDICT_BATCH_HOOKS if predicts else TEST_BATCH_HOOKS
+        self._begin, self._end = hooks
+        overriding = [] if callbacks is None else [callback for callback in callbacks.callbacks if overrides(callback, hooks)]
         self._every = [callback for callback in overriding if getattr(callback, "batch_hooks", "every") != "sampled"]
         self._sampled = [callback for callback in overriding if getattr(callback, "batch_hooks", "every") == "sampled"]
+        self._stop = "stop_predicting" if predicts else "stop_evaluating"
         self._steps = job.program.plans[0][1].steps
-        self._per_hook = 1 if job.kind == "predict" else max(1, int(getattr(job.model, "steps_per_execution", 1)))
+        self.handled = -1
+        self._ended = False
         self._shown = time.monotonic()
-        self._stop = "stop_predicting" if job.kind == "predict" else "stop_evaluating"
+
+    def begin(self) -> None:
+        """Before the first batch."""
+        self._show(self._every, self._begin, 0, {})
 
     def next_look(self) -> float:
         """Until when batches may run without a hook between them, by the monotonic clock."""
-        if self._every:
-            return 0.0
         return self._shown + _SAMPLE_EVERY_S if self._sampled else math.inf
 
-    def before(self, position: Position) -> bool:
-        """Before a batch; True to end the call here."""
-        if position.step and getattr(self._model, self._stop):
-            return True
-        if position.step % self._per_hook == 0:
-            for callback in self._every:
-                getattr(callback, self._begin)(position.step, {})
-        return False
+    def boundary(self, position: Position, logs: dict[str, Any]) -> Orders:
+        """Run the hooks of the boundary at `position`, once; `logs` are the results so far, or `{"outputs": ...}` of the batch."""
+        if position.tick > self.handled:
+            self.handled = position.tick
+            self._show(self._every, self._end, position.step, logs)
+            self._ended = getattr(self._model, self._stop)
+            if not self._ended and position.step + 1 < self._steps:
+                self._show(self._every, self._begin, position.step + 1, {})
+        return Orders(end_call=self._ended)
 
-    def after_test(self, position: Position, engine: Engine) -> None:
-        """After a batch of an evaluation."""
-        callbacks = self._due(position)
-        if callbacks:
-            logs = dict(sorted(engine.results().items()))
-            for callback in callbacks:
-                getattr(callback, self._end)(position.step, dict(logs))
+    def sample(self, position: Position, logs: dict[str, Any]) -> None:
+        """Show the newest batch to callbacks that are content with one now and then."""
+        self._shown = time.monotonic()
+        self._show(self._sampled, self._end, position.step, logs)
 
-    def after_predict(self, position: Position, engine: Engine) -> None:
-        """After a batch of a prediction."""
-        for callback in self._due(position):
-            getattr(callback, self._end)(position.step, {"outputs": engine.outputs_of(position)})
-
-    def _due(self, position: Position) -> list[Any]:
-        due = self._every if (position.step + 1) % self._per_hook == 0 or position.step == self._steps - 1 else []
-        if self._sampled and (now := time.monotonic()) - self._shown >= _SAMPLE_EVERY_S:
-            self._shown = now
-            return [*due, *self._sampled]
-        return due
+    def _show(self, callbacks: list[Any], hook: str, step: int, logs: dict[str, Any]) -> None:
+        for callback in callbacks:
+            getattr(callback, hook)(step, dict(sorted(logs.items())))

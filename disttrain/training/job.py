@@ -22,6 +22,9 @@ class Job:
         seed: the run's seed; the key of a slice is drawn from (seed, optimizer step, virtual rank).
         class_weight: weight of each class, by label.
         example: (x, y, sample_weight) of some samples, from which losses and metrics learn their shapes.
+        start_tick: where it begins; not 0 where a callback found that part of it was done before.
+        keeps_gradients: is the sum of the gradients of the last step asked for?
+        ends_at_nan: end the training at a loss that is NaN or infinite, instead of raising.
         has_outputs: can the model be called? A model that trains by a `train_step` of its own may define no `call`.
     """
 
@@ -34,3 +37,6 @@ class Job:
     example: tuple[Any, Any, Any]
     class_weight: dict[int, float] | None = None
     has_outputs: bool = True
+    start_tick: int = 0
+    keeps_gradients: bool = False
+    ends_at_nan: bool = False

@@ -30,15 +30,22 @@ class OptimizerState:
     flat_slots: dict[str, list[Tensor]] = field(init=False, default_factory=dict)
     places: dict[int, int] = field(init=False, default_factory=dict)
 
-    def arrange(self, params: Sequence[nn.Parameter], names: Sequence[str], device: torch.device) -> None:
-        """Build the slots where they are not there yet, and lay them flat."""
+    def arrange(
+        self, params: Sequence[nn.Parameter], names: Sequence[str], device: torch.device, kept: dict[str, Tensor] | None = None
+    ) -> None:
+        """Build the slots where they are not there yet, and lay them flat; with `kept`, build anew and take its values by name."""
         own = [params[number] for number in self.numbers]
+        known = [names[number] for number in self.numbers]
         self.places = {number: place for place, number in enumerate(self.numbers)}
         self.space = FlatSpace(own)
         optimizer = self.optimizer
         slots = optimizer.slots
-        if not optimizer.built or any(len(tensors) != len(own) for tensors in slots.values()) or not _fits(slots, own):
-            optimizer.build(own, [names[number] for number in self.numbers])
+        if kept is not None or not optimizer.built or any(len(tensors) != len(own) for tensors in slots.values()):
+            optimizer.build(own, known)
+            with torch.no_grad():
+                for name, tensor in self.named_slots(names).items():
+                    if kept and name in kept and kept[name].shape == tensor.shape:
+                        tensor.copy_(kept[name])
         for slot, tensors in optimizer.slots.items():
             for tensor in tensors:
                 tensor.data = tensor.data.to(device)
@@ -56,12 +63,6 @@ class OptimizerState:
     def flat(self) -> bool:
         """May the update run over flat tensors instead of variables?"""
         return bool(self.optimizer.elementwise) and not self.optimizer.needs_variables
-
-
-def _fits(slots: dict[str, list[Tensor]], params: Sequence[nn.Parameter]) -> bool:
-    """Were these slots made for weights of these shapes? A rule that keeps other shapes says so by not being elementwise."""
-    first = next(iter(slots.values()), None)
-    return first is None or len(first) == len(params)
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,16 @@ class Orders:
 
     Args:
         learning_rate: the new one, or None to keep it.
-        weights: new values by name, or None to keep them.
+        arrays: new values of weights and slots, by the names of `Engine.arrays`, or None to keep them.
+        frozen: what must not be changed from now on, or None to keep that.
         end_phase: go on after the rest of this phase (a callback stopped training within an epoch).
         end_call: no more ticks.
         save: commit a checkpoint of the state after these orders.
     """
 
     learning_rate: float | None = None
-    weights: dict[str, np.ndarray] | None = None
+    arrays: dict[str, np.ndarray] | None = None
+    frozen: dict[str, list[str]] | None = None
     end_phase: bool = False
     end_call: bool = False
     save: bool = False

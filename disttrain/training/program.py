@@ -21,8 +21,12 @@ class Kind(enum.Enum):
     VALIDATE = "validate"  # also the steps of evaluate
     PREDICT = "predict"
     BATCH_BOUNDARY = "batch boundary"  # after a step, where a callback asked to see every batch
+    TEST_BOUNDARY = "test boundary"  # before validation, where a callback has a say in it
     EPOCH_BOUNDARY = "epoch boundary"
     END = "end"
+
+
+BOUNDARIES = frozenset({Kind.BATCH_BOUNDARY, Kind.TEST_BOUNDARY, Kind.EPOCH_BOUNDARY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Program:
         validation_freq: validate after every so many epochs, or after the epochs listed (counted from 1).
         every_batch: phases in which steps are followed by boundaries.
         batches_per_hook: how many steps lie between two of those, 1 or more; Keras's steps_per_execution.
+        before_validation: a boundary lies before the validation of an epoch.
     """
 
     plans: tuple[tuple[Kind, BatchPlan], ...]
@@ -55,6 +60,7 @@ class Program:
     every_batch: frozenset[Kind] = frozenset()
     boundaries: bool = True
     batches_per_hook: int = 1
+    before_validation: bool = False
     _starts: list[int] = field(init=False, repr=False, compare=False)
     _plans: dict[Kind, BatchPlan] = field(init=False, repr=False, compare=False)
 
@@ -89,6 +95,10 @@ class Program:
         for kind, _ in self._phases(epoch):
             ticks = self._ticks_of(kind)
             if left < ticks:
+                if self._opens(kind):
+                    if left == 0:
+                        return Position(tick, Kind.TEST_BOUNDARY, epoch, 0, Kind.TEST_BOUNDARY)
+                    left, ticks = left - 1, ticks - 1
                 if kind not in self.every_batch:
                     return Position(tick, kind, epoch, left, kind)
                 group, within = divmod(left, self.batches_per_hook + 1)
@@ -97,6 +107,16 @@ class Program:
                 return Position(tick, kind, epoch, left - group, kind)
             left -= ticks
         return Position(tick, Kind.EPOCH_BOUNDARY, epoch, 0, Kind.EPOCH_BOUNDARY)
+
+    def tick_of(self, epoch: int, step: int) -> int:
+        """The tick of a step of the first phase of an epoch; that of its end, for a step behind the last."""
+        if epoch >= self.epochs:
+            return self.ticks
+        kind, plan = self.plans[0]
+        start = self._starts[max(0, epoch - self.initial_epoch)]
+        if step >= plan.steps:
+            return start + self._ticks_of(kind)
+        return start + step + (step // self.batches_per_hook if kind in self.every_batch else 0)
 
     def after_phase(self, position: Position) -> int:
         """The tick that follows the phase that `position` lies in: where a stop in the middle of an epoch goes on."""
@@ -115,4 +135,8 @@ class Program:
 
     def _ticks_of(self, kind: Kind) -> int:
         steps = self.plan(kind).steps
-        return steps + -(-steps // self.batches_per_hook) if kind in self.every_batch else steps
+        return steps + (-(-steps // self.batches_per_hook) if kind in self.every_batch else 0) + self._opens(kind)
+
+    def _opens(self, kind: Kind) -> bool:
+        """Does a boundary lie before this phase?"""
+        return self.before_validation and kind is Kind.VALIDATE

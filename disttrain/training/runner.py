@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,8 +15,9 @@ from disttrain.callbacks import CallbackList
 from disttrain.training.engine import Engine, join_predictions
 from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
+from disttrain.training.local_telemetry import LocalTelemetry
 from disttrain.training.orders import Orders
-from disttrain.training.program import Kind
+from disttrain.training.program import BOUNDARIES, Kind, Position
 from disttrain.training.script_step import generator_states, set_generator_states
 
 _SAMPLE_EVERY_S = 0.1
@@ -35,11 +36,11 @@ class Runner(Protocol):
     def fit(self, job: Job, callbacks: CallbackList) -> None:
         """Train `job.model`, run the hooks; the model and its optimizer hold the result."""
 
-    def evaluate(self, job: Job) -> dict[str, Any]:
-        """The losses and metrics over the job's samples."""
+    def evaluate(self, job: Job, callbacks: CallbackList | None = None) -> dict[str, Any]:
+        """The losses and metrics over the job's samples; runs the hooks of batches."""
 
-    def predict(self, job: Job) -> Any:
-        """The outputs for the job's samples as NumPy arrays, in order."""
+    def predict(self, job: Job, callbacks: CallbackList | None = None) -> Any:
+        """The outputs for the job's samples as NumPy arrays, in order; runs the hooks of batches."""
 
 
 @dataclass
@@ -66,60 +67,90 @@ class LocalRunner:
     def fit(self, job: Job, callbacks: CallbackList) -> None:
         with intra_op_threads(self._settings.threads), kept_generators():
             engine = Engine(job, device_of(job.model))
-            hooks = FitHooks(callbacks, job.model, job.program, before_end=engine.finalize)
-            hooks.begin()
-            engine.hold()
-            shown = time.monotonic()
-            while (position := engine.position).kind is not Kind.END:
-                if position.kind in (Kind.BATCH_BOUNDARY, Kind.EPOCH_BOUNDARY):
-                    orders = hooks.boundary(position, engine.logs(position))
-                    engine.hold()
-                    engine.apply(Orders(end_phase=orders.end_phase, end_call=orders.end_call))
-                    continue
-                last = engine.run_ticks(position, until=shown + _SAMPLE_EVERY_S)
-                if last.kind is Kind.TRAIN and (now := time.monotonic()) - shown >= _SAMPLE_EVERY_S:
-                    shown = now
-                    hooks.sample(last, engine.logs(last))
+            telemetry = LocalTelemetry(engine)
+            hooks = FitHooks(callbacks, job.model, job.program, before_end=engine.finalize, telemetry=telemetry)
+            done = False
+            try:
+                hooks.begin()
+                engine.hold()
+                engine.rearrange(hooks.trainability.frozen())
+                engine.tick = hooks.start_tick
+                self._fit(engine, hooks, telemetry)
+                done = True
+            finally:
+                hooks.close(failed=not done)
+
+    def _fit(self, engine: Engine, hooks: FitHooks, telemetry: LocalTelemetry) -> None:
+        shown = time.monotonic()
+        while (position := engine.position).kind is not Kind.END:
+            if position.kind in BOUNDARIES:
+                began = time.perf_counter()
+                orders = hooks.boundary(position, engine.logs(position))
+                telemetry.callback_seconds += time.perf_counter() - began
+                engine.hold()
+                engine.apply(Orders(frozen=orders.frozen, end_phase=orders.end_phase, end_call=orders.end_call))
+                continue
+            last = engine.run_ticks(position, until=shown + _SAMPLE_EVERY_S)
+            if last.kind is Kind.TRAIN and (now := time.monotonic()) - shown >= _SAMPLE_EVERY_S:
+                shown = now
+                hooks.sample(last, engine.logs(last))
 
     def evaluate(self, job: Job, callbacks: CallbackList | None = None) -> dict[str, Any]:
-        hooks = CallHooks(callbacks, job)
-        with intra_op_threads(self._settings.threads):
-            engine = Engine(job, device_of(job.model))
-            with kept_generators(engine.draws):
-                while (position := engine.position).kind is not Kind.END:
-                    if hooks.before(position):
-                        break
-                    hooks.after_test(engine.run_ticks(position, until=hooks.next_look()), engine)
+        with self._called(job) as engine:
+            self._run(engine, CallHooks(callbacks, job), lambda position: engine.results())
             return engine.results()
 
     def predict(self, job: Job, callbacks: CallbackList | None = None) -> Any:
-        hooks = CallHooks(callbacks, job)
+        with self._called(job) as engine:
+            self._run(engine, CallHooks(callbacks, job), lambda position: {"outputs": engine.outputs_of(position)})
+            return join_predictions(engine.predictions)
+
+    @contextmanager
+    def _called(self, job: Job) -> Iterator[Engine]:
         with intra_op_threads(self._settings.threads):
             engine = Engine(job, device_of(job.model))
             with kept_generators(engine.draws):
-                while (position := engine.position).kind is not Kind.END:
-                    if hooks.before(position):
-                        break
-                    hooks.after_predict(engine.run_ticks(position, until=hooks.next_look()), engine)
-            return join_predictions(engine.predictions)
+                yield engine
+
+    def _run(self, engine: Engine, hooks: CallHooks, logs: Callable[[Position], dict[str, Any]]) -> None:
+        hooks.begin()
+        while (position := engine.position).kind is not Kind.END:
+            if position.kind in BOUNDARIES:
+                engine.apply(hooks.boundary(position, logs(position)))
+                continue
+            last = engine.run_ticks(position, until=(look := hooks.next_look()))
+            if time.monotonic() >= look:
+                hooks.sample(last, logs(last))
 
 
 def evaluate(carrier: Runner, job: Job, callbacks: CallbackList) -> dict[str, Any]:
-    """Let `carrier` evaluate, with the hooks around; those of batches are called in this process only."""
+    """Let `carrier` evaluate, with the hooks around."""
     job.model.stop_evaluating = False
-    callbacks.on_test_begin()
-    logs = carrier.evaluate(job, callbacks) if isinstance(carrier, LocalRunner) else carrier.evaluate(job)
-    callbacks.on_test_end(dict(sorted(logs.items())))
+    with abandoned_on_error(callbacks):
+        callbacks.on_test_begin()
+        logs = carrier.evaluate(job, callbacks)
+        callbacks.on_test_end(dict(sorted(logs.items())))
     return logs
 
 
 def predict(carrier: Runner, job: Job, callbacks: CallbackList) -> Any:
-    """Let `carrier` predict, with the hooks around; those of batches are called in this process only."""
+    """Let `carrier` predict, with the hooks around."""
     job.model.stop_predicting = False
-    callbacks.on_predict_begin()
-    outputs = carrier.predict(job, callbacks) if isinstance(carrier, LocalRunner) else carrier.predict(job)
-    callbacks.on_predict_end()
+    with abandoned_on_error(callbacks):
+        callbacks.on_predict_begin()
+        outputs = carrier.predict(job, callbacks)
+        callbacks.on_predict_end()
     return outputs
+
+
+@contextmanager
+def abandoned_on_error(callbacks: CallbackList) -> Iterator[None]:
+    """Where the block raises, let go of what callbacks keep open, such as a progress bar."""
+    try:
+        yield
+    except BaseException:
+        callbacks.abandon()
+        raise
 
 
 def is_plain(carrier: Runner) -> bool:

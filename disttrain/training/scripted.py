@@ -188,6 +188,8 @@ class _Step:
         if self.optimizers_before is None:
             self.optimizers_before = [(state.optimizer, state.optimizer.state_dict()) for state in engine.state.optimizers]
             self.flats_before = [flat.clone() for flat in self._flats()]
+        if engine.job.keeps_gradients:
+            engine.keep_gradients(numbers, [total.views[number].clone() for number in numbers])
         with torch.no_grad():
             if chosen.flat and len(numbers) == len(engine.state.params):
                 chosen.optimizer.apply(engine.state.flat_params, total.flats, chosen.flat_slots)

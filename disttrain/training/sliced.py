@@ -15,6 +15,7 @@ from disttrain.seeds import fold_in
 from disttrain.training.contribution import Contribution, Overlap
 from disttrain.training.model_state import Snapshot
 from disttrain.training.outputs import as_arrays
+from disttrain.training.pacing import clock
 from disttrain.training.program import Kind, Position
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def _train(engine: Engine, position: Position, wishes: Sequence[bool]) -> tuple[
         if state.has_buffers:
             state.read_changes(layout.buffers_of(total.payload), before, count)
             state.read_rows(layout.rows_of(total.payload))
+        if engine.job.keeps_gradients:
+            engine.keep_gradients(range(len(state.params)), [view.clone() for view in total.views])
         _update(engine, total)
     granted = engine.account(layout, total.payload, count)
     pool.give([total, *stack])
@@ -72,7 +75,9 @@ def _summed_gradients(
         contribution = pool.take()
         key = fold_in(step_key, rank)
         context = engine.context(position, key, rank, count, training=True)
+        waited = clock()
         x, y, weight = engine.forward.fetch(Kind.TRAIN, position.epoch, position.step, rank, context)
+        engine.pacing.data_seconds += clock() - waited
         if engine.foreign_randomness:
             torch.manual_seed(key)
         engine.scratch.zero_()
@@ -97,7 +102,10 @@ def _summed_gradients(
                 state.write_changes(layout.buffers_of(contribution.payload), before, samples_of(context), first=rank == 0)
         stack.append(contribution)
         pool.merge(stack, merge, gradients=not (last and sent))
-    return engine.reduce(Kind.TRAIN, reduction, stack, wishes, sent=sent), stack
+    waited = clock()
+    total = engine.reduce(Kind.TRAIN, reduction, stack, wishes, sent=sent)
+    engine.pacing.exchange_seconds += clock() - waited
+    return total, stack
 
 
 def _infer(engine: Engine, position: Position, wishes: Sequence[bool]) -> tuple[bool, ...]:

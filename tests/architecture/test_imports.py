@@ -25,10 +25,10 @@ ROOMS: Table = {
     "elastic": BELOW,
     "training": BELOW,
     "callbacks": BELOW,
-    "layers": ["activations", "constraints", "errors", "identifiers", "initializers", "mixed_precision", "regularizers", "seeds"],
+    "layers": ["activations", "constraints", "errors", "identifiers", "initializers", "mixed_precision", "regularizers", "seeds", "watch"],
     "losses": ["errors", "identifiers", "seeds"],
     "metrics": ["errors", "identifiers", "seeds"],
-    "optimizers": ["errors", "identifiers", "seeds"],
+    "optimizers": ["errors", "identifiers", "seeds", "watch"],
     "data": ["clock", "errors", "seeds"],
     "collectives": ["clock", "errors", "seeds"],
     "checkpoint": ["clock", "errors"],
@@ -42,6 +42,7 @@ ROOMS: Table = {
     "errors": [],
     "tracebacks": [],
     "clock": [],
+    "watch": [],
     "seeds": [],
 }
 
@@ -77,6 +78,7 @@ THIRD_PARTY = {
     "errors": [],
     "tracebacks": [],
     "clock": [],
+    "watch": [],
     "seeds": TENSORS,
 }
 

@@ -28,11 +28,11 @@ class Captured:
     def fit(self, job, callbacks) -> None:
         self.job = job
 
-    def evaluate(self, job) -> dict:
+    def evaluate(self, job, callbacks=None) -> dict:
         self.job = job
         return {"loss": 0.0}
 
-    def predict(self, job) -> Any:
+    def predict(self, job, callbacks=None) -> Any:
         self.job = job
 
 

@@ -91,7 +91,7 @@ class OnTestBatch(Callback):
         (OnBatchEnd(), True, False),
         (OnTestBatch(), False, True),
         (ProgbarLogger(), False, False),
-        (TerminateOnNaN(), True, False),
+        (TerminateOnNaN(), False, False),
         (LambdaCallback(on_epoch_end=print), False, False),
         (LambdaCallback(on_train_batch_begin=print), True, False),
         (ModelCheckpoint("m.keras"), False, False),

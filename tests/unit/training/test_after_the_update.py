@@ -81,7 +81,7 @@ def test_weights_that_a_callback_puts_back_at_the_end_win_over_the_average():
     for _ in range(3):
         step(engine)
     name, tensor = engine.model.named_weights()[0]
-    engine.apply(Orders(weights={name: np.full(tuple(tensor.shape), 7.0, np.float32)}, end_call=True))
+    engine.apply(Orders(arrays={f"model/{name}": np.full(tuple(tensor.shape), 7.0, np.float32)}, end_call=True))
     assert torch.equal(tensor, torch.full_like(tensor, 7.0))
     bias = engine.model.named_weights()[1][1]
     assert torch.equal(bias, engine.optimizer.slots["average"][1])

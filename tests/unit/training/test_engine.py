@@ -260,7 +260,7 @@ def test_orders_set_the_rate_the_weights_and_the_way():
     step(engine)
     assert engine.position.kind is Kind.BATCH_BOUNDARY
     name, tensor = next(iter(engine.model.named_weights()))
-    engine.apply(Orders(learning_rate=0.5, weights={name: np.full(tuple(tensor.shape), 7.0, np.float32)}, end_phase=True))
+    engine.apply(Orders(learning_rate=0.5, arrays={f"model/{name}": np.full(tuple(tensor.shape), 7.0, np.float32)}, end_phase=True))
     assert engine.optimizer.learning_rate == 0.5
     assert torch.equal(engine.arrays()[f"model/{name}"], torch.full(tuple(tensor.shape), 7.0))
     assert engine.position.kind is Kind.VALIDATE  # the rest of the phase is left out

@@ -14,7 +14,7 @@ from disttrain.callbacks.base import HOOKS
 from disttrain.data import BatchPlan
 from disttrain.training.hooks import FitHooks
 from disttrain.training.orders import Orders
-from disttrain.training.program import Kind, Program
+from disttrain.training.program import BOUNDARIES, Kind, Program
 
 SHORT = (
     ("on_train_batch_begin", "batch+"),
@@ -77,14 +77,15 @@ def hooks_of(*callbacks, every=frozenset({Kind.TRAIN, Kind.VALIDATE}), epochs=2,
     model.compile(optimizer=dt.optimizers.SGD(0.1), loss="mse")
     plans = ((Kind.TRAIN, BatchPlan(4, 2)), (Kind.VALIDATE, BatchPlan(4, 2)))[: 1 + validate]
     program = Program(plans, epochs=epochs, every_batch=every, **arguments)
-    return FitHooks(CallbackList(list(callbacks), model=model, params={"verbose": 0, "epochs": epochs, "steps": 2}), model, program)
+    params = {"verbose": 0, "epochs": epochs, "steps": 2}
+    return FitHooks(CallbackList(list(callbacks), model=model, params=params, add_history=True), model, program)
 
 
 def walk(hooks: FitHooks, tick: int = 0) -> list[Orders]:
     """Go through the program as the workers do, from `tick` on; the orders given."""
     orders, program = [], hooks.program
     while (position := program.at(tick)).kind is not Kind.END:
-        if position.kind not in (Kind.BATCH_BOUNDARY, Kind.EPOCH_BOUNDARY):
+        if position.kind not in BOUNDARIES:
             tick += 1
             continue
         logs = {"loss": 1.0} if position.phase is Kind.TRAIN else {"loss": 1.0, "val_loss": 2.0}
@@ -171,7 +172,7 @@ def test_weights_that_a_callback_changed_become_an_order():
     hooks = hooks_of(Order(), every=frozenset(), validate=False, epochs=1)
     hooks.watch = Watch()
     hooks.begin()
-    assert walk(hooks)[0].weights["kernel"].tolist() == [1.0, 1.0]
+    assert walk(hooks)[0].arrays["kernel"].tolist() == [1.0, 1.0]
 
 
 def test_history_sees_what_earlier_callbacks_add_and_sorts_the_names():
@@ -192,7 +193,7 @@ def test_state_goes_to_another_process_as_json_and_goes_on_there():
     first.begin()
     tick = next(t for t in range(first.program.ticks) if first.program.at(t).kind is Kind.EPOCH_BOUNDARY)
     for boundary in range(tick + 1):
-        if first.program.at(boundary).kind in (Kind.BATCH_BOUNDARY, Kind.EPOCH_BOUNDARY):
+        if first.program.at(boundary).kind in BOUNDARIES:
             first.boundary(first.program.at(boundary), {"loss": 1.0, "val_loss": 2.0})
     second = hooks_of(Order(), epochs=3)
     before = list(first.callbacks.callbacks[0].notes)
@@ -219,3 +220,45 @@ def test_no_epoch_to_train_still_begins_and_ends():
     hooks = hooks_of(order, epochs=2, initial_epoch=2)
     hooks.begin()
     assert order.notes == ["train+", "train-"]
+
+
+# -- before validation, where it begins, what must not change ---------------------------------------------------------------------------
+
+
+def test_a_boundary_before_validation_runs_its_first_hooks_there():
+    hooks = hooks_of(Order(), every=frozenset({Kind.VALIDATE}), epochs=1, before_validation=True)
+    hooks.begin()
+    order = hooks.callbacks.callbacks[0]
+    first = next(t for t in range(hooks.program.ticks) if hooks.program.at(t).kind is Kind.TEST_BOUNDARY)
+    assert hooks.program.at(first - 1).kind is Kind.TRAIN and hooks.program.at(first + 1).kind is Kind.VALIDATE
+    hooks.boundary(hooks.program.at(first), {"loss": 1.0})
+    assert order.notes[-2:] == ["test+", "test batch+ 0"]
+    walk(hooks, first + 1)
+    assert order.notes.count("test+") == order.notes.count("test-") == 1
+
+
+@pytest.mark.parametrize(("epoch", "batch", "step"), [(1, None, (1, 0)), (1, 1, (1, 1)), (0, 0, (0, 0)), (9, None, None)])
+def test_a_callback_says_at_which_epoch_and_batch_to_begin(epoch, batch, step):
+    def begin(model) -> None:
+        model._initial_epoch, model._initial_batch = epoch, batch
+
+    hooks = hooks_of(Order({"train+": begin}), epochs=2)
+    hooks.begin()
+    position = hooks.program.at(hooks.start_tick)
+    assert (position.kind is Kind.END) if step is None else ((position.epoch, position.step) == step and position.kind is Kind.TRAIN)
+    assert hooks.ended is (step is None)
+
+
+def test_what_a_callback_freezes_becomes_an_order_and_a_part_of_the_state():
+    def freeze(model) -> None:
+        model.layers[0].trainable = False
+
+    hooks = hooks_of(Order({"epoch- 0": freeze}), epochs=2)
+    hooks.begin()
+    orders = [order.frozen for order in walk(hooks)]
+    name = hooks.model.layers[0].name
+    assert [order for order in orders if order is not None] == [{"layers": [name], "weights": [f"{name}.kernel", f"{name}.bias"]}]
+    other = hooks_of(Order(), epochs=2)
+    state = json.loads(json.dumps(hooks.state()).replace(name, other.model.layers[0].name))
+    other.begin(state, {})
+    assert not other.model.layers[0].trainable and other.model.trainable_weights == []

@@ -44,6 +44,24 @@ def test_initial_epoch_skips_what_was_done():
     assert program.at(0).epoch == 2 and program.ticks == 6
 
 
+def test_a_boundary_lies_before_validation_where_it_is_asked_for():
+    program = Program((TRAIN, VALIDATE), epochs=2, validation_freq=2, before_validation=True)
+    assert kinds(program) == [*["train"] * 2, "epoch boundary", *["train"] * 2, "test boundary", "validate", "epoch boundary", "end"]
+
+
+@given(st.integers(0, 2), st.integers(1, 3), st.integers(1, 3), st.booleans(), st.booleans())
+def test_every_step_of_training_is_found_by_its_epoch_and_number(initial, more, per_hook, every, before):
+    phases = frozenset({Kind.TRAIN, Kind.VALIDATE} if every else ())
+    program = Program((TRAIN, VALIDATE), initial, initial + more, 1, phases, batches_per_hook=per_hook, before_validation=before)
+    for tick in range(program.ticks):
+        position = program.at(tick)
+        if position.kind is Kind.TRAIN:
+            assert program.tick_of(position.epoch, position.step) == tick
+    behind = program.at(program.tick_of(initial, 99))
+    assert behind.kind is (Kind.TEST_BOUNDARY if before else Kind.VALIDATE) and behind.epoch == initial
+    assert program.tick_of(initial + more, 0) == program.ticks
+
+
 @given(st.integers(0, 3), st.integers(1, 4), st.integers(1, 3), st.booleans())
 def test_positions_go_on_without_gaps(initial, more, freq, every):
     program = Program(

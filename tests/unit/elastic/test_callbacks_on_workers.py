@@ -1,0 +1,309 @@
+"""What callbacks see and change of a state that lies on workers: the same as in one process, whoever dies."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from thread_runs import EPOCH_TICKS, AtEpoch, V, X, Y, driven, make_model, train
+
+import disttrain as dt
+from disttrain import layers
+from disttrain.testing.fake_cluster import FaultPlan
+from disttrain.training import runner
+
+
+def alone(work: Callable[[], Any]) -> Any:
+    """What it gives in one process."""
+    with runner.installed(runner.LocalRunner(runner._InProcess(V, 1))):
+        return work()
+
+
+class Freezes(dt.Callback):
+    """Freezes a layer after one epoch and thaws it after another."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch in (0, 2):
+            self.model.layers[0].trainable = epoch == 2
+
+
+class Swaps(dt.Callback):
+    """Validates other weights than it trains, as an average over steps would be, and changes the slots beside them."""
+
+    def on_test_begin(self, logs=None):
+        self._swap()
+
+    def on_test_end(self, logs=None):
+        self._swap()
+
+    def _swap(self) -> None:
+        import torch
+
+        velocity = self.model.optimizer.slots["velocity"][0]
+        kernel = self.model.layers[0].kernel
+        with torch.no_grad():
+            kept = kernel.detach().clone()
+            kernel.copy_(velocity)
+            velocity.copy_(kept)
+
+
+class Notes(dt.Callback):
+    """Every hook of evaluate and predict, with what it was given."""
+
+    def __init__(self, stop_after: int = 99) -> None:
+        super().__init__()
+        self.notes: list[Any] = []
+        self.stop_after = stop_after
+
+    def on_test_batch_begin(self, batch, logs=None):
+        self.notes.append(("test+", batch))
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.notes.append(("test-", batch, dict(logs)))
+        self.model.stop_evaluating = batch >= self.stop_after
+
+    def on_predict_batch_begin(self, batch, logs=None):
+        self.notes.append(("predict+", batch))
+
+    def on_predict_batch_end(self, batch, logs=None):
+        self.notes.append(("predict-", batch, logs["outputs"].tobytes()))
+        self.model.stop_predicting = batch >= self.stop_after
+
+
+class Gradients(dt.Callback):
+    """The gradient at each epoch's end."""
+
+    wants_gradients = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[dict[str, bytes]] = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen.append({name: value.tobytes() for name, value in sorted(self.telemetry.gradients().items())})
+
+
+# -- trainable --------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("workers", "kills"), [(1, []), (3, []), (3, [(EPOCH_TICKS + 1, "before")]), (2, [(EPOCH_TICKS, "after")])])
+def test_a_layer_frozen_and_thawed_by_a_callback_is_so_on_every_worker(workers, kills):
+    expected = alone(lambda: train(Freezes(), epochs=4))
+    assert expected != alone(lambda: train(epochs=4))
+    faults = FaultPlan()
+    for tick, place in kills:
+        faults.kill("w1", tick, place)
+    with driven(workers, faults):
+        assert train(Freezes(), epochs=4) == expected
+        assert faults.all_fired
+
+
+def test_a_frozen_layer_keeps_its_weights_and_loses_its_slots():
+    model = make_model()
+    before = [weight.copy() for weight in model.layers[0].get_weights()]
+    start = AtEpoch(0, lambda: None)
+    start.on_train_begin = lambda logs=None: setattr(model.layers[0], "trainable", False)
+    train(start, model=model)
+    assert all((a == b).all() for a, b in zip(before, model.layers[0].get_weights(), strict=True))
+    assert len(model.optimizer.slots["velocity"]) == len(model.trainable_weights)
+
+
+def test_what_is_frozen_goes_back_with_the_checkpoint_when_every_worker_is_lost(tmp_path):
+    expected = alone(lambda: train(Freezes(), epochs=5))
+    with driven(2, url=str(tmp_path), every="epoch") as driver:
+
+        def everybody() -> None:
+            for worker in list(driver.cluster.workers):
+                driver.cluster.kill(worker)
+
+        assert train([Freezes(), AtEpoch(2, everybody)], epochs=5) == expected
+        assert len(driver.events("restart")) == 1
+
+
+def test_a_second_driver_finds_the_layer_frozen(tmp_path):
+    class Stops(dt.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    expected = alone(lambda: train(Freezes(), epochs=4))
+    with driven(2, url=str(tmp_path), every="1steps"), pytest.raises(KeyboardInterrupt):
+        train([Freezes(), Stops()], epochs=4)
+    with driven(3, url=str(tmp_path)):
+        assert train(Freezes(), epochs=4) == expected
+
+
+# -- weights and slots ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kill", [None, 4, 8])
+def test_weights_and_slots_changed_for_validation_are_changed_on_every_worker(kill):
+    expected = alone(lambda: train(Swaps()))
+    assert expected[1]["val_loss"] != alone(train)[1]["val_loss"] and expected[0] == alone(train)[0]
+    faults = FaultPlan() if kill is None else FaultPlan().kill("w2", kill)
+    with driven(3, faults):
+        assert train(Swaps()) == expected
+        assert faults.all_fired
+
+
+def test_slots_looked_at_in_a_callback_are_those_of_the_workers():
+    def work() -> list[bytes]:
+        model, seen = make_model(), []
+
+        class Looks(dt.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                seen.append(b"".join(np.asarray(variable).tobytes() for variable in model.optimizer.slots["momentum"]))
+
+        train(Looks(), model=model)
+        return seen
+
+    expected = alone(work)
+    with driven(2):
+        assert work() == expected
+
+
+def test_a_whole_model_saved_by_a_callback_goes_on_as_it_would_have(tmp_path):
+    class Saves(dt.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                self.model.save(tmp_path / "model.keras")
+
+    def rest() -> bytes:
+        model = dt.load_model(tmp_path / "model.keras")
+        assert model.optimizer.iterations == 3
+        return b"".join(slot.numpy().tobytes() for slots in model.optimizer.slots.values() for slot in slots)
+
+    def work() -> bytes:
+        train(Saves())
+        return rest()
+
+    expected = alone(work)
+    with driven(3):
+        train(Saves())
+    assert rest() == expected
+
+
+# -- gradients, health ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_the_gradient_is_the_same_bits_on_any_number_of_workers(workers):
+    def work() -> list[dict[str, bytes]]:
+        callback = Gradients()
+        train(callback)
+        return callback.seen
+
+    expected = alone(work)
+    assert len(expected) == 3 and len(expected[0]) == 6
+    with driven(workers):
+        assert work() == expected
+
+
+def test_the_gradient_is_that_of_the_loss_whatever_way_a_step_is_carried_out():
+    def work(virtual_workers: int) -> dict[str, np.ndarray]:
+        found = {}
+
+        class Looks(Gradients):
+            def on_train_batch_end(self, batch, logs=None):
+                found.update(self.telemetry.gradients())
+
+        dt.clear_session()
+        dt.set_random_seed(1)
+        model = dt.Sequential([dt.Input((6,)), layers.Dense(1, use_bias=False)])
+        model.compile(optimizer=dt.optimizers.SGD(0.0, clipnorm=1e-3), loss="mse")
+        with runner.installed(runner.LocalRunner(runner._InProcess(virtual_workers, 1))):
+            model.fit(X[:8], Y[:8].astype(np.float32), batch_size=8, shuffle=False, verbose=0, callbacks=Looks())
+        (name,) = found
+        kernel = model.get_weights()[0]
+        by_hand = 2 * X[:8].T @ (X[:8] @ kernel - Y[:8, None]) / 8
+        np.testing.assert_allclose(found[name], by_hand, rtol=1e-5)
+        return found
+
+    assert set(work(1)) == set(work(4))
+
+
+def test_health_tells_of_losses_saves_and_where_the_time_went(tmp_path):
+    seen = []
+
+    class Looks(dt.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            threading.Event().wait(0.05)
+            seen.append(self.telemetry.health())
+            self.telemetry.tell("looked", epoch=epoch)
+
+    faults = FaultPlan().kill("w1", EPOCH_TICKS + 1)
+    with driven(3, faults, url=str(tmp_path), every="epoch") as driver:
+        train([Looks(), EveryBatchOnce()])
+        assert [event["epoch"] for event in driver.events("looked")] == [0, 1, 2]
+    first, _, last = seen
+    assert (first.workers, first.wanted_workers, first.steps, first.recoveries) == (3, 3, 3, ())
+    assert [(recovery.step, recovery.workers) for recovery in last.recoveries] == [(4, 1)] or last.recoveries[0].workers == 1
+    assert last.recovery_seconds > 0 and last.steps == 9 and last.callback_seconds >= 0.1
+    assert [save.step for save in last.saves][:1] == [3] and all(0 <= save.stall_seconds <= save.seconds for save in last.saves)
+    assert {"w0", "w2"} <= set(last.paces) and all(pace.step_seconds > 0 for pace in last.paces.values())
+    assert 0 < last.goodput < 1
+
+
+class EveryBatchOnce(dt.Callback):
+    """Batch boundaries, so that ticks are as many as can be."""
+
+
+def test_telemetry_is_gone_after_the_fit():
+    callback = Gradients()
+    train(callback)
+    assert callback.telemetry is None
+
+
+# -- a loss that is no number -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("virtual_workers", [1, V])
+@pytest.mark.parametrize("batch", [0, 1])
+def test_terminate_on_nan_ends_the_training_before_the_step_that_would_spoil_it(virtual_workers, batch):
+    def work() -> Any:
+        model, x = make_model(), X.copy()
+        x[8 * batch + 3] = np.nan
+        notes: list[Any] = []
+        seen = dt.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: notes.append((epoch, logs["loss"], "val_loss" in logs)))
+        history = model.fit(
+            x[:24], Y[:24], batch_size=8, epochs=3, shuffle=False, verbose=0, validation_data=(X[24:], Y[24:]),
+            callbacks=[dt.callbacks.TerminateOnNaN(), seen],
+        )  # fmt: skip
+        assert model.optimizer.iterations == batch and model.stop_training
+        assert repr(notes) == "[(0, nan, True)]" and len(history.history["val_loss"]) == 1
+        assert all(np.isfinite(weight).all() for weight in model.get_weights())
+        return model.digest(), repr(history.history)
+
+    with runner.installed(runner.LocalRunner(runner._InProcess(virtual_workers, 1))):
+        expected = work()
+    if virtual_workers == V:
+        with driven(3):
+            assert work() == expected
+
+
+# -- evaluate and predict ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tick", [None, 0, 1, 2, 3, 5])
+@pytest.mark.parametrize("stop_after", [99, 1])
+def test_batch_hooks_of_evaluate_and_predict_are_those_of_one_process(tick, stop_after):
+    model = make_model()
+
+    def work() -> Any:
+        callback = Notes(stop_after)
+        results = model.evaluate(X, Y, batch_size=8, verbose=0, callbacks=callback)
+        return results, callback.notes
+
+    def predict() -> Any:
+        callback = Notes(stop_after)
+        return model.predict(X, batch_size=8, verbose=0, callbacks=callback).tobytes(), callback.notes
+
+    expected, predicted = alone(work), alone(predict)
+    assert len(expected[1]) == len(predicted[1]) == (8 if stop_after == 99 else 4)
+    for call, result in ((work, expected), (predict, predicted)):
+        faults = FaultPlan() if tick is None else FaultPlan().kill("w1", tick, "before")
+        with driven(3, faults):
+            assert call() == result
