@@ -56,6 +56,7 @@ def launch(
     address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto or HOST:PORT. [start Ray here]")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew beside what the run directory holds.")] = False,
     take_over: Annotated[bool, typer.Option("--take-over", help="Go on although another driver seems to hold the run.")] = False,
+    samples: Annotated[int, typer.Option(help="Samples of the validation data kept in the run directory for disttrain view.")] = 16,
     timings: Annotated[bool, typer.Option("--timings", help="Say where the time goes.")] = False,
 ) -> None:
     """Train SCRIPT on Ray actors; the same command again resumes it."""
@@ -65,7 +66,7 @@ def launch(
     config = RunConfig(
         workers=workers, virtual_workers=virtual_workers, min_workers=min_workers, max_workers=max_workers, spares=spares,
         cpus_per_worker=cpus_per_worker, gpus_per_worker=gpus_per_worker, run_dir=run_dir, checkpoint_every=checkpoint_every,
-        keep=keep, seed=seed, address=address, restart=restart, take_over=take_over,
+        keep=keep, seed=seed, address=address, restart=restart, take_over=take_over, samples=samples,
     )  # fmt: skip
     run(config, script, tuple(arguments or ()), show_timings=timings, command=shlex.join(["disttrain", *sys.argv[1:]]))
 
@@ -88,6 +89,38 @@ def status(
         print(json.dumps(found, indent=1))
     else:
         print_status(run_dir, found)
+
+
+@app.command()
+def view(
+    model_or_run: Annotated[str, typer.Argument(help="A .keras file, or a run directory, any fsspec URL: it may be running.")],
+    inputs: Annotated[str, typer.Option(help="Folder of images, .npy and .npz files to choose from.")] = ".",
+    classes: Annotated[str | None, typer.Option(help="Names of the classes, with commas between. [those of the run]")] = None,
+    top: Annotated[int, typer.Option(help="Predictions shown.")] = 5,
+    rescale: Annotated[float | None, typer.Option(help="Factor for pixels from 0 to 255. [as the model was trained]")] = None,
+    port: Annotated[int, typer.Option(help="On this machine; 0 takes a free one.")] = 5000,
+    host: Annotated[str, typer.Option(help="Another than this machine's own lets others look.")] = "127.0.0.1",
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """See in a browser what each layer makes of an input; of a run, checkpoint by checkpoint."""
+    from disttrain.viewers import server
+
+    names = [name.strip() for name in classes.split(",")] if classes else None
+    server.launch(
+        model_or_run, names, top, inputs, port, host=host, rescale=rescale, block=True, open_browser=open_browser,
+    )  # fmt: skip
+
+
+@app.command()
+def tensorboard(
+    run_dir: Annotated[str, typer.Argument(help="A run directory, or a log directory, any fsspec URL.")],
+    port: Annotated[int, typer.Option(help="On this machine.")] = 6006,
+    host: Annotated[str, typer.Option(help="Another than this machine's own lets others look.")] = "127.0.0.1",
+) -> None:
+    """Open TensorBoard on what the TensorBoard callback of a run wrote."""
+    from disttrain.viewers.tensorboard import launch as open_board
+
+    open_board(run_dir, port=port, host=host, block=True)
 
 
 @app.command()

@@ -5,6 +5,7 @@ attempts/                       one create-only record for each start of the dri
 calls/000002-a0001.json         the result of each finished fit or evaluate
 checkpoints/                    commits and their data
 events/a0001.jsonl              the timeline of an attempt
+model/                          what the viewer needs: the model without weights, a few samples
 status.json                     a hint for people, overwritten as the run goes
 """
 

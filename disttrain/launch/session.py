@@ -24,6 +24,7 @@ from disttrain.launch.config import RunConfig, check_virtual_workers
 from disttrain.launch.console import Console
 from disttrain.launch.door import Entry
 from disttrain.launch.heartbeat import Heartbeat
+from disttrain.launch.model_description import ModelDescription
 from disttrain.launch.run_directory import FINISHED, ResumePoint, RunDescription
 from disttrain.launch.run_telemetry import RunTelemetry
 from disttrain.launch.saves import Saves
@@ -69,6 +70,8 @@ class Session:
         self._saves: Saves | None = None
         self._store: Any = None
         self._heartbeat: Heartbeat | None = None
+        self._model_description = ModelDescription(entry.directory.store, self.console, config.samples)
+        self._describes_afresh = self._fresh
         self._handlers: dict[int, Any] = {}
         self._local = runner.LocalRunner(runner._InProcess(1, config.cpus_per_worker))
 
@@ -98,6 +101,7 @@ class Session:
         try:
             if self._saves is not None:
                 self._saves.close()
+            self._model_description.wait()
             self._start.end()
         finally:
             assert self._heartbeat is not None
@@ -202,6 +206,9 @@ class Session:
             telemetry = RunTelemetry(self.directory.url, facts, lambda: conductor.ledger, lambda: conductor.gradients(), self.console.event)
             changes = StateWatch(job.model, lambda: conductor)
             hooks = FitHooks(callbacks, job.model, job.program, changes, telemetry=telemetry)
+        if job.kind == "fit":
+            self._model_description.write(number, job, fresh=self._describes_afresh)
+            self._describes_afresh = False
         if job.kind == "fit" and self._saves is None:
             self._saves = Saves(self.directory.store, attempt, self.config.keep, self._pinned)
         around = Surroundings(

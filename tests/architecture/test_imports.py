@@ -51,7 +51,7 @@ TENSORS = ["numpy", "torch"]
 THIRD_PARTY = {
     "testing": [*TENSORS, "fsspec", "psutil"],
     "cli": ["rich", "typer"],
-    "launch": [*TENSORS, "cloudpickle", "fsspec", "psutil", "rich"],
+    "launch": [*TENSORS, "cloudpickle", "fsspec", "psutil", "rich", "safetensors"],
     "kubernetes": [],
     "clusters": [*TENSORS, "cloudpickle", "psutil"],
     "clusters/ray": [*TENSORS, "cloudpickle", "psutil", "ray"],
