@@ -73,8 +73,8 @@ class ArraySource:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_tensors": None}
 
-    # Both ways give copies: a fresh, aligned tensor gives the same kernels, and the same bits, wherever the samples lie; and what works
-    # in place works on the copy.
+    # Both ways give copies: a fresh, aligned tensor with the strides of its shape gives the same kernels, and the same bits, wherever
+    # and however the samples lie; and what works in place works on the copy.
 
     def fetch(self, indices: NDArray[np.int64], key: int) -> Batch:
         rows = torch.from_numpy(indices)
@@ -88,8 +88,8 @@ class ArraySource:
         """The samples [first, stop)."""
         x, y, weight = self._as_tensors()
         if isinstance(x, Tensor) and (y is None or isinstance(y, Tensor)) and weight is None:
-            return x[first:stop].clone(), None if y is None else y[first:stop].clone(), None
-        x, y, weight = (map_structure(lambda t: t[first:stop].clone(), part) for part in (x, y, weight))
+            return _rows(x, first, stop), None if y is None else _rows(y, first, stop), None
+        x, y, weight = (map_structure(lambda t: _rows(t, first, stop), part) for part in (x, y, weight))
         return x, y, weight
 
     def _as_tensors(self) -> tuple[Any, Any, Any]:
@@ -100,6 +100,21 @@ class ArraySource:
                 x, y, weight = (map_structure(torch.from_numpy, part) for part in (self.x, self.y, self.sample_weight))
                 self._tensors = (x, y, weight)
         return self._tensors
+
+
+def _rows(tensor: Tensor, first: int, stop: int) -> Tensor:
+    return tensor[first:stop].clone(memory_format=torch.contiguous_format)
+
+
+def standard_layout(tensor: Tensor) -> Tensor:
+    """The same values with the strides that a fresh tensor of its shape has, copied only where it must be.
+
+    `array[..., None]` has a stride of 0 in its last axis, which is lost when the array travels to another process: kernels are chosen
+    by strides, so without this the same samples could give other bits there.
+    """
+    if tensor.is_contiguous() and 1 not in tensor.shape:
+        return tensor
+    return tensor.contiguous().view(-1).view(tensor.shape)
 
 
 class DatasetSource:
@@ -144,7 +159,7 @@ def as_batch(batch: Any) -> Batch:
 
     def tensor(leaf: Any) -> Tensor:
         value = leaf if isinstance(leaf, Tensor) else torch.from_numpy(np.array(as_array(leaf)))
-        return value.float() if value.dtype == torch.float64 else value
+        return standard_layout(value.float() if value.dtype == torch.float64 else value)
 
     parts = list(batch) if isinstance(batch, list | tuple) and len(batch) in (1, 2, 3) else [batch]
     x, y, weight = (map_structure(tensor, part) for part in (*parts, None, None, None)[:3])

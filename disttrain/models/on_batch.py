@@ -12,7 +12,7 @@ from torch import Tensor
 from disttrain import watch
 from disttrain.data import ArraySource, BatchPlan, flatten, map_structure
 from disttrain.data.plan import slice_of
-from disttrain.data.sources import as_array
+from disttrain.data.sources import as_array, standard_layout
 from disttrain.errors import DataError
 from disttrain.layers.context import call_context
 from disttrain.seeds import fold_in, random_seed
@@ -40,7 +40,7 @@ class _Batch:
         if len(indices) == len(self):
             return self.tensors
         first, stop = int(indices[0]), int(indices[-1]) + 1
-        x, y, weight = (map_structure(lambda t: t[first:stop].clone(), part) for part in self.tensors)
+        x, y, weight = (map_structure(lambda t: t[first:stop].clone(memory_format=torch.contiguous_format), part) for part in self.tensors)
         return x, y, weight
 
 
@@ -101,7 +101,7 @@ class OnBatch:
 
     def _take(self, x: Any, y: Any, weight: Any, class_weight: dict[int, float] | None) -> None:
         arrays = ArraySource(x, y, weight)
-        x, y, weight = (map_structure(torch.from_numpy, part) for part in (arrays.x, arrays.y, arrays.sample_weight))
+        x, y, weight = (map_structure(_standard, part) for part in (arrays.x, arrays.y, arrays.sample_weight))
         if class_weight is not None:
             if y is None:
                 raise DataError("class_weight needs targets: y is missing.")
@@ -161,11 +161,15 @@ def _key_of_the_first_batch() -> int:
     return fold_in(fold_in(random_seed(), Kind.PREDICT.value, 0), 0)
 
 
+def _standard(array: NDArray[Any]) -> Tensor:
+    return standard_layout(torch.from_numpy(array))
+
+
 def _tensor(value: Any) -> Tensor:
     if not isinstance(value, np.ndarray):
         tensor: Tensor = value.detach()
     elif value.dtype == np.float32 and value.flags.c_contiguous and value.flags.writeable:
-        return torch.from_numpy(value)
+        return standard_layout(torch.from_numpy(value))
     else:
         tensor = torch.from_numpy(np.array(as_array(value)))
-    return tensor.float() if tensor.dtype is torch.float64 else tensor
+    return standard_layout(tensor.float() if tensor.dtype is torch.float64 else tensor)

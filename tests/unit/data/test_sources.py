@@ -180,3 +180,35 @@ def test_flatten_and_map_agree_on_order():
     structure = {"b": [1, 2], "a": (3, None)}
     assert flatten(structure) == [3, 1, 2]
     assert map_structure(lambda v: v * 2, structure) == {"b": [2, 4], "a": (6, None)}
+
+
+# -- layout -----------------------------------------------------------------------------------------------------------------------------
+
+LAYOUTS = {
+    "an axis added by None": np.arange(96, dtype=np.float32).reshape(6, 4, 4)[..., None],
+    "an axis in the middle": np.arange(96, dtype=np.float32).reshape(6, 16)[:, None, :],
+    "Fortran's order": np.asfortranarray(np.arange(96, dtype=np.float32).reshape(6, 4, 4)),
+    "axes exchanged": np.arange(96, dtype=np.float32).reshape(6, 2, 8).transpose(0, 2, 1),
+    "every second row": np.arange(192, dtype=np.float32).reshape(12, 16)[::2],
+}
+
+
+@pytest.mark.parametrize("array", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("there", [False, True], ids=["here", "in another process"])
+def test_samples_have_the_strides_of_their_shape_however_the_arrays_lie(array, there):
+    """Kernels are chosen by strides, and pickling changes those of axes of one element: the bits of a step would depend on where it runs."""
+    import pickle
+
+    class Rows:
+        def __len__(self):
+            return len(array)
+
+        def __getitem__(self, number):
+            return array[number]
+
+    source = ArraySource(array)
+    source = pickle.loads(pickle.dumps(source)) if there else source
+    whole = DatasetSource(Rows(), collate=lambda rows: torch.from_numpy(array[: len(rows)]))
+    for x in (source.fetch_run(1, 4)[0], source.fetch(np.array([1, 2, 3]), 0)[0], whole.fetch(np.array([1, 2, 3]), 0)[0]):
+        assert x.stride() == torch.empty(x.shape).stride()
+    assert source.fetch_run(1, 4)[0].numpy().tobytes() == np.ascontiguousarray(array[1:4]).tobytes()
