@@ -130,3 +130,35 @@ def test_the_command_loads_neither_torch_nor_ray_to_refuse_or_to_show():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+# -- looking ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_view_hands_its_options_to_the_viewer(monkeypatch):
+    seen = []
+    monkeypatch.setattr("disttrain.viewers.server.launch", lambda *arguments, **named: seen.append((arguments, named)))
+    assert run("view", "runs/a", "--inputs", "pictures", "--classes", "cat, dog", "--port", "0", "--top", "3") == 0
+    assert seen == [
+        (("runs/a", ["cat", "dog"], 3, "pictures", 0), {"host": "127.0.0.1", "rescale": None, "block": True, "open_browser": False})
+    ]
+
+
+@pytest.mark.parametrize("command", ["view", "tensorboard"])
+def test_looking_at_what_is_not_there_is_an_error_of_use(command, tmp_path, capsys):
+    assert run(command, str(tmp_path / "nothing")) == 2
+    assert "nothing" in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_named_with_the_next(tmp_path, capsys):
+    import socket
+
+    import disttrain as dt
+    from disttrain import layers
+
+    path = tmp_path / "model.keras"
+    dt.Sequential([dt.Input((2,)), layers.Dense(1)]).save(path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert run("view", str(path), "--port", str(port), "--inputs", str(tmp_path)) == 2
+    assert f"port {port}" in capsys.readouterr().err

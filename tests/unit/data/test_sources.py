@@ -196,7 +196,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("array", LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize("there", [False, True], ids=["here", "in another process"])
 def test_samples_have_the_strides_of_their_shape_however_the_arrays_lie(array, there):
-    """Kernels are chosen by strides, and pickling changes those of axes of one element: the bits of a step would depend on where it runs."""
+    """Kernels are chosen by strides, and pickling changes those of axes of one element: bits would depend on where a step runs."""
     import pickle
 
     class Rows:
