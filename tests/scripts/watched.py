@@ -15,6 +15,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--report", required=True)
 parser.add_argument("--marks", help="folder in which epoch-N appears when epoch N may end; without it nothing waits")
 parser.add_argument("--epochs", type=int, default=4)
+parser.add_argument("--board", action="store_true", help="TensorBoard, into the run directory")
 parser.add_argument("--virtual-workers", type=int)
 arguments = parser.parse_args()
 if arguments.virtual_workers:
@@ -38,7 +39,10 @@ maps = layers.MaxPooling2D(name="pool")(layers.Add(name="add")([maps, side]))
 outputs = layers.Dense(10, activation="softmax", name="out")(layers.Flatten(name="flat")(maps))
 model = dt.Model(inputs, outputs, name="digits")
 model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+callbacks = [Waits()]
+if arguments.board:
+    callbacks.append(dt.callbacks.TensorBoard(histogram_freq=1, write_images=True, update_freq="batch", hparams={"filters": 8}))
 history = model.fit(
-    x[:640], y[:640], batch_size=64, epochs=arguments.epochs, validation_data=(x[640:768], y[640:768]), verbose=2, callbacks=Waits()
+    x[:640], y[:640], batch_size=64, epochs=arguments.epochs, validation_data=(x[640:768], y[640:768]), verbose=2, callbacks=callbacks
 )
 Path(arguments.report).write_text(json.dumps({"digest": model.digest(), "history": history.history}))

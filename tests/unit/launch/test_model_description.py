@@ -13,7 +13,6 @@ from engine_runs import job_of
 import disttrain as dt
 from disttrain import layers
 from disttrain.checkpoint import Store
-from disttrain.errors import UsageError
 from disttrain.launch.console import Console
 from disttrain.launch.model_description import ModelDescription
 from disttrain.viewers.run_source import RunSource
@@ -88,8 +87,6 @@ def test_a_model_of_code_leaves_its_samples_all_the_same(store):
     model = Code()
     model.compile("sgd", "mse")
     write(store, job_of(model, 2, X, X[:, :2], batch_size=8))
-    with pytest.raises(UsageError, match=r"server\.launch\(model, run="):
-        RunSource(store.url)
     assert RunSource(store.url, Code()).samples.count == 16
 
 
