@@ -342,6 +342,7 @@ class Conductor:
         if self._recovery is None:
             self._recovery = _Recovery(time.monotonic(), self.step)
         self.ledger.workers = max(0, self.ledger.workers - 1)
+        self.ledger.pacings.pop(report.worker, None)
         self._recovery.lost.append(report.worker)
         self.console.event(
             "worker lost",

@@ -62,7 +62,7 @@ def under_way(run: Launch) -> Iterator[Launch]:
             run.kill()
 
 
-def test_the_slider_moves_over_checkpoints_while_a_run_trains(tmp_path, watched, ray_address):
+def test_the_slider_moves_over_checkpoints_while_a_run_trains(tmp_path, watched, ray_address, monkeypatch):
     marks = tmp_path / "marks"
     marks.mkdir()
     undisturbed = python(tmp_path / "alone", "--virtual-workers", "2", script=SCRIPT)
@@ -82,7 +82,8 @@ def test_the_slider_moves_over_checkpoints_while_a_run_trains(tmp_path, watched,
     run.wait_for(lambda status: status["phase"] == "running")
     (marks / "epoch-0").touch()
     run.wait_for(lambda status: status["epoch"] == 2)
-    with under_way(run), server.launch(str(run.run_dir), input_folder=folder, port=0, block=False) as viewer:
+    monkeypatch.chdir(run.run_dir.parent)  # the page says where the run is as it was told
+    with under_way(run), server.launch("run", input_folder=folder, port=0, block=False) as viewer:
         page.goto(viewer.url)
         first = until(1)
         assert [entry["epoch"] for entry in first] == [1]
