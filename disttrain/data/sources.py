@@ -112,9 +112,12 @@ def standard_layout(tensor: Tensor) -> Tensor:
     `array[..., None]` has a stride of 0 in its last axis, which is lost when the array travels to another process: kernels are chosen
     by strides, so without this the same samples could give other bits there.
     """
-    if tensor.is_contiguous() and 1 not in tensor.shape:
-        return tensor
-    return tensor.contiguous().view(-1).view(tensor.shape)
+    shape, expected = tensor.shape, 1
+    for size, stride in zip(shape[::-1], tensor.stride()[::-1], strict=True):  # a view takes longer than this
+        if stride != expected:
+            return tensor.contiguous().view(-1).view(shape)
+        expected *= size
+    return tensor
 
 
 class DatasetSource:
