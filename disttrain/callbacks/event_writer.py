@@ -13,6 +13,7 @@ import numpy as np
 from disttrain.clock import Clock, SystemClock
 
 _FLUSH_EVERY_S = {True: 10.0, False: 60.0}  # can the file grow? An object store gets a new object each time
+_FLUSH_BYTES = 1 << 18  # or when there is that much: each checkpoint, and each boundary kept for one, copies what waits
 _numbers = itertools.count()
 
 
@@ -50,23 +51,25 @@ class EventFileWriter:
     Args:
         folder: of one run, such as `logs/train`; a path or any fsspec URL.
         purge_step: tell TensorBoard to forget the points of older files from this step on.
+        fit: put at the end of the files' names, to tell whose they are.
         clock: where the time of each event comes from.
 
     Raises:
         ImportError: tensorboard is not installed.
     """
 
-    def __init__(self, folder: str, /, *, purge_step: int | None = None, clock: Clock | None = None) -> None:
+    def __init__(self, folder: str, /, *, purge_step: int | None = None, fit: str = "", clock: Clock | None = None) -> None:
         try:
             from tensorboard.compat.proto import event_pb2, summary_pb2
             from tensorboard.plugins.histogram.summary_v2 import histogram_pb
             from tensorboard.summary.writer.record_writer import RecordWriter
         except ImportError as error:
             raise ImportError("the TensorBoard callback needs tensorboard.\n  try       pip install tensorboard") from error
-        self.folder = folder.rstrip("/")
+        self.folder, self._ending = folder.rstrip("/"), f".{fit}" if fit else ""
         self._events, self._summaries, self._histogram = event_pb2, summary_pb2, histogram_pb
         self._clock: Clock = clock if clock is not None else SystemClock()
         self._pending: list[bytes] = []
+        self._pending_bytes = 0
         self._records = RecordWriter(_Into(self._pending))
         self.grows = "://" not in self.folder or self.folder.startswith(("file://", "local://"))
         self._name = ""  # of the file that grows, once there is one
@@ -97,7 +100,8 @@ class EventFileWriter:
     def add_event(self, event: bytes, /) -> None:
         """A serialized `Event`, as it is."""
         self._records.write(event)
-        if self._clock.monotonic_s() - self._flushed_s >= _FLUSH_EVERY_S[self.grows]:
+        self._pending_bytes += len(event)
+        if self._pending_bytes >= _FLUSH_BYTES or self._clock.monotonic_s() - self._flushed_s >= _FLUSH_EVERY_S[self.grows]:
             self.flush()
 
     def pending(self) -> bytes:
@@ -106,7 +110,7 @@ class EventFileWriter:
 
     def flush(self) -> None:
         """Make what was written visible."""
-        self._flushed_s = self._clock.monotonic_s()
+        self._flushed_s, self._pending_bytes = self._clock.monotonic_s(), 0
         if not self._pending:
             return
         try:
@@ -138,9 +142,8 @@ class EventFileWriter:
             type(self._records)(_Into(head)).write(self._version)  # a reader wants it at the top of every file
             data = b"".join([*head, data])
             # The readers take the files of a folder in the order of their names.
-            self._name = (
-                f"events.out.tfevents.{int(self._clock.wall_s()):010d}.{socket.gethostname()}.{os.getpid():07d}.{next(_numbers):06d}"
-            )
+            made = f"{int(self._clock.wall_s()):010d}.{socket.gethostname()}.{os.getpid():07d}.{next(_numbers):06d}"
+            self._name = f"events.out.tfevents.{made}{self._ending}"
         files, path = fsspec.core.url_to_fs(f"{self.folder}/{self._name}")
         if self.grows:
             os.makedirs(os.path.dirname(path), exist_ok=True)

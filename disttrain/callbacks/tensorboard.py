@@ -3,44 +3,21 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from disttrain.callbacks.base import Callback, Logs
-from disttrain.callbacks.boards import restart
-from disttrain.callbacks.boards.activations import activations
 from disttrain.callbacks.boards.arguments import checked_histograms, checked_hparams, checked_number, checked_update_freq
-from disttrain.callbacks.boards.embeddings import Projector, embedding_layers
-from disttrain.callbacks.boards.graph import graph_def
 from disttrain.callbacks.boards.health import HealthCurves
-from disttrain.callbacks.boards.images import image_summary
+from disttrain.callbacks.boards.log_directory import LogDirectory, Place
 from disttrain.callbacks.boards.profile import Trace, batches_to_trace
-from disttrain.callbacks.boards.summaries import (
-    experiment_summary,
-    facts_markdown,
-    hparams_summary,
-    keras_summary,
-    model_markdown,
-    optimizer_markdown,
-    session_end_summary,
-    text_summary,
-)
-from disttrain.callbacks.boards.weights import histograms, images, weights_of
-from disttrain.callbacks.event_writer import EventFileWriter, EventWriter, OpenWriter
+from disttrain.callbacks.event_writer import OpenWriter
 from disttrain.clock import Clock, SystemClock
 
-_ONCE = (
-    "keras",
-    "config",
-    "model",
-    "optimizer",
-    "profile",
-    "_hparams_/session_start_info",
-    "_hparams_/experiment",
-)  # tags that are not written again
+if TYPE_CHECKING:
+    from disttrain.callbacks.boards.embeddings import Projector
 
 
 class TensorBoard(Callback):
@@ -110,46 +87,47 @@ class TensorBoard(Callback):
         self._traced = batches_to_trace(profile_batch)
         self.batch_hooks = "sampled" if self.update_freq == "epoch" and self._traced is None else "every"
         self.wants_gradients = "gradients" in self.histograms
-        self._open_writer: OpenWriter = open_writer if open_writer is not None else EventFileWriter
-        self._has_own_files = self._open_writer is EventFileWriter  # other writers have other methods for anything but curves
+        self._logs = LogDirectory(open_writer, curves_by_batch=self.update_freq != "epoch")
         self._clock: Clock = clock if clock is not None else SystemClock()
-        self._folder: str | None = self.log_dir  # known when a fit begins, where it depends on the run
-        self._writers: dict[str, EventWriter] = {}
-        self._purge: dict[str, int] = {}
-        self._unwritten: dict[str, bytes] = {}
         self._in_fit, self._introduced, self._has_columns = False, False, False
         self._batches, self._epochs = 0, 0
-        self._resumed_at = (0, 0, 0)  # epochs, batches, iterations
         self._epoch_start = (0.0, 0)  # time, iterations
         self._batch_start_s = 0.0
         self._health = HealthCurves()
         self._projector: Projector | None = None
         self._trace: Trace | None = None
-        self._warned: set[str] = set()
 
     # -- hooks ----------------------------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self._close()
         self._in_fit, self._introduced, self._has_columns, self._batches, self._epochs = True, False, False, 0, 0
-        self._purge = {}
-        if self._trace is not None:  # of a fit that failed
-            self._guarded("profile_batch", self._trace.stop)
-            self._trace = None
         self._health.begin()
-        folder = self._resolved()
+        url = self._default_url() if self.log_dir is None else self.log_dir
+        self._logs.begin(url, self.telemetry)
         if self.telemetry is not None:
-            self.telemetry.tell("tensorboard", log_dir=folder if "://" in folder else os.path.abspath(folder))
+            self.telemetry.tell("tensorboard", log_dir=url if "://" in url else os.path.abspath(url))
         if self.embeddings_freq:
-            self._projector = Projector(f"{folder}/train", self.embeddings_metadata)
+            from disttrain.callbacks.boards.embeddings import Projector, embedding_layers
+
+            self._projector = Projector(f"{url}/train", self.embeddings_metadata)
             self._projector.check(embedding_layers(self.model))
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         self._end_trace()
         if self.hparams:
-            self._summary("", session_end_summary(self._clock.wall_s()), 0)
+            from disttrain.callbacks.boards.summaries import session_end_summary
+
+            self._logs.summary("", session_end_summary(self._clock.wall_s()), 0)
         self._in_fit = False
-        self._close()
+        self._logs.close()
+
+    def abandon(self) -> None:
+        trace, self._trace, self._in_fit = self._trace, None, False
+        try:
+            if trace is not None:
+                trace.stop()
+        finally:
+            self._logs.close()
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         if not self._introduced:  # not before: a state may be loaded after on_train_begin
@@ -162,7 +140,7 @@ class TensorBoard(Callback):
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         self._batch_start_s = self._clock.monotonic_s()
         if self._traced is not None and self._trace is None and self._traced[0] == self._batches + 1:
-            self._guarded("profile_batch", self._begin_trace)
+            self._trace = self._logs.guarded("profile_batch", Trace)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if self.batch_hooks == "sampled":
@@ -175,13 +153,15 @@ class TensorBoard(Callback):
             if self.write_steps_per_second:
                 taken_s = self._clock.monotonic_s() - self._batch_start_s
                 values["steps_per_second"] = 1.0 / taken_s if taken_s > 0 else 0.0
-            self._scalars("train", "batch_{}", values, self._batches)
+            self._logs.scalars("train", "batch_{}", values, self._batches)
 
     def on_test_end(self, logs: Logs | None = None) -> None:
+        if not self._in_fit and self.log_dir is not None:
+            self._logs.url = self.log_dir
         if getattr(self.model, "optimizer", None) is not None:
-            self._scalars("validation", "evaluation_{}_vs_iterations", logs or {}, self._iterations())
+            self._logs.scalars("validation", "evaluation_{}_vs_iterations", logs or {}, self._iterations())
         if not self._in_fit:
-            self._close()
+            self._logs.close()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         logs = logs or {}
@@ -192,119 +172,47 @@ class TensorBoard(Callback):
             begun_s, iterations = self._epoch_start
             taken_s = self._clock.monotonic_s() - begun_s
             train["steps_per_second"] = (self._iterations() - iterations) / taken_s if taken_s > 0 else 0.0
-        self._scalars("train", "epoch_{}", train, epoch)
-        self._scalars("validation", "epoch_{}", {n.removeprefix("val_"): v for n, v in logs.items() if n.startswith("val_")}, epoch)
+        self._logs.scalars("train", "epoch_{}", train, epoch)
+        self._logs.scalars("validation", "epoch_{}", {n.removeprefix("val_"): v for n, v in logs.items() if n.startswith("val_")}, epoch)
         self._weights(epoch)
         if self._projector is not None and epoch % self.embeddings_freq == 0:
+            from disttrain.callbacks.boards.embeddings import embedding_layers
+
             projector = self._projector
-            self._guarded("the embeddings", lambda: projector.write(embedding_layers(self.model)))
+            self._logs.guarded("the embeddings", lambda: projector.write(embedding_layers(self.model)))
         if self.telemetry is not None:
             for tag, value, step in self._health.points(self.telemetry.health(), self._iterations()):
-                self._writer("run").add_scalar(tag, value, step)
+                self._logs.writer("run").add_scalar(tag, value, step)
         if self.hparams:
             if not self._has_columns:
-                self._summary("", experiment_summary(self.hparams, logs), 0)
+                from disttrain.callbacks.boards.summaries import experiment_summary
+
+                self._logs.summary("", experiment_summary(self.hparams, logs), 0)
                 self._has_columns = True
-            self._scalars("", "hparams/{}", logs, epoch)
+            self._logs.scalars("", "hparams/{}", logs, epoch)
         self._epochs = epoch + 1
-        self._flush()
+        self._logs.flush()
 
     # -- a restart ------------------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        for writer in self._writers.values():
-            if getattr(writer, "grows", True):
-                writer.flush()  # what stands before a checkpoint must not be lost, as it is not written again
+        self._logs.settle()
         return {
             "epochs": self._epochs, "batches": self._batches, "iterations": self._iterations(),
             "introduced": self._introduced, "has_columns": self._has_columns, "recoveries": self._health.recoveries,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._close()
-        self._unwritten = {}
         self._epochs, self._batches = state["epochs"], state["batches"]
         self._introduced, self._has_columns = state.get("introduced", False), state.get("has_columns", False)
         self._health.go_back(state["iterations"], state.get("recoveries", 0))
-        self._resumed_at = (self._epochs, self._batches, state["iterations"])
-        self._purge = {
-            "": self._epochs,
-            "train": self._epochs if self.update_freq == "epoch" else self._batches + 1,
-            "validation": state["iterations"] + 1,
-            "run": state["iterations"] + 1,
-        }
+        self._logs.resume(Place(self._epochs, self._batches, state["iterations"]))
 
     def state_arrays(self) -> dict[str, np.ndarray]:
-        # An object store must not get an object for each batch, so the checkpoint itself takes what is not in one yet.
-        pending = {folder: writer.pending() for folder, writer in self._writers.items() if isinstance(writer, EventFileWriter)}
-        return {f"pending/{folder}": np.frombuffer(data, dtype=np.uint8) for folder, data in pending.items() if data}
+        return self._logs.unsettled()
 
     def load_state_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        self._unwritten = {name.removeprefix("pending/"): array.tobytes() for name, array in arrays.items()}
-
-    def _first_step(self, folder: str, tag: str) -> float:
-        """The first step that comes after the restart on the axis of this tag."""
-        epochs, batches, iterations = self._resumed_at
-        if tag in _ONCE:
-            return float("inf")
-        if folder == "run" or tag.endswith("_vs_iterations"):
-            return iterations + 1
-        weight = tag.endswith(("/histogram", "/image"))  # of a layer called batch_normalization, too
-        return batches + 1 if tag.startswith("batch_") and not weight else epochs
-
-    # -- writers --------------------------------------------------------------------------------------------------------------------
-
-    def _resolved(self) -> str:
-        if self._folder is None:
-            run_url = getattr(self.telemetry, "run_url", None)
-            self._folder = f"{run_url.rstrip('/')}/tensorboard" if run_url else "logs"
-        return self._folder
-
-    def _writer(self, folder: str) -> Any:
-        if folder not in self._writers:
-            place = f"{self._resolved()}/{folder}" if folder else self._resolved()
-            purge_step, kept = self._purge.pop(folder, None), list[bytes]()
-            if purge_step is not None and self._has_own_files:
-                purge_step, kept = self._restart_of(folder, place, purge_step)
-            writer = self._writers[folder] = self._open_writer(place, purge_step=purge_step)
-            for event in kept:
-                writer.add_event(event)  # type: ignore[attr-defined]  # of EventFileWriter, which alone keeps any
-        return self._writers[folder]
-
-    def _restart_of(self, folder: str, place: str, purge_step: int) -> tuple[int, list[bytes]]:
-        unwritten = self._unwritten.pop(folder, b"")
-        planned = self._guarded(
-            "what the folder holds", lambda: restart.plan(place, purge_step, lambda tag: self._first_step(folder, tag), unwritten)
-        )
-        return planned if planned is not None else (purge_step, list(restart.records(unwritten)))
-
-    def _scalars(self, folder: str, tag: str, values: dict[str, Any], step: int) -> None:
-        for name, value in values.items():
-            if isinstance(value, int | float):  # a metric with a value for each class has no curve
-                self._writer(folder).add_scalar(tag.format(name), float(value), step)
-
-    def _summary(self, folder: str, summary: Any, step: int) -> None:
-        if summary is not None and self._has_own_files:
-            self._writer(folder).add_summary(summary, step)
-
-    def _flush(self) -> None:
-        for writer in self._writers.values():
-            writer.flush()
-
-    def _close(self) -> None:
-        for writer in self._writers.values():
-            writer.close()
-        self._writers = {}
-
-    def _guarded(self, what: str, action: Callable[[], Any]) -> Any:
-        """Its result; None and a warning, once, if it fails: a picture is not worth a training."""
-        try:
-            return action()
-        except Exception as error:
-            if what not in self._warned:
-                self._warned.add(what)
-                warnings.warn(f"TensorBoard: {what} left out ({type(error).__name__}: {error}).", stacklevel=3)
-            return None
+        self._logs.take_unsettled(arrays)
 
     # -- what is written ------------------------------------------------------------------------------------------------------------
 
@@ -312,54 +220,71 @@ class TensorBoard(Callback):
         optimizer = getattr(self.model, "optimizer", None)
         return 0 if optimizer is None else int(optimizer.iterations)
 
+    def _default_url(self) -> str:
+        run_url = self.telemetry.run_url if self.telemetry is not None else None
+        return f"{run_url.rstrip('/')}/tensorboard" if run_url else "logs"
+
     def _introduce(self) -> None:
         """What a run is, written once."""
-        if not self._has_own_files:
+        if not self._logs.takes_events:
             return
-        graph = self._guarded("the graph", lambda: graph_def(self.model)) if self.write_graph else None
-        if graph is not None:
-            self._writer("train").add_graph_def(graph)
-            self._summary("train", self._guarded("the conceptual graph", lambda: keras_summary(self.model)), 0)
+        from disttrain.callbacks.boards import summaries
+
+        model, guarded = self.model, self._logs.guarded
+        if self.write_graph:
+            from disttrain.callbacks.boards.graph import graph_def
+
+            graph = guarded("the graph", lambda: graph_def(model))
+            if graph is not None:
+                self._logs.writer("train").add_graph_def(graph)
+                self._logs.summary("train", guarded("the conceptual graph", lambda: summaries.keras_summary(model)), 0)
         facts = dict(self.telemetry.facts) if self.telemetry is not None else {}
         texts = {
-            "config": facts_markdown(facts, self.params) if facts or self.params else None,
-            "model": self._guarded("the model's summary", lambda: model_markdown(self.model)),
-            "optimizer": self._guarded("the optimizer's config", lambda: optimizer_markdown(getattr(self.model, "optimizer", None))),
+            "config": summaries.facts_markdown(facts, self.params) if facts or self.params else None,
+            "model": guarded("the model's summary", lambda: summaries.model_markdown(model)),
+            "optimizer": guarded("the optimizer's config", lambda: summaries.optimizer_markdown(getattr(model, "optimizer", None))),
         }
         for tag, text in texts.items():
             if text:
-                self._summary("run", text_summary(tag, text), 0)
+                self._logs.summary("run", summaries.text_summary(tag, text), 0)
         if self.hparams:
-            self._summary("", hparams_summary(self.hparams, self._resolved(), self._clock.wall_s()), 0)
-        self._flush()
+            self._logs.summary("", summaries.hparams_summary(self.hparams, self._logs.url, self._clock.wall_s()), 0)
+        self._logs.flush()
 
     def _weights(self, epoch: int) -> None:
         wanted = self.histograms if self.histogram_freq and epoch % self.histogram_freq == 0 else ()
         pictures = self.write_images and epoch % (self.histogram_freq or 1) == 0
-        found: list[tuple[str, np.ndarray]] = []
-        if pictures or "weights" in wanted:
-            weights = list(weights_of(self.model))
-            found += histograms(weights) if "weights" in wanted else ()
-            for tag, pixels in images(weights) if pictures else ():
-                self._summary("train", image_summary(tag, pixels), epoch)
-        if "gradients" in wanted and self.telemetry is not None:
-            found += histograms((self._guarded("the gradients", self.telemetry.gradients) or {}).items(), "gradient")
-        if "activations" in wanted:
-            given = self._guarded("the activations", lambda: activations(self.model, self.activation_samples)) or {}
-            found += histograms(given.items(), "activation")
-        for tag, values in found:
-            self._writer("train").add_histogram(tag, values, epoch)
+        if not wanted and not pictures:
+            return
+        from disttrain.callbacks.boards import weights as boards
 
-    def _begin_trace(self) -> None:
-        self._trace = Trace()
+        # What looks at the workers' state stands outside of the guard: its errors are those of the run.
+        named = [] if wanted == ("gradients",) and not pictures else list(boards.weights_of(self.model))
+        gradients = self.telemetry.gradients() if "gradients" in wanted and self.telemetry is not None else {}
+        for tag, values in boards.histograms(named) if "weights" in wanted else ():
+            self._logs.writer("train").add_histogram(tag, values, epoch)
+        for tag, values in boards.histograms(gradients.items(), "gradient"):
+            self._logs.writer("train").add_histogram(tag, values, epoch)
+        if "activations" in wanted:
+            from disttrain.callbacks.boards.activations import activations
+
+            given = self._logs.guarded("the activations", lambda: activations(self.model, self.activation_samples)) or {}
+            for tag, values in boards.histograms(given.items(), "activation"):
+                self._logs.writer("train").add_histogram(tag, values, epoch)
+        if pictures:
+            drawn = self._logs.guarded("the pictures of weights", lambda: list(boards.image_summaries(named)))
+            for summary in drawn or ():
+                self._logs.summary("train", summary, epoch)
 
     def _end_trace(self) -> None:
         trace, self._trace = self._trace, None
         if trace is None:
             return
-        folder = f"{self._resolved()}/train/plugins/profile"
-        url = self._guarded("the trace", lambda: trace.save(folder, self._batches))
+        from disttrain.callbacks.boards.summaries import text_summary
+
+        folder = f"{self._logs.url}/train/plugins/profile"
+        url = self._logs.guarded("the trace", lambda: trace.save(folder, self._batches))
         if url is not None:
             launched = getattr(self.telemetry, "run_url", None)
             whose = "It shows the driver, which waits for the workers; their work is not in it." if launched else "It shows this process."
-            self._summary("run", text_summary("profile", f"`{url}` opens in https://ui.perfetto.dev. {whose}"), self._batches)
+            self._logs.summary("run", text_summary("profile", f"`{url}` opens in https://ui.perfetto.dev. {whose}"), self._batches)

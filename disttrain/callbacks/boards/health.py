@@ -26,12 +26,14 @@ class HealthCurves:
         self._before = 0
         self._recoveries: list[int] = []  # steps of those shown, in this process
         self._saves: list[int] = []
+        self._last_step = -1
 
     def go_back(self, step: int, recoveries: int) -> None:
         """The fit goes on from `step`, when there had been so many recoveries; what this process showed beyond is shown again."""
         self._recoveries = [shown for shown in self._recoveries if shown <= step]
         self._saves = [shown for shown in self._saves if shown <= step]
         self._before = max(0, recoveries - len(self._recoveries))
+        self._last_step = step
 
     def points(self, health: Health, step: int) -> list[Point]:
         """What is new, oldest first.
@@ -39,20 +41,24 @@ class HealthCurves:
         Args:
             step: optimizer steps done now.
         """
-        points: list[Point] = []
+        points: dict[
+            tuple[str, int], float
+        ] = {}  # one for each step: of two recoveries within it, the count after both and the seconds of both
         for recovery in health.recoveries[len(self._recoveries) :]:
-            at = min(recovery.step, step)  # one that set the training back lies ahead of it
+            # One that set the training back lies ahead of it; one right after an epoch stands behind the point of that.
+            at = min(max(recovery.step, self._last_step + 1), step)
             self._recoveries.append(at)
-            points.append(("run/recoveries", float(self.recoveries), at))
-            points.append(("run/recovery_seconds", recovery.seconds, at))
+            points["run/recoveries", at] = float(self.recoveries)
+            points["run/recovery_seconds", at] = points.get(("run/recovery_seconds", at), 0.0) + recovery.seconds
         for save in health.saves[len(self._saves) :]:
             at = min(save.step, step)
             self._saves.append(at)
-            points.append(("run/checkpoint_seconds", save.seconds, at))
-        points.append(("run/goodput", health.goodput, step))
-        points.append(("run/workers_alive", float(health.workers), step))
-        points.append(("run/recoveries", float(self.recoveries), step))
+            points["run/checkpoint_seconds", at] = save.seconds
+        points["run/goodput", step] = health.goodput
+        points["run/workers_alive", step] = float(health.workers)
+        points["run/recoveries", step] = float(self.recoveries)
         for name, pace in sorted(health.paces.items()):
-            points.append((f"run/step_seconds/{name}", pace.step_seconds, step))
-            points.append((f"run/compute_seconds/{name}", pace.compute_seconds, step))
-        return points
+            points[f"run/step_seconds/{name}", step] = pace.step_seconds
+            points[f"run/compute_seconds/{name}", step] = pace.compute_seconds
+        self._last_step = step
+        return [(tag, value, at) for (tag, at), value in points.items()]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from disttrain.callbacks.boards.images import weight_image
+from disttrain.callbacks.boards.images import image_summary, weight_image
 
 Named = Iterable[tuple[str, np.ndarray]]
 
@@ -27,9 +27,9 @@ def histograms(arrays: Named, kind: str = "") -> Iterator[tuple[str, np.ndarray]
             yield f"{name.replace('.', '/')}{f'/{kind}' if kind else ''}/histogram", finite
 
 
-def images(arrays: Named) -> Iterator[tuple[str, np.ndarray]]:
-    """(tag, pixels) of what has a picture."""
+def image_summaries(arrays: Named) -> Iterator[Any]:
+    """A `Summary` of each that has a picture."""
     for name, values in arrays:
         pixels = weight_image(values)
         if pixels is not None:
-            yield f"{name}/image", pixels
+            yield image_summary(f"{name}/image", pixels)
