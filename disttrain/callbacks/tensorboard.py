@@ -87,7 +87,7 @@ class TensorBoard(Callback):
         self._traced = batches_to_trace(profile_batch)
         self.batch_hooks = "sampled" if self.update_freq == "epoch" and self._traced is None else "every"
         self.wants_gradients = "gradients" in self.histograms
-        self._logs = LogDirectory(open_writer, curves_by_batch=self.update_freq != "epoch")
+        self._logs = LogDirectory(self.log_dir or "logs", open_writer, curves_by_batch=self.update_freq != "epoch")
         self._clock: Clock = clock if clock is not None else SystemClock()
         self._in_fit, self._introduced, self._has_columns = False, False, False
         self._batches, self._epochs = 0, 0
@@ -100,6 +100,7 @@ class TensorBoard(Callback):
     # -- hooks ----------------------------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.abandon()  # what a fit without an end has left open
         self._in_fit, self._introduced, self._has_columns, self._batches, self._epochs = True, False, False, 0, 0
         self._health.begin()
         url = self._default_url() if self.log_dir is None else self.log_dir
@@ -156,8 +157,6 @@ class TensorBoard(Callback):
             self._logs.scalars("train", "batch_{}", values, self._batches)
 
     def on_test_end(self, logs: Logs | None = None) -> None:
-        if not self._in_fit and self.log_dir is not None:
-            self._logs.url = self.log_dir
         if getattr(self.model, "optimizer", None) is not None:
             self._logs.scalars("validation", "evaluation_{}_vs_iterations", logs or {}, self._iterations())
         if not self._in_fit:

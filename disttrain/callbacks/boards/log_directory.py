@@ -36,19 +36,20 @@ class LogDirectory:
     """A folder for each run that TensorBoard lists: `train`, `validation`, `run`, and "" for what stands above them.
 
     Args:
+        url: where it is, a path or URL; a fit may name another.
         open_writer: opens the writer of a folder.
         curves_by_batch: does `train` have points for batches?
 
     Attributes:
-        url: where it is, a path or URL.
+        url: where it is.
         takes_events: are its files event files? A writer of another kind has other methods for all but curves and histograms.
     """
 
-    def __init__(self, open_writer: OpenWriter | None, curves_by_batch: bool) -> None:
+    def __init__(self, url: str, open_writer: OpenWriter | None, curves_by_batch: bool) -> None:
         self._open: OpenWriter = EventFileWriter if open_writer is None else open_writer
         self.takes_events = self._open is EventFileWriter
         self._curves_by_batch = curves_by_batch
-        self.url, self._fit = "logs", ""
+        self.url, self._fit = url, ""
         self._writers: dict[str, EventWriter] = {}
         self._begun: set[str] = set()  # folders that this fit has written to
         self._resumed: Place | None = None
