@@ -30,12 +30,14 @@ class CSVLogger(Callback):
             raise ValueError(f"CSVLogger(separator={separator!r}): expected one character, such as ',', ';' or '\\t'.")
         self.filename, self.sep, self.append = os.fspath(filename), separator, bool(append)
         self._begin("")
+        self._in_fit = False
 
     def _begin(self, prefix: str) -> None:
         self.keys: list[str] | None = None
         self._prefix, self._rows = prefix, ""
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._in_fit = True
         self._begin(self._read() if self.append else "")
         if not self._prefix:
             self._write()
@@ -80,7 +82,8 @@ class CSVLogger(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.keys, self._rows = state["keys"], state["rows"]
         self._prefix = self._prefix[: state["prefix_characters"]]
-        self._write()
+        if self._in_fit:  # else it was finished by an earlier process, and so was the file
+            self._write()
 
 
 def _cell(value: Any) -> Any:

@@ -142,8 +142,7 @@ class EventFileWriter:
             type(self._records)(_Into(head)).write(self._version)  # a reader wants it at the top of every file
             data = b"".join([*head, data])
             # The readers take the files of a folder in the order of their names.
-            made = f"{int(self._clock.wall_s()):010d}.{socket.gethostname()}.{os.getpid():07d}.{next(_numbers):06d}"
-            self._name = f"events.out.tfevents.{made}{self._ending}"
+            self._name = f"events.out.tfevents.{int(self._clock.wall_s()):010d}{this_process()}{next(_numbers):06d}{self._ending}"
         files, path = fsspec.core.url_to_fs(f"{self.folder}/{self._name}")
         if self.grows:
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -151,6 +150,11 @@ class EventFileWriter:
                 file.write(data)
         else:
             files.pipe_file(path, data)
+
+
+def this_process() -> str:
+    """What the names of all files have in them that this process writes."""
+    return f".{socket.gethostname()}.{os.getpid():07d}."
 
 
 class _Into:

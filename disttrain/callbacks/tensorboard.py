@@ -199,12 +199,15 @@ class TensorBoard(Callback):
         return {
             "epochs": self._epochs, "batches": self._batches, "iterations": self._iterations(),
             "introduced": self._introduced, "has_columns": self._has_columns, "recoveries": self._health.recoveries,
+            "url": self._logs.url,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._epochs, self._batches = state["epochs"], state["batches"]
         self._introduced, self._has_columns = state.get("introduced", False), state.get("has_columns", False)
         self._health.go_back(state["iterations"], state.get("recoveries", 0))
+        if not self._in_fit and self.log_dir is None:  # of a fit that an earlier process finished: an evaluation goes there too
+            self._logs.url = state.get("url", self._logs.url)
         self._logs.resume(Place(self._epochs, self._batches, state["iterations"]))
 
     def state_arrays(self) -> dict[str, np.ndarray]:

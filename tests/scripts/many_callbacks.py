@@ -1,7 +1,7 @@
 """A training with every kind of callback at once; its report holds all that they saw and did. Can kill its own driver or a worker.
 
 With `--kill-driver STEP` the driver ends itself by SIGKILL, once, in the middle of an epoch, as soon as that step is done and a
-checkpoint of the run is committed; with `--kill-driver 2:no-checkpoint` at that step, whatever is committed.
+checkpoint of the run is committed; with `--kill-driver 2:no-checkpoint` at that step, whatever is committed. After-fit: behind `fit`.
 """
 
 import argparse
@@ -81,23 +81,29 @@ class Freezes(dt.Callback):
             self.model.get_layer("hidden").trainable = False
 
 
+def die_once(plan):
+    """SIGKILL, unless this has been done."""
+    mark = Path(arguments.marks, f"driver-{plan.replace(':', '-')}")
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Dies(dt.Callback):
-    """SIGKILL, once for each plan."""
+    """Kills the driver in the middle of an epoch."""
 
     def __init__(self, plan):
         super().__init__()
-        step, _, condition = plan.partition(":")
+        self.plan, (step, _, condition) = plan, plan.partition(":")
         self.step, self.needs_checkpoint = int(step), not condition
-        self.mark = Path(arguments.marks, f"driver-{plan.replace(':', '-')}")
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.mark.exists() or self.model.optimizer.iterations < self.step:
+        if self.model.optimizer.iterations < self.step:
             return
-        time.sleep(0.05)  # a save takes steps
-        inside = 0 < batch < self.params["steps"] - 1
-        if inside and (not self.needs_checkpoint or list(Path(arguments.run_dir).glob("checkpoints/commits/*.json"))):
-            self.mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.01)  # a save takes steps
+        within = 0 < batch < self.params["steps"] - 1
+        if within and (not self.needs_checkpoint or list(Path(arguments.run_dir).glob("checkpoints/commits/*.json"))):
+            die_once(self.plan)
 
 
 rng = np.random.default_rng(1)
@@ -146,9 +152,11 @@ history = model.fit(
         dt.callbacks.ModelCheckpoint("best.weights.h5", save_best_only=True, save_weights_only=True),
         board,
         dt.callbacks.Goodput(verbose=0),  # behind the others: History alone sees it
-        *([Dies(plan) for plan in filter(None, arguments.kill_driver.split(","))]),
+        *([Dies(plan) for plan in arguments.kill_driver.split(",") if plan[:1].isdigit()]),
     ],
 )
+if "after-fit" in arguments.kill_driver:
+    die_once("after-fit")
 ended_with = model.digest()
 evaluation = model.evaluate(x, y, batch_size=32, verbose=0, callbacks=[swap, order])
 predictions = model.predict(x[:50], batch_size=16, verbose=0, callbacks=[swap, order])

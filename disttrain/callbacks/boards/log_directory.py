@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from disttrain.callbacks.event_writer import EventFileWriter, EventWriter, OpenWriter
+from disttrain.callbacks.event_writer import EventFileWriter, EventWriter, OpenWriter, this_process
 from disttrain.callbacks.telemetry import Telemetry
 from disttrain.errors import DisttrainError
 
@@ -175,5 +175,5 @@ def _remove_files_of(place: str, fit: str) -> None:
 
     files, path = fsspec.core.url_to_fs(place)
     for name in files.ls(path, detail=False) if files.exists(path) else ():
-        if "tfevents" in name and name.endswith(f".{fit}"):
+        if "tfevents" in name and name.endswith(f".{fit}") and this_process() not in name:  # which may have a second such callback
             files.rm_file(name)
