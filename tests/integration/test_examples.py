@@ -49,3 +49,9 @@ def test_a_torch_module_is_fine_tuned_on_100_digits_of_other_numbers(tmp_path):
 def test_a_training_step_of_the_scripts_own_teaches_a_small_network_what_a_large_one_knows(tmp_path):
     out = run(tmp_path, "custom_step.py", "--epochs", "10")
     assert float(re.search(r"the student's accuracy (0\.\d+)", out)[1]) > 0.85
+
+
+def test_the_network_to_look_at_is_worth_looking_at_and_shows_its_layers(tmp_path):
+    out = run(tmp_path, "05_see_activations.py", "--epochs", "8", "--check")
+    assert float(re.search(r"held-out digits: accuracy (0\.\d+|1\.0+)", out)[1]) > 0.95
+    assert int(re.search(r"layer strokes: (\d+) bytes", out)[1]) > 32 * 8 * 8  # a byte for each number of 32 maps, and the header
