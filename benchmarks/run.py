@@ -10,8 +10,9 @@ import fit
 import recovery
 import startup
 import throughput
+import viewer
 
-PROGRAMS = {"fit": fit.main, "throughput": throughput.main, "startup": startup.main, "recovery": recovery.main}
+PROGRAMS = {"fit": fit.main, "throughput": throughput.main, "startup": startup.main, "recovery": recovery.main, "viewer": viewer.main}
 
 
 def main(arguments: list[str] | None = None) -> int:
