@@ -1,9 +1,10 @@
-"""See what each layer of a small network makes of a handwritten digit, in a browser, after it has learned or while it learns.
+"""See what each layer makes of a digit: train a small branching network, then look into it at http://localhost:5000.
 
-python examples/05_see_activations.py                           # train, then open http://localhost:5000 and click layers
+python examples/05_see_activations.py                # trains, then opens the viewer: choose a digit, click a layer; Ctrl-C ends it
 
-disttrain launch examples/05_see_activations.py --workers 2 --keep 20 -- --no-view
-disttrain view runs/05_see_activations                          # in another terminal, while it trains or afterwards: move the slider
+Watched while it trains, from a second terminal; the slider goes back to the first epoch:
+disttrain launch examples/05_see_activations.py --workers 2 --run-dir digits-run --checkpoint-every epoch --keep 40 -- --epochs 40 --no-view
+disttrain view digits-run
 """
 
 import argparse
@@ -22,36 +23,54 @@ from disttrain import layers
 from disttrain.viewers import server
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--epochs", type=int, default=12)
-parser.add_argument("--port", type=int, default=5000)
-parser.add_argument("--no-view", action="store_true", help="only train")
-parser.add_argument("--check", action="store_true", help="look at one layer without a browser, and end")
+parser.add_argument("--epochs", type=int, default=8)
+parser.add_argument("--port", type=int, default=5000, help="0 takes any that is free")
+parser.add_argument("--no-view", action="store_true", help="train only")
+parser.add_argument("--check", action="store_true", help="open the viewer, ask it for one layer, and end")
 arguments = parser.parse_args()
 
-digits = load_digits()
-x, x_test, y, y_test = train_test_split(digits.images[..., None] / 16.0, digits.target, test_size=0.2, random_state=0)
+images, labels = load_digits(return_X_y=True)
+images = (images.reshape(-1, 8, 8, 1) / 16.0).astype("float32")
+x, x_test, y, y_test = train_test_split(images, labels, test_size=0.2, random_state=0, stratify=labels)
 
-inputs = dt.Input((8, 8, 1), name="digit")
-strokes = layers.Conv2D(32, 3, padding="same", activation="relu", name="strokes")(inputs)
-near = layers.Conv2D(32, 3, padding="same", activation="relu", name="near")(strokes)
-far = layers.Conv2D(32, 3, padding="same", dilation_rate=2, activation="relu", name="far")(strokes)
-both = layers.Add(name="both")([near, far])
-shapes = layers.Conv2D(64, 3, activation="relu", name="shapes")(layers.MaxPooling2D(name="half")(both))
-hidden = layers.Dense(32, activation="tanh", name="hidden")(layers.Flatten(name="flat")(shapes))
-model = dt.Model(inputs, layers.Dense(10, activation="softmax", name="number")(hidden), name="digits")
+# Names appear in the viewer's graph. Two branches look at the same maps: one at shapes, one at single pixels.
+digit = dt.Input((8, 8, 1), name="digit")
+edges = layers.Conv2D(16, 3, padding="same", activation="relu", name="edges")(digit)
+shapes = layers.Conv2D(16, 3, padding="same", activation="relu", name="shapes")(edges)
+shapes = layers.BatchNormalization(momentum=0.9, name="shapes_normed")(shapes)
+pixels = layers.Conv2D(16, 1, activation="relu", name="pixels")(edges)
+both = layers.Concatenate(name="both")([layers.Add(name="residual")([edges, shapes]), pixels])
+parts = layers.Conv2D(32, 3, padding="same", activation="relu", name="parts")(layers.MaxPooling2D(name="half")(both))
+features = layers.Dropout(0.3, name="dropout")(layers.Flatten(name="flat")(parts))
+answer = layers.Dense(10, activation="softmax", name="answer")(layers.Dense(32, activation="relu", name="hidden")(features))
+model = dt.Model(digit, answer, name="digits")
+
 model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-model.fit(x, y, batch_size=32, epochs=arguments.epochs, validation_split=0.1)
-print(f"held-out digits: accuracy {model.evaluate(x_test, y_test, verbose=0)[1]:.4f}")
+model.fit(x, y, batch_size=32, epochs=arguments.epochs, validation_data=(x_test, y_test))
+loss, accuracy = model.evaluate(x_test, y_test, verbose=0)
+print(f"held-out digits: accuracy {accuracy:.4f}, loss {loss:.4f}")
+
+
+def write_pictures(folder: Path, count: int = 40) -> None:
+    """Digits that it was not trained on, as files that the viewer offers."""
+    for number, (image, label) in enumerate(zip(x_test[:count], y_test[:count], strict=True)):
+        Image.fromarray(np.uint8(255 * image[:, :, 0])).save(folder / f"{label}-{number:02}.png")
+
+
+def check(folder: Path) -> None:
+    """Ask as the page does. An answer begins with the length of its header in JSON; a byte for each value follows."""
+    with server.launch(model, classes=range(10), input_folder=folder, port=0, block=False) as viewer:
+        with urlopen(f"{viewer.url}api/inputs") as reply:
+            first = json.load(reply)["items"][0]
+        with urlopen(f"{viewer.url}api/activations?layer=both&input={first['id']}") as reply:
+            packed = reply.read()
+    print(f"the viewer answered with {len(packed)} bytes of layer 'both' for {first['name']}")
+
 
 if not arguments.no_view:
-    with tempfile.TemporaryDirectory() as folder:  # pictures to choose from; any folder of images will do
-        for number, (image, label) in enumerate(zip(x_test[:60, :, :, 0], y_test, strict=False)):
-            Image.fromarray(np.uint8(image * 255)).save(Path(folder) / f"a {label}, number {number:02}.png")
-        viewer = server.launch(model, classes=range(10), input_folder=folder, port=0 if arguments.check else arguments.port, block=False)
-        with viewer:
-            if arguments.check:
-                first = json.load(urlopen(f"{viewer.url}api/inputs"))["items"][0]["id"]
-                maps = urlopen(f"{viewer.url}api/activations?layer=strokes&input={first}").read()
-                print(f"layer strokes: {len(maps)} bytes")
-            else:
-                viewer.wait()
+    with tempfile.TemporaryDirectory() as folder:
+        write_pictures(Path(folder))
+        if arguments.check:
+            check(Path(folder))
+        else:
+            server.launch(model, classes=range(10), input_folder=folder, port=arguments.port)
