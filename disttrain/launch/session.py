@@ -202,7 +202,9 @@ class Session:
         changes: StateWatch | None = None
         hooks: FitHooks | CallHooks = CallHooks(callbacks, job)
         if job.kind == "fit" and callbacks is not None:
+            assert self._description is not None
             facts = facts_of(job, workers=self.config.workers, script=self._script)
+            facts["call"] = f"{self._description.root}.{number}"  # the same in every attempt, so that callbacks know what they wrote
             telemetry = RunTelemetry(self.directory.url, facts, lambda: conductor.ledger, lambda: conductor.gradients(), self.console.event)
             changes = StateWatch(job.model, lambda: conductor)
             hooks = FitHooks(callbacks, job.model, job.program, changes, telemetry=telemetry)
@@ -267,6 +269,10 @@ class Session:
         loaded = load(self.directory.store, record["commit"])
         arrays = {name: as_tensor(array).numpy() for name, array in loaded.arrays.items() if not name.startswith("callbacks/")}
         self._take_over_state(job, arrays, loaded.manifest.extra["meta"])
+        if "hooks" in loaded.manifest.extra:  # what the callbacks counted and kept, for a script that looks at it after the fit
+            callbacks.load_state_dict(loaded.manifest.extra["hooks"]["callbacks"])
+            kept = {name.removeprefix("callbacks/"): array for name, array in loaded.arrays.items() if name.startswith("callbacks/")}
+            callbacks.load_state_arrays({name: array.to_numpy() for name, array in kept.items()})
         history = callbacks.history
         if history is not None:
             history.history, history.epoch = dict(record["history"]), list(record["epoch"])

@@ -93,6 +93,7 @@ class Engine:
         if [id(param) for param in params] == [id(param) for param in self.state.params]:
             return
         kept = {name: slot.clone() for own in self.state.optimizers for name, slot in own.named_slots(self.state.names).items()}
+        self.kept_gradients = {}  # a weight that is frozen has none
         self.state = ModelState(self.model, self.device, trains=self.trains)
         self.forward = Forward(self.job, self.state, self.device)
         if self.trains:

@@ -63,15 +63,16 @@ def test_a_worker_killed_in_mid_epoch_changes_nothing_that_callbacks_see(alone, 
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_driver_killed_in_mid_epoch_leaves_single_unbroken_curves(alone, tmp_path, ray_address):
+def test_a_driver_killed_three_times_leaves_single_unbroken_curves_and_every_counter(alone, tmp_path, ray_address):
     report, drawn = alone
-    plan = ("--kill-driver", "14", "--marks", str(tmp_path / "marks"), "--run-dir", str(tmp_path / "run"))
-    first = launch(tmp_path, *OPTIONS, script=SCRIPT, arguments=plan, address=ray_address)
-    assert first.wait().code == -9, first.text()
+    plan = ("--kill-driver", "2:no-checkpoint,14,after-fit", "--marks", str(tmp_path / "marks"), "--run-dir", str(tmp_path / "run"))
+    for _ in range(3):  # before there is a checkpoint; in the middle of an epoch; between fit and evaluate
+        killed = launch(tmp_path, *OPTIONS, script=SCRIPT, arguments=plan, address=ray_address)
+        assert killed.wait().code == -9, killed.text()
     job = launch(tmp_path, *OPTIONS, script=SCRIPT, arguments=plan, address=ray_address)
     done = job.wait()
     assert done.code == 0, done.out
-    assert "resuming" in done.out
+    assert "resuming" in done.out and "was finished before" in done.out
     assert done.report == report
     found = curves(job.run_dir / "tensorboard")
     assert of_the_training(found) == of_the_training(drawn)
