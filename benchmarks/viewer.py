@@ -1,256 +1,262 @@
-"""The activation viewer: from the click on a layer of 256 maps of 56 x 56 to its numbers, and to its picture in a browser.
+"""From the click on a layer to its 256 maps of 56 x 56: the viewer, what limits it, and what Quiver did.
 
-Beside it, alternating within one run: what its predecessor Quiver does at a click (a model up to the layer made anew, a forward pass, one
-PNG file a map, each fetched over HTTP; https://github.com/keplr-io/quiver), and the least that any viewer needs: one forward pass the first
-time, and nothing but the bytes from then on. Every repeat looks at a picture that was not seen before.
+Our viewer and Quiver's steps (`peers/viewer_quiver.py`) show one model, a ResNet-50 of random weights at 224 x 224, or its start with
+--quick. Each turn does everything once, the order changing, every time with a picture that nobody has seen. Over HTTP the time ends with
+the last byte; in the page (with Chromium and playwright) with the second animation frame after the maps were drawn.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
+import os
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
-from urllib.request import urlopen
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 import torch
-from harness import Summary, paired_ratio, parser, print_table, progress, run_program
+from harness import JobFailed, Summary, paired_ratio, parser, print_table, progress, run_program
+from peers.viewer_quiver import Server, save_layer_outputs
 from PIL import Image
 
-BAR_MS = 200.0  # from the click to the picture, of a layer of 256 maps of 56 x 56
-REPEATS, QUICK_REPEATS = 15, 5
-SYSTEMS = ["disttrain", "browser", "quiver"]
-FIRST, CLICKED = "wide_1", "wide_2"  # two layers of 256 maps of 56 x 56
+import disttrain as dt
+from disttrain import layers
+from disttrain.viewers import server
+
+SYSTEMS = ["disttrain", "limits", "quiver", "page"]
+BAR_MS = 200.0
+LAYER, MAPS, SIDE = "stage1_block3", 256, 56
+ELSEWHERE = "answer"  # the layer that is shown before the click
+STAGES = {"resnet50": (3, 4, 6, 3), "start": (3,)}
+
+CLICK, AGAIN, COLD = "click, input chosen", "click, seen before", "click, input new"
+PASS, COPY, LOOPBACK = "one forward pass", "copy of the bytes", "the bytes over HTTP"
+FILES, FETCHED = "Quiver: files written", "Quiver: and fetched"
+PAGE, PAGE_OWN, QUIVER_PAGE = "page: click to drawn", "page: as it says itself", "page: Quiver's 256 images"
+_OF = {
+    "disttrain": [CLICK, AGAIN, COLD], "limits": [PASS, COPY, LOOPBACK], "quiver": [FILES, FETCHED], "page": [PAGE, PAGE_OWN, QUIVER_PAGE],
+}  # fmt: skip
+RATIOS = [
+    (CLICK, LOOPBACK), (COLD, PASS), (CLICK, FETCHED), (COLD, FETCHED), (PAGE, QUIVER_PAGE),
+]  # fmt: skip
+
+_TWO_FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+_CHOOSE = """([layer, input]) => new Promise((done) => {
+    addEventListener("viewer:shown", done, {once: true});
+    window.__viewer.update({layer, input, view: "activations"});
+}).then(() => null)"""
+_CLICK = f"""async (layer) => {{
+    const began = performance.now(), status = document.querySelector("#status");
+    const drawn = new Promise((done) => new MutationObserver((_, watcher) => {{
+        if (status.textContent.startsWith(`${{layer}}, activations:`)) {{ watcher.disconnect(); done(); }}
+    }}).observe(status, {{childList: true, characterData: true, subtree: true}}));
+    const idle = new Promise((done) => addEventListener("viewer:shown", done, {{once: true}}));
+    document.querySelector(`[data-layer="${{layer}}"]`).dispatchEvent(new MouseEvent("click", {{bubbles: true}}));
+    await drawn;
+    await {_TWO_FRAMES};
+    const milliseconds = performance.now() - began;
+    await idle;
+    return [milliseconds, window.__viewer.shown.milliseconds, window.__viewer.shown.packs[0].header.count];
+}}"""
+_IMAGES = f"""async (address) => {{
+    document.body.replaceChildren();
+    const began = performance.now();
+    const names = await (await fetch(address)).json();
+    await Promise.all(names.map((name) => {{
+        const image = document.body.appendChild(new Image());
+        image.src = "/temp-file/" + encodeURIComponent(name);
+        return image.decode();
+    }}));
+    await {_TWO_FRAMES};
+    return performance.now() - began;
+}}"""
 
 
-def make_model() -> Any:
-    """The beginning of a residual network for pictures of 224 x 224."""
-    import disttrain as dt
-    from disttrain import layers
+def network(stages: tuple[int, ...]) -> Any:
+    """A ResNet (He et al. 2016) of bottleneck blocks, of random weights."""
+    x = picture = dt.Input((224, 224, 3), name="picture")
 
-    dt.set_random_seed(0)
-    inputs = dt.Input((224, 224, 3), name="picture")
-    x = layers.Conv2D(64, 7, strides=2, padding="same", activation="relu", name="stem")(inputs)
-    x = layers.MaxPooling2D(3, strides=2, padding="same", name="pool")(x)
-    wide = layers.Conv2D(256, 1, activation="relu", name=FIRST)(x)
-    narrow = layers.Conv2D(64, 3, padding="same", activation="relu", name="narrow")(layers.Conv2D(64, 1, name="squeeze")(wide))
-    x = layers.Add(name="sum")([wide, layers.Conv2D(256, 1, name=CLICKED)(narrow)])
+    def convolved(x: Any, filters: int, size: int, name: str, strides: int = 1, active: bool = True) -> Any:
+        x = layers.Conv2D(filters, size, strides=strides, padding="same", use_bias=False, name=name)(x)
+        x = layers.BatchNormalization(name=f"{name}_norm")(x)
+        return layers.Activation("relu", name=f"{name}_relu")(x) if active else x
+
+    x = layers.MaxPooling2D(3, strides=2, padding="same", name="pool")(convolved(x, 64, 7, "stem", strides=2))
+    for stage, blocks in enumerate(stages, 1):
+        filters = 32 << stage
+        for block in range(1, blocks + 1):
+            name, strides = f"stage{stage}_block{block}", 2 if stage > 1 and block == 1 else 1
+            side = convolved(x, 4 * filters, 1, f"{name}_side", strides, active=False) if block == 1 else x
+            x = convolved(convolved(x, filters, 1, f"{name}_in", strides), filters, 3, f"{name}_mid")
+            x = layers.Add(name=f"{name}_add")([side, convolved(x, 4 * filters, 1, f"{name}_out", active=False)])
+            x = layers.Activation("relu", name=name)(x)
     x = layers.GlobalAveragePooling2D(name="mean")(x)
-    return dt.Model(inputs, layers.Dense(10, activation="softmax", name="classes")(x), name="residual")
+    return dt.Model(picture, layers.Dense(1000, activation="softmax", name=ELSEWHERE)(x), name="resnet")
 
 
-def write_pictures(folder: Path, count: int) -> list[Path]:
-    """Pictures of noise, each another one."""
-    folder.mkdir()
-    paths = []
-    for number in range(count):
-        pixels = np.random.default_rng(number).integers(0, 256, (28, 28, 3), dtype=np.uint8)
-        paths.append(folder / f"{number:03}.png")
-        Image.fromarray(pixels).resize((224, 224)).save(paths[-1])
-    return paths
+class Clicks:
+    """Everything that is measured, in milliseconds; each call takes a picture of its own.
 
+    Args:
+        model: what is looked into.
+        url: of our viewer.
+        quiver: the peer's server.
+        folder: a folder with `pictures` and `png` in it.
+    """
 
-def timed(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
-    """(milliseconds, what it gave)."""
-    began = time.perf_counter()
-    found = work(*arguments)
-    return (time.perf_counter() - began) * 1000, found
+    def __init__(self, model: Any, url: str, quiver: Server, folder: Path) -> None:
+        self.model, self.url, self.quiver, self.folder = model, url, quiver, folder
+        self.ids = {item["name"]: item["id"] for item in json.loads(get(f"{url}api/inputs?limit=500"))["items"]}
+        self._pictures = iter(sorted(self.ids))
+        self._x = torch.rand(1, 224, 224, 3)
+        self._bytes = np.zeros((MAPS, SIDE, SIDE), np.uint8)
 
+    def disttrain(self) -> dict[str, float]:
+        """Over HTTP: the pass is done when an input is chosen, so a click on a layer finds it; or it is not."""
+        chosen, new = self._next()[1], self._next()[1]
+        get(f"{self.url}api/predictions?input={chosen}")
+        return {
+            name: timed(lambda input_id=input_id: self._maps(input_id))
+            for name, input_id in ((CLICK, chosen), (AGAIN, chosen), (COLD, new))
+        }
 
-class Ours:
-    """The viewer's server, asked over HTTP."""
+    def _maps(self, input_id: str) -> None:
+        packed = get(f"{self.url}api/activations?layer={LAYER}&view=activations&start=0&count={MAPS}&input={input_id}")
+        if len(packed) <= MAPS * SIDE * SIDE:
+            raise JobFailed(f"the viewer answered with {len(packed)} bytes: expected {MAPS} maps of {SIDE} x {SIDE}")
 
-    def __init__(self, model: Any, folder: Path) -> None:
-        from disttrain.viewers import server
+    def limits(self) -> dict[str, float]:
+        """What no viewer can be faster than: the pass where it was not done, a copy, the way through a socket."""
+        with torch.no_grad():
+            forward = timed(lambda: self.model(self._x, training=False))
+        return {PASS: forward, COPY: timed(self._bytes.tobytes), LOOPBACK: timed(lambda: get(f"{self.quiver.url}bytes"))}
 
-        self.viewer = server.launch(model, input_folder=folder, port=0, block=False)
-        entries = json.load(urlopen(f"{self.viewer.url}api/inputs?limit=1000"))["items"]
-        self._ids = {entry["name"]: entry["id"] for entry in entries}
+    def peer(self) -> dict[str, float]:
+        """In this process, then the files one by one, as an <img> each would ask for them."""
+        began = time.perf_counter()
+        names = save_layer_outputs(self.model, LAYER, self.folder / "pictures" / self._next()[0], self.folder / "png")
+        written = 1e3 * (time.perf_counter() - began)
+        return {FILES: written, FETCHED: written + timed(lambda: [get(f"{self.quiver.url}temp-file/{quote(name)}") for name in names])}
 
-    def click(self, layer: str, picture: Path) -> bytes:
-        """The packed maps."""
-        chosen = quote(self._ids[picture.name], safe="")
-        with urlopen(f"{self.viewer.url}api/activations?layer={layer}&input={chosen}") as answer:
-            return bytes(answer.read())
+    def page(self, ours: Any, theirs: Any) -> dict[str, float]:
+        """In a browser: ours with the input chosen, Quiver's images all asked for at once."""
+        ours.evaluate(_CHOOSE, [ELSEWHERE, self._next()[1]])
+        drawn, own, count = ours.evaluate(_CLICK, LAYER)
+        if count != MAPS:
+            raise JobFailed(f"the page drew {count} maps: expected {MAPS}")
+        return {PAGE: drawn, PAGE_OWN: own, QUIVER_PAGE: theirs.evaluate(_IMAGES, f"/layer/{LAYER}/{quote(self._next()[0])}")}
 
-
-class Quiver:
-    """What Quiver's server does at a click, and what its page then fetches, six at a time as a browser does."""
-
-    def __init__(self, model: Any, folder: Path) -> None:
-        from werkzeug.middleware.shared_data import SharedDataMiddleware
-        from werkzeug.serving import WSGIRequestHandler, make_server
-        from werkzeug.wrappers import Response
-
-        class Quiet(WSGIRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log(self, *_: Any) -> None:
-                pass
-
-        self._model, self._folder = model, folder
-        folder.mkdir()
-        app = SharedDataMiddleware(Response("not there", 404), {"/": str(folder)})
-        self._server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self._browser = ThreadPoolExecutor(6)
-
-    def click(self, layer: str, picture: Path) -> int:
-        """How many bytes came."""
-        names = self._write(layer, picture)
-        return sum(self._browser.map(self._fetch, names))
-
-    def _write(self, layer: str, picture: Path) -> list[str]:
-        import disttrain as dt
-
-        pixels = np.asarray(Image.open(picture).resize((224, 224)), np.float32)[None] / 255
-        outputs = dt.Model(self._model.inputs, self._model.get_layer(layer).output).predict(pixels, verbose=0)
-        names = []
-        for number in range(outputs.shape[-1]):
-            names.append(f"{layer}_{number}_{picture.stem}.png")
-            Image.fromarray(_deprocessed(outputs[0, :, :, number])).save(self._folder / names[-1])
-        return names
-
-    def _fetch(self, name: str) -> int:
-        with urlopen(f"http://127.0.0.1:{self._server.server_port}/{name}") as answer:
-            return len(answer.read())
-
-    def close(self) -> None:
-        self._browser.shutdown()
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def _deprocessed(values: np.ndarray) -> np.ndarray:
-    """Quiver's picture of a map: brought to mean 0.5 and a deviation of 0.1, cut off at 0 and 1."""
-    values = (values - values.mean()) / (values.std() + 1e-5) * 0.1 + 0.5
-    return np.uint8(np.clip(values, 0, 1) * 255)
-
-
-class Browser:
-    """The viewer's page in a headless Chromium: from the click to the drawn picture, as the page itself counts it."""
-
-    def __init__(self, url: str, stack: ExitStack) -> None:
-        from playwright.sync_api import sync_playwright
-
-        playwright = stack.enter_context(sync_playwright())
-        opened = playwright.chromium.launch(executable_path=chromium(), headless=True, args=["--no-sandbox", "--disable-gpu"])
-        stack.callback(opened.close)
-        self._page = opened.new_page(viewport={"width": 1440, "height": 900})
-        self._page.goto(url)
-        self._page.wait_for_selector("#maps:visible")
-
-    def click(self, layer: str, picture: Path) -> float:
-        """Milliseconds to the picture of `layer`, of an input that another layer was seen of before."""
-        page = self._page
-        page.click(f'.card[title^="{picture.stem}"]')
-        self._shown(FIRST, click=True)
-        self._shown(layer, click=True)
-        milliseconds = float(page.evaluate("window.__viewer.shown.milliseconds"))
-        page.wait_for_load_state("networkidle")  # statistics and predictions, which come after the picture
-        page.wait_for_timeout(300)
-        return milliseconds
-
-    def _shown(self, layer: str, *, click: bool) -> None:
-        if click:
-            self._page.click(f'[data-layer="{layer}"]')
-        self._page.wait_for_function(
-            "layer => document.querySelector('#status').textContent.startsWith(`${layer}, `)"
-            " && document.querySelector('#figure').getAttribute('aria-busy') === 'false'",
-            arg=layer,
-        )
-
-
-def chromium() -> str | None:
-    """The path of a Chromium or Chrome."""
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """The viewer says where it is; the tables alone are the result."""
-    before, sys.stdout = sys.stdout, sys.stderr
-    try:
-        yield
-    finally:
-        sys.stdout = before
+    def _next(self) -> tuple[str, str]:
+        name = next(self._pictures)
+        return name, self.ids[name]
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Every repeat's milliseconds, by what was timed."""
-    torch.set_num_threads(1)
-    repeats = QUICK_REPEATS if options.quick else REPEATS
-    model, pictures = make_model(), write_pictures(folder / "pictures", repeats + 1)
-    times: dict[str, list[float]] = {}
-
-    def note(what: str, milliseconds: float) -> None:
-        times.setdefault(what, []).append(milliseconds)
-
+    """The turns, then the tables."""
+    name = "start" if options.quick and options.model is None else options.model or "resnet50"
+    repeats = options.repeats or (3 if options.quick else 15)
+    model = network(STAGES[name])
+    for part in ("pictures", "png"):
+        (folder / part).mkdir()
+    write_pictures(folder / "pictures", 5 * (repeats + 1))
+    found: dict[str, list[float]] = {}
     with ExitStack() as stack:
-        with quiet():
-            ours = Ours(model, folder / "pictures")
-        stack.callback(ours.viewer.stop)
-        quiver = Quiver(model, folder / "quiver") if "quiver" in options.systems else None
-        if quiver is not None:
-            stack.callback(quiver.close)
-        browser = None
-        if "browser" in options.systems and chromium() is not None:
-            browser = Browser(ours.viewer.url, stack)
-        batch = np.zeros((1, 224, 224, 3), np.float32)
-        for number, picture in enumerate(pictures):
-            first, _ = timed(ours.click, FIRST, picture)
-            click, packed = timed(ours.click, CLICKED, picture)
-            again, _ = timed(ours.click, CLICKED, picture)
-            forward, _ = timed(model.predict_on_batch, batch)
-            copied, _ = timed(bytearray, packed)
-            theirs = timed(quiver.click, CLICKED, picture)[0] if quiver is not None else None
-            drawn = browser.click(CLICKED, picture) if browser is not None else None
-            if number == 0:
-                continue  # everything is loaded and allocated by the first
-            note("first click on a new picture", first)
-            note("click", click)
-            note("the same click again", again)
-            note("forward pass", forward)
-            note("copy of the bytes", copied)
-            if theirs is not None:
-                note("quiver", theirs)
-            if drawn is not None:
-                note("browser", drawn)
-            progress(f"repeat {number} of {repeats}: click {click:.1f} ms")
-    report(times)
-    return {"milliseconds": times}
+        viewer = stack.enter_context(server.launch(model, input_folder=folder / "pictures", port=0, block=False))
+        quiver = stack.enter_context(Server(model, folder / "pictures", folder / "png", bytes(MAPS * SIDE * SIDE)))
+        clicks = Clicks(model, viewer.url, quiver, folder)
+        work: dict[str, Callable[[], dict[str, float]]] = {"disttrain": clicks.disttrain, "limits": clicks.limits, "quiver": clicks.peer}
+        if "page" in options.systems and (pages := stack.enter_context(browser_pages(viewer.url, quiver.url))):
+            work["page"] = lambda: clicks.page(*pages)
+        taking_part = [system for system in work if system in options.systems]
+        for turn in range(repeats + 1):
+            for system in taking_part if turn % 2 == 0 else reversed(taking_part):
+                for what, milliseconds in work[system]().items():
+                    if turn:  # in the first, memory and files are touched for the first time
+                        found.setdefault(what, []).append(milliseconds)
+            progress(f"turn {turn}/{repeats}" + ("" if turn else ", not counted"))
+    print(f"a layer of {MAPS} maps of {SIDE} x {SIDE} of {name}, {torch.get_num_threads()} threads of torch, {repeats} turns")
+    return {"model": name, "milliseconds": found, "bar_ms": BAR_MS, "ratios": _print(found)}
 
 
-def report(times: dict[str, list[float]]) -> None:
-    """The table: each time, and its ratio to the peer or the limit of the same repeat."""
-    rows = []
+def _print(found: dict[str, list[float]]) -> dict[str, Summary]:
+    barred = {CLICK, AGAIN, COLD, PAGE, PAGE_OWN}
+    ordered = [what for system in SYSTEMS for what in _OF[system] if what in found]
+    rows = [[what, Summary.of(found[what]).text(2), f"below {BAR_MS:.0f}" if what in barred else ""] for what in ordered]
+    print_table(["milliseconds", "median (range)", "bar"], rows)
+    ratios = {f"{ours} / {other}": paired_ratio(found[ours], found[other]) for ours, other in RATIOS if {ours, other} <= set(found)}
+    if ratios:
+        print_table(["less is better", "ratio"], [[label, ratio.text(3)] for label, ratio in ratios.items()])
+    return ratios
 
-    def row(what: str, name: str, beside: str | None, words: str, bar: str = "") -> None:
-        if name in times and (beside is None or beside in times):
-            ratio = "" if beside is None else f"{paired_ratio(times[name], times[beside]).text(3)} x {words}"
-            rows.append([what, f"{Summary.of(times[name]).text(1)} ms", ratio, bar])
 
-    row("click to bytes, picture seen before", "click", "quiver", "Quiver")
-    row("click to bytes, new picture", "first click on a new picture", "forward pass", "a forward pass")
-    row("the same click again", "the same click again", "copy of the bytes", "a copy of the bytes")
-    row("click to picture, in Chromium", "browser", None, "", f"at most {BAR_MS:.0f} ms")
-    row("Quiver, click to bytes", "quiver", None, "")
-    row("a forward pass", "forward pass", None, "")
-    print_table(["256 maps of 56 x 56", "time", "ratio", "bar"], rows)
+def timed(work: Callable[[], Any]) -> float:
+    """Milliseconds that a call takes."""
+    began = time.perf_counter()
+    work()
+    return 1e3 * (time.perf_counter() - began)
+
+
+def get(url: str) -> bytes:
+    """The body of an answer of this machine; every request opens a connection, as werkzeug's server keeps none."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)
+    try:
+        connection.request("GET", f"{parts.path}?{parts.query}")
+        reply = connection.getresponse()
+        body = reply.read()
+    finally:
+        connection.close()
+    if reply.status != 200:
+        raise JobFailed(f"{url} answered {reply.status}: {body[:300]!r}")
+    return body
+
+
+def write_pictures(folder: Path, count: int) -> None:
+    """Pictures of waves and noise, no two alike."""
+    rng = np.random.default_rng(0)
+    places = np.linspace(0, 2 * np.pi, 224)
+    for number in range(count):
+        waves = np.sin(places[:, None, None] * rng.uniform(1, 9, 3)) * np.cos(places[None, :, None] * rng.uniform(1, 9, 3))
+        pixels = np.clip(128 + 90 * waves + rng.normal(0, 12, (224, 224, 3)), 0, 255)
+        Image.fromarray(np.uint8(pixels)).save(folder / f"{number:03}.png")
+
+
+@contextmanager
+def browser_pages(*urls: str) -> Iterator[list[Any] | None]:
+    """A page of a headless Chromium at each address; None, and said so, where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if path is None or find_spec("playwright") is None:
+        print("note: without the page, which needs Chromium (apt install chromium) and playwright (pip install playwright)\n", flush=True)
+        yield None
+        return
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, headless=True, args=["--no-sandbox", "--disable-gpu"])
+        pages = [browser.new_page(viewport={"width": 1400, "height": 900}) for _ in urls]
+        for page, url in zip(pages, urls, strict=True):
+            page.goto(url)
+        pages[0].wait_for_selector("#maps:visible")
+        yield pages
+        browser.close()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure and print."""
-    return run_program("viewer", parser(__doc__ or "", SYSTEMS).parse_args(arguments), measure)
+    """Measure; the exit code."""
+    made = parser(__doc__ or "", SYSTEMS)
+    made.formatter_class = argparse.RawDescriptionHelpFormatter
+    made.add_argument("--model", choices=list(STAGES), help="a whole ResNet-50, or its first stage (default: resnet50, quick start)")
+    made.add_argument("--repeats", type=int, help="turns (default: 15, quick 3)")
+    return run_program("viewer", made.parse_args(arguments), measure)
 
 
 if __name__ == "__main__":
