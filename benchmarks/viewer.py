@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -37,7 +38,7 @@ LAYER, MAPS, SIDE = "stage1_block3", 256, 56
 ELSEWHERE = "answer"  # the layer that is shown before the click
 STAGES = {"resnet50": (3, 4, 6, 3), "start": (3,)}
 
-CLICK, AGAIN, COLD = "click, input chosen", "click, seen before", "click, input new"
+CLICK, AGAIN, COLD = "click, input chosen", "click, seen before", "another input chosen"
 PASS, COPY, LOOPBACK = "one forward pass", "copy of the bytes", "the bytes over HTTP"
 FILES, FETCHED = "Quiver: files written", "Quiver: and fetched"
 PAGE, PAGE_OWN, QUIVER_PAGE = "page: click to drawn", "page: as it says itself", "page: Quiver's 256 images"
@@ -120,13 +121,11 @@ class Clicks:
         self._bytes = np.zeros((MAPS, SIDE, SIDE), np.uint8)
 
     def disttrain(self) -> dict[str, float]:
-        """Over HTTP: the pass is done when an input is chosen, so a click on a layer finds it; or it is not."""
-        chosen, new = self._next()[1], self._next()[1]
+        """Over HTTP: a click on a layer finds the pass of the chosen input; another input, the same layer shown, needs one."""
+        chosen, other = self._next()[1], self._next()[1]
         get(f"{self.url}api/predictions?input={chosen}")
-        return {
-            name: timed(lambda input_id=input_id: self._maps(input_id))
-            for name, input_id in ((CLICK, chosen), (AGAIN, chosen), (COLD, new))
-        }
+        found = {CLICK: timed(lambda: self._maps(chosen)), AGAIN: timed(lambda: self._maps(chosen))}
+        return {**found, COLD: timed(lambda: self._maps(other))}
 
     def _maps(self, input_id: str) -> None:
         packed = get(f"{self.url}api/activations?layer={LAYER}&view=activations&start=0&count={MAPS}&input={input_id}")
@@ -135,15 +134,19 @@ class Clicks:
 
     def limits(self) -> dict[str, float]:
         """What no viewer can be faster than: the pass where it was not done, a copy, the way through a socket."""
-        with torch.no_grad():
-            forward = timed(lambda: self.model(self._x, training=False))
-        return {PASS: forward, COPY: timed(self._bytes.tobytes), LOOPBACK: timed(lambda: get(f"{self.quiver.url}bytes"))}
+
+        def forward() -> None:
+            with torch.no_grad():  # of this thread
+                self.model(self._x, training=False)
+
+        sent = timed(lambda: get(f"{self.quiver.url}bytes"))
+        return {PASS: timed_as_request(forward), COPY: timed(self._bytes.tobytes), LOOPBACK: sent}
 
     def peer(self) -> dict[str, float]:
         """In this process, then the files one by one, as an <img> each would ask for them."""
-        began = time.perf_counter()
-        names = save_layer_outputs(self.model, LAYER, self.folder / "pictures" / self._next()[0], self.folder / "png")
-        written = 1e3 * (time.perf_counter() - began)
+        names: list[str] = []
+        picture, folder = self.folder / "pictures" / self._next()[0], self.folder / "png"
+        written = timed_as_request(lambda: names.extend(save_layer_outputs(self.model, LAYER, picture, folder)))
         return {FILES: written, FETCHED: written + timed(lambda: [get(f"{self.quiver.url}temp-file/{quote(name)}") for name in names])}
 
     def page(self, ours: Any, theirs: Any) -> dict[str, float]:
@@ -187,7 +190,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def _print(found: dict[str, list[float]]) -> dict[str, Summary]:
-    barred = {CLICK, AGAIN, COLD, PAGE, PAGE_OWN}
+    barred = {CLICK, AGAIN, PAGE, PAGE_OWN}  # another input needs a pass, which a larger model makes as slow as one likes
     ordered = [what for system in SYSTEMS for what in _OF[system] if what in found]
     rows = [[what, Summary.of(found[what]).text(2), f"below {BAR_MS:.0f}" if what in barred else ""] for what in ordered]
     print_table(["milliseconds", "median (range)", "bar"], rows)
@@ -202,6 +205,17 @@ def timed(work: Callable[[], Any]) -> float:
     began = time.perf_counter()
     work()
     return 1e3 * (time.perf_counter() - began)
+
+
+def timed_as_request(work: Callable[[], Any]) -> float:
+    """The same in a thread of its own, as servers answer: torch's passes take another time there, on a busy machine a much shorter one."""
+    taken: list[float] = []
+    thread = threading.Thread(target=lambda: taken.append(timed(work)))
+    thread.start()
+    thread.join()
+    if not taken:
+        raise JobFailed("what was measured failed; its traceback is above")
+    return taken[0]
 
 
 def get(url: str) -> bytes:

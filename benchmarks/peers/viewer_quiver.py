@@ -23,7 +23,8 @@ import disttrain as dt
 
 def deprocess_image(x: np.ndarray) -> np.ndarray:
     """Centred on 0.5 with a standard deviation of 0.1, clipped to [0, 1]."""
-    return np.clip((x - x.mean()) / (x.std() + 1e-5) * 0.1 + 0.5, 0, 1)
+    centred: np.ndarray = (x - x.mean()) / (x.std() + 1e-5) * 0.1 + 0.5
+    return centred.clip(0, 1)
 
 
 def save_layer_outputs(model: Any, layer: str, picture: Path, folder: Path) -> list[str]:
