@@ -20,7 +20,7 @@ from disttrain.viewers.preprocessing import Preprocessing
 from disttrain.viewers.refusal import Refusal
 from disttrain.viewers.sources import Source
 
-_CACHE_BYTES = 256 << 20
+_CACHE_BYTES = 512 << 20
 METHODS = ("gradient", "gradcam", "integrated")
 
 
@@ -56,19 +56,33 @@ class Answers:
             raise UsageError(f"classes={classes!r}: expected a list of names, one for each output of the last layer.")
         self._source, self._top = source, top
         self._classes = [str(name) for name in classes] if classes is not None else source.classes
-        self._skeleton = source.skeleton()
-        samples = source.samples
-        self._specs = describe_inputs(self._skeleton, samples.x)
-        own = scales_itself(self._skeleton)
-        ready = Preprocessing(self._specs, scales_itself=own, function=preprocess, rescale=rescale, mean=mean, std=std, samples=samples.x)
-        self.inputs = Inputs(folder, ready, samples, self._classes)
+        self._folder = folder
+        self._asked = {"function": preprocess, "rescale": rescale, "mean": mean, "std": std}
         self._passes = threading.Lock()
         self._cache = BoundedCache(_CACHE_BYTES)
+        self._learn(source.skeleton())
+
+    def _learn(self, model: Any) -> None:
+        """What a model says of itself: that of the start, or, where that was not built, the same once it is."""
+        samples = self._source.samples
+        self._skeleton = model
+        self._specs = describe_inputs(model, samples.x)
+        ready = Preprocessing(self._specs, scales_itself=scales_itself(model), samples=samples.x, **self._asked)
+        self.inputs = Inputs(self._folder, ready, samples, self._classes)
+
+    def _look_again(self) -> None:
+        """A model that was not built at the start may have been trained or called since."""
+        if not self._skeleton.built and self._source.kind == "model":
+            with self._passes:
+                model = self._source.skeleton()
+                if model.built:
+                    self._learn(model)
 
     # -- the model ------------------------------------------------------------------------------------------------------------------
 
     def model(self) -> dict[str, Any]:
         """JSON of /api/model."""
+        self._look_again()
         model = self._skeleton
         outputs = _outputs(model)
         return {
@@ -195,7 +209,8 @@ class Answers:
         return recording  # type: ignore[no-any-return]
 
     def _model(self, name: str, input_id: str | None) -> Any:
-        example = None if input_id is None or self._skeleton.built else self.inputs.model_inputs(input_id)
+        # only a run's model of code is built from what it is shown
+        example = None if input_id is None or self._skeleton.built or self._source.kind != "run" else self.inputs.model_inputs(input_id)
         model = self._source.model(name, example)
         if not self._skeleton.built and model.built:
             self._skeleton = model  # its graph and shapes are known now

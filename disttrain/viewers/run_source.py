@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import os
 import re
@@ -19,6 +18,7 @@ import torch
 from disttrain.checkpoint import NamedArray, Store, list_checkpoints, load, read_attempts, read_history
 from disttrain.elastic.saver import as_tensor
 from disttrain.errors import CheckpointError, DisttrainError, UsageError
+from disttrain.viewers.copying import copied
 from disttrain.viewers.refusal import Refusal
 from disttrain.viewers.samples import Samples, read_samples
 
@@ -245,7 +245,7 @@ def _build(model: Any, samples: Samples) -> None:
 
 def _copied(model: Any) -> Any:
     try:
-        return copy.deepcopy(model)
+        return copied(model)
     except Exception as error:  # a model may hold anything
         raise UsageError(f"launch: {type(model).__name__} cannot be copied, so it cannot hold a checkpoint's weights: {error}") from error
 

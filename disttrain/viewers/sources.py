@@ -7,7 +7,10 @@ import threading
 import time
 from typing import Any, Protocol
 
+import torch
+
 from disttrain.errors import UsageError
+from disttrain.viewers.copying import copied
 from disttrain.viewers.refusal import Refusal
 from disttrain.viewers.samples import Samples
 
@@ -43,9 +46,11 @@ class Source(Protocol):
 class ModelSource:
     """A model in memory: that of a notebook, which may go on training it, or that of a file.
 
+    A copy is what is looked at: hooks and kept statistics of a pass would get into the way of a step that runs meanwhile.
+
     Args:
         model: the model itself, of which nothing is changed.
-        location: the file it was loaded from.
+        location: the file it was loaded from, so that nobody else has the model and it needs no copy.
     """
 
     def __init__(self, model: Any, location: str = "") -> None:
@@ -53,17 +58,17 @@ class ModelSource:
         self.location = location
         self.classes: list[str] | None = None
         self.samples = Samples()
-        self._model = model
+        self._model = self._shown = model
         self._lock = threading.Lock()
-        self._version, self._looked_at = "", -_LOOKED_AT_SECONDS
+        self._version, self._looked_at, self._shown_version = "", -_LOOKED_AT_SECONDS, ""
 
     def skeleton(self) -> Any:
-        """The model."""
-        return self._model
+        """The model, or its copy."""
+        return self.model("current", None)
 
     def checkpoints(self) -> dict[str, Any]:
-        """One, called "current"."""
-        only = {"name": "current", "step": None, "epoch": None, "attempt": None}
+        """One, called "current"; its version changes with its weights."""
+        only = {"name": "current", "step": None, "epoch": None, "attempt": None, "version": self.resolve(None)[1]}
         return {"live": False, "state": None, "checkpoints": [only], "message": None}
 
     def resolve(self, checkpoint: str | None) -> tuple[str, str]:
@@ -76,11 +81,40 @@ class ModelSource:
             return "current", self._version
 
     def model(self, name: str, example: Any) -> Any:
-        """The model."""
-        return self._model
+        """The model, or its copy with the weights of now."""
+        if self.location:
+            return self._model
+        _, version = self.resolve(None)
+        with self._lock:
+            if version != self._shown_version:
+                if self._shown is self._model or not _put_weights(self._model, self._shown):
+                    self._shown = self._copied()
+                self._shown_version = version
+            return self._shown
+
+    def _copied(self) -> Any:
+        try:
+            return copied(self._model)
+        except Exception:  # a model may hold anything: then it is looked at itself, between the steps of others
+            return self._model
+
+
+def _put_weights(source: Any, shown: Any) -> bool:
+    """Copy all weights; False where the models are no longer made alike."""
+    given, taken = list(source.named_weights()), list(shown.named_weights())
+    if source.built != shown.built or [(name, new.shape, new.dtype) for name, new in given] != [
+        (name, old.shape, old.dtype) for name, old in taken
+    ]:
+        return False
+    with torch.no_grad():
+        for (_, new), (_, old) in zip(given, taken, strict=True):
+            old.copy_(new)
+    return True
 
 
 def _fingerprint(model: Any) -> str:
+    if not model.built:
+        return "not built"
     weights = [tensor for _, tensor in model.named_weights()]
     if sum(tensor.numel() * tensor.element_size() for tensor in weights) <= _DIGESTED_BYTES:
         return str(model.digest())

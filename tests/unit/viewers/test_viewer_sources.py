@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import uuid
 
 import fsspec
@@ -14,9 +15,10 @@ from viewer_runs import WrittenRun
 
 from disttrain.checkpoint import read_attempts
 from disttrain.errors import UsageError
-from disttrain.layers import BatchNormalization, Dense, Input
+from disttrain.layers import BatchNormalization, Dense, Input, Layer
 from disttrain.models import Model, Sequential
 from disttrain.viewers import run_source
+from disttrain.viewers.forward import record
 from disttrain.viewers.refusal import Refusal
 from disttrain.viewers.run_source import RunSource
 from disttrain.viewers.samples import read_safetensors
@@ -53,6 +55,20 @@ class Code(Model):
         return self.inner(x)
 
 
+class TrainsMeanwhile(Layer):
+    """Adds to a statistic of the model `trained` during a pass of its copy, as another thread may."""
+
+    trained = None
+
+    def build(self, input_shape):
+        self.seen = self.add_weight("seen", (), "zeros", trainable=False)
+
+    def call(self, inputs):
+        if self.trained is not None:
+            self.trained.layers[-1].seen.data.add_(1.0)
+        return inputs
+
+
 # -- a model, a file --------------------------------------------------------------------------------------------------------------------
 
 
@@ -60,12 +76,50 @@ def test_a_model_in_memory_is_one_checkpoint_that_changes_with_its_weights():
     model = small()
     source = ModelSource(model)
     name, version = source.resolve(None)
-    assert name == "current" and source.resolve("current") == (name, version) and source.model(name, None) is model
+    assert name == "current" and source.resolve("current") == (name, version)
+    shown = source.model(name, None)
+    assert shown is not model and shown.digest() == model.digest() and source.checkpoints()["checkpoints"][0]["version"] == version
     with torch.no_grad():
         model.weights[0].add_(1.0)
     assert source.resolve(None)[1] != version
+    assert shown.digest() != model.digest() and source.model(name, None) is shown and shown.digest() == model.digest()
     with pytest.raises(Refusal, match="no checkpoint 'step-3'"):
         source.resolve("step-3")
+
+
+def test_the_copy_that_is_looked_at_has_no_optimizer_and_is_made_anew_for_another_architecture():
+    model = Sequential([Dense(2)])
+    model.compile(optimizer="adam", loss="mse")
+    source = ModelSource(model)
+    unbuilt = source.skeleton()
+    assert not unbuilt.built and source.resolve(None)[1] == "not built"
+    model.fit(np.zeros((4, 3), "f4"), np.zeros((4, 2), "f4"), verbose=0)
+    shown = source.model("current", None)
+    assert shown is not unbuilt and shown.built and shown.optimizer is None and model.optimizer is not None
+
+
+def test_a_step_of_training_meanwhile_is_neither_disturbed_nor_undone():
+    model = Sequential([Input((3,)), TrainsMeanwhile()])
+    shown = ModelSource(model).model("current", None)
+    TrainsMeanwhile.trained = model
+    record(shown, torch.zeros(1, 3))
+    assert float(model.layers[-1].seen) == 1.0 and not any(layer._forward_hooks for layer in model.layers)
+
+
+def test_a_model_that_was_trained_gets_the_weights_of_a_run(url):
+    model = small()
+    run = WrittenRun(url)
+    run.save(model, 1)
+    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
+    model.fit(np.zeros((4, 3), "f4"), np.zeros(4, "i8"), verbose=0)
+    source = RunSource(url, model)
+    assert source.model(source.resolve(None)[0], None).digest() != model.digest()
+
+
+def test_a_model_that_cannot_be_copied_is_looked_at_itself():
+    model = small()
+    model.lock = threading.Lock()
+    assert ModelSource(model).model("current", None) is model
 
 
 def test_a_keras_file_is_a_model(tmp_path):
