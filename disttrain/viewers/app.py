@@ -66,6 +66,7 @@ def create_app(answers: Answers, door: Door, page_folder: str = _PAGE) -> Wsgi:
             Rule("/api/checkpoints", endpoint="checkpoints", methods=["GET"]),
             Rule("/api/inputs", endpoint="inputs", methods=["GET"]),
             Rule("/api/inputs", endpoint="send", methods=["POST"]),
+            Rule("/api/inputs/<input_id>", endpoint="item", methods=["GET"]),
             Rule("/api/inputs/<input_id>/picture", endpoint="picture", methods=["GET"]),
             Rule("/api/activations", endpoint="activations", methods=["GET"]),
             Rule("/api/attribution", endpoint="attribution", methods=["GET"]),
@@ -157,6 +158,9 @@ class _Handlers:
 
     def send(self, sent: Any) -> dict[str, Any]:
         return self._answers.inputs.send(sent)
+
+    def item(self, request: Any, input_id: str) -> tuple[int, bytes, str]:
+        return _json(self._answers.inputs.item(input_id))
 
     def picture(self, request: Any, input_id: str) -> tuple[int, bytes, str]:
         return 200, self._answers.inputs.picture(input_id), _TYPES[".png"]

@@ -25,6 +25,7 @@ from disttrain.viewers.packing import Packed, ViewError, pack
 _METHODS = ("gradient", "gradcam", "integrated")
 _MOST_CHANNELS = 16  # of a series (time, channels); what is wider is taken for a picture without a channel axis
 _STEPS_AT_ONCE = 8
+_MOST_NAMED = 8  # layers in a message
 
 
 def attribute(
@@ -187,10 +188,13 @@ def _grad_cam(model: Any, inputs: Any, target: int | None, layer: str | None, ou
             if values.ndim == 4 and min(_channels_last(model, path, values).shape[1:3]) > 1
         ]
         if layer is None and not images:
-            raise ViewError("Grad-CAM needs a layer that gives (height, width, channels), and this model has none.")
-        if layer is not None and (layer not in found.feature_maps or found.feature_maps[layer].ndim != 4):
             raise ViewError(
-                f"The layer {layer!r} gives no (height, width, channels) that depends on the input. Those that do: {', '.join(images)}."
+                "Grad-CAM needs a layer that gives (height, width, channels), and this model has none; the gradients need none."
+            )
+        if layer is not None and (layer not in found.feature_maps or found.feature_maps[layer].ndim != 4):
+            able = ", ".join(images[-_MOST_NAMED:]) or "none; the gradients need none"
+            raise ViewError(
+                f"The layer {layer!r} gives no (height, width, channels) that depends on the input. Those that do, last: {able}."
             )
         path = images[-1] if layer is None else layer
         features = found.feature_maps[path]

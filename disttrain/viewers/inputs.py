@@ -75,6 +75,17 @@ class Inputs:
         shown = [item.to_json() for item in kept[offset : offset + limit]]
         return {"folder": self._folder.path, "total": len(kept), "items": shown, "message": message}
 
+    def item(self, item_id: str) -> dict[str, Any]:
+        """JSON of one, which a link may name though it is on no page of the list.
+
+        Raises:
+            Refusal: there is no such item.
+        """
+        found = next((item for item in self._items()[0] if item.id == item_id), None)
+        if found is None:
+            raise _unknown(item_id)
+        return found.to_json()
+
     def _items(self) -> tuple[list[Item], str | None]:
         with self._lock:
             items = [item for item, _ in reversed(self._sent.values())]
@@ -186,7 +197,7 @@ class Inputs:
                 kept = self._sent.get(item_id)
             if kept is not None:
                 return kept[1]
-        raise Refusal(404, f"there is no input {item_id[:80]!r}: choose one of the list, which may have changed")
+        raise _unknown(item_id)
 
     def _found(self, key: str) -> Found:
         files, _ = self._folder.files()
@@ -314,6 +325,10 @@ class Inputs:
     def _alone(self, array: np.ndarray) -> dict[str, np.ndarray]:
         specs = self._preprocessing.specs
         return {specs[0].name if specs else "input": array}
+
+
+def _unknown(item_id: str) -> Refusal:
+    return Refusal(404, f"there is no input {item_id[:80]!r}: choose one of the list, which may have changed")
 
 
 def _decoded(sent: dict[str, Any], field: str) -> bytes:

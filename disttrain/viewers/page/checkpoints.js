@@ -4,14 +4,14 @@ import { getJson } from "./api.js";
 import { find } from "./dom.js";
 import { state, update, watch } from "./state.js";
 
-/** @type {{name: string, step: number, epoch: number|null, attempt?: number}[]} */
+/** @type {{name: string, step: number, epoch: number|null, attempt?: number, version?: string}[]} */
 let known = [];
 let live = false;
 let playing = 0;
 let message = /** @type {string|null} */ (null);
 
 const LIVE_MS = 1000;
-const QUIET_MS = 4000; // a finished run changes no more: this only notices that the server has gone
+const QUIET_MS = 3000; // a finished run changes no more, a model in memory now and then: this notices, and when the server has gone
 const PLAY_MS = 700;
 
 export const checkpoints = () => known;
@@ -35,12 +35,16 @@ export function noticeGone() {
   lookAgain();
 }
 
+/** Weights of a model in memory are other ones now, under the same name. */
+let moved = false;
+
 /** Ask once. @returns {Promise<boolean>} whether the list changed */
 export async function loadCheckpoints() {
   const answer = await getJson("/api/checkpoints");
   const first = !known.length;
-  const names = answer.checkpoints.map((/** @type {any} */ one) => one.name).join();
-  const changed = names !== known.map((one) => one.name).join();
+  const names = (/** @type {any[]} */ list) => list.map((one) => [one.name, one.version]).join();
+  const changed = names(answer.checkpoints) !== names(known);
+  moved = !first && answer.checkpoints.at(-1)?.version !== known.at(-1)?.version;
   const was = known.findIndex((one) => one.name === state.checkpoint);
   known = answer.checkpoints;
   message = answer.message ?? null;
@@ -110,7 +114,7 @@ function stopPlaying() {
   find("play").setAttribute("aria-label", "Play through the checkpoints");
 }
 
-/** Look again and again while the tab is seen. @param {{back: () => void, gone: (error: unknown) => void, changed: () => void}} tell */
+/** Look again and again while the tab is seen. @param {{back: () => void, gone: (error: unknown) => void, changed: (weightsMoved: boolean) => void}} tell */
 export function keepLooking(tell) {
   let timer = 0;
   const look = async () => {
@@ -119,7 +123,7 @@ export function keepLooking(tell) {
     try {
       const changed = await loadCheckpoints();
       if (wasGone) tell.back();
-      else if (changed) tell.changed();
+      else if (changed) tell.changed(moved);
       wasGone = false;
     } catch (error) {
       wasGone = true;

@@ -5,7 +5,7 @@ import { find } from "./dom.js";
 import { give } from "./inputs.js";
 
 /** Size of what is sent. @type {[number, number]} */
-let wanted = [28, 28];
+let wanted = [280, 280];
 let kind = "text";
 
 /** Offer what suits the model. @param {any} model answer of /api/model */
@@ -14,7 +14,9 @@ export function offerMaking(model) {
   if (!input) return;
   const [, height, width, channels] = input.shape;
   find("draw").hidden = !(input.kind === "image" && model.inputs.length === 1);
-  if (channels && height && width) wanted = [Math.min(width, 280), Math.min(height, 280)];
+  // The server places a digit as MNIST does, which goes well from the whole pad; other pictures keep their proportions.
+  const digit = (channels ?? 1) === 1 && height === width && height <= 64;
+  if (height && width && !digit) wanted = [Math.min(width, 280), Math.min(height, 280)];
   const words = { tokens: "Text", series: "Numbers, one time step a line", vector: "Numbers, separated by spaces or commas", other: "Numbers" };
   find("type-input").hidden = !(input.kind in words);
   kind = input.kind === "tokens" ? "text" : "numbers";

@@ -8,6 +8,7 @@ import { checkpoints, unchanging } from "./checkpoints.js";
 import { chosen, ends, isDark, table } from "./colours.js";
 import { comparing, sides } from "./compare.js";
 import { counted, find, readable, styled } from "./dom.js";
+import { layerOf } from "./graph.js";
 import { drawHeatmap } from "./heatmap.js";
 import { pictureOf } from "./inputs.js";
 import { drawLines } from "./lines.js";
@@ -31,7 +32,8 @@ export const shown = { /** @type {Packed[]} */ packs: [], milliseconds: 0, hit: 
 /** @param {{input: string, checkpoint: string}} side @param {Record<string, any>} [more] */
 function wanted({ input, checkpoint }, more = {}) {
   if (state.view === "attribution") {
-    const layer = state.method === "gradcam" ? state.layer : "";
+    // Asked at an input, Grad-CAM is that of the last layer with maps.
+    const layer = state.method === "gradcam" && layerOf(state.layer)?.family !== "input" ? state.layer : "";
     return address("/api/attribution", { method: state.method, input, checkpoint, class: state.target, layer });
   }
   const given = state.view === "filters" ? "" : input;

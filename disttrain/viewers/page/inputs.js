@@ -1,6 +1,6 @@
 // The strip of inputs: thumbnails with search and pages, upload by button or drop.
 // @ts-check
-import { address, base64, getJson, latest, postJson } from "./api.js";
+import { Refused, address, base64, getJson, latest, postJson } from "./api.js";
 import { find, make } from "./dom.js";
 import { state, update, watch } from "./state.js";
 
@@ -13,13 +13,15 @@ let total = 0;
 const mine = [];
 /** @type {any[]} */
 let listed = [];
+/** Inputs of a link that are on another page of the list. @type {any[]} */
+const elsewhere = [];
 /** @type {(message: string) => void} */
 let complain = () => {};
 
 /** @param {string} id */
 export const pictureOf = (id) => `/api/inputs/${encodeURIComponent(id)}/picture`;
 /** @param {string} id */
-export const inputName = (id) => [...mine, ...listed].find((item) => item.id === id)?.name ?? id;
+export const inputName = (id) => [...mine, ...listed, ...elsewhere].find((item) => item.id === id)?.name ?? id;
 
 /** Load a page of the list; choose the first input if none is chosen. */
 export async function loadInputs() {
@@ -31,6 +33,25 @@ export async function loadInputs() {
   show(answer);
   if (!state.input && listed.length) update({ input: listed[0].id });
   return answer;
+}
+
+/** What a link names may be gone: an upload of a viewer that was started again, a file deleted since. The first of the list is shown instead.
+ * @returns {Promise<string>} what to tell about that, or "" */
+export async function forgetLostInputs() {
+  const gone = new Set();
+  for (const id of new Set([state.input, state.other])) {
+    if (!id || [...mine, ...listed].some((item) => item.id === id)) continue;
+    try {
+      elsewhere.push(await getJson(`/api/inputs/${encodeURIComponent(id)}`));
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      gone.add(id);
+    }
+  }
+  if (!gone.size) return "";
+  const first = listed[0]?.id ?? "";
+  update({ ...(gone.has(state.input) ? { input: first } : {}), ...(gone.has(state.other) ? { other: first } : {}) });
+  return `The input of this link is not there any more${first ? `; ${listed[0].name} is shown instead` : ""}.`;
 }
 
 /** Which inputs the two sides of a comparison have. @returns {Record<string, string>} */

@@ -8,7 +8,7 @@ import { counted, find, make } from "./dom.js";
 import { offerMaking, startDrawing } from "./drawing.js";
 import { draw, refresh, shown, startFigure } from "./figure.js";
 import { layerOf, showGraph, startGraph } from "./graph.js";
-import { inputName, loadInputs, pictureOf, startInputs } from "./inputs.js";
+import { forgetLostInputs, inputName, loadInputs, pictureOf, startInputs } from "./inputs.js";
 import { startKeys } from "./keys.js";
 import { showLayer, startLayer } from "./layer.js";
 import { showPredictions } from "./predictions.js";
@@ -61,9 +61,9 @@ async function refreshPredictions() {
 
 async function refreshStatistics() {
   if (!state.input || !state.layer || !checkpoints().length || !layerOf(state.layer)) return showStatistics(null);
-  const { layer, input, checkpoint } = state;
-  const numbers = await askStatistics((signal) => getJson(address("/api/statistics", { layer, input, checkpoint }), signal));
-  if (numbers) showStatistics(numbers);
+  const [asked, { layer }] = [sides(), state];
+  const answers = await askStatistics((signal) => Promise.all(asked.map(({ input, checkpoint }) => getJson(address("/api/statistics", { layer, input, checkpoint }), signal))));
+  if (answers) showStatistics(asked.map(({ name }, at) => ({ name, answer: answers[at] })));
 }
 
 /** A panel that the server refuses says so itself: the banner is for what concerns the whole page. @param {(numbers: any, why?: string) => void} show */
@@ -77,8 +77,9 @@ async function follow(changed) {
   const about = (/** @type {string[]} */ ...keys) => !changed || keys.some((key) => changed.has(key));
   await refresh().catch(failed);
   const rest = [];
-  if (about("input", "checkpoint", "compare", "other", "otherCheckpoint")) rest.push(refreshPredictions().catch(refused(showPredictions)));
-  if (about("layer", "input", "checkpoint")) rest.push(refreshStatistics().catch(refused(showStatistics)));
+  const sidesChanged = about("input", "checkpoint", "compare", "other", "otherCheckpoint");
+  if (sidesChanged) rest.push(refreshPredictions().catch(refused(showPredictions)));
+  if (sidesChanged || about("layer")) rest.push(refreshStatistics().catch(refused(showStatistics)));
   await Promise.all(rest).catch(failed);
   dispatchEvent(new Event("viewer:shown"));
 }
@@ -96,7 +97,8 @@ async function load() {
   const [graph] = await Promise.all([getJson("/api/graph"), loadCheckpoints()]);
   showGraph(graph);
   await loadInputs();
-  if (!bannerIsAboutServer) banner([model.message, graph.message, checkpointMessage()].filter(Boolean).join(" "));
+  const lost = await forgetLostInputs();
+  if (!bannerIsAboutServer) banner([model.message, graph.message, checkpointMessage(), lost].filter(Boolean).join(" "));
   const layer = layerOf(state.layer) ?? graph.nodes.find((/** @type {any} */ node) => node.family !== "input" && node.family !== "model") ?? graph.nodes[0];
   if (layer) update({ layer: layer.id, view: layer.views.includes(state.view) ? state.view : (layer.views[0] ?? "activations") });
   showLayer();
@@ -162,5 +164,9 @@ await tryLoad();
 keepLooking({
   back: () => (banner(""), tryLoad()),
   gone: (error) => (error instanceof Gone ? banner("The viewer stopped; it will be picked up again when it is back.", true) : failed(error)),
-  changed: () => (started ? showSides() : tryLoad()),
+  changed: (weightsMoved) => {
+    if (!started || (weightsMoved && !model.inputs.length)) return tryLoad(); // what was not built may be now
+    showSides();
+    if (weightsMoved) follow().catch(failed);
+  },
 });

@@ -2,14 +2,20 @@
 // @ts-check
 import { counted, find, make, readable, styled } from "./dom.js";
 
-/** @param {any} numbers answer of /api/statistics, or null while there is none
+/** @param {{name: string, answer: any}[]|null} sides answers of /api/statistics: one, or two when comparing; null while there is none
  * @param {string} [why] there is none */
-export function showStatistics(numbers, why = "Choose a layer and an input.") {
+export function showStatistics(sides, why = "Choose a layer and an input.") {
   const place = find("statistics");
-  if (!numbers) {
-    place.replaceChildren(make("p", { className: "quiet", textContent: why }));
-    return;
+  if (!sides) return place.replaceChildren(make("p", { className: "quiet", textContent: why }));
+  place.replaceChildren();
+  for (const { name, answer } of sides) {
+    if (sides.length > 1) place.append(make("h3", { textContent: name }));
+    showSide(place, answer);
   }
+}
+
+/** @param {HTMLElement} place @param {any} numbers */
+function showSide(place, numbers) {
   const canvas = make("canvas", { width: 560, height: 150, className: "histogram", role: "img", "aria-label": describe(numbers) });
   const rows = [
     ["mean", readable(numbers.mean)],
@@ -19,7 +25,7 @@ export function showStatistics(numbers, why = "Choose a layer and an input.") {
     ["zeros", share(numbers.zero_share)],
     ["values", counted(numbers.count)],
   ];
-  place.replaceChildren(
+  place.append(
     canvas,
     make("dl", { className: "facts" }, ...rows.map(([name, value]) => make("div", {}, make("dt", { textContent: name }), make("dd", { textContent: value })))),
     ...words(numbers).map(({ text, bad }) => make("p", { className: bad ? "finding bad" : "finding", textContent: text })),

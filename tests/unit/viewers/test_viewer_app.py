@@ -163,7 +163,7 @@ def test_one_pass_serves_all_layers_and_all_tabs(page, image, monkeypatch):
 def test_a_model_that_goes_on_training_is_looked_at_anew(page, image, monkeypatch):
     monkeypatch.setattr("disttrain.viewers.sources._LOOKED_AT_SECONDS", 0.0)
     before = page.packed(f"/api/activations?layer=conv&input={image}&exact=1")[1]
-    page.answers._skeleton.get_layer("conv").bias.data.add_(1.0)
+    page.answers._source._model.get_layer("conv").bias.data.add_(1.0)
     assert (page.packed(f"/api/activations?layer=conv&input={image}&exact=1")[1] != before).any()
 
 
@@ -223,9 +223,19 @@ def test_a_model_of_code_shows_itself_once_it_is_built(tmp_path, folder):
     assert page.json("/api/graph")["nodes"]
 
 
-def test_an_unbuilt_model_says_so(folder):
-    page = Page(ModelSource(Sequential([Dense(2)])), folder)
-    assert "not built" in page.json("/api/model")["message"]
+def test_an_unbuilt_model_says_so_and_is_known_once_it_is_built(folder, monkeypatch):
+    monkeypatch.setattr("disttrain.viewers.sources._LOOKED_AT_SECONDS", 0.0)
+    model = Sequential([Dense(2)])
+    page = Page(ModelSource(model), folder)
+    assert "not built" in page.json("/api/model")["message"] and page.json("/api/model")["inputs"] == []
+    model.build((None, 3))
+    known = page.json("/api/model")
+    assert known["message"] is None and known["inputs"][0]["shape"] == [None, 3]
+
+
+def test_an_input_that_a_link_names_is_told_or_is_gone(page, image):
+    assert page.json(f"/api/inputs/{image}")["id"] == image
+    assert page.client.get("/api/inputs/sent.0123456789abcdef", headers={"Host": "127.0.0.1:5000"}).status_code == 404
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------------------------
