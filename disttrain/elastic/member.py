@@ -102,6 +102,8 @@ class Member:
             case m.Proceed() if command.call == self._call:
                 self._proceed(command)
             case m.Fetch() if command.call == self._call and self._engine is not None:
+                if not self._holds_state or (command.tick is not None and self._engine.tick != command.tick):
+                    return  # not where the driver's callbacks are: it asks again once a generation has formed there
                 self._report(m.Fetched(self.name, self._call, command.request, self._fetched(command.what)))
             case _:
                 pass  # of an older call or generation: late, so void
@@ -137,7 +139,7 @@ class Member:
         self._group = self._make_group(command, rank, self._settings.backend, aborted) if len(command.members) > 1 else SoloGroup()
         self._engine.attach(self._group, command.placement)
         if self._engine.job.kind == "predict":
-            self._engine.tick = command.tick
+            self._engine.go_back_to(command.tick)
         else:
             if command.frozen is not None:
                 self._engine.rearrange(command.frozen)
@@ -180,8 +182,9 @@ class Member:
                 else:
                     self._send_predictions(all_of_them=True)
                 if group.rank == 0:
-                    logs, optimizer = engine.logs(position), engine.meta()["optimizer"]
-                    self._report(m.AtBoundary(self.name, self._call, self._generation, position.tick, logs, optimizer))
+                    logs, meta = engine.logs(position), engine.meta()
+                    about = meta["optimizer"], meta.get("other_optimizers", {})
+                    self._report(m.AtBoundary(self.name, self._call, self._generation, position.tick, logs, *about))
                 return
             if aborted.is_set():
                 raise GroupBroken("told to")

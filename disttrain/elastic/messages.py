@@ -102,6 +102,7 @@ class Fetch:
     call: int
     request: int
     what: str = "weights"
+    tick: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class AtBoundary:
-    """Rank 0: all wait for the callbacks at `tick`. `optimizer` is its counters, which callbacks read."""
+    """Rank 0: all wait for the callbacks at `tick`. `optimizer` is its counters, which callbacks read; `others` those of others."""
 
     worker: str
     call: int
@@ -156,6 +157,7 @@ class AtBoundary:
     tick: int
     logs: dict[str, Any]
     optimizer: dict[str, Any]
+    others: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

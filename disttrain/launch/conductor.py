@@ -82,6 +82,10 @@ class _HookState:
     arrays: dict[str, Any]
 
 
+class _StateGone(BaseException):
+    """Internal: every worker was lost while a hook looked at their state. Ends the hook, which runs again when training is there again."""
+
+
 class CallOver(Exception):
     """Internal: the call has its result."""
 
@@ -131,6 +135,8 @@ class Conductor:
         self._first_hook_state: _HookState | None = None
         self._frozen: list[tuple[int, dict[str, list[str]]]] = []  # from which tick on, what must not be changed
         self._asked: m.AtBoundary | None = None  # a boundary that waits for outputs of the batch before it
+        self._missed: m.AtBoundary | None = None  # a boundary that was reported while hooks ran
+        self._goes_back: tuple[str | None, int] | None = None  # the hooks are to be given up: a checkpoint, and its tick
         self._formed = False
         self._in_hooks = False
         self.at_boundary = False  # do all workers wait, so that their weights can be fetched?
@@ -385,6 +391,7 @@ class Conductor:
 
     def _boundary(self, report: m.AtBoundary) -> None:
         if self._in_hooks:
+            self._missed = report
             return  # asked again while the hooks run: the answer goes to whoever is a member then
         position, logs = self.job.program.at(report.tick), report.logs
         if self.job.kind == "predict":
@@ -392,17 +399,22 @@ class Conductor:
                 self._asked = report  # the other workers' outputs are on their way
                 return
             logs = {"outputs": self._outputs_of(position)}
-        self._asked = None
+        self._asked = self._missed = None
         self.position, self.logs = position, report.logs
         hooks = self._call_hooks
         known = position.tick <= hooks.handled
         if self.hooks is not None:
             self.job.model.optimizer.load_state_dict(report.optimizer)
             self.step = self.ledger.step = report.optimizer["iterations"]
+            for name, counters in report.others.items():
+                getattr(self.job.model, name).load_state_dict(counters)
         self.at_boundary = self.hooks is not None
         began = time.monotonic()
         try:
             orders = self._run_hooks(lambda: hooks.boundary(position, logs))
+        except _StateGone:
+            self._again()
+            return
         finally:
             self.at_boundary = False
         self.ledger.callback_seconds += time.monotonic() - began
@@ -417,8 +429,8 @@ class Conductor:
             self.cluster.send(worker, m.Proceed(self.number, position.tick, orders))
 
     def _frozen_at(self, tick: int) -> dict[str, list[str]] | None:
-        """What training must not change in the state of `tick`; None where that is as it was when the job was packed."""
-        if len(self._frozen) < 2:
+        """What training must not change in the state of `tick`; None where nothing is trained."""
+        if not self._frozen:
             return None
         return next((frozen for since, frozen in reversed(self._frozen) if since <= tick), self._frozen[0][1])
 
@@ -457,8 +469,10 @@ class Conductor:
             members = members_of(self.state)  # of a pause too: whoever waits at the boundary pauses only after it
             if members and (self.state.roster.generation != generation or now - asked > 2.0):
                 generation, asked = self.state.roster.generation, now
-                self.cluster.send(members[min(place, len(members) - 1)], m.Fetch(self.number, request, what))
+                self.cluster.send(members[min(place, len(members) - 1)], m.Fetch(self.number, request, what, self.position.tick))
             self._turn()
+            if self._goes_back is not None:
+                raise _StateGone
         return self._fetched.pop(request)
 
     # -- saving ---------------------------------------------------------------------------------------------------------------------
@@ -486,11 +500,23 @@ class Conductor:
         """Every worker was lost: the callbacks go back to where the checkpoint is."""
         if self.hooks is None or self._first_hook_state is None:
             return
+        if self._in_hooks:
+            self._goes_back = restore, tick  # once the hook has ended
+            return
         hooks, kept = self.hooks, self._hooks_at(tick)
         self._hook_states = [other for other in self._hook_states if other.tick <= tick]
         self._frozen = [self._frozen[0], *(entry for entry in self._frozen[1:] if entry[0] <= tick)]
         self._run_hooks(lambda: hooks.load_state(kept.state, kept.arrays))
         self.console.event("restart", f"all workers were lost: going on from {restore or 'the start'}", restore=restore, tick=tick)
+
+    def _again(self) -> None:
+        """A hook was given up because all workers were lost: go back now, then see to what was reported meanwhile."""
+        assert self._goes_back is not None
+        (restore, tick), self._goes_back = self._goes_back, None
+        self._roll_back(restore, tick)
+        missed, self._missed = self._missed, None
+        if missed is not None and missed.generation == self.state.roster.generation:
+            self._boundary(missed)
 
     def _saved(self, outcome: Committed | SaveFailed) -> None:
         if isinstance(outcome, SaveFailed):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from disttrain import watch
 from disttrain.layers.weight_holder import watched_attributes
+from disttrain.training.slot_arrangement import arrange_slots, slots_by_weight
 
 if TYPE_CHECKING:
     from disttrain.launch.conductor import Conductor
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
 class StateWatch:
     """Brings the driver's model and optimizers up to date when a callback looks at them, and tells what the callback changed.
 
-    Weights are fetched when weights are looked at, slots when slots are, once for each boundary.
+    Weights are fetched when weights are looked at, slots when slots are, once for each boundary. Before the first step the driver's own
+    are the newest; slots that are not there yet are made then, as they are in one process.
     """
 
     def __init__(self, model: Any, conductor: Callable[[], Conductor]) -> None:
         self._model, self._conductor = model, conductor
         self._pulled: dict[str, np.ndarray] = {}
         self._looked: set[str] = set()
+        self._counters: dict[str, dict[str, Any]] = {}
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -40,19 +43,64 @@ class StateWatch:
         finally:
             watch.on_look(None)
 
+    def begin(self) -> None:
+        """The hooks of a boundary are about to run; what those of one that was given up have left is void."""
+        self._pulled, self._looked = {}, set()
+        self._counters = self._state_dicts()
+
+    def counters(self) -> dict[str, dict[str, Any]] | None:
+        """The counters of optimizers that the hooks changed, as another fit inside one does."""
+        return {name: now for name, now in self._state_dicts().items() if now != self._counters.get(name)} or None
+
+    def finalize(self) -> None:
+        """Do here what `Engine.finalize` will do on the workers, for the hooks that follow: averages take the place of the weights."""
+        for name, optimizer in self._optimizers().items():
+            if not getattr(getattr(optimizer, "inner_optimizer", optimizer), "use_ema", False) or not optimizer.iterations:
+                continue
+            if not self._conductor().at_boundary:
+                continue  # nothing was trained
+            watch.look("weights")
+            watch.look("slots")
+            weights = dict(self._model.named_weights())
+            prefix = f"{name}/average/"
+            own = [weights[key.removeprefix(prefix)] for key in self._pulled if key.startswith(prefix)]
+            if own:
+                with self._unwatched(), torch.no_grad():
+                    optimizer.finalize_variable_values(own)
+
     def changed(self) -> dict[str, np.ndarray] | None:
-        """Weights and slots, by the names of `Engine.arrays`, that the hooks of this boundary changed."""
-        pulled, self._pulled, self._looked = self._pulled, {}, set()
-        if not pulled:
+        """Weights and slots, by the names of `Engine.arrays`, that the hooks of this boundary changed or gave to other weights."""
+        pulled, self._pulled, looked, self._looked = self._pulled, {}, self._looked, set()
+        if not looked:
             return None
         with self._unwatched():
-            now = {name: tensor.detach().cpu().numpy() for name, tensor in self._tensors(list(pulled)).items()}
-        return {name: value.copy() for name, value in now.items() if value.tobytes() != pulled[name].tobytes()} or None
+            tensors = self._tensors([name for name in pulled if name.startswith("model/")])
+            if "slots" in looked:
+                tensors |= self._slots_now()
+            now = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+        return {
+            name: value.copy() for name, value in now.items() if name not in pulled or value.tobytes() != pulled[name].tobytes()
+        } or None
+
+    def _slots_now(self) -> dict[str, Tensor]:
+        """The slots of all optimizers; those of the model's own belong to the weights that are trained from now on."""
+        model = self._model
+        found: dict[str, Tensor] = {}
+        if model.optimizer is not None and model.optimizer.built and "train_step" not in model.overridden_steps():
+            arrange_slots(model.optimizer, *_trained(model))
+        for attribute, optimizer in self._optimizers().items():
+            for slot, tensors in slots_by_weight(optimizer).items():
+                found |= {f"{attribute}/{slot}/{weight}": tensor for weight, tensor in tensors.items()}
+        return found
 
     def _fetch(self, what: watch.What) -> None:
         """Somebody looks."""
         conductor = self._conductor()
-        if what in self._looked or not conductor.at_boundary or threading.get_ident() != self._thread:
+        if what in self._looked or threading.get_ident() != self._thread:
+            return
+        if not conductor.at_boundary:
+            if what == "slots":
+                self._make_slots()
             return
         self._looked.add(what)
         arrays = conductor.fetch(what)
@@ -60,6 +108,23 @@ class StateWatch:
         with self._unwatched(), torch.no_grad():
             for name, tensor in self._tensors(list(arrays)).items():
                 tensor.copy_(torch.tensor(arrays[name]))
+
+    def _make_slots(self) -> None:
+        """Make the slots of the model's optimizer if a step will use them and they are not there."""
+        with self._unwatched():
+            model = self._model
+            optimizer = model.optimizer
+            if optimizer is None or optimizer.built or "train_step" in model.overridden_steps():
+                return
+            arrange_slots(optimizer, *_trained(model))
+
+    def _optimizers(self) -> dict[str, Any]:
+        from disttrain.optimizers import Optimizer
+
+        return {name: value for name, value in vars(self._model).items() if isinstance(value, Optimizer)}
+
+    def _state_dicts(self) -> dict[str, dict[str, Any]]:
+        return {name: optimizer.state_dict() for name, optimizer in self._optimizers().items()}
 
     def _tensors(self, names: list[str]) -> dict[str, Tensor]:
         """The driver's own tensors of these names; an optimizer that lacks its slots makes them."""
@@ -74,9 +139,7 @@ class StateWatch:
                     known.append(weight)
         for attribute, order in owned.items():
             optimizer = getattr(self._model, attribute)
-            slots = optimizer.slots
-            if not optimizer.built or any(len(tensors) != len(order) for tensors in slots.values()):
-                optimizer.build([weights[weight] for weight in order], order)
+            arrange_slots(optimizer, [weights[weight] for weight in order], order)
             for slot, tensors in optimizer.slots.items():
                 found |= {f"{attribute}/{slot}/{weight}": tensor for weight, tensor in zip(order, tensors, strict=True)}
         return {name: found[name] for name in names}
@@ -88,6 +151,13 @@ class StateWatch:
             yield
         finally:
             watch.on_look(self._fetch)
+
+
+def _trained(model: Any) -> tuple[list[Tensor], list[str]]:
+    """The weights that training changes, in the order of the optimizer, and their names."""
+    names = {id(tensor): name for name, tensor in model.named_weights()}
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    return weights, [names.get(id(weight), f"unnamed.{number}") for number, weight in enumerate(weights)]
 
 
 def _parts(name: str) -> tuple[str, str, str]:

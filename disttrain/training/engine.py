@@ -23,7 +23,7 @@ from disttrain.training.direct import run_directly
 from disttrain.training.fingerprint import check_fingerprint, fingerprint
 from disttrain.training.forward import Forward
 from disttrain.training.job import Job
-from disttrain.training.model_state import ModelState, OptimizerState
+from disttrain.training.model_state import ModelState, OptimizerState, Slots
 from disttrain.training.orders import Orders
 from disttrain.training.outputs import as_arrays
 from disttrain.training.own_update import OwnUpdate
@@ -57,6 +57,7 @@ class Engine:
         self.trainability = Trainability(self.model)
         self.state = ModelState(self.model, self.device, trains=self.trains)
         self.forward = Forward(job, self.state, self.device)
+        self._first_rows = [rows.clone() for rows in self.state.rows] if job.kind == "predict" else []
         self.optimizer: Any = None
         if self.trains:
             self._take_optimizers()
@@ -67,7 +68,7 @@ class Engine:
         self._next: Position | None = None
         self.attach(SoloGroup(), [(0, job.virtual_workers)])
 
-    def _take_optimizers(self, kept: dict[str, Tensor] | None = None) -> None:
+    def _take_optimizers(self, kept: dict[str, Slots] | None = None) -> None:
         """The model's optimizer for all weights, or those that a step of the script's own applies, each for its own weights."""
         script = self.forward.scripts.get(Kind.TRAIN)
         chosen: dict[str, tuple[Any, set[int]]] = {}
@@ -78,7 +79,7 @@ class Engine:
                 chosen.setdefault(name, (script.optimizers[name], set()))[1].update(numbers)
         for name, (optimizer, own) in chosen.items():
             state = OptimizerState(name, optimizer, tuple(sorted(own)))
-            state.arrange(self.state.params, self.state.names, self.device, kept)
+            state.arrange(self.state.params, self.state.names, self.device, None if kept is None else kept.get(name, {}))
             self.state.optimizers.append(state)
         if self.state.optimizers:
             first = next((state for state in self.state.optimizers if state.name == "optimizer"), self.state.optimizers[0])
@@ -90,9 +91,10 @@ class Engine:
         """Let training change other weights than before. Slots stay with their weights; those of a weight that is frozen are dropped."""
         self.trainability.freeze(frozen)
         params = [param for param in self.model.parameters() if param.requires_grad]
-        if [id(param) for param in params] == [id(param) for param in self.state.params]:
+        arranged = all(own.is_arranged(self.state.names) for own in self.state.optimizers)
+        if arranged and [id(param) for param in params] == [id(param) for param in self.state.params]:
             return
-        kept = {name: slot.clone() for own in self.state.optimizers for name, slot in own.named_slots(self.state.names).items()}
+        kept = {own.name: own.kept_slots() for own in self.state.optimizers}
         self.kept_gradients = {}  # a weight that is frozen has none
         self.state = ModelState(self.model, self.device, trains=self.trains)
         self.forward = Forward(self.job, self.state, self.device)
@@ -139,7 +141,16 @@ class Engine:
     def hold(self) -> None:
         """Take weights and metrics back after other code ran, such as a callback that trained or evaluated the same model."""
         self.state.hold()
+        if not all(own.is_arranged(self.state.names) for own in self.state.optimizers):
+            self.rearrange(self.trainability.frozen())
         self.forward.logbook.bind(self._bound)
+
+    def go_back_to(self, tick: int) -> None:
+        """Let a predict go on at `tick`. Row states, which nobody else knows, are those of the first batch only: then at that one."""
+        self.tick = 0 if self._first_rows else tick
+        with torch.no_grad():
+            for rows, first in zip(self.state.rows, self._first_rows, strict=True):
+                rows.copy_(first)
 
     # -- ticks ----------------------------------------------------------------------------------------------------------------------
 
@@ -231,6 +242,9 @@ class Engine:
             self.finalize()  # first: weights that a callback put back at the end are the last word, as in Keras
         if orders.frozen is not None:
             self.rearrange(orders.frozen)
+        for state in self.state.optimizers:
+            if state.name in (orders.optimizers or {}):
+                state.optimizer.load_state_dict((orders.optimizers or {})[state.name])
         if orders.arrays is not None:
             own = self.arrays()
             self.set_arrays({name: torch.from_numpy(value) for name, value in orders.arrays.items() if name in own})  # not of frozen ones

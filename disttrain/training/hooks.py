@@ -15,6 +15,7 @@ import numpy as np
 from disttrain.callbacks import CallbackList
 from disttrain.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, overrides
 from disttrain.callbacks.telemetry import Telemetry
+from disttrain.training.nested_calls import inside_hooks
 from disttrain.training.orders import Orders
 from disttrain.training.program import Kind, Position, Program
 from disttrain.training.trainability import Trainability
@@ -30,6 +31,15 @@ class StateWatch(Protocol):
 
     def changed(self) -> dict[str, np.ndarray] | None:
         """Weights and slots, by the names of `Engine.arrays`, that a hook changed since the last call; None for none."""
+
+    def begin(self) -> None:
+        """The hooks of a boundary are about to run."""
+
+    def counters(self) -> dict[str, dict[str, Any]] | None:
+        """The `state_dict()` of every optimizer whose counters the hooks changed, by attribute of the model; None for none."""
+
+    def finalize(self) -> None:
+        """Put the optimizers' averages into the driver's weights, as the workers will into theirs."""
 
 
 class FitHooks:
@@ -49,6 +59,7 @@ class FitHooks:
         before_end: Callable[[], None] | None = None, telemetry: Telemetry | None = None,
     ) -> None:  # fmt: skip
         self.callbacks, self.model, self.program, self.watch, self._before_end = callbacks, model, program, watch, before_end
+        self._key = program.key
         self.trainability = Trainability(model)
         self.start_tick = 0  # where the call begins; a callback may set another epoch or batch before the first step
         self._telemetry = telemetry
@@ -60,6 +71,10 @@ class FitHooks:
 
     def begin(self, state: dict[str, Any] | None = None, arrays: dict[str, np.ndarray] | None = None) -> None:
         """Before the first tick, or with the `state` and `arrays` of a checkpoint before the tick it stands at."""
+        with inside_hooks(self._key, -1):
+            self._open(state, arrays)
+
+    def _open(self, state: dict[str, Any] | None, arrays: dict[str, np.ndarray] | None) -> None:
         self.model.stop_training = False
         self.model._initial_epoch = self.model._initial_batch = None
         self.callbacks.set_telemetry(self._telemetry)
@@ -75,6 +90,8 @@ class FitHooks:
         self.trainability.changed()
         if epoch < self.program.epochs and not self.ended:
             self._begin_epoch(epoch, batch)
+            if state is not None:  # that hook has run before, and what was frozen since then is as the checkpoint has it
+                self.trainability.freeze(state["frozen"])
         else:  # no epoch to train, or a checkpoint taken after the last one
             self.epoch = epoch
             self.end()
@@ -83,6 +100,15 @@ class FitHooks:
         """Run the hooks of the boundary at `position`; asked again for the same one, give the same orders."""
         if position.tick <= self.handled:
             return self.orders[position.tick]
+        with inside_hooks(self._key, position.tick):
+            orders = self._decide(position, logs)
+        self.handled = position.tick
+        self.orders = {position.tick: orders}
+        return orders
+
+    def _decide(self, position: Position, logs: dict[str, Any]) -> Orders:
+        if self.watch is not None:
+            self.watch.begin()
         before = self.model.optimizer.learning_rate if self._has_plain_rate() else None
         if position.kind is not Kind.BATCH_BOUNDARY and not math.isfinite(logs.get("loss", 0.0)) and not self.model.stop_training:
             self.callbacks.stops_at(self.model.optimizer.iterations - self.first_iteration, logs["loss"])
@@ -94,26 +120,27 @@ class FitHooks:
         else:
             end_phase, end_call = False, self._epoch(position, logs)
         after = self.model.optimizer.learning_rate if self._has_plain_rate() else None
-        orders = Orders(
+        return Orders(
             learning_rate=None if after is None or after == before else float(after),
+            optimizers=self.watch.counters() if self.watch is not None else None,
             arrays=self.watch.changed() if self.watch is not None else None,
             frozen=self.trainability.changed(),
             end_phase=end_phase,
             end_call=end_call,
         )
-        self.handled = position.tick
-        self.orders = {position.tick: orders}
-        return orders
 
     def sample(self, position: Position, logs: dict[str, Any]) -> None:
         """Show the newest batch to callbacks that are content with one now and then."""
-        self.callbacks.sample_batch(position.step, logs)
+        with inside_hooks(self._key, position.tick):
+            self.callbacks.sample_batch(position.step, logs)
 
     def end(self) -> None:
         """After the last tick."""
         self.ended = True
         if self._before_end is not None:
             self._before_end()
+        if self.watch is not None:
+            self.watch.finalize()
         self.callbacks.on_train_end(self.logs)
 
     def close(self, *, failed: bool) -> None:
@@ -235,5 +262,6 @@ class CallHooks:
         self._show(self._sampled, self._end, position.step, logs)
 
     def _show(self, callbacks: list[Any], hook: str, step: int, logs: dict[str, Any]) -> None:
-        for callback in callbacks:
-            getattr(callback, hook)(step, dict(sorted(logs.items())))
+        with inside_hooks(self._program.key, step):
+            for callback in callbacks:
+                getattr(callback, hook)(step, dict(sorted(logs.items())))

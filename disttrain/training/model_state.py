@@ -11,6 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from disttrain.training.flat import FlatSpace
+from disttrain.training.slot_arrangement import arrange_slots, slots_by_weight
+
+Slots = dict[str, dict[str, Tensor]]
+"""`{slot: {weight: tensor}}`."""
 
 
 @dataclass
@@ -30,22 +34,14 @@ class OptimizerState:
     flat_slots: dict[str, list[Tensor]] = field(init=False, default_factory=dict)
     places: dict[int, int] = field(init=False, default_factory=dict)
 
-    def arrange(
-        self, params: Sequence[nn.Parameter], names: Sequence[str], device: torch.device, kept: dict[str, Tensor] | None = None
-    ) -> None:
+    def arrange(self, params: Sequence[nn.Parameter], names: Sequence[str], device: torch.device, kept: Slots | None = None) -> None:
         """Build the slots where they are not there yet, and lay them flat; with `kept`, build anew and take its values by name."""
         own = [params[number] for number in self.numbers]
         known = [names[number] for number in self.numbers]
         self.places = {number: place for place, number in enumerate(self.numbers)}
         self.space = FlatSpace(own)
         optimizer = self.optimizer
-        slots = optimizer.slots
-        if kept is not None or not optimizer.built or any(len(tensors) != len(own) for tensors in slots.values()):
-            optimizer.build(own, known)
-            with torch.no_grad():
-                for name, tensor in self.named_slots(names).items():
-                    if kept and name in kept and kept[name].shape == tensor.shape:
-                        tensor.copy_(kept[name])
+        arrange_slots(optimizer, own, known, kept)
         for slot, tensors in optimizer.slots.items():
             for tensor in tensors:
                 tensor.data = tensor.data.to(device)
@@ -57,6 +53,18 @@ class OptimizerState:
             f"{self.name}/{slot}/{names[number]}": tensor
             for slot, tensors in self.optimizer.slots.items()
             for number, tensor in zip(self.numbers, tensors, strict=True)
+        }
+
+    def is_arranged(self, names: Sequence[str]) -> bool:
+        """Has the optimizer the slots of these variables still, or has another fit inside a callback given it others?"""
+        arranged = getattr(self.optimizer, "_arranged_for", None)
+        return arranged is None or arranged == tuple(names[number] for number in self.numbers)
+
+    def kept_slots(self) -> Slots:
+        """Copies of the slots as they are now."""
+        return {
+            slot: {weight: tensor.clone() for weight, tensor in tensors.items()}
+            for slot, tensors in slots_by_weight(self.optimizer).items()
         }
 
     @property
@@ -121,9 +129,10 @@ class ModelState:
         ):
             _hold(space, tensors, flats)
         for state in self.optimizers:
-            for slot, flats in state.flat_slots.items():
-                tensors = state.optimizer.slots[slot]
-                _hold(FlatSpace(tensors), tensors, flats)
+            if state.is_arranged(self.names):
+                for slot, flats in state.flat_slots.items():
+                    tensors = state.optimizer.slots[slot]
+                    _hold(FlatSpace(tensors), tensors, flats)
 
     # -- buffers --------------------------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +15,7 @@ class Orders:
 
     Args:
         learning_rate: the new one, or None to keep it.
+        optimizers: new counters of optimizers, by attribute of the model, as their `state_dict()` has them, or None to keep them.
         arrays: new values of weights and slots, by the names of `Engine.arrays`, or None to keep them.
         frozen: what must not be changed from now on, or None to keep that.
         end_phase: go on after the rest of this phase (a callback stopped training within an epoch).
@@ -23,6 +24,7 @@ class Orders:
     """
 
     learning_rate: float | None = None
+    optimizers: dict[str, dict[str, Any]] | None = None
     arrays: dict[str, np.ndarray] | None = None
     frozen: dict[str, list[str]] | None = None
     end_phase: bool = False

@@ -76,6 +76,11 @@ class Program:
         """How many ticks the call takes when nothing stops it early."""
         return self._starts[-1]
 
+    @property
+    def key(self) -> int:
+        """What tells this call from the others of a script: the seed of its first phase."""
+        return self.plans[0][1].seed
+
     def plan(self, phase: Kind) -> BatchPlan:
         """The batches of a phase."""
         return self._plans[phase]

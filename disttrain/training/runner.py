@@ -16,6 +16,7 @@ from disttrain.training.engine import Engine, join_predictions
 from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
 from disttrain.training.local_telemetry import LocalTelemetry
+from disttrain.training.nested_calls import next_nested_call
 from disttrain.training.orders import Orders
 from disttrain.training.program import BOUNDARIES, Kind, Position
 from disttrain.training.script_step import generator_states, set_generator_states
@@ -61,6 +62,9 @@ class LocalRunner:
         return self._settings.virtual_workers
 
     def next_call(self) -> int:
+        nested = next_nested_call()
+        if nested is not None:
+            return nested
         self._calls += 1
         return self._calls - 1
 

@@ -166,6 +166,15 @@ def test_a_learning_rate_set_by_a_callback_becomes_an_order(when):
 
 def test_weights_that_a_callback_changed_become_an_order():
     class Watch:
+        def begin(self):
+            pass
+
+        def counters(self):
+            return None
+
+        def finalize(self):
+            pass
+
         def changed(self):
             return {"kernel": np.ones(2)}
 
