@@ -182,8 +182,8 @@ class Member:
                 else:
                     self._send_predictions(all_of_them=True)
                 if group.rank == 0:
-                    logs, meta = engine.logs(position), engine.meta()
-                    about = meta["optimizer"], meta.get("other_optimizers", {})
+                    logs = engine.logs(position)
+                    about = engine.meta()["optimizer"], engine.counters()
                     self._report(m.AtBoundary(self.name, self._call, self._generation, position.tick, logs, *about))
                 return
             if aborted.is_set():

@@ -108,6 +108,11 @@ class StateWatch:
         with self._unwatched(), torch.no_grad():
             for name, tensor in self._tensors(list(arrays)).items():
                 tensor.copy_(torch.tensor(arrays[name]))
+            if what == "slots":
+                owners = {_parts(name)[0] for name in arrays}
+                for attribute, optimizer in self._optimizers().items():
+                    if attribute not in owners and slots_by_weight(optimizer):
+                        arrange_slots(optimizer, [], [])  # all its weights are frozen, so the workers keep none
 
     def _make_slots(self) -> None:
         """Make the slots of the model's optimizer if a step will use them and they are not there."""

@@ -68,6 +68,7 @@ class _Worker:
         self.name, self.cluster = name, cluster
         self.dead = threading.Event()
         self.groups: list[ThreadGroup] = []
+        self.reported: set[type] = set()  # the kinds of its reports that are on their way to the driver
         self.member = Member(name, self.report, cluster.open, self.make_group)
         self.thread = threading.Thread(target=self._live, name=f"fake-{name}", daemon=True)
 
@@ -80,6 +81,7 @@ class _Worker:
     def report(self, report: object) -> None:
         if not self.dead.is_set():
             self.cluster.heard.put(report)
+            self.reported.add(type(report))
         elif threading.current_thread() is self.thread:  # its writer's thread ends by itself
             raise Killed
 

@@ -32,6 +32,7 @@ from disttrain.training.payload import WISHES, PayloadLayout
 from disttrain.training.program import Kind, Position
 from disttrain.training.scripted import run_scripted
 from disttrain.training.sliced import run_in_slices, samples_of
+from disttrain.training.slot_arrangement import arrange_slots
 from disttrain.training.trainability import Frozen, Trainability
 
 OVERLAP_BYTES = 4 << 20  # from here on buckets leave during the backward pass; below, the hooks cost more than they hide
@@ -87,6 +88,18 @@ class Engine:
         else:
             self.optimizer = self.model.optimizer
 
+    def _script_optimizers(self) -> dict[str, Any]:
+        """By attribute, the optimizers that a step of the script's own may apply, those of frozen weights too."""
+        script = self.forward.scripts.get(Kind.TRAIN) if self.trains else None
+        return {} if script is None else script.optimizers
+
+    def _optimizer_called(self, name: str) -> Any:
+        return self._script_optimizers().get(name) or getattr(self.model, name)
+
+    def counters(self) -> dict[str, dict[str, Any]]:
+        """By attribute, the `state_dict()` of the optimizers of a step of the script's own, but for the model's main one."""
+        return {name: optimizer.state_dict() for name, optimizer in self._script_optimizers().items() if name != "optimizer"}
+
     def rearrange(self, frozen: Frozen) -> None:
         """Let training change other weights than before. Slots stay with their weights; those of a weight that is frozen are dropped."""
         self.trainability.freeze(frozen)
@@ -94,12 +107,16 @@ class Engine:
         arranged = all(own.is_arranged(self.state.names) for own in self.state.optimizers)
         if arranged and [id(param) for param in params] == [id(param) for param in self.state.params]:
             return
-        kept = {own.name: own.kept_slots() for own in self.state.optimizers}
+        kept, before = {own.name: own.kept_slots() for own in self.state.optimizers}, self.state.optimizers
         self.kept_gradients = {}  # a weight that is frozen has none
         self.state = ModelState(self.model, self.device, trains=self.trains)
         self.forward = Forward(self.job, self.state, self.device)
         if self.trains:
             self._take_optimizers(kept)
+            taken = {own.name for own in self.state.optimizers}
+            for own in before:
+                if own.name not in taken:
+                    arrange_slots(own.optimizer, [], [], {})
         self.attach(self.group, self.placement)
 
     def attach(self, group: Group, placement: Sequence[tuple[int, int]]) -> None:
@@ -242,9 +259,8 @@ class Engine:
             self.finalize()  # first: weights that a callback put back at the end are the last word, as in Keras
         if orders.frozen is not None:
             self.rearrange(orders.frozen)
-        for state in self.state.optimizers:
-            if state.name in (orders.optimizers or {}):
-                state.optimizer.load_state_dict((orders.optimizers or {})[state.name])
+        for name, counters in (orders.optimizers or {}).items():
+            self._optimizer_called(name).load_state_dict(counters)
         if orders.arrays is not None:
             own = self.arrays()
             self.set_arrays({name: torch.from_numpy(value) for name, value in orders.arrays.items() if name in own})  # not of frozen ones
@@ -378,7 +394,7 @@ class Engine:
         """The rest of the state, in JSON types."""
         optimizer = {} if self.optimizer is None else self.optimizer.state_dict()
         meta = {"tick": self.tick, "ended": self.ended, "train_logs": self.train_logs, "optimizer": optimizer}
-        others = {state.name: state.optimizer.state_dict() for state in self.state.optimizers if state.optimizer is not self.optimizer}
+        others = {name: optimizer.state_dict() for name, optimizer in self._script_optimizers().items() if optimizer is not self.optimizer}
         if others:
             meta["other_optimizers"] = others
         return {**meta, "finalized": self._finalized, "frozen": self.trainability.frozen(), "call": self._fingerprint}
@@ -394,9 +410,9 @@ class Engine:
         self._finalized = meta.get("finalized", False)
         if self.optimizer is not None:
             self.optimizer.load_state_dict(meta["optimizer"])
-        for state in self.state.optimizers:
-            if state.name in meta.get("other_optimizers", {}):
-                state.optimizer.load_state_dict(meta["other_optimizers"][state.name])
+        for name, optimizer in self._script_optimizers().items():
+            if name in meta.get("other_optimizers", {}):
+                optimizer.load_state_dict(meta["other_optimizers"][name])
 
     def gradients(self) -> dict[str, np.ndarray]:
         """The gradient of the last step, the mean over the global batch, by weight; empty where this worker did not take part in it."""

@@ -87,7 +87,6 @@ class FitHooks:
             epoch = min(max(int(self.model._initial_epoch), epoch), self.program.epochs)
             batch = int(self.model._initial_batch or 0)
             self.start_tick = self.program.tick_of(epoch, batch)
-        self.trainability.changed()
         if epoch < self.program.epochs and not self.ended:
             self._begin_epoch(epoch, batch)
             if state is not None:  # that hook has run before, and what was frozen since then is as the checkpoint has it
@@ -95,6 +94,7 @@ class FitHooks:
         else:  # no epoch to train, or a checkpoint taken after the last one
             self.epoch = epoch
             self.end()
+        self.trainability.changed()  # whatever those hooks froze is so from the first step on; later changes are counted from there
 
     def boundary(self, position: Position, logs: dict[str, Any]) -> Orders:
         """Run the hooks of the boundary at `position`; asked again for the same one, give the same orders."""
@@ -153,7 +153,7 @@ class FitHooks:
         """What a restart needs, in JSON types, as of the last boundary."""
         return {
             "handled": self.handled, "epoch": self.epoch, "ended": self.ended, "callbacks": self.callbacks.state_dict(), "logs": self.logs,
-            "frozen": self.trainability.frozen(),
+            "frozen": self.trainability.frozen(), "stops": bool(self.model.stop_training),
         }  # fmt: skip
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -166,7 +166,7 @@ class FitHooks:
         self.trainability.freeze(state["frozen"])
         self.callbacks.load_state_dict(state["callbacks"])
         self.callbacks.load_state_arrays(arrays)
-        self.model.stop_training = False
+        self.model.stop_training = state.get("stops", False)  # asked for, and not yet seen to
 
     def _has_plain_rate(self) -> bool:
         return self.model.optimizer is not None and not self.model.optimizer.has_schedule

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from launching import SCRIPTS, environment, launch
+from launching import SCRIPTS, environment, heed_ctrl_c, launch
 
 pytestmark = [pytest.mark.ray, pytest.mark.browser, pytest.mark.leaves_behind("processes", "threads")]
 
@@ -49,7 +49,8 @@ def run(tmp_path_factory, ray_address) -> Any:
 def url(run) -> Any:
     """Where `disttrain tensorboard` says that it serves the run."""
     command = [sys.executable, "-m", "disttrain", "tensorboard", str(run.run_dir), "--port", "0"]
-    served = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment())
+    out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    served = subprocess.Popen(command, env=environment(), preexec_fn=heed_ctrl_c, **out)
     assert served.stdout is not None
     said = ""
     for line in served.stdout:

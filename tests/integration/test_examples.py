@@ -51,12 +51,6 @@ def test_a_training_step_of_the_scripts_own_teaches_a_small_network_what_a_large
     assert float(re.search(r"the student's accuracy (0\.\d+)", out)[1]) > 0.85
 
 
-def test_the_network_to_look_at_is_worth_looking_at_and_shows_its_layers(tmp_path):
-    out = run(tmp_path, "05_see_activations.py", "--epochs", "8", "--check")
-    assert float(re.search(r"held-out digits: accuracy (0\.\d+|1\.0+)", out)[1]) > 0.95
-    assert int(re.search(r"layer strokes: (\d+) bytes", out)[1]) > 32 * 8 * 8  # a byte for each number of 32 maps, and the header
-
-
 def test_the_digits_network_is_shown_by_the_viewer_which_answers_for_a_layer(tmp_path):
     out = run(tmp_path, "05_see_activations.py", "--epochs", "3", "--check")
     assert float(re.search(r"accuracy (0\.\d+|1\.0+), loss", out)[1]) > 0.9

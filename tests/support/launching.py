@@ -16,6 +16,11 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 EVERYTHING = SCRIPTS / "everything.py"
 
 
+def heed_ctrl_c() -> None:
+    """For `preexec_fn`: what a shell starts with `&` ignores SIGINT, and so would every process that these tests start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass
 class Finished:
     """How a command ended."""

@@ -11,6 +11,7 @@ import urllib.request
 import numpy as np
 import pytest
 from callback_model import FakeModel
+from launching import heed_ctrl_c
 
 import disttrain as dt
 from disttrain.callbacks import TensorBoard
@@ -154,7 +155,7 @@ def test_tensorboard_finds_the_tables_for_its_projector(tmp_path):
 def test_ctrl_c_stops_it_with_its_server(tmp_path):
     written(tmp_path)
     script = f"from disttrain.viewers import tensorboard as t; t.launch({str(tmp_path)!r}, port=0)"
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
     line = process.stdout.readline()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)

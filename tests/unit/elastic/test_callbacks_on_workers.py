@@ -357,3 +357,129 @@ def test_a_hook_that_looks_while_every_worker_dies_runs_again(workers):
 
         assert work(everybody) == expected
         assert len(driver.events("restart")) == 1
+
+
+class Pair(dt.Model):
+    """Two layers, each with an optimizer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = layers.Dense(4, activation="tanh"), layers.Dense(3)
+        self.mean = dt.metrics.Mean(name="loss")
+
+    def compile(self, first_optimizer: Any, second_optimizer: Any) -> None:
+        super().compile()
+        self.first_optimizer, self.second_optimizer = first_optimizer, second_optimizer
+
+    def call(self, inputs: Any) -> Any:
+        return self.second(self.first(inputs))
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        import torch
+
+        x = data[0] if isinstance(data, tuple) else data
+        self.zero_grad()
+        loss = (self(x, training=True) ** 2 - x[:, :3]).square().mean()
+        loss.backward()
+        with torch.no_grad():
+            for layer, optimizer in ((self.first, self.first_optimizer), (self.second, self.second_optimizer)):
+                if layer.trainable_weights:
+                    optimizer.apply([weight.grad for weight in layer.trainable_weights], layer.trainable_weights)
+        self.mean.update_state(loss, sample_weight=len(x))
+        return {"loss": self.mean.result()}
+
+
+class FreezesFirst(dt.Callback):
+    """Freezes all that the first optimizer has, for two epochs, and notes how its rate and count stand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[Any] = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        optimizer = self.model.first_optimizer
+        if epoch == 0:
+            self.model.first.trainable = False
+        if epoch == 1:
+            optimizer.learning_rate = 0.001
+        if epoch == 2:
+            self.model.first.trainable = True
+        self.notes.append((epoch, optimizer.iterations, float(optimizer.learning_rate), self.model.second_optimizer.iterations))
+
+
+@pytest.mark.parametrize(("workers", "tick"), [(1, None), (3, 5), (2, 10)])
+def test_an_optimizer_whose_weights_are_all_frozen_keeps_its_count_and_rate(workers, tick):
+    def work() -> Any:
+        dt.clear_session()
+        dt.set_random_seed(5)
+        model, freezes = Pair(), FreezesFirst()
+        model(X[:1])
+        model.compile(dt.optimizers.Adam(0.02), dt.optimizers.SGD(0.05, momentum=0.9))
+        model.fit(X, batch_size=8, epochs=5, verbose=0, callbacks=[freezes])
+        slots = {name: [part.numpy().tobytes() for part in parts] for name, parts in model.first_optimizer.slots.items()}
+        return model.digest(), freezes.notes, slots
+
+    expected = alone(work)
+    assert [note[1] for note in expected[1]] == [4, 4, 4, 8, 12] and expected[1][-1][2] == pytest.approx(0.001)
+    faults = FaultPlan() if tick is None else FaultPlan().kill("w1", tick, "before")
+    with driven(workers, faults):
+        assert work() == expected
+        assert faults.all_fired
+
+
+def test_a_second_driver_finds_all_that_one_optimizer_has_frozen(tmp_path):
+    def work(*more: Any) -> Any:
+        dt.clear_session()
+        dt.set_random_seed(5)
+        model, freezes = Pair(), FreezesFirst()
+        model(X[:1])
+        model.compile(dt.optimizers.Adam(0.02), dt.optimizers.SGD(0.05, momentum=0.9))
+        model.fit(X, batch_size=8, epochs=5, verbose=0, callbacks=[freezes, *more])
+        return model.digest(), freezes.notes[-1]
+
+    class Dies(dt.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    expected = alone(work)
+    with driven(2, url=str(tmp_path), every="1steps"), pytest.raises(KeyboardInterrupt):
+        work(Dies())
+    with driven(3, url=str(tmp_path)) as second:
+        assert second.resume is not None and second.resume.tick > 0
+        assert work() == expected
+
+
+def test_a_stop_that_was_asked_for_before_the_driver_died_is_still_asked_for(tmp_path):
+    class Stops(dt.Callback):
+        """Asks within the second epoch; that epoch's validation and its end still come."""
+
+        def __init__(self, dies: bool) -> None:
+            super().__init__()
+            self.dies, self.epochs = dies, []
+
+        def on_train_batch_end(self, batch, logs=None):
+            if self.params["epochs"] and len(self.epochs) == 1 and batch == 0:
+                self.model.stop_training = True
+
+        def on_test_batch_end(self, batch, logs=None):
+            if self.dies and len(self.epochs) == 1:
+                wait_until(lambda: driver.conductor._turn() or [save for save in driver.events("committed") if save["step"] >= 4])
+                raise KeyboardInterrupt
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.epochs.append(epoch)
+
+        def state_dict(self):
+            return {"epochs": self.epochs}
+
+        def load_state_dict(self, state):
+            self.epochs = state["epochs"]
+
+    expected = alone(lambda: train(Stops(dies=False)))
+    assert len(expected[1]["loss"]) == 2
+    with driven(2, url=str(tmp_path), every="1steps") as driver, pytest.raises(KeyboardInterrupt):
+        train(Stops(dies=True))
+    with driven(2, url=str(tmp_path)) as second:
+        assert second.resume.tick > EPOCH_TICKS
+        assert train(Stops(dies=False)) == expected

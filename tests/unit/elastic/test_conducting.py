@@ -11,6 +11,7 @@ from thread_runs import EPOCH_TICKS, AtEpoch, Driver, EveryBatch, V, X, Y, drive
 import disttrain as dt
 from disttrain import layers
 from disttrain.checkpoint.local_files import LocalFiles
+from disttrain.elastic.messages import Ready
 from disttrain.errors import Interrupted, NonFiniteLoss, NotEnoughWorkers
 from disttrain.layers.context import current
 from disttrain.testing.fake_cluster import FakeCluster, FaultPlan
@@ -102,7 +103,7 @@ def test_newcomers_take_the_places_of_the_dead(alone):
     with driven(3, faults) as driver:
 
         def until_it_is_there() -> None:
-            wait_until(lambda: "w3" in driver.cluster.workers and driver.cluster.workers["w3"].member._engine is not None)
+            wait_until(lambda: "w3" in driver.cluster.workers and Ready in driver.cluster.workers["w3"].reported)
 
         assert train([AtEpoch(0, until_it_is_there), EveryBatch()]) == alone
         assert driver.events("formed")[-1]["members"] == [*sorted({"w0", "w2"}, key=driver.events("formed")[0]["members"].index), "w3"]

@@ -12,6 +12,7 @@ import textwrap
 import urllib.request
 
 import pytest
+from launching import heed_ctrl_c
 
 from disttrain.errors import UsageError
 from disttrain.layers import Dense, Input
@@ -174,7 +175,8 @@ def script(tmp_path, body: str) -> subprocess.Popen:
         "from disttrain.layers import Dense, Input\nfrom disttrain.models import Sequential\nfrom disttrain.viewers import server\n"
         "model = Sequential([Input((3,)), Dense(2)])\n" + textwrap.dedent(body)
     )
-    return subprocess.Popen([sys.executable, str(path)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command, pipe = [sys.executable, str(path)], subprocess.PIPE
+    return subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed_ctrl_c)
 
 
 def test_in_a_script_it_blocks_until_ctrl_c_and_ends_quietly(tmp_path):
