@@ -5,7 +5,6 @@ It makes no choice about failures. What it adds is the call itself: the hooks at
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,17 +13,19 @@ from typing import Any
 from disttrain import orchestrator as o
 from disttrain.callbacks.telemetry import Recovery, Save
 from disttrain.elastic import messages as m
-from disttrain.errors import DisttrainError, InfrastructureError, Interrupted, NotEnoughWorkers, PoisonBatch
+from disttrain.errors import InfrastructureError, Interrupted
 from disttrain.launch.config import SaveEvery
 from disttrain.launch.console import Console
+from disttrain.launch.endings import given_up, user_error
+from disttrain.launch.hook_history import HookHistory
+from disttrain.launch.outputs import Outputs
 from disttrain.launch.run_directory import ResumePoint
 from disttrain.launch.run_telemetry import Ledger
 from disttrain.launch.saves import Committed, SaveFailed, Saves
 from disttrain.orchestrator.states import in_loop, members_of
-from disttrain.training.engine import join_predictions
 from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
-from disttrain.training.program import BOUNDARIES, Kind, Position
+from disttrain.training.program import Kind
 
 _LOOK_S = 0.2  # the longest the loop waits before it looks at clocks and flags
 
@@ -73,15 +74,6 @@ class _Recovery:
     lost: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _HookState:
-    """The callbacks' counters and arrays from `tick` on, until the next boundary."""
-
-    tick: int
-    state: dict[str, Any]
-    arrays: dict[str, Any]
-
-
 class _StateGone(BaseException):
     """Internal: every worker was lost while a hook looked at their state. Ends the hook, which runs again when training is there again."""
 
@@ -115,7 +107,7 @@ class Conductor:
         self.resume = resume
         self.result: dict[str, Any] | None = None
         self.final_commit: str | None = None
-        self.predictions: dict[int, Any] = {}
+        self.outputs = Outputs(job)
         self.logs: dict[str, Any] = {}
         self.step = 0
         self.position = job.program.at(0)
@@ -131,9 +123,7 @@ class Conductor:
         self._begin: m.Begin | None = None
         self._begun: set[str] = set()
         self._ticks: dict[str, int] = {}  # what members reported to hold when they stopped
-        self._hook_states: list[_HookState] = []
-        self._first_hook_state: _HookState | None = None
-        self._frozen: list[tuple[int, dict[str, list[str]]]] = []  # from which tick on, what must not be changed
+        self._history: HookHistory | None = None  # of the hooks of a fit
         self._asked: m.AtBoundary | None = None  # a boundary that waits for outputs of the batch before it
         self._missed: m.AtBoundary | None = None  # a boundary that was reported while hooks ran
         self._goes_back: tuple[str | None, int] | None = None  # the hooks are to be given up: a checkpoint, and its tick
@@ -171,9 +161,7 @@ class Conductor:
         if self.hooks is not None:
             hooks, resume = self.hooks, self.resume
             self._run_hooks(lambda: hooks.begin() if resume is None else hooks.begin(resume.extra["hooks"], resume.arrays))
-            self._first_hook_state = self._hook_state(0 if resume is None else resume.tick)
-            self._hook_states = [self._first_hook_state]
-            self._frozen = [(0, hooks.trainability.frozen())]
+            self._history = HookHistory(hooks, 0 if resume is None else resume.tick)
             self.job = replace(self.job, start_tick=hooks.start_tick)
             counted = self.job.model.optimizer.iterations if resume is None else resume.extra["meta"]["optimizer"]["iterations"]
             self.ledger.first_step = self.ledger.step = counted
@@ -236,7 +224,7 @@ class Conductor:
             case m.ShardWritten() if self.saves is not None:
                 self.saves.take(report, self._own_part)
             case m.Predicted():
-                self.predictions.update(report.parts)
+                self.outputs.take(report.parts)
                 if self._asked is not None:
                     self._boundary(self._asked)
             case m.Fetched():
@@ -263,7 +251,7 @@ class Conductor:
         self._perform(decision.effects, failed)
         if failed is not None:
             if isinstance(self.state, o.Ended):
-                raise _user_error(failed)
+                raise user_error(failed)
             last = failed.traceback.strip().splitlines()[-1]
             self.console.event(
                 "newcomer failed", f"worker {failed.worker} could not join: {last}", worker=failed.worker, traceback=failed.traceback
@@ -287,15 +275,15 @@ class Conductor:
                     self.cluster.kill(effect.worker)
                 case o.GiveUp():
                     if failed is not None:
-                        raise _user_error(failed)
-                    raise self._given_up(effect)
+                        raise user_error(failed)
+                    raise given_up(effect, self.job.program)
 
     def _form(self, form: o.Form) -> None:
         ticks = tuple(self._ticks.get(worker) for worker in form.members)
         source = None if form.source is None else form.members.index(form.source)
         tick = form.tick
         if self.job.kind == "predict":
-            source, tick = None, self._first_unpredicted_tick()
+            source, tick = None, self.outputs.goes_on_at(self._call_hooks.handled)
         elif form.source is None:
             source = 0 if form.restore is not None else None
             ticks = (None,) * len(form.members)
@@ -304,7 +292,8 @@ class Conductor:
         self._formed = True
         command = m.Form(
             self.number, form.generation, form.members, form.placement, ticks,
-            self.around.store_host, self.around.store_port, source, form.restore, tick, self._frozen_at(tick),
+            self.around.store_host, self.around.store_port, source, form.restore, tick,
+            None if self._history is None else self._history.frozen_at(tick),
         )  # fmt: skip
         self._asked = None
         self.ledger.begin()
@@ -323,19 +312,6 @@ class Conductor:
     def _wish(self, generation: int, *names: str) -> None:
         for worker in members_of(self.state):
             self.cluster.send(worker, m.Wish(self.number, generation, names))
-
-    def _given_up(self, effect: o.GiveUp) -> DisttrainError:
-        if effect.kind == "poison":
-            plan = self.job.program.plans[0][1]
-            position = self.job.program.at(effect.tick or 0)
-            where = ""
-            if position.kind is Kind.TRAIN:
-                indices = plan.indices(position.epoch, position.step)
-                where = f"\n  samples   of epoch {position.epoch + 1}, batch {position.step + 1}: {indices.tolist()[:32]}"
-            return PoisonBatch(f"{effect.message}{where}")
-        if effect.kind in ("not_enough_workers", "start_failed"):
-            return NotEnoughWorkers(effect.message)
-        return InfrastructureError(effect.message)
 
     # -- what happened --------------------------------------------------------------------------------------------------------------
 
@@ -395,10 +371,10 @@ class Conductor:
             return  # asked again while the hooks run: the answer goes to whoever is a member then
         position, logs = self.job.program.at(report.tick), report.logs
         if self.job.kind == "predict":
-            if self._first_unpredicted() <= position.step:
+            if self.outputs.first_missing() <= position.step:
                 self._asked = report  # the other workers' outputs are on their way
                 return
-            logs = {"outputs": self._outputs_of(position)}
+            logs = {"outputs": self.outputs.of(position)}
         self._asked = self._missed = None
         self.position, self.logs = position, report.logs
         hooks = self._call_hooks
@@ -418,27 +394,15 @@ class Conductor:
         finally:
             self.at_boundary = False
         self.ledger.callback_seconds += time.monotonic() - began
-        if not known and self.hooks is not None:
+        if not known and self._history is not None:
             if self.saves is not None:
-                self._hook_states = [*self._hook_states[-63:], self._hook_state(position.tick + 1)]
+                self._history.note(position.tick + 1)
             if orders.frozen is not None:
-                self._frozen.append((position.tick + 1, orders.frozen))
+                self._history.note_frozen(position.tick + 1, orders.frozen)
         if self.around.save_every.epoch and position.kind is Kind.EPOCH_BOUNDARY and not orders.end_call:
             orders = replace(orders, save=True)
         for worker in members_of(self.state):
             self.cluster.send(worker, m.Proceed(self.number, position.tick, orders))
-
-    def _frozen_at(self, tick: int) -> dict[str, list[str]] | None:
-        """What training must not change in the state of `tick`; None where nothing is trained."""
-        if not self._frozen:
-            return None
-        return next((frozen for since, frozen in reversed(self._frozen) if since <= tick), self._frozen[0][1])
-
-    def _outputs_of(self, position: Position) -> Any:
-        """The outputs of a batch of predict."""
-        first = position.step * self.job.virtual_workers
-        numbers = range(first, first + self.job.virtual_workers)
-        return join_predictions({number: self.predictions[number] for number in numbers if number in self.predictions})
 
     def _run_hooks(self, action: Callable[[], Any]) -> Any:
         self._in_hooks = True
@@ -479,34 +443,23 @@ class Conductor:
 
     def _own_part(self, part: m.ShardWritten) -> tuple[dict[str, Any], dict[str, Any]]:
         """The driver's part of a save: what the callbacks' counters were at its tick."""
-        hooks = self._hooks_at(part.tick)
+        assert self._history is not None
+        hooks = self._history.at(part.tick)
         extra = {
             "call": self.number, "kind": self.job.kind, "tick": part.tick, "meta": part.meta, "hooks": hooks.state,
             "virtual_workers": self.job.virtual_workers, "seed": self.job.seed,
         }  # fmt: skip
         return extra, hooks.arrays
 
-    def _hook_state(self, tick: int) -> _HookState:
-        assert self.hooks is not None
-        # A copy: a callback may hand out its own list, and go on adding to it.
-        return _HookState(tick, copy.deepcopy(self.hooks.state()), self.hooks.arrays())
-
-    def _hooks_at(self, tick: int) -> _HookState:
-        """The callbacks' state that belongs to the workers' at `tick`: that after the last boundary before it."""
-        assert self._first_hook_state is not None
-        return next((kept for kept in reversed(self._hook_states) if kept.tick <= tick), self._first_hook_state)
-
     def _roll_back(self, restore: str | None, tick: int) -> None:
         """Every worker was lost: the callbacks go back to where the checkpoint is."""
-        if self.hooks is None or self._first_hook_state is None:
+        history = self._history
+        if history is None:
             return
         if self._in_hooks:
             self._goes_back = restore, tick  # once the hook has ended
             return
-        hooks, kept = self.hooks, self._hooks_at(tick)
-        self._hook_states = [other for other in self._hook_states if other.tick <= tick]
-        self._frozen = [self._frozen[0], *(entry for entry in self._frozen[1:] if entry[0] <= tick)]
-        self._run_hooks(lambda: hooks.load_state(kept.state, kept.arrays))
+        self._run_hooks(lambda: history.go_back_to(tick))
         self.console.event("restart", f"all workers were lost: going on from {restore or 'the start'}", restore=restore, tick=tick)
 
     def _again(self) -> None:
@@ -571,7 +524,7 @@ class Conductor:
         if self._finished_generation != self.state.roster.generation:
             self.result = None  # the group broke after all; its next forming finishes again
             return
-        if self.job.kind == "predict" and self._final_tick is not None and not self._all_predicted(self._final_tick):
+        if self.job.kind == "predict" and self._final_tick is not None and not self.outputs.reach(self._final_tick):
             return
         if self.saves is not None and self.job.kind == "fit" and self.final_commit is None and self._final_tick not in self._failed_saves:
             last = self._last_commit
@@ -580,28 +533,6 @@ class Conductor:
             self.final_commit = last.name
         self._decide(o.CallFinished(self.state.roster.generation, time.monotonic()))
         raise CallOver
-
-    def _first_unpredicted(self) -> int:
-        """The first tick of a predict whose outputs are not all here."""
-        plan = self.job.program.plan(Kind.PREDICT)
-        for step in range(plan.steps):
-            leaves = min(self.job.virtual_workers, plan.batch_count(0, step))
-            if any(step * self.job.virtual_workers + rank not in self.predictions for rank in range(leaves)):
-                return step
-        return plan.steps
-
-    def _first_unpredicted_tick(self) -> int:
-        """Where a predict goes on: at the boundary whose hooks have not run, where outputs are there, else at the first that are not."""
-        program, step = self.job.program, self._first_unpredicted()
-        tick = program.tick_of(0, step)
-        boundary = tick - 1
-        if step and boundary > self._call_hooks.handled and program.at(boundary).kind in BOUNDARIES:
-            return boundary
-        return tick
-
-    def _all_predicted(self, final_tick: int) -> bool:
-        """Are the outputs of all ticks before `final_tick` here? A callback may have ended the call early."""
-        return final_tick <= self.job.program.tick_of(0, self._first_unpredicted())
 
     def status(self) -> dict[str, Any]:
         """What the call does, in JSON types."""
@@ -630,10 +561,3 @@ class Conductor:
                 for rank, worker in enumerate(members)
             ],
         }  # fmt: skip
-
-
-def _user_error(failed: m.Failed) -> BaseException:
-    """What the script's own code raised in a worker, with the traceback it had there."""
-    error = failed.error if failed.error is not None else RuntimeError(failed.traceback.strip().splitlines()[-1])
-    error.worker_traceback = failed.traceback  # type: ignore[attr-defined]
-    return error

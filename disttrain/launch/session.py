@@ -181,7 +181,7 @@ class Session:
             return self._nested().predict(job, callbacks)
         with self._conducting(self._calls - 1, job, callbacks) as conductor:
             conductor.run()
-        return join_predictions(conductor.predictions)
+        return join_predictions(conductor.outputs.parts)
 
     # -- one call -------------------------------------------------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ class Driver:
         return self._conduct(job, CallHooks(callbacks, job)).result
 
     def predict(self, job, callbacks=None) -> Any:
-        return runner.join_predictions(self._conduct(job, CallHooks(callbacks, job)).predictions)
+        return runner.join_predictions(self._conduct(job, CallHooks(callbacks, job)).outputs.parts)
 
     def _conduct(self, job, hooks) -> Conductor:
         number = self._calls - 1
