@@ -9,12 +9,13 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-from collections.abc import Iterator
+from collections import ChainMap
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import CodeType, ModuleType
+from typing import Any, ClassVar
 
 import cloudpickle
 import numpy as np
@@ -36,8 +37,20 @@ def _tensor(data: np.ndarray, dtype: torch.dtype, shape: tuple[int, ...], parame
     return nn.Parameter(tensor, requires_grad=requires_grad) if parameter else tensor.requires_grad_(requires_grad)
 
 
+def _code(build: Callable[..., CodeType], arguments: tuple[Any, ...], filename: str) -> CodeType:
+    return build(*arguments).replace(co_filename=filename)
+
+
+def _reduce_code(code: CodeType) -> tuple[Any, ...]:
+    """As cloudpickle, with the name of the file, which that leaves out from 3.1.3 on: tracebacks show the script's lines."""
+    build, arguments = cloudpickle.Pickler.dispatch_table[CodeType](code)
+    return _code, (build, arguments, code.co_filename)
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
     """Takes each tensor alone: torch's own way pickles the whole storage that a view lies in."""
+
+    dispatch_table: ClassVar = ChainMap({CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, Tensor) and type(obj) in (Tensor, nn.Parameter) and obj.device.type != "meta" and obj.layout == torch.strided:
