@@ -53,8 +53,7 @@ def render(
     if recording is None:
         raise ViewError(f"The view {view!r} shows what a layer does with an input: choose one first.")
     if view == "activations":
-        several = recording.output_count(layer)
-        return _activations(found, recording.output(layer), window, several)
+        return _activations(found, recording.output(layer), window, _which(recording, layer))
     if view == "attention":
         if not attention.has_scores(found):
             raise _lacking(found, layer, view, "layers of attention, such as MultiHeadAttention")
@@ -122,8 +121,16 @@ class _Window:
         )
 
 
-def _activations(layer: Layer, values: np.ndarray, window: _Window, several: int) -> Packed:
-    message = f"The first of the {several} outputs of this layer." if several > 1 else None
+def _which(recording: Recording, path: str) -> str | None:
+    """Which of several outputs, and of several calls, is shown."""
+    outputs, calls = recording.output_count(path), len(recording.calls[path])
+    output = f"The first of the {outputs} outputs of this layer" if outputs > 1 else "The output of this layer"
+    if calls > 1:
+        return f"{output} in the last of its {calls} calls."
+    return f"{output}." if outputs > 1 else None
+
+
+def _activations(layer: Layer, values: np.ndarray, window: _Window, message: str | None) -> Packed:
     if getattr(layer, "data_format", None) == "channels_first" and values.ndim > 1:
         values = np.moveaxis(values, 0, -1)
     shape = values.shape

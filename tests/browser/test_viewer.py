@@ -243,6 +243,11 @@ def test_signals_are_drawn_as_lines(opened: Opener, watched: Any, tmp_path: Path
     page.mouse.move(box["x"] + 60, box["y"] + 60)
     assert re.fullmatch(r"line \d+, step \d+: \S+", page.inner_text("#hover"))
     watched.screenshot("viewer-lines")
+    choose(page, "alarm")
+    assert page.inner_text("#status").startswith("alarm, activations: 1 unit ·")
+    choose(page, "signal", "attribution")  # there are no maps for Grad-CAM
+    assert page.input_value("#method") == "gradient" and page.is_disabled("#method option[value=gradcam]")
+    watched.screenshot("viewer-attribution-of-a-signal")
     assert watched.errors == [] and watched.elsewhere == []
 
 
@@ -283,6 +288,18 @@ def test_a_link_comes_back_to_what_was_chosen(opened: Opener, watched: Any, pict
     page.wait_for_function("() => document.querySelector('#input-shown figcaption')?.textContent === 'ring-2.png'")
     assert page.get_attribute('[data-layer="strided"]', "aria-selected") == "true"
     assert watched.errors == []
+
+
+def test_a_link_to_a_layer_that_is_not_there_says_so(opened: Opener, watched: Any, pictures: Path) -> None:
+    page = watched.page
+    opened(models.branches(), pictures, hash="#layer=gone%2Flayer")
+    assert "There is no layer gone/layer; conv2d is shown instead" in page.inner_text("#banner")
+    page.evaluate("() => (location.hash = '#layer=strided')")  # a link that names no input leaves the one that is shown
+    page.wait_for_function(SHOWN, arg=["strided", "activations"])
+    assert page.get_attribute("#tabs [data-view=activations]", "aria-selected") == "true" and watched.errors == []
+    page.evaluate("() => (location.hash = '#layer=stride')")
+    page.wait_for_selector("#empty.wrong:visible")
+    assert "There is no layer 'stride'" in page.inner_text("#empty") and "strided" in page.inner_text("#empty")
 
 
 def test_a_drawing_is_shown_to_the_model_after_each_stroke(opened: Opener, watched: Any, pictures: Path) -> None:

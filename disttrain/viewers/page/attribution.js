@@ -55,6 +55,13 @@ export function offerTargets(answer, names) {
   if (select.value !== state.target) update({ target: "" });
 }
 
+/** Without a layer of maps there is no Grad-CAM: then a gradient is what is shown first. @param {any[]} nodes of the graph */
+export function offerMethods(nodes) {
+  const maps = nodes.some((node) => node.family !== "input" && node.views.includes("attribution"));
+  find("method").querySelector('[value="gradcam"]').disabled = !maps;
+  if (!maps && state.method === "gradcam") update({ method: "gradient" });
+}
+
 export function startAttribution() {
   find("method").value = state.method;
   find("method").addEventListener("change", () => update({ method: find("method").value }));

@@ -143,7 +143,10 @@ function described({ header }) {
 
 function tell() {
   const { header } = packs[0];
-  const what = header.form === "bars" ? `${counted(header.width * header.count)} units` : `${counted(header.count)} ${{ lines: "lines", heatmap: "heat map" + (header.count > 1 ? "s" : ""), pictures: "pictures" }[/** @type {string} */ (header.form)] ?? (header.count === 1 ? "map" : "maps")} of ${header.height > 1 ? `${header.height} × ${header.width}` : header.width}`;
+  const one = { bars: "unit", lines: "line", heatmap: "heat map", pictures: "picture" }[/** @type {string} */ (header.form)] ?? "map";
+  const number = header.form === "bars" ? header.width * header.count : header.count;
+  const many = `${counted(number)} ${one}${number === 1 ? "" : "s"}`;
+  const what = header.form === "bars" ? many : `${many} of ${header.height > 1 ? `${header.height} × ${header.width}` : header.width}`;
   find("status").textContent = [`${state.layer}, ${state.view}: ${what}`, `shown in ${Math.round(shown.milliseconds)} ms`, header.message].filter(Boolean).join(" · ");
 }
 

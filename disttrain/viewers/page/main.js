@@ -1,7 +1,7 @@
 // Starts the page and ties its parts together: what changed decides what is asked for again.
 // @ts-check
 import { Gone, Refused, address, getJson, latest } from "./api.js";
-import { offerTargets, startAttribution } from "./attribution.js";
+import { offerMethods, offerTargets, startAttribution } from "./attribution.js";
 import { checkpointMessage, checkpoints, keepLooking, loadCheckpoints, noticeGone, startCheckpoints } from "./checkpoints.js";
 import { showSides, sides, startCompare } from "./compare.js";
 import { counted, find, make } from "./dom.js";
@@ -98,8 +98,10 @@ async function load() {
   showGraph(graph);
   await loadInputs();
   const lost = await forgetLostInputs();
-  if (!bannerIsAboutServer) banner([model.message, graph.message, checkpointMessage(), lost].filter(Boolean).join(" "));
   const layer = layerOf(state.layer) ?? graph.nodes.find((/** @type {any} */ node) => node.family !== "input" && node.family !== "model") ?? graph.nodes[0];
+  const noLayer = state.layer && state.layer !== layer?.id ? `There is no layer ${state.layer}${layer ? `; ${layer.id} is shown instead` : ""}.` : "";
+  if (!bannerIsAboutServer) banner([model.message, graph.message, checkpointMessage(), lost, noLayer].filter(Boolean).join(" · "));
+  offerMethods(graph.nodes);
   if (layer) update({ layer: layer.id, view: layer.views.includes(state.view) ? state.view : (layer.views[0] ?? "activations") });
   showLayer();
   showSides();

@@ -48,4 +48,6 @@ function toAddress() {
   if (hash !== location.hash) history.replaceState(null, "", hash || location.pathname);
 }
 
-addEventListener("hashchange", () => update({ ...Object.fromEntries(LINKED.map((key) => [key, empty[key]])), checkpoint: state.checkpoint, ...fromAddress() }));
+/** What a link to a layer leaves open stays as it is. */
+const keptByLinks = () => ({ input: state.input, checkpoint: state.checkpoint, view: "activations" });
+addEventListener("hashchange", () => update({ ...Object.fromEntries(LINKED.map((key) => [key, empty[key]])), ...keptByLinks(), ...fromAddress() }));

@@ -41,8 +41,8 @@ function words(numbers) {
   const said = [];
   if (numbers.units && numbers.dead_units !== null && numbers.dead_units !== undefined) {
     const dead = numbers.dead_units;
-    if (dead > 0) said.push({ text: `${dead} of ${numbers.units} units ${dead === 1 ? "is" : "are"} zero everywhere for this input.`, bad: dead / numbers.units > 0.5 });
-    else said.push({ text: `All ${numbers.units} units respond to this input.`, bad: false });
+    if (dead > 0) said.push({ text: `${dead} of ${numbers.units} unit${numbers.units === 1 ? "" : "s"} ${dead === 1 ? "is" : "are"} zero everywhere for this input.`, bad: dead / numbers.units > 0.5 });
+    else said.push({ text: numbers.units === 1 ? "The unit responds to this input." : `All ${numbers.units} units respond to this input.`, bad: false });
   }
   if (numbers.saturated_share !== null && numbers.saturated_share !== undefined) {
     said.push({ text: `${share(numbers.saturated_share)} of the values sit at a limit of the activation.`, bad: numbers.saturated_share > 0.5 });
@@ -72,11 +72,13 @@ function drawHistogram(canvas, histogram) {
   context.fillStyle = styled("--faint");
   context.fillRect(0, tall, wide, 2);
   context.font = "22px system-ui, sans-serif";
-  context.fillText(readable(edges[0]), 0, canvas.height - 4);
+  const [low, high] = [readable(edges[0]), readable(edges[edges.length - 1])];
+  const beside = (/** @type {string} */ text) => context.measureText(text).width + 16; // a 0 nearer than that would be written over it
+  context.fillText(low, 0, canvas.height - 4);
   context.textAlign = "right";
-  context.fillText(readable(edges[edges.length - 1]), wide, canvas.height - 4);
+  context.fillText(high, wide, canvas.height - 4);
   const zero = ((0 - edges[0]) / (edges[edges.length - 1] - edges[0] || 1)) * wide;
-  if (zero > wide * 0.12 && zero < wide * 0.88) {
+  if (zero > beside(low) && zero < wide - beside(high)) {
     context.textAlign = "center";
     context.fillText("0", zero, canvas.height - 4);
     context.fillRect(zero - 1, 0, 2, tall);

@@ -41,6 +41,16 @@ def test_channels_that_come_first_are_maps_too():
     assert (packed.data == output).all() and packed.data.shape == (4, 4, 5)
 
 
+def test_it_is_told_which_of_several_calls_and_outputs_is_shown():
+    x = Input((6, 3))
+    twice, states = L.Dense(3, name="twice"), L.LSTM(4, return_state=True, name="states")
+    model = Model(x, [twice(twice(x)), states(x)[0]])
+    packed, recording = shown(model, torch.rand(1, 6, 3), "twice")
+    assert packed.header["message"] == "The output of this layer in the last of its 2 calls."
+    assert (packed.data[0] == recording.results[0].T).all()
+    assert shown(model, torch.rand(1, 6, 3), "states")[0].header["message"] == "The first of the 3 outputs of this layer."
+
+
 def test_signals_are_a_line_for_each_channel():
     for layer in (L.Conv1D(4, 3), L.MaxPooling1D(), L.BatchNormalization(), L.Activation("tanh")):
         packed, output = alone(layer, 9, 3)
