@@ -184,6 +184,12 @@ def test_two_inputs_stand_side_by_side_on_one_scale(opened: Opener, watched: Any
     opened(models.branches(), pictures)
     choose(page, "strided")
     page.select_option("#compare", "inputs")
+    assert page.evaluate("""() => [...document.querySelector("#compare").options].every(({text}) => {
+        const [select, style] = [document.querySelector("#compare"), getComputedStyle(document.querySelector("#compare"))];
+        const context = document.createElement("canvas").getContext("2d");
+        context.font = style.font;
+        return context.measureText(text).width + 30 <= select.clientWidth;
+    })""")  # no choice is cut off
     page.click('.card[title="ring-4.png"]')
     page.wait_for_function("() => document.querySelector('#side-b-name').textContent === 'B: ring-4.png'")
     page.wait_for_function("() => window.__viewer.shown.packs.length === 2 && document.querySelectorAll('#predictions ol').length === 2")
@@ -292,8 +298,9 @@ def test_a_link_comes_back_to_what_was_chosen(opened: Opener, watched: Any, pict
 
 def test_a_link_to_a_layer_that_is_not_there_says_so(opened: Opener, watched: Any, pictures: Path) -> None:
     page = watched.page
-    opened(models.branches(), pictures, hash="#layer=gone%2Flayer")
+    opened(models.branches(), pictures, hash="#layer=gone%2Flayer&checkpoint=gone")
     assert "There is no layer gone/layer; conv2d is shown instead" in page.inner_text("#banner")
+    assert "The checkpoint of this link is not there any more" in page.inner_text("#banner")
     page.evaluate("() => (location.hash = '#layer=strided')")  # a link that names no input leaves the one that is shown
     page.wait_for_function(SHOWN, arg=["strided", "activations"])
     assert page.get_attribute("#tabs [data-view=activations]", "aria-selected") == "true" and watched.errors == []
@@ -355,7 +362,7 @@ def test_an_empty_folder_says_so_and_filters_are_there_all_the_same(opened: Open
     opened(models.branches(), tmp_path, drawn=False)
     page.wait_for_selector(".strip-message")
     assert str(tmp_path) in page.inner_text("#inputs")
-    assert "input" in page.inner_text("#empty")
+    assert "input" in page.inner_text("#empty") and page.inner_text("#status") == page.inner_text("#empty")
     page.click('[data-layer="conv2d"] .box')
     page.click('#tabs [data-view="filters"]')
     page.wait_for_function(SHOWN, arg=["conv2d", "filters"])

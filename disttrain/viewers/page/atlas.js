@@ -8,7 +8,7 @@ import { extent, levels, nameOf, rangeOf, valueAt } from "./numbers.js";
 
 /** Columns, and how much each number is magnified (or, below 1, skipped) so that the maps fill the place. @param {any} header @param {import("./numbers.js").Look} look */
 function arrange({ count, width, height, labels }, look) {
-  const gap = Math.round(2 * look.unit);
+  const gap = Math.round((Math.max(width, height) < 12 ? 6 : 2) * look.unit); // between coarse maps, such as filters, a thin line is lost
   const caption = labels ? Math.round(18 * look.unit) : 0;
   const least = 24 * look.unit; // smaller than this, a map is a stain
   const whole = 64 * look.unit; // a map up to this size keeps every number, though one has to scroll

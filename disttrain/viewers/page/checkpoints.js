@@ -55,6 +55,7 @@ export async function loadCheckpoints() {
   if (state.follow || !state.checkpoint) update({ checkpoint: newest });
   else if (!known.some((one) => one.name === state.checkpoint)) {
     // Retention removed the one being shown: stay as near to it as possible.
+    if (first && known.length) message = [message, "The checkpoint of this link is not there any more."].filter(Boolean).join(" · ");
     update({ checkpoint: known[Math.max(0, Math.min(was, known.length - 1))]?.name ?? newest });
   }
   show();

@@ -86,7 +86,7 @@ function say(message, wrong = false) {
   for (const id of ["legend", "pager", "enlarged-back", "order-label", "scale-label", "colour-label"]) find(id).hidden = true;
   Object.assign(find("empty"), { hidden: false, textContent: message, className: wrong ? "empty wrong" : "empty" });
   find("hover").textContent = "";
-  if (wrong) find("status").textContent = message;
+  find("status").textContent = message;
 }
 
 /** Paint what came, by the choices of now. */
