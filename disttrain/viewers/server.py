@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -42,9 +42,14 @@ class Viewer:
 
     def wait(self) -> None:
         """Return when it is stopped, or at Ctrl-C, which stops it."""
-        try:
+        with self._until_ctrl_c():
             while self._thread.is_alive():
                 self._thread.join(0.5)  # in parts, so that Ctrl-C comes through everywhere
+
+    @contextlib.contextmanager
+    def _until_ctrl_c(self) -> Iterator[None]:
+        try:
+            yield
         except KeyboardInterrupt:
             print("\nactivation viewer: stopped", flush=True)
         finally:
@@ -126,14 +131,15 @@ def launch(
     if not door.is_local:
         print(f"warning: host={host!r} lets everybody who reaches it see the model and {folder.path}", file=sys.stderr)
     blocks = not _is_interactive() if block is None else block
-    print(f"activation viewer: {viewer.url}{'  (Ctrl-C stops it)' if blocks else ''}", flush=True)
-    if open_browser:
-        import webbrowser
+    with viewer._until_ctrl_c() if blocks else contextlib.nullcontext():  # from the line on that promises it
+        print(f"activation viewer: {viewer.url}{'  (Ctrl-C stops it)' if blocks else ''}", flush=True)
+        if open_browser:
+            import webbrowser
 
-        with contextlib.suppress(Exception):  # no browser is no reason to stop
-            webbrowser.open(viewer.url)
-    if blocks:
-        viewer.wait()
+            with contextlib.suppress(Exception):  # no browser is no reason to stop
+                webbrowser.open(viewer.url)
+        if blocks:
+            viewer.wait()
     return viewer
 
 

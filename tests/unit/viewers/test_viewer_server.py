@@ -188,6 +188,15 @@ def test_in_a_script_it_blocks_until_ctrl_c_and_ends_quietly(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["show.py"]
 
 
+def test_ctrl_c_is_heeded_from_the_moment_at_which_it_is_offered(monkeypatch, capsys, tmp_path):
+    def pressed(viewer: server.Viewer) -> None:
+        raise KeyboardInterrupt  # before it waits
+
+    monkeypatch.setattr(server.Viewer, "wait", pressed)
+    viewer = server.launch(Sequential([Input((3,)), Dense(2)]), port=0, input_folder=tmp_path, block=True)
+    assert "(stopped)" in repr(viewer) and "activation viewer: stopped" in capsys.readouterr().out
+
+
 def test_in_a_prompt_it_returns_at_once(tmp_path):
     body = "import sys\nsys.ps1 = '>>> '\nviewer = server.launch(model, port=0)\nprint('after', viewer)\nviewer.stop()\n"
     with script(tmp_path, body) as process:
