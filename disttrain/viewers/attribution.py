@@ -20,6 +20,7 @@ from disttrain.layers.core.dense import Dense
 from disttrain.layers.structure import flatten, pack_like
 from disttrain.viewers import graph
 from disttrain.viewers.forward import inference
+from disttrain.viewers.input_specs import describe_inputs
 from disttrain.viewers.packing import Packed, ViewError, pack
 
 _METHODS = ("gradient", "gradcam", "integrated")
@@ -41,12 +42,13 @@ def attribute(
     """A map of the size of the input picture: how much each place matters for a class.
 
     Args:
-        inputs: as the model takes them, one sample with its batch axis. Of several inputs the first picture is looked at.
+        inputs: as the model takes them, one sample with its batch axis.
         method: "gradient", |d score / d input|, the largest of the channels; "gradcam" (Selvaraju et al. 2017), the feature maps of a
             layer weighted by their mean gradients, positive part, scaled to the picture; "integrated" (Sundararajan et al. 2017),
             gradients along the way from zeros times the input, |sum over the channels|.
         target: the class, or the unit of the output; None is the one of the largest value.
-        layer: of "gradcam"; None is the last that gives (height, width, channels).
+        layer: of "gradcam", whose maps; None is the last that gives (height, width, channels). Of the others, the input layer that is
+            looked at; None is that of the first picture.
         output: of several outputs, which.
         steps: of the sum that stands for the integral.
 
@@ -62,17 +64,17 @@ def attribute(
     if method == "gradcam":
         values, found = _grad_cam(model, inputs, target, layer, output)
     elif method == "integrated":
-        contributions, found, _ = integrated_gradients(model, inputs, target=target, output=output, steps=steps)
+        contributions, found, _ = integrated_gradients(model, inputs, target=target, source=layer, output=output, steps=steps)
         values = np.abs(_over_channels(contributions, np.sum))
     else:
-        with _scored(model, inputs, target, output) as found:
+        with _scored(model, inputs, target, output, layer) as found:
             gradient = _gradient(found, found.source)
         values = _over_channels(np.abs(_array(gradient[0])), np.max)
     return _packed(values, method, found, layer)
 
 
 def integrated_gradients(
-    model: Any, inputs: Any, *, target: int | None = None, output: int = 0, steps: int = 32
+    model: Any, inputs: Any, *, target: int | None = None, source: str | None = None, output: int = 0, steps: int = 32
 ) -> tuple[np.ndarray, Scored, float]:
     """(what each number of the input contributes, the score of the input, the score of zeros): contributions sum to the difference.
 
@@ -80,7 +82,7 @@ def integrated_gradients(
     """
     if steps < 1:
         raise ViewError(f"steps={steps}: expected 1 or more.")
-    with _scored(model, inputs, target, output) as found:
+    with _scored(model, inputs, target, output, source) as found:
         place, x = found.place, found.source.detach()
     total = torch.zeros_like(x)
     leaves = flatten(inputs)
@@ -89,11 +91,11 @@ def integrated_gradients(
     for part in middles.split(at_once):
         rows = [_repeated(leaf, len(part)) for leaf in leaves]
         rows[place] = x * part.view(-1, *(1 for _ in x.shape[1:]))
-        with _scored(model, pack_like(inputs, rows), found.target, output) as on_the_way:
+        with _scored(model, pack_like(inputs, rows), found.target, output, source) as on_the_way:
             total += _gradient(on_the_way, on_the_way.source).sum(0, keepdim=True)
     rows = list(leaves)
     rows[place] = torch.zeros_like(x)
-    with _scored(model, pack_like(inputs, rows), found.target, output) as nothing:
+    with _scored(model, pack_like(inputs, rows), found.target, output, source) as nothing:
         baseline = nothing.score
     return _array((total * x / steps)[0]), found, baseline
 
@@ -122,9 +124,11 @@ class Scored:
 
 
 @contextlib.contextmanager
-def _scored(model: Any, inputs: Any, target: int | None, output: int, *, every_layer: bool = False) -> Iterator[Scored]:
+def _scored(
+    model: Any, inputs: Any, target: int | None, output: int, source_layer: str | None = None, *, every_layer: bool = False
+) -> Iterator[Scored]:
     leaves = flatten(inputs)
-    place = _place(leaves)
+    place = _place(leaves) if source_layer is None or len(leaves) == 1 else _place_of(model, source_layer, inputs, leaves)
     source = leaves[place].detach().clone().requires_grad_()
     masking.like(leaves[place], source)
     rows = [source if number == place else leaf for number, leaf in enumerate(leaves)]
@@ -210,6 +214,19 @@ def _grad_cam(model: Any, inputs: Any, target: int | None, layer: str | None, ou
 
 def _channels_last(model: Any, path: str, values: Tensor) -> Tensor:
     return values.movedim(1, -1) if getattr(graph.find(model, path), "data_format", None) == "channels_first" else values
+
+
+def _place_of(model: Any, layer: str, inputs: Any, leaves: list[Any]) -> int:
+    """The number of the input that an input layer stands for."""
+    names = [spec.name for spec in describe_inputs(model)]
+    if layer not in names:
+        raise ViewError(f"{layer!r} is no input of the model, whose inputs are: {', '.join(names) or 'without names'}.")
+    place = names.index(layer)
+    if isinstance(inputs, dict):
+        place = next(number for number, leaf in enumerate(leaves) if leaf is inputs[layer])
+    if not leaves[place].is_floating_point():
+        raise ViewError(f"The input {layer!r} takes integers, which have no gradients, so there is no attribution to show.")
+    return place
 
 
 def _place(leaves: list[Any]) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from viewed_models import branched
 
 from disttrain.viewers import server
 
@@ -254,6 +255,20 @@ def test_signals_are_drawn_as_lines(opened: Opener, watched: Any, tmp_path: Path
     choose(page, "signal", "attribution")  # there are no maps for Grad-CAM
     assert page.input_value("#method") == "gradient" and page.is_disabled("#method option[value=gradcam]")
     watched.screenshot("viewer-attribution-of-a-signal")
+    assert watched.errors == [] and watched.elsewhere == []
+
+
+def test_of_two_inputs_the_gradient_of_the_chosen_one_is_shown(opened: Opener, watched: Any, tmp_path: Path) -> None:
+    page = watched.page
+    np.savez(tmp_path / "pair.npz", a=np.random.default_rng(0).random((1, 8, 8, 1), np.float32), b=np.ones((1, 4), np.float32))
+    opened(branched(), tmp_path)
+    choose(page, "b", "attribution")
+    page.select_option("#method", "gradient")
+    page.wait_for_function("() => window.__viewer.shown.packs[0]?.header.form === 'bars'")
+    assert page.evaluate(PACK, 0)["shape"] == [4]
+    choose(page, "a", "attribution")
+    page.wait_for_function("() => window.__viewer.shown.packs[0]?.header.form === 'maps'")
+    assert page.evaluate(PACK, 0)["shape"] == [8, 8]
     assert watched.errors == [] and watched.elsewhere == []
 
 

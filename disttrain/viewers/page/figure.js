@@ -32,8 +32,9 @@ export const shown = { /** @type {Packed[]} */ packs: [], milliseconds: 0, hit: 
 /** @param {{input: string, checkpoint: string}} side @param {Record<string, any>} [more] */
 function wanted({ input, checkpoint }, more = {}) {
   if (state.view === "attribution") {
-    // Asked at an input, Grad-CAM is that of the last layer with maps.
-    const layer = state.method === "gradcam" && layerOf(state.layer)?.family !== "input" ? state.layer : "";
+    // Asked at an input, Grad-CAM is that of the last layer with maps; the gradients are those of the input that is asked about.
+    const atInput = layerOf(state.layer)?.family === "input";
+    const layer = (state.method === "gradcam") !== atInput && !(atInput && state.layer.includes("/")) ? state.layer : "";
     return address("/api/attribution", { method: state.method, input, checkpoint, class: state.target, layer });
   }
   const given = state.view === "filters" ? "" : input;

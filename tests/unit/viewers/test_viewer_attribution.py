@@ -121,6 +121,17 @@ def test_of_several_inputs_the_picture_is_looked_at():
             assert attribute(branched(), inputs, method, output=0).data.shape == (1, 8, 8)
 
 
+@pytest.mark.parametrize("method", ["gradient", "integrated"])
+def test_of_several_inputs_the_one_that_is_asked_about_is_looked_at(method: str):
+    inputs = [torch.rand(1, 8, 8, 1), torch.rand(1, 4)]
+    for given in (inputs, {"b": inputs[1], "a": inputs[0]}):
+        packed = attribute(branched(), given, method, layer="b")
+        assert packed.header["form"] == "bars" and packed.data.shape == (1, 1, 4)
+        assert attribute(branched(), given, method, layer="a").data.shape == (1, 8, 8)
+    with pytest.raises(ViewError, match="'side' is no input of the model, whose inputs are: a, b"):
+        attribute(branched(), inputs, method, layer="side")
+
+
 def test_series_give_a_line_vectors_give_bars_and_grey_pictures_a_map():
     series = Sequential([Input((30, 2)), L.Conv1D(4, 3), L.LSTM(3), L.Dense(2)])
     packed = attribute(series, torch.rand(1, 30, 2), "gradient")
