@@ -123,4 +123,4 @@ def test_the_slider_moves_over_checkpoints_while_a_run_trains(tmp_path, watched,
         page.wait_for_function(SHOWN, arg=newest["name"])
         assert newest["epoch"] == 4
     assert done.report == undisturbed
-    assert watched.elsewhere == []
+    assert watched.errors == [] and watched.elsewhere == []

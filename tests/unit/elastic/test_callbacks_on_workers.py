@@ -483,3 +483,68 @@ def test_a_stop_that_was_asked_for_before_the_driver_died_is_still_asked_for(tmp
     with driven(2, url=str(tmp_path)) as second:
         assert second.resume.tick > EPOCH_TICKS
         assert train(Stops(dies=False)) == expected
+
+
+# -- checkpoints that many boundaries have passed since ------------------------------------------------------------------------------------
+
+
+class Counts(dt.Callback):
+    """Counts batches, tells the logs of it, and does something at the 155th; the count is a part of its state."""
+
+    def __init__(self, act: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self.count, self.act, self.done = 0, act, False
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.count += 1
+        if self.count == 155 and not self.done:
+            self.done = True
+            self.act()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["count"] = self.count
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]
+
+
+def many_batches(callback: dt.Callback) -> Any:
+    model = make_model()
+    history = model.fit(X, Y, batch_size=4, epochs=22, verbose=0, callbacks=callback)
+    return model.digest(), history.history
+
+
+def test_callbacks_go_back_to_a_checkpoint_many_boundaries_ago(tmp_path):
+    expected = alone(lambda: many_batches(Counts()))
+    with driven(2, url=str(tmp_path), every="80steps") as driver:
+
+        def everybody() -> None:
+            wait_until(lambda: driver.conductor._turn() or driver.events("committed"))
+            for worker in list(driver.cluster.workers):
+                driver.cluster.kill(worker)
+
+        assert many_batches(Counts(everybody)) == expected
+        assert len(driver.events("restart")) == 1
+
+
+def test_a_checkpoint_that_is_long_under_way_has_the_counters_of_its_step(tmp_path, monkeypatch):
+    from disttrain.elastic import saver
+
+    gate, write = threading.Event(), saver.write_shard
+    monkeypatch.setattr(saver, "write_shard", lambda *arguments: gate.wait(60.0) and write(*arguments))
+    expected = alone(lambda: many_batches(Counts()))
+    with driven(2, url=str(tmp_path), every="80steps") as driver:
+
+        def die() -> None:
+            gate.set()
+            wait_until(lambda: driver.conductor._turn() or driver.events("committed"))
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            many_batches(Counts(die))
+    with driven(2, url=str(tmp_path)) as second:
+        assert second.resume.extra["meta"]["optimizer"]["iterations"] == 80
+        assert many_batches(Counts()) == expected
