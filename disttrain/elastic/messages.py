@@ -161,6 +161,15 @@ class AtBoundary:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveBegun:
+    """Rank 0 has copied the state of `tick`; a `ShardWritten` follows, perhaps many boundaries later."""
+
+    worker: str
+    call: int
+    tick: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShardWritten:
     """This worker's part of the save of `tick` lies in storage, `seconds` after the step boundary; for `stall_seconds` of those the
     worker stood still. Rank 0 adds what the manifest needs."""

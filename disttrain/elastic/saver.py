@@ -25,7 +25,7 @@ from disttrain.checkpoint import (
     split,
     write_shard,
 )
-from disttrain.elastic.messages import ShardWritten
+from disttrain.elastic.messages import SaveBegun, ShardWritten
 from disttrain.training.engine import Engine
 
 _DTYPES = {
@@ -65,7 +65,7 @@ class Saver:
         self._writing: threading.Thread | None = None
 
     def save(self, engine: Engine, rank: int, size: int, *, call: int, generation: int, attempt: int, sequence: int) -> None:
-        """Copy this rank's share of the state, then write it in the background; a `ShardWritten` follows."""
+        """Copy this rank's share of the state, then write it in the background; a `ShardWritten` follows, after a `SaveBegun` of rank 0."""
         began = time.monotonic()
         if self._writing is not None:
             self._writing.join()
@@ -88,6 +88,7 @@ class Saver:
         }
         if rank == 0:
             about |= {"meta": engine.meta(), "specs": specs, "sequence": sequence, "folder": folder}
+            self._report(SaveBegun(self._worker, call, engine.tick))
         about["stall_seconds"] = time.monotonic() - began
         self._writing = threading.Thread(target=self._write, args=(path, shot, about, began), name="checkpoint-writer", daemon=True)
         self._writing.start()

@@ -221,6 +221,8 @@ class Conductor:
             case m.AtBoundary() if report.generation == self.state.roster.generation:
                 self._decide(o.Progress(report.generation, report.tick, now))
                 self._boundary(report)
+            case m.SaveBegun() if self._history is not None:
+                self._history.save_begun(report.tick)
             case m.ShardWritten() if self.saves is not None:
                 self.saves.take(report, self._own_part)
             case m.Predicted():
@@ -478,10 +480,14 @@ class Conductor:
             words = f"warning: a checkpoint was abandoned: {outcome.reason}"
             self.console.event("save failed", words, tick=outcome.tick, reason=outcome.reason)
             self._failed_saves.add(outcome.tick)  # perhaps of the last tick, heard of before the end itself is
+            if self._history is not None:
+                self._history.save_failed(outcome.tick)
             return
         self._saved_at = time.monotonic()
         self.ledger.saves.append(Save(outcome.step, outcome.seconds, outcome.stall_seconds, outcome.nbytes))
         self.console.event("committed", f"checkpoint {outcome.name} committed", name=outcome.name, step=outcome.step, bytes=outcome.nbytes)
+        if self._history is not None:
+            self._history.save_committed(outcome.tick)
         if not isinstance(self.state, o.Ended):
             self._decide(o.CheckpointCommitted(outcome.name, outcome.tick, self._saved_at))
         self.final_commit = outcome.name if outcome.tick == self._final_tick else self.final_commit

@@ -9,7 +9,7 @@ from typing import Any
 from disttrain.training.hooks import FitHooks
 from disttrain.training.trainability import Frozen
 
-_KEPT = 64  # boundaries; far more than a save may lag behind
+_KEPT = 64  # boundaries; a save says that it has begun long before so many have passed
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class HookHistory:
         self._hooks = hooks
         self._first = self._state_from(tick)
         self._later: list[HookState] = []
+        self._saved: dict[int, HookState] = {}
         self._frozen: list[tuple[int, Frozen]] = [(0, hooks.trainability.frozen())]
 
     def note(self, tick: int) -> None:
@@ -43,8 +44,22 @@ class HookHistory:
         """From `tick` on, this must not be changed."""
         self._frozen.append((tick, frozen))
 
+    def save_begun(self, tick: int) -> None:
+        """A checkpoint of `tick` is being written: its state is kept, however many boundaries follow, until a later one is committed."""
+        self._saved[tick] = self.at(tick)
+
+    def save_committed(self, tick: int) -> None:
+        """Nobody will go back to a state before `tick`."""
+        self._saved = {other: state for other, state in self._saved.items() if other >= tick}
+
+    def save_failed(self, tick: int) -> None:
+        """Nobody will go back to `tick`."""
+        self._saved.pop(tick, None)
+
     def at(self, tick: int) -> HookState:
         """The state that belongs to the workers' at `tick`: that after the last boundary before it."""
+        if tick in self._saved:
+            return self._saved[tick]
         return next((kept for kept in reversed(self._later) if kept.tick <= tick), self._first)
 
     def frozen_at(self, tick: int) -> Frozen:
@@ -54,7 +69,8 @@ class HookHistory:
     def go_back_to(self, tick: int) -> None:
         """Put the callbacks back to where they were at `tick`, and forget what came after."""
         kept = self.at(tick)
-        self._later = [other for other in self._later if other.tick <= tick]
+        self._later = [kept]
+        self._saved = {other: state for other, state in self._saved.items() if other <= tick}
         self._frozen = [self._frozen[0], *(entry for entry in self._frozen[1:] if entry[0] <= tick)]
         self._hooks.load_state(kept.state, kept.arrays)
 
