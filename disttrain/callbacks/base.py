@@ -60,7 +60,8 @@ class Callback:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`; called after `on_train_begin`, or without it for a fit that an earlier process finished."""
+        """The inverse of `state_dict`; called after `on_train_begin`, and once more after the hooks that open the epoch and batch where
+        the training goes on; without them for a fit that an earlier process finished."""
 
     def state_arrays(self) -> dict[str, np.ndarray]:
         """Arrays that must survive a restart, by name, such as the best weights so far."""

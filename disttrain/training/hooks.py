@@ -88,13 +88,25 @@ class FitHooks:
             batch = int(self.model._initial_batch or 0)
             self.start_tick = self.program.tick_of(epoch, batch)
         if epoch < self.program.epochs and not self.ended:
-            self._begin_epoch(epoch, batch)
-            if state is not None:  # that hook has run before, and what was frozen since then is as the checkpoint has it
-                self.trainability.freeze(state["frozen"])
+            if state is None:
+                self._begin_epoch(epoch, batch)
+            else:
+                self._begin_again(epoch, state, arrays or {})
         else:  # no epoch to train, or a checkpoint taken after the last one
             self.epoch = epoch
             self.end()
         self.trainability.changed()  # whatever those hooks froze is so from the first step on; later changes are counted from there
+
+    def _begin_again(self, epoch: int, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Run the hooks that opened what goes on now: for a clock, say, that a state leaves out. What the state has is as it was."""
+        ended = self.program.at(self.handled).phase if self.handled >= 0 else None  # that whose boundary was the last
+        going = self.program.at(self.handled + 1)
+        self._begin_epoch(epoch, going.step if going.kind is Kind.TRAIN and not self.model.stop_training else None)
+        if ended in (Kind.TEST_BOUNDARY, Kind.VALIDATE):
+            self._begin_test(going.step if going.kind is Kind.VALIDATE else None)
+        self.trainability.freeze(state["frozen"])
+        self.callbacks.load_state_dict(state["callbacks"])
+        self.callbacks.load_state_arrays(arrays)
 
     def boundary(self, position: Position, logs: dict[str, Any]) -> Orders:
         """Run the hooks of the boundary at `position`; asked again for the same one, give the same orders."""
@@ -171,11 +183,11 @@ class FitHooks:
     def _has_plain_rate(self) -> bool:
         return self.model.optimizer is not None and not self.model.optimizer.has_schedule
 
-    def _begin_epoch(self, epoch: int, batch: int = 0) -> None:
+    def _begin_epoch(self, epoch: int, batch: int | None = 0) -> None:
         self.epoch = epoch
         self.first_iteration = self.model.optimizer.iterations if self.model.optimizer is not None else 0
         self.callbacks.on_epoch_begin(epoch)
-        if Kind.TRAIN in self.program.every_batch:
+        if batch is not None and Kind.TRAIN in self.program.every_batch:
             self.callbacks.on_train_batch_begin(batch)
 
     def _batch(self, position: Position, logs: dict[str, Any]) -> bool:
@@ -197,10 +209,10 @@ class FitHooks:
             self.callbacks.on_test_batch_begin(position.step + 1)
         return False
 
-    def _begin_test(self) -> None:
+    def _begin_test(self, batch: int | None = 0) -> None:
         self.callbacks.on_test_begin()
-        if Kind.VALIDATE in self.program.every_batch:
-            self.callbacks.on_test_batch_begin(0)
+        if batch is not None and Kind.VALIDATE in self.program.every_batch:
+            self.callbacks.on_test_batch_begin(batch)
 
     def _epoch(self, position: Position, logs: dict[str, Any]) -> bool:
         """The hooks after one epoch; True to end the call."""

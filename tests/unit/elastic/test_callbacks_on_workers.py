@@ -548,3 +548,46 @@ def test_a_checkpoint_that_is_long_under_way_has_the_counters_of_its_step(tmp_pa
     with driven(2, url=str(tmp_path)) as second:
         assert second.resume.extra["meta"]["optimizer"]["iterations"] == 80
         assert many_batches(Counts()) == expected
+
+
+class RatePerBatch(dt.Callback):
+    """A learning rate that falls with a count of batches, and losses gathered in each epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count, self.losses = 0, []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.losses = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.count += 1
+        self.model.optimizer.learning_rate = 0.02 / self.count
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.losses.append(logs["loss"])
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["of_batches"] = sum(self.losses)
+
+    def state_dict(self):
+        return {"count": self.count, "losses": list(self.losses)}
+
+    def load_state_dict(self, state):
+        self.count, self.losses = state["count"], state["losses"]
+
+
+@pytest.mark.parametrize("step", [4, 5])
+def test_what_callbacks_count_at_the_beginning_of_epochs_and_batches_counts_once_over_a_restart(tmp_path, step):
+    class Dies(dt.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.optimizer.iterations == step:
+                wait_until(lambda: driver.conductor._turn() or [save for save in driver.events("committed") if save["step"] == step])
+                raise KeyboardInterrupt
+
+    expected = alone(lambda: train(RatePerBatch()))
+    with driven(2, url=str(tmp_path), every="1steps") as driver, pytest.raises(KeyboardInterrupt):
+        train([RatePerBatch(), Dies()])
+    with driven(3, url=str(tmp_path)) as second:
+        assert second.resume.extra["meta"]["optimizer"]["iterations"] == step
+        assert train(RatePerBatch()) == expected

@@ -36,10 +36,12 @@ class Order(dt.Callback):
     def __init__(self, acts=None) -> None:
         super().__init__()
         self.notes: list[str] = []
+        self.heard: list[str] = []  # the same, but for what a state brought
         self.acts = acts or {}
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+        self.heard.append(text)
         if text in self.acts:
             self.acts[text](self.model)
 
@@ -197,21 +199,31 @@ def test_history_sees_what_earlier_callbacks_add_and_sorts_the_names():
     assert history.epoch == [0, 1]
 
 
-def test_state_goes_to_another_process_as_json_and_goes_on_there():
-    first = hooks_of(Order(), epochs=3)
+@pytest.mark.parametrize(
+    ("tick", "before_validation", "again"),
+    [
+        (0, False, ["epoch+ 0", "batch+ 0"]),
+        (1, False, ["epoch+ 0", "batch+ 1"]),
+        (3, False, ["epoch+ 0"]),
+        (4, True, ["epoch+ 0", "test+", "test batch+ 0"]),
+        (5, False, ["epoch+ 0", "test+", "test batch+ 1"]),
+        (7, False, ["epoch+ 0", "test+"]),
+        (8, False, ["epoch+ 1", "batch+ 0"]),
+    ],
+)
+def test_state_goes_to_another_process_as_json_and_goes_on_there(tick, before_validation, again):
+    first, second = (hooks_of(Order(), epochs=3, before_validation=before_validation) for _ in range(2))
     first.begin()
-    tick = next(t for t in range(first.program.ticks) if first.program.at(t).kind is Kind.EPOCH_BOUNDARY)
     for boundary in range(tick + 1):
         if first.program.at(boundary).kind in BOUNDARIES:
             first.boundary(first.program.at(boundary), {"loss": 1.0, "val_loss": 2.0})
-    second = hooks_of(Order(), epochs=3)
-    before = list(first.callbacks.callbacks[0].notes)
     second.begin(json.loads(json.dumps(first.state())), first.arrays())
+    order, continued = first.callbacks.callbacks[0], second.callbacks.callbacks[0]
+    assert continued.heard == ["train+", *again]  # what goes on is told again
+    assert continued.notes == order.notes  # and counts for nothing
     walk(first, tick + 1)
     walk(second, tick + 1)
-    rest = first.callbacks.callbacks[0].notes[len(before) :]
-    # where it goes on is told again, after the counters are back
-    assert second.callbacks.callbacks[0].notes == [*before, "epoch+ 1", "batch+ 0", *rest]
+    assert continued.notes == order.notes
     assert second.callbacks.history.history == first.callbacks.history.history
 
 
