@@ -17,8 +17,9 @@ import platform
 import socket
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import psutil
 
 from disttrain.checkpoint import (
@@ -61,6 +62,9 @@ class RunDescription:
     versions: dict[str, str] = field(default_factory=dict)
 
 
+_NO_SLOTS = ("model/", "callbacks/", "totals")
+
+
 @dataclass(frozen=True)
 class ResumePoint:
     """A committed checkpoint to go on from, and what the driver wrote beside it."""
@@ -70,6 +74,13 @@ class ResumePoint:
     tick: int
     extra: dict[str, Any]
     arrays: dict[str, Any]
+    store: Store
+
+    def state(self, what: Literal["weights", "slots"]) -> dict[str, np.ndarray]:
+        """The weights, or the slots of optimizers, by the names of `Engine.arrays`."""
+        loaded = load(self.store, self.name, prefix="model/" if what == "weights" else "")
+        found = {name: array.to_numpy() for name, array in loaded.arrays.items()}
+        return found if what == "weights" else {name: a for name, a in found.items() if not name.startswith(_NO_SLOTS)}
 
 
 class RunDirectory:
@@ -131,7 +142,7 @@ class RunDirectory:
             loaded = load(self.store, name, prefix="callbacks/")
             extra = dict(loaded.manifest.extra)
             arrays = {key.removeprefix("callbacks/"): array.to_numpy() for key, array in loaded.arrays.items()}
-            point = ResumePoint(name, int(extra["call"]), int(extra["tick"]), extra, arrays)
+            point = ResumePoint(name, int(extra["call"]), int(extra["tick"]), extra, arrays, self.store)
         self.attempt = record_resume(self.store, self.attempt, name)
         return point
 

@@ -23,7 +23,7 @@ class StateWatch:
     """Brings the driver's model and optimizers up to date when a callback looks at them, and tells what the callback changed.
 
     Weights are fetched when weights are looked at, slots when slots are, once for each boundary. Before the first step the driver's own
-    are the newest; slots that are not there yet are made then, as they are in one process.
+    are the newest, or those of the checkpoint to go on from; slots that are not there yet are made then, as they are in one process.
     """
 
     def __init__(self, model: Any, conductor: Callable[[], Conductor]) -> None:
@@ -31,6 +31,7 @@ class StateWatch:
         self._pulled: dict[str, np.ndarray] = {}
         self._looked: set[str] = set()
         self._counters: dict[str, dict[str, Any]] = {}
+        self._resumes = False  # is the state that of the checkpoint to go on from?
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -43,8 +44,19 @@ class StateWatch:
         finally:
             watch.on_look(None)
 
+    def resume(self) -> None:
+        """Until the first boundary the state is that of the checkpoint that the call goes on from."""
+        resume = self._conductor().resume
+        assert resume is not None
+        self._resumes, self._looked = True, set()
+        meta = resume.extra["meta"]
+        for name, counters in {"optimizer": meta["optimizer"], **meta.get("other_optimizers", {})}.items():
+            if counters and name in self._optimizers():
+                self._optimizers()[name].load_state_dict(counters)
+
     def begin(self) -> None:
         """The hooks of a boundary are about to run; what those of one that was given up have left is void."""
+        self._resumes = False
         self._pulled, self._looked = {}, set()
         self._counters = self._state_dicts()
 
@@ -98,12 +110,12 @@ class StateWatch:
         conductor = self._conductor()
         if what in self._looked or threading.get_ident() != self._thread:
             return
-        if not conductor.at_boundary:
+        if not conductor.at_boundary and not self._resumes:
             if what == "slots":
                 self._make_slots()
             return
         self._looked.add(what)
-        arrays = conductor.fetch(what)
+        arrays = conductor.fetch(what) if conductor.at_boundary or conductor.resume is None else conductor.resume.state(what)
         self._pulled |= arrays
         with self._unwatched(), torch.no_grad():
             for name, tensor in self._tensors(list(arrays)).items():
@@ -135,14 +147,16 @@ class StateWatch:
         """The driver's own tensors of these names; an optimizer that lacks its slots makes them."""
         weights = dict(self._model.named_weights())
         found = {name: weights[name.removeprefix("model/")] for name in names if name.startswith("model/")}
-        owned: dict[str, list[str]] = {}  # the weights of each optimizer, in its order
+        owned: dict[str, list[str]] = {}  # the weights of each optimizer
         for name in names:
             attribute, slot, weight = _parts(name)
             if slot:
                 known = owned.setdefault(attribute, [])
                 if weight not in known:
                     known.append(weight)
+        places = {id(weight): place for place, weight in enumerate(self._model.parameters())}
         for attribute, order in owned.items():
+            order.sort(key=lambda weight: places[id(weights[weight])])  # a checkpoint has them in another
             optimizer = getattr(self._model, attribute)
             arrange_slots(optimizer, [weights[weight] for weight in order], order)
             for slot, tensors in optimizer.slots.items():

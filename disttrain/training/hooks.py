@@ -32,6 +32,9 @@ class StateWatch(Protocol):
     def changed(self) -> dict[str, np.ndarray] | None:
         """Weights and slots, by the names of `Engine.arrays`, that a hook changed since the last call; None for none."""
 
+    def resume(self) -> None:
+        """The hooks where a checkpoint stands are about to run: the state is that of the checkpoint."""
+
     def begin(self) -> None:
         """The hooks of a boundary are about to run."""
 
@@ -82,6 +85,8 @@ class FitHooks:
         epoch, batch = self.program.initial_epoch, 0
         if state is not None:
             self.load_state(state, arrays or {})
+            if self.watch is not None:
+                self.watch.resume()
             epoch = state["epoch"]
         elif self.model._initial_epoch is not None:
             epoch = min(max(int(self.model._initial_epoch), epoch), self.program.epochs)

@@ -591,3 +591,51 @@ def test_what_callbacks_count_at_the_beginning_of_epochs_and_batches_counts_once
     with driven(3, url=str(tmp_path)) as second:
         assert second.resume.extra["meta"]["optimizer"]["iterations"] == step
         assert train(RatePerBatch()) == expected
+
+
+class Looks(dt.Callback):
+    """Notes the state at the beginning of each epoch and at the end, and halves the rate after each epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[Any, Any] = {}
+
+    def _look(self, when: Any) -> None:
+        optimizer = self.model.optimizer
+        slots = [slot.numpy().tobytes() for slot in optimizer.slots["velocity"]]
+        weights = [weight.tobytes() for weight in self.model.get_weights()]
+        self.seen[when] = weights, slots, optimizer.iterations, float(optimizer.learning_rate)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._look(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.optimizer.learning_rate *= 0.5
+
+    def on_train_end(self, logs=None):
+        self._look("end")
+
+
+@pytest.mark.parametrize(("dies_at", "first_seen"), [(2, 2), (9, "end")])
+def test_a_restarted_driver_shows_the_hooks_the_checkpoint_and_not_the_beginning(tmp_path, dies_at, first_seen):
+    class Dies(dt.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == dies_at:
+                wait_until(lambda: driver.conductor._turn() or [save for save in driver.events("committed") if save["step"] == 3 * dies_at])
+                raise KeyboardInterrupt
+
+    def work(*callbacks: Any) -> Any:
+        return train([*callbacks], epochs=4)
+
+    undisturbed, looks = Looks(), Looks()
+    expected = alone(lambda: work(undisturbed))
+    with driven(2, url=str(tmp_path), every="epoch") as driver:
+        if dies_at > 4:
+            work(Looks())  # all of it, but for the record that it is finished
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                work(Looks(), Dies())
+    with driven(3, url=str(tmp_path)):
+        assert work(looks) == expected
+    assert next(iter(looks.seen)) == first_seen
+    assert {when: undisturbed.seen[when] for when in looks.seen} == looks.seen
