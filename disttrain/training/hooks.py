@@ -210,11 +210,14 @@ class FitHooks:
         if position.step < self.program.batches_per_hook and not self.program.before_validation:
             self._begin_test()
         self.callbacks.on_test_batch_end(position.step, logs)
+        if self.model.stop_evaluating:
+            return True
         if not last:
             self.callbacks.on_test_batch_begin(position.step + 1)
         return False
 
     def _begin_test(self, batch: int | None = 0) -> None:
+        self.model.stop_evaluating = False
         self.callbacks.on_test_begin()
         if batch is not None and Kind.VALIDATE in self.program.every_batch:
             self.callbacks.on_test_batch_begin(batch)

@@ -639,3 +639,19 @@ def test_a_restarted_driver_shows_the_hooks_the_checkpoint_and_not_the_beginning
         assert work(looks) == expected
     assert next(iter(looks.seen)) == first_seen
     assert {when: undisturbed.seen[when] for when in looks.seen} == looks.seen
+
+
+@pytest.mark.parametrize("kill", [None, 4, 6])
+def test_a_validation_that_a_callback_ends_early_is_of_the_batches_until_then(kill):
+    def work(stop_after: int) -> Any:
+        model, notes = make_model(), Notes(stop_after)
+        history = model.fit(X, Y, batch_size=5, epochs=2, validation_split=0.5, verbose=0, callbacks=notes)
+        return model.digest(), history.history, notes.notes
+
+    expected = alone(lambda: work(1))
+    assert [note[1] for note in expected[2] if note[0] == "test-"] == [0, 1, 0, 1]
+    assert expected[1]["val_loss"] != alone(lambda: work(99))[1]["val_loss"]
+    faults = FaultPlan() if kill is None else FaultPlan().kill("w1", kill)
+    with driven(3, faults):
+        assert work(1) == expected
+        assert faults.all_fired

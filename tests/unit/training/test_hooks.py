@@ -144,6 +144,15 @@ def test_stopping_in_a_batch_hook_skips_to_the_validation_and_ends_the_call():
     ]  # fmt: skip
 
 
+def test_stopping_the_evaluation_in_a_batch_hook_ends_that_validation_alone():
+    order = Order({"test batch- 0": lambda model: setattr(model, "stop_evaluating", True)})
+    hooks = hooks_of(order, epochs=2)
+    hooks.begin()
+    walk(hooks)
+    rest = ["batch+ 0", "batch- 0", "batch+ 1", "batch- 1", "test+", "test batch+ 0", "test batch- 0", "test-"]
+    assert order.notes == ["train+", "epoch+ 0", *rest, "epoch- 0", "epoch+ 1", *rest, "epoch- 1", "train-"]
+
+
 def test_stopping_at_the_end_of_an_epoch_ends_the_call():
     order = Order({"epoch- 1": stop})
     hooks = hooks_of(order, epochs=5, every=frozenset(), validate=False)
