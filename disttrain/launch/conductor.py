@@ -6,6 +6,7 @@ It makes no choice about failures. What it adds is the call itself: the hooks at
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -130,6 +131,7 @@ class Conductor:
         self._formed = False
         self._in_hooks = False
         self.at_boundary = False  # do all workers wait, so that their weights can be fetched?
+        self._unheard: deque[object] = deque()
         self._fetched: dict[int, dict[str, Any]] = {}
         self._requests = 0
         self._recovery: _Recovery | None = None
@@ -187,8 +189,9 @@ class Conductor:
         deadline = o.next_deadline(self.state, self.policy)
         if deadline is not None:
             wait = min(wait, max(0.0, deadline - time.monotonic()))
-        for report in self.cluster.reports(wait):
-            self._hear(report)
+        self._unheard.extend(self.cluster.reports(0.0 if self._unheard else wait))
+        while self._unheard:  # a turn within a hook hears those that came together with the boundary, such as a loss
+            self._hear(self._unheard.popleft())
         now = time.monotonic()
         if deadline is not None and now >= deadline:
             self._decide(o.Timer(now))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,9 @@ from thread_runs import EPOCH_TICKS, AtEpoch, V, X, Y, driven, make_model, train
 
 import disttrain as dt
 from disttrain import layers
+from disttrain.elastic.messages import AtBoundary
 from disttrain.elastic.shipping import Shipment
+from disttrain.orchestrator import WorkerLost
 from disttrain.testing.fake_cluster import FaultPlan
 from disttrain.training import runner
 
@@ -655,3 +658,27 @@ def test_a_validation_that_a_callback_ends_early_is_of_the_batches_until_then(ki
     with driven(3, faults):
         assert work(1) == expected
         assert faults.all_fired
+
+
+def test_a_loss_that_is_heard_of_together_with_a_boundary_does_not_hang_the_hook_that_looks():
+    class Looks(dt.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["norm"] = float(sum(abs(weight).sum() for weight in self.model.get_weights()))
+
+    expected = alone(lambda: train(Looks()))
+    with driven(3) as driver:
+        reports, waits = driver.cluster.reports, []
+
+        def together(timeout_s: float) -> list[object]:
+            heard = reports(timeout_s)
+            if not waits and any(isinstance(report, AtBoundary) for report in heard):
+                driver.cluster.kill("w0")  # which is asked for the weights
+                while not any(isinstance(report, WorkerLost) for report in heard):
+                    heard += reports(0.1)
+                waits.append(time.monotonic())
+            assert not waits or time.monotonic() - waits[0] < 20.0, "the loss is not heard of"
+            return heard
+
+        driver.cluster.reports = together
+        assert train(Looks()) == expected
+        assert driver.events("worker lost")
