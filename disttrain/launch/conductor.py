@@ -72,6 +72,7 @@ class _Recovery:
 
     since_s: float
     step: int
+    generation: int  # that broke last
     lost: list[str] = field(default_factory=list)
 
 
@@ -223,6 +224,7 @@ class Conductor:
                 self._progress(report, now)
             case m.AtBoundary() if report.generation == self.state.roster.generation:
                 self._decide(o.Progress(report.generation, report.tick, now))
+                self._note_recovery(report, now)
                 self._boundary(report)
             case m.SaveBegun() if self._history is not None:
                 self._history.save_begun(report.tick)
@@ -327,7 +329,8 @@ class Conductor:
             self.console.event("worker lost", None, worker=report.worker, reason=report.reason)
             return
         if self._recovery is None:
-            self._recovery = _Recovery(time.monotonic(), self.step)
+            self._recovery = _Recovery(time.monotonic(), self.step, self.state.roster.generation)
+        self._recovery.generation = self.state.roster.generation
         self.ledger.workers = max(0, self.ledger.workers - 1)
         self.ledger.pacings.pop(report.worker, None)
         self._recovery.lost.append(report.worker)
@@ -346,7 +349,7 @@ class Conductor:
             if report.tick is not None:
                 self._ticks[report.worker] = report.tick
             if self._recovery is None and "asked" not in report.because and "told" not in report.because:
-                self._recovery = _Recovery(now, self.step)
+                self._recovery = _Recovery(now, self.step, report.generation)
         self._decide(o.Stopped(report.worker, report.generation, report.tick, now))
 
     def _progress(self, report: m.Progress, now: float) -> None:
@@ -358,17 +361,22 @@ class Conductor:
         self.step, self.logs = report.step, report.logs
         if self.job.kind == "fit":
             self.ledger.step = report.step
-        if self._recovery is not None and isinstance(self.state, o.Running):
-            took = now - self._recovery.since_s
-            members = members_of(self.state)
-            self.console.event(
-                "recovered", f"re-formed with {len(members)} workers in {took:.2f} s, no step lost",
-                seconds=round(took, 4), lost=self._recovery.lost, generation=report.generation, tick=report.tick,
-            )  # fmt: skip
-            self.ledger.recoveries.append(Recovery(self._recovery.step, took, len(self._recovery.lost)))
-            self._recovery = None
+        self._note_recovery(report, now)
         if not self._in_hooks and (self.hooks is None or self.position.kind is Kind.TRAIN):
             self._call_hooks.sample(self.position, report.logs)
+
+    def _note_recovery(self, report: m.Progress | m.AtBoundary, now: float) -> None:
+        """A group works, or waits at a boundary as it should: if it formed after a loss, that is overcome."""
+        if self._recovery is None or report.generation <= self._recovery.generation:
+            return
+        took = now - self._recovery.since_s
+        members = members_of(self.state)
+        self.console.event(
+            "recovered", f"re-formed with {len(members)} workers in {took:.2f} s, no step lost",
+            seconds=round(took, 4), lost=self._recovery.lost, generation=report.generation, tick=report.tick,
+        )  # fmt: skip
+        self.ledger.recoveries.append(Recovery(self._recovery.step, took, len(self._recovery.lost)))
+        self._recovery = None
 
     def _boundary(self, report: m.AtBoundary) -> None:
         if self._in_hooks:
