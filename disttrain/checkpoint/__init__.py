@@ -11,7 +11,7 @@ from disttrain.checkpoint.history import Attempt, valid_history
 from disttrain.checkpoint.layout import CommitName, save_folder, shard_path
 from disttrain.checkpoint.manifest import Manifest
 from disttrain.checkpoint.partition import Piece, split
-from disttrain.checkpoint.reader import CheckpointInfo, list_checkpoints, load, load_newest, read_history, verify
+from disttrain.checkpoint.reader import CheckpointInfo, Loaded, list_checkpoints, load, load_newest, read_history, verify
 from disttrain.checkpoint.retention import Deletions, plan_deletions
 from disttrain.checkpoint.shards import ShardReport
 from disttrain.checkpoint.store import Store
@@ -25,6 +25,7 @@ __all__ = [
     "CommitName",
     "CommittedCheckpoint",
     "Deletions",
+    "Loaded",
     "Manifest",
     "NamedArray",
     "Piece",

@@ -183,7 +183,7 @@ class Member:
                     self._send_predictions(all_of_them=True)
                 if group.rank == 0:
                     logs = engine.logs(position)
-                    about = engine.meta()["optimizer"], engine.counters()
+                    about = engine.main_counters(), engine.counters()
                     self._report(m.AtBoundary(self.name, self._call, self._generation, position.tick, logs, *about))
                 return
             if aborted.is_set():

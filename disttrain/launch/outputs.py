@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from disttrain.training.engine import join_predictions
+from disttrain.training.engine import outputs_of_step
 from disttrain.training.job import Job
 from disttrain.training.program import BOUNDARIES, Kind, Position
 
@@ -27,9 +27,7 @@ class Outputs:
 
     def of(self, position: Position) -> Any:
         """The outputs of a batch."""
-        first = position.step * self._virtual_workers
-        numbers = range(first, first + self._virtual_workers)
-        return join_predictions({number: self.parts[number] for number in numbers if number in self.parts})
+        return outputs_of_step(self.parts, position.step, self._virtual_workers)
 
     def first_missing(self) -> int:
         """The first step whose outputs are not all here."""

@@ -17,7 +17,7 @@ import platform
 import socket
 import time
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import psutil
@@ -25,6 +25,7 @@ import psutil
 from disttrain.checkpoint import (
     Attempt,
     CheckpointInfo,
+    Loaded,
     Store,
     end_attempt,
     list_checkpoints,
@@ -35,6 +36,7 @@ from disttrain.checkpoint import (
     start_attempt,
 )
 from disttrain.errors import RunInUse, RunMismatch
+from disttrain.watch import What
 
 _WATCH_S = 4.0  # a live driver on another machine renews status.json at least every second
 FINISHED = "finished"
@@ -76,11 +78,17 @@ class ResumePoint:
     arrays: dict[str, Any]
     store: Store
 
-    def state(self, what: Literal["weights", "slots"]) -> dict[str, np.ndarray]:
+    def state(self, what: What) -> dict[str, np.ndarray]:
         """The weights, or the slots of optimizers, by the names of `Engine.arrays`."""
         loaded = load(self.store, self.name, prefix="model/" if what == "weights" else "")
         found = {name: array.to_numpy() for name, array in loaded.arrays.items()}
         return found if what == "weights" else {name: a for name, a in found.items() if not name.startswith(_NO_SLOTS)}
+
+
+def arrays_of_callbacks(loaded: Loaded) -> dict[str, np.ndarray]:
+    """What callbacks keep in a checkpoint, by the names that they gave."""
+    kept = {name: array for name, array in loaded.arrays.items() if name.startswith("callbacks/")}
+    return {name.removeprefix("callbacks/"): array.to_numpy() for name, array in kept.items()}
 
 
 class RunDirectory:
@@ -141,8 +149,7 @@ class RunDirectory:
         if name is not None:
             loaded = load(self.store, name, prefix="callbacks/")
             extra = dict(loaded.manifest.extra)
-            arrays = {key.removeprefix("callbacks/"): array.to_numpy() for key, array in loaded.arrays.items()}
-            point = ResumePoint(name, int(extra["call"]), int(extra["tick"]), extra, arrays, self.store)
+            point = ResumePoint(name, int(extra["call"]), int(extra["tick"]), extra, arrays_of_callbacks(loaded), self.store)
         self.attempt = record_resume(self.store, self.attempt, name)
         return point
 

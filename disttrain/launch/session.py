@@ -25,7 +25,7 @@ from disttrain.launch.console import Console
 from disttrain.launch.door import Entry
 from disttrain.launch.heartbeat import Heartbeat
 from disttrain.launch.model_description import ModelDescription
-from disttrain.launch.run_directory import FINISHED, ResumePoint, RunDescription
+from disttrain.launch.run_directory import FINISHED, ResumePoint, RunDescription, arrays_of_callbacks
 from disttrain.launch.run_telemetry import RunTelemetry
 from disttrain.launch.saves import Saves
 from disttrain.launch.state_watch import StateWatch
@@ -271,8 +271,7 @@ class Session:
         self._take_over_state(job, arrays, loaded.manifest.extra["meta"])
         if "hooks" in loaded.manifest.extra:  # what the callbacks counted and kept, for a script that looks at it after the fit
             callbacks.load_state_dict(loaded.manifest.extra["hooks"]["callbacks"])
-            kept = {name.removeprefix("callbacks/"): array for name, array in loaded.arrays.items() if name.startswith("callbacks/")}
-            callbacks.load_state_arrays({name: array.to_numpy() for name, array in kept.items()})
+            callbacks.load_state_arrays(arrays_of_callbacks(loaded))
         history = callbacks.history
         if history is not None:
             history.history, history.epoch = dict(record["history"]), list(record["epoch"])

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from disttrain import watch
 from disttrain.layers.weight_holder import watched_attributes
-from disttrain.training.slot_arrangement import arrange_slots, slots_by_weight
+from disttrain.training.slot_arrangement import arrange_slots, slots_by_weight, trained_weights
 
 if TYPE_CHECKING:
     from disttrain.launch.conductor import Conductor
+    from disttrain.launch.run_directory import ResumePoint
 
 
 class StateWatch:
@@ -31,7 +32,7 @@ class StateWatch:
         self._pulled: dict[str, np.ndarray] = {}
         self._looked: set[str] = set()
         self._counters: dict[str, dict[str, Any]] = {}
-        self._resumes = False  # is the state that of the checkpoint to go on from?
+        self._resumed: ResumePoint | None = None  # the checkpoint to go on from, while the state is that of it
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -46,17 +47,16 @@ class StateWatch:
 
     def resume(self) -> None:
         """Until the first boundary the state is that of the checkpoint that the call goes on from."""
-        resume = self._conductor().resume
-        assert resume is not None
-        self._resumes, self._looked = True, set()
-        meta = resume.extra["meta"]
+        self._resumed, self._looked = self._conductor().resume, set()
+        assert self._resumed is not None
+        meta = self._resumed.extra["meta"]
         for name, counters in {"optimizer": meta["optimizer"], **meta.get("other_optimizers", {})}.items():
             if counters and name in self._optimizers():
                 self._optimizers()[name].load_state_dict(counters)
 
     def begin(self) -> None:
         """The hooks of a boundary are about to run; what those of one that was given up have left is void."""
-        self._resumes = False
+        self._resumed = None
         self._pulled, self._looked = {}, set()
         self._counters = self._state_dicts()
 
@@ -99,7 +99,7 @@ class StateWatch:
         model = self._model
         found: dict[str, Tensor] = {}
         if model.optimizer is not None and model.optimizer.built and "train_step" not in model.overridden_steps():
-            arrange_slots(model.optimizer, *_trained(model))
+            arrange_slots(model.optimizer, *trained_weights(model))
         for attribute, optimizer in self._optimizers().items():
             for slot, tensors in slots_by_weight(optimizer).items():
                 found |= {f"{attribute}/{slot}/{weight}": tensor for weight, tensor in tensors.items()}
@@ -110,12 +110,12 @@ class StateWatch:
         conductor = self._conductor()
         if what in self._looked or threading.get_ident() != self._thread:
             return
-        if not conductor.at_boundary and not self._resumes:
+        if not conductor.at_boundary and self._resumed is None:
             if what == "slots":
                 self._make_slots()
             return
         self._looked.add(what)
-        arrays = conductor.fetch(what) if conductor.at_boundary or conductor.resume is None else conductor.resume.state(what)
+        arrays = conductor.fetch(what) if self._resumed is None else self._resumed.state(what)
         self._pulled |= arrays
         with self._unwatched(), torch.no_grad():
             for name, tensor in self._tensors(list(arrays)).items():
@@ -133,7 +133,7 @@ class StateWatch:
             optimizer = model.optimizer
             if optimizer is None or optimizer.built or "train_step" in model.overridden_steps():
                 return
-            arrange_slots(optimizer, *_trained(model))
+            arrange_slots(optimizer, *trained_weights(model))
 
     def _optimizers(self) -> dict[str, Any]:
         from disttrain.optimizers import Optimizer
@@ -170,13 +170,6 @@ class StateWatch:
             yield
         finally:
             watch.on_look(self._fetch)
-
-
-def _trained(model: Any) -> tuple[list[Tensor], list[str]]:
-    """The weights that training changes, in the order of the optimizer, and their names."""
-    names = {id(tensor): name for name, tensor in model.named_weights()}
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    return weights, [names.get(id(weight), f"unnamed.{number}") for number, weight in enumerate(weights)]
 
 
 def _parts(name: str) -> tuple[str, str, str]:

@@ -96,6 +96,10 @@ class Engine:
     def _optimizer_called(self, name: str) -> Any:
         return self._script_optimizers().get(name) or getattr(self.model, name)
 
+    def main_counters(self) -> dict[str, Any]:
+        """The `state_dict()` of the optimizer whose count is that of the training; empty where nothing is trained."""
+        return {} if self.optimizer is None else self.optimizer.state_dict()
+
     def counters(self) -> dict[str, dict[str, Any]]:
         """By attribute, the `state_dict()` of the optimizers of a step of the script's own, but for the model's main one."""
         return {name: optimizer.state_dict() for name, optimizer in self._script_optimizers().items() if name != "optimizer"}
@@ -313,9 +317,7 @@ class Engine:
 
     def outputs_of(self, position: Position) -> Any:
         """The outputs of a step of `predict`, those of its slices joined."""
-        first = position.step * self.job.virtual_workers
-        numbers = range(first, first + self.job.virtual_workers)
-        return join_predictions({number: self.predictions[number] for number in numbers if number in self.predictions})
+        return outputs_of_step(self.predictions, position.step, self.job.virtual_workers)
 
     # -- one slice, one step --------------------------------------------------------------------------------------------------------
 
@@ -392,8 +394,7 @@ class Engine:
 
     def meta(self) -> dict[str, Any]:
         """The rest of the state, in JSON types."""
-        optimizer = {} if self.optimizer is None else self.optimizer.state_dict()
-        meta = {"tick": self.tick, "ended": self.ended, "train_logs": self.train_logs, "optimizer": optimizer}
+        meta = {"tick": self.tick, "ended": self.ended, "train_logs": self.train_logs, "optimizer": self.main_counters()}
         others = {name: optimizer.state_dict() for name, optimizer in self._script_optimizers().items() if optimizer is not self.optimizer}
         if others:
             meta["other_optimizers"] = others
@@ -445,4 +446,10 @@ def join_predictions(parts: dict[int, Any]) -> Any:
     return map_structure(lambda _: next(joined), ordered[0])
 
 
-__all__ = ["OVERLAP_BYTES", "WISHES", "Engine", "as_arrays", "join_predictions"]
+def outputs_of_step(parts: dict[int, Any], step: int, virtual_workers: int) -> Any:
+    """The outputs of one step of `predict`, those of its slices joined."""
+    first = step * virtual_workers
+    return join_predictions({number: parts[number] for number in range(first, first + virtual_workers) if number in parts})
+
+
+__all__ = ["OVERLAP_BYTES", "WISHES", "Engine", "as_arrays", "join_predictions", "outputs_of_step"]

@@ -62,7 +62,6 @@ class FitHooks:
         before_end: Callable[[], None] | None = None, telemetry: Telemetry | None = None,
     ) -> None:  # fmt: skip
         self.callbacks, self.model, self.program, self.watch, self._before_end = callbacks, model, program, watch, before_end
-        self._key = program.key
         self.trainability = Trainability(model)
         self.start_tick = 0  # where the call begins; a callback may set another epoch or batch before the first step
         self._telemetry = telemetry
@@ -74,7 +73,7 @@ class FitHooks:
 
     def begin(self, state: dict[str, Any] | None = None, arrays: dict[str, np.ndarray] | None = None) -> None:
         """Before the first tick, or with the `state` and `arrays` of a checkpoint before the tick it stands at."""
-        with inside_hooks(self._key, -1):
+        with inside_hooks(self.program.key, -1):
             self._open(state, arrays)
 
     def _open(self, state: dict[str, Any] | None, arrays: dict[str, np.ndarray] | None) -> None:
@@ -117,7 +116,7 @@ class FitHooks:
         """Run the hooks of the boundary at `position`; asked again for the same one, give the same orders."""
         if position.tick <= self.handled:
             return self.orders[position.tick]
-        with inside_hooks(self._key, position.tick):
+        with inside_hooks(self.program.key, position.tick):
             orders = self._decide(position, logs)
         self.handled = position.tick
         self.orders = {position.tick: orders}
@@ -148,7 +147,7 @@ class FitHooks:
 
     def sample(self, position: Position, logs: dict[str, Any]) -> None:
         """Show the newest batch to callbacks that are content with one now and then."""
-        with inside_hooks(self._key, position.tick):
+        with inside_hooks(self.program.key, position.tick):
             self.callbacks.sample_batch(position.step, logs)
 
     def end(self) -> None:

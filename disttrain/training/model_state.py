@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from disttrain.training.flat import FlatSpace
-from disttrain.training.slot_arrangement import arrange_slots, slots_by_weight
+from disttrain.training.slot_arrangement import arrange_slots, slots_by_weight, trained_weights
 
 Slots = dict[str, dict[str, Tensor]]
 """`{slot: {weight: tensor}}`."""
@@ -98,11 +98,9 @@ class ModelState:
 
     def __init__(self, model: nn.Module, device: torch.device, *, trains: bool = True) -> None:
         self.model, self.device = model.to(device), device
-        names = {id(tensor): name for name, tensor in model.named_weights()}  # type: ignore[operator]
-        self.params: list[nn.Parameter] = [p for p in model.parameters() if p.requires_grad]
+        self.params, self.names = trained_weights(model)
         for param in self.params:
             param.grad = None
-        self.names = [names.get(id(p), f"unnamed.{i}") for i, p in enumerate(self.params)]
         self.space = FlatSpace(self.params)
         # Only what is updated lies flat: an evaluation in the middle of a training leaves the weights where they are.
         self.flat_params = self.space.gather(self.params, device) if trains else [p.data for p in self.params]

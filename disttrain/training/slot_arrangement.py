@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def trained_weights(model: Any) -> tuple[list[nn.Parameter], list[str]]:
+    """The weights that training changes, in the order of the optimizer, and what they are called in `state_dict()`."""
+    names = {id(tensor): name for name, tensor in model.named_weights()}
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    return weights, [names.get(id(weight), f"unnamed.{number}") for number, weight in enumerate(weights)]
 
 
 def slots_by_weight(optimizer: Any) -> dict[str, dict[str, Tensor]]:
