@@ -58,7 +58,7 @@ _NAMES = {
     "register": "disttrain.models.saving",
     "save_model": "disttrain.models",
     "set_random_seed": "disttrain.seeds",
-    "set_virtual_workers": "disttrain.training.runner",
+    "set_virtual_workers": "disttrain.training.local.runner",
     "transfer_weights": "disttrain.models",
     "unpack_x_y_sample_weight": "disttrain.data.packing",
 }

@@ -7,16 +7,16 @@ from typing import Literal
 
 What = Literal["weights", "slots"]
 
-_on_look: Callable[[What], None] | None = None
+_on_read: Callable[[What], None] | None = None
 
 
-def on_look(action: Callable[[What], None] | None) -> None:
+def on_read(action: Callable[[What], None] | None) -> None:
     """Call `action` before weights, or slots of an optimizer, are read or written from outside a training step; None to stop."""
-    global _on_look
-    _on_look = action
+    global _on_read
+    _on_read = action
 
 
-def look(what: What = "weights") -> None:
+def sync_before_read(what: What = "weights") -> None:
     """Something is about to be read or written."""
-    if _on_look is not None:
-        _on_look(what)
+    if _on_read is not None:
+        _on_read(what)

@@ -31,7 +31,7 @@ class SwapEMAWeights(Callback):
         self._launched = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self._launched = self.telemetry is not None and self.telemetry.run_url is not None
+        self._launched = self.telemetry is not None and self.telemetry.run_dir is not None
         self._optimizer()  # refused before the first step, not after the first epoch
         self._kept, self._epoch = None, None
 

@@ -96,7 +96,7 @@ class Health:
 class Telemetry(Protocol):
     """What `callback.telemetry` is while a fit runs."""
 
-    run_url: str | None
+    run_dir: str | None
     """The run directory of a launch, None without one."""
 
     facts: dict[str, Any]

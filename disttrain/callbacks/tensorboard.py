@@ -223,8 +223,8 @@ class TensorBoard(Callback):
         return 0 if optimizer is None else int(optimizer.iterations)
 
     def _default_url(self) -> str:
-        run_url = self.telemetry.run_url if self.telemetry is not None else None
-        return f"{run_url.rstrip('/')}/tensorboard" if run_url else "logs"
+        run_dir = self.telemetry.run_dir if self.telemetry is not None else None
+        return f"{run_dir.rstrip('/')}/tensorboard" if run_dir else "logs"
 
     def _introduce(self) -> None:
         """What a run is, written once."""
@@ -287,6 +287,6 @@ class TensorBoard(Callback):
         folder = f"{self._logs.url}/train/plugins/profile"
         url = self._logs.guarded("the trace", lambda: trace.save(folder, self._batches))
         if url is not None:
-            launched = getattr(self.telemetry, "run_url", None)
+            launched = getattr(self.telemetry, "run_dir", None)
             whose = "It shows the driver, which waits for the workers; their work is not in it." if launched else "It shows this process."
             self._logs.summary("run", text_summary("profile", f"`{url}` opens in https://ui.perfetto.dev. {whose}"), self._batches)

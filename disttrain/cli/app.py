@@ -78,7 +78,7 @@ def status(
 ) -> None:
     """What a run does, read from its directory alone."""
     from disttrain.cli.tables import print_status
-    from disttrain.launch.run_directory import RunDirectory
+    from disttrain.rundir.directory import RunDirectory
 
     found = RunDirectory(run_dir).status()
     if found["state"] == "empty":
@@ -126,7 +126,7 @@ def tensorboard(
 @app.command()
 def digest(path: Annotated[str, typer.Argument(help="A run directory, one of its checkpoints, or a saved model.")]) -> None:
     """One sha256 over the weights: equal digests, equal weights, bit for bit."""
-    from disttrain.launch.digests import digest_of
+    from disttrain.rundir.digests import digest_of
 
     print(digest_of(path))
 

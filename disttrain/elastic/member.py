@@ -22,12 +22,12 @@ import torch
 from disttrain.collectives import Group, GroupBroken, SoloGroup
 from disttrain.data import flatten
 from disttrain.elastic import messages as m
-from disttrain.elastic.saver import Saver
+from disttrain.elastic.shard_writer import ShardWriter
 from disttrain.elastic.transfer import share_state
 from disttrain.tracebacks import own_traceback
-from disttrain.training.engine import WISHES, Engine
 from disttrain.training.job import Job
 from disttrain.training.program import BOUNDARIES, Kind
+from disttrain.training.step.engine import REQUESTS, Engine
 
 MakeGroup = Callable[[m.Form, int, str, threading.Event], Group]
 _PACED_EVERY_S = 1.0
@@ -52,13 +52,13 @@ class Member:
         self._make_group = make_group or torch_group
         self._inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._aborted: dict[tuple[int, int], threading.Event] = {}
-        self._wishes = {name: threading.Event() for name in WISHES}
+        self._requests = {name: threading.Event() for name in REQUESTS}
         self._engine: Engine | None = None
         self._group: Group | None = None
         self._call, self._generation = -1, -1
         self._formed, self._holds_state = False, False
         self._settings: m.CallSettings | None = None
-        self._saver: Saver | None = None
+        self._saver: ShardWriter | None = None
         self._paced = 0.0
 
     # -- from any thread ------------------------------------------------------------------------------------------------------------
@@ -69,10 +69,10 @@ class Member:
             self._flag(command.call, command.generation)
         if isinstance(command, m.Abort):
             self._flag(command.call, command.generation).set()
-        if isinstance(command, m.Wish):
+        if isinstance(command, m.Request):
             if (command.call, command.generation) == (self._call, self._generation):
                 for name in command.names:
-                    self._wishes[name].set()
+                    self._requests[name].set()
             return
         self._inbox.put(command)
 
@@ -119,8 +119,8 @@ class Member:
         opened = time.monotonic()
         self._engine = Engine(job, _device(command.settings.backend))
         built = time.monotonic()
-        if command.settings.run_url is not None and self._saver is None:
-            self._saver = Saver(command.settings.run_url, self.name, self._report)
+        if command.settings.run_dir is not None and self._saver is None:
+            self._saver = ShardWriter(command.settings.run_dir, self.name, self._report)
         timings = {"open job": opened - started, "build engine": built - opened}
         self._report(m.Ready(self.name, self._call, os.getpid(), socket.gethostname(), timings))
 
@@ -130,8 +130,8 @@ class Member:
         self._drop_group()
         self._generation = command.generation
         self._formed = True
-        for wish in self._wishes.values():
-            wish.clear()
+        for request in self._requests.values():
+            request.clear()
         aborted = self._flag(command.call, command.generation)
         rank = command.members.index(self.name)
         self._holds_state = command.source is None or (command.restore is None and command.ticks[rank] is not None)
@@ -160,8 +160,8 @@ class Member:
             return  # already past it, or between generations: then rank 0 of the next one asks again
         if engine.position.kind not in BOUNDARIES:
             return
-        engine.apply(command.orders)
-        if command.orders.save and not engine.ended:
+        engine.apply(command.decision)
+        if command.decision.save and not engine.ended:
             self._save()
         self._go()
 
@@ -188,15 +188,15 @@ class Member:
                 return
             if aborted.is_set():
                 raise GroupBroken("told to")
-            save, pause, stop = granted = engine.run_tick(position, [self._wishes[name].is_set() for name in WISHES])
+            save, pause, stop = agreed = engine.run_tick(position, [self._requests[name].is_set() for name in REQUESTS])
             if position.kind is Kind.PREDICT:
                 self._send_predictions(all_of_them=False)
             due = position.kind is Kind.TRAIN and settings.every_steps and engine.optimizer.iterations % settings.every_steps == 0
             if (save or stop or due) and engine.trains:
                 self._save()
-            for name, given in zip(WISHES, granted, strict=True):
+            for name, given in zip(REQUESTS, agreed, strict=True):
                 if given:
-                    self._wishes[name].clear()
+                    self._requests[name].clear()
             if pause or stop:
                 self._stop("asked to pause" if pause else "asked to stop")
                 return
@@ -253,7 +253,7 @@ class Member:
     def _pace(self) -> None:
         assert self._engine is not None
         self._paced = time.monotonic()
-        self._report(m.Paced(self.name, self._call, copy.copy(self._engine.pacing)))
+        self._report(m.Timed(self.name, self._call, copy.copy(self._engine.step_times)))
 
     def _stop(self, because: str) -> None:
         if self._formed and self._engine is not None:

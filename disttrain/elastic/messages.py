@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from disttrain.checkpoint import ShardReport, TensorSpec
-from disttrain.training.orders import Orders
+from disttrain.training.boundary_decision import BoundaryDecision
 
 # -- commands ---------------------------------------------------------------------------------------------------------------------------
 
@@ -16,7 +16,7 @@ class CallSettings:
     """What a worker needs to know of the run for one call.
 
     Args:
-        run_url: the run directory, any fsspec URL; None for a run that keeps nothing.
+        run_dir: the run directory, any fsspec URL; None for a run that keeps nothing.
         attempt: the number of this start of the driver.
         sequence_base: saves of the call are numbered from here on.
         every_steps: save after every so many optimizer steps; None for never by count.
@@ -25,7 +25,7 @@ class CallSettings:
         progress_every_s: how often rank 0 says where it is.
     """
 
-    run_url: str | None
+    run_dir: str | None
     attempt: int
     sequence_base: int
     every_steps: int | None
@@ -83,11 +83,11 @@ class Proceed:
 
     call: int
     tick: int
-    orders: Orders
+    decision: BoundaryDecision
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Request:
     """Ask for something at the next step that all members share: "save", "pause" or "stop"."""
 
     call: int
@@ -161,7 +161,7 @@ class AtBoundary:
 
 
 @dataclass(frozen=True, slots=True)
-class SaveBegun:
+class SnapshotTaken:
     """Rank 0 has copied the state of `tick`; a `ShardWritten` follows, perhaps many boundaries later."""
 
     worker: str
@@ -222,12 +222,12 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class Paced:
+class Timed:
     """Where the time of this worker's training steps goes: sums since it began the call."""
 
     worker: str
     call: int
-    pacing: Any
+    step_times: Any
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from disttrain.collectives import Group
-from disttrain.training.engine import Engine
+from disttrain.training.step.engine import Engine
 
 
 def share_state(engine: Engine, group: Group, source: int, behind: Sequence[bool]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from disttrain.errors import RunMismatch
 from disttrain.launch.config import RunConfig
-from disttrain.launch.run_directory import FINISHED, RunDescription, RunDirectory, check_same_run
+from disttrain.rundir.directory import FINISHED, RunDescription, RunDirectory, check_same_run
 
 
 @dataclass(frozen=True)

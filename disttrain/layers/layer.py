@@ -198,7 +198,7 @@ class Layer(WeightHolder):
 
     def _call_alone(self, inputs: Tensor) -> Any:
         """The outermost call, on one tensor."""
-        watch.look()
+        watch.sync_before_read()
         context = CallContext()
         context.masked = masking.mask_of(inputs) is not None
         enter(context)
@@ -224,7 +224,7 @@ class Layer(WeightHolder):
         context = innermost()
         if context is not None:
             return self._call_within(context, tensors, kwargs)
-        watch.look()
+        watch.sync_before_read()
         with call_context(CallContext()) as context:
             context.masked = masking.any_mask(tensors, kwargs)
             outputs = self._call_within(context, tensors, kwargs)

@@ -141,15 +141,15 @@ class WeightHolder(nn.Module):
 
     def named_weights(self) -> list[tuple[str, Tensor]]:
         """(key in `state_dict()`, tensor) of every weight, in Keras's order: the names that checkpoints and digests use."""
-        watch.look()
+        watch.sync_before_read()
         return tracking.named_weights(self)
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        watch.look()
+        watch.sync_before_read()
         return super().named_parameters(*args, **kwargs)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        watch.look()
+        watch.sync_before_read()
         return super().state_dict(*args, **kwargs)
 
     @property
@@ -257,7 +257,7 @@ def watched_attributes() -> Iterator[None]:
 
     def read(self: WeightHolder, name: str) -> Any:
         if name in self.__dict__.get("_parameters", ()) or name in self.__dict__.get("_buffers", ()):
-            watch.look()
+            watch.sync_before_read()
         return own(self, name)
 
     WeightHolder.__getattr__ = read  # type: ignore[method-assign, assignment]

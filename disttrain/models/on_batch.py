@@ -16,13 +16,13 @@ from disttrain.data.sources import as_array, standard_layout
 from disttrain.errors import DataError
 from disttrain.layers.context import call_context
 from disttrain.seeds import fold_in, random_seed
-from disttrain.training import runner
-from disttrain.training.class_weight import class_weights
-from disttrain.training.engine import Engine
+from disttrain.training.compiled.class_weight import class_weights
+from disttrain.training.compiled.outputs import as_arrays
 from disttrain.training.job import Job
-from disttrain.training.outputs import as_arrays
+from disttrain.training.local import runner
 from disttrain.training.program import Kind, Position, Program
-from disttrain.training.step_context import StepContext
+from disttrain.training.step.engine import Engine
+from disttrain.training.step.step_context import StepContext
 
 _TRAIN = Position(0, Kind.TRAIN, 0, 0, Kind.TRAIN)
 _TEST = Position(0, Kind.VALIDATE, 0, 0, Kind.VALIDATE)
@@ -86,7 +86,7 @@ class OnBatch:
         return self._step(_TEST, x, y, sample_weight, None)
 
     def _step(self, position: Position, x: Any, y: Any, weight: Any, class_weight: dict[int, float] | None) -> dict[str, Any]:
-        watch.look()
+        watch.sync_before_read()
         self._take(x, y, weight, class_weight)
         virtual_workers, threads = self.settings
         with runner.intra_op_threads(threads), runner.kept_generators(self._engine is None or self._engine.draws):
@@ -150,7 +150,7 @@ def predict_one_batch(model: Any, x: Any, batch_size: int | None, *, whole: bool
     device = runner.device_of(model)
     if device.type != "cpu":
         inputs = map_structure(lambda t: t.to(device), inputs)
-    watch.look()
+    watch.sync_before_read()
     context = StepContext(training=False)
     context.begin(_key_of_the_first_batch, 1.0, (0, count, count))
     with torch.inference_mode(), call_context(context):

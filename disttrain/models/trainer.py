@@ -25,12 +25,12 @@ from disttrain.models.data_arguments import (
 from disttrain.models.on_batch import OnBatch, predict_one_batch
 from disttrain.models.train_step import TrainStep
 from disttrain.seeds import fold_in, random_seed
-from disttrain.training import runner
-from disttrain.training.compiled_loss import CompiledLoss
-from disttrain.training.compiled_metrics import CompiledMetrics
+from disttrain.training.compiled.loss import CompiledLoss
+from disttrain.training.compiled.metrics import CompiledMetrics
 from disttrain.training.job import Job
-from disttrain.training.model_state import kept_rows
+from disttrain.training.local import runner
 from disttrain.training.program import Kind, Program
+from disttrain.training.step.model_state import kept_rows
 
 
 class Trainer(TrainStep):

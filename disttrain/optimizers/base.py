@@ -131,12 +131,12 @@ class Optimizer(HasLearningRate, KerasVariables):
 
     @property
     def built(self) -> bool:  # type: ignore[override]
-        watch.look("slots")
+        watch.sync_before_read("slots")
         return self._built
 
     @property
     def slots(self) -> Slots:
-        watch.look("slots")
+        watch.sync_before_read("slots")
         return self._slots
 
     @slots.setter

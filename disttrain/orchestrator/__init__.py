@@ -19,11 +19,12 @@ from disttrain.orchestrator.machine import IllegalTransition, decide, first_call
 from disttrain.orchestrator.placement import place
 from disttrain.orchestrator.policy import RecoveryPolicy
 from disttrain.orchestrator.ports import Cluster
-from disttrain.orchestrator.roster import Commit, Roster, Start, Trouble
+from disttrain.orchestrator.roster import BreakHistory, Commit, Roster, Start
 from disttrain.orchestrator.states import Decision, Ended, Gathering, Holding, Live, Running, Starting, State, Waiting
 
 __all__ = [
     "Abort",
+    "BreakHistory",
     "CallFinished",
     "CheckpointCommitted",
     "Cluster",
@@ -54,7 +55,6 @@ __all__ = [
     "StopRequested",
     "Stopped",
     "Timer",
-    "Trouble",
     "UserError",
     "Waiting",
     "WorkerLost",

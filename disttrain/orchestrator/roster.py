@@ -25,7 +25,7 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class BreakHistory:
     """Generations that broke, seen as a series; a planned pause is none of them.
 
     `tick`, `losses`, `workers`: the tick at which the last one broke, how many in succession broke there by a death, and who died.
@@ -38,13 +38,13 @@ class Trouble:
     furthest: int = -1
     breaks: int = 0
 
-    def after_break(self, tick: int, lost: tuple[str, ...]) -> Trouble:
+    def after_break(self, tick: int, lost: tuple[str, ...]) -> BreakHistory:
         """The series with one more: a generation that broke at `tick`, `lost` being its dead, perhaps none.
 
         Workers that die together (a machine with four of them) are one break, so they alone are no poison.
         """
         same = tick == self.tick
-        return Trouble(
+        return BreakHistory(
             tick=tick,
             losses=(self.losses if same else 0) + bool(lost),
             workers=(self.workers if same else ()) + lost,
@@ -62,7 +62,7 @@ class Roster:
     starting: tuple[Start, ...] = ()
     ready: tuple[str, ...] = ()  # living, in no group; in order of arrival
     committed: Commit | None = None  # newest of this call
-    trouble: Trouble = Trouble()
+    trouble: BreakHistory = BreakHistory()
     start_failures: int = 0  # in a row
     start_after_s: float = 0.0  # no start before that, while start_failures > 0
 

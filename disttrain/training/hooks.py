@@ -15,8 +15,8 @@ import numpy as np
 from disttrain.callbacks import CallbackList
 from disttrain.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, overrides
 from disttrain.callbacks.telemetry import Telemetry
+from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.nested_calls import inside_hooks
-from disttrain.training.orders import Orders
 from disttrain.training.program import Kind, Position, Program
 from disttrain.training.trainability import Trainability
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _SAMPLE_EVERY_S = 0.1
 
 
-class StateWatch(Protocol):
+class RemoteState(Protocol):
     """Tells what callbacks did to the state: the driver's model is brought up to date when one looks, and compared afterwards."""
 
     def changed(self) -> dict[str, np.ndarray] | None:
@@ -58,7 +58,7 @@ class FitHooks:
     """
 
     def __init__(
-        self, callbacks: CallbackList, model: Any, program: Program, watch: StateWatch | None = None,
+        self, callbacks: CallbackList, model: Any, program: Program, watch: RemoteState | None = None,
         before_end: Callable[[], None] | None = None, telemetry: Telemetry | None = None,
     ) -> None:  # fmt: skip
         self.callbacks, self.model, self.program, self.watch, self._before_end = callbacks, model, program, watch, before_end
@@ -67,7 +67,7 @@ class FitHooks:
         self._telemetry = telemetry
         self.first_iteration = 0  # the optimizer's count where the epoch began
         self.handled = -1  # the last boundary whose hooks have run; a boundary is reported again after a failure, its hooks run once
-        self.orders: dict[int, Orders] = {}
+        self.decision: dict[int, BoundaryDecision] = {}
         self.logs: dict[str, Any] = {}
         self.ended = False
 
@@ -112,17 +112,17 @@ class FitHooks:
         self.callbacks.load_state_dict(state["callbacks"])
         self.callbacks.load_state_arrays(arrays)
 
-    def boundary(self, position: Position, logs: dict[str, Any]) -> Orders:
-        """Run the hooks of the boundary at `position`; asked again for the same one, give the same orders."""
+    def boundary(self, position: Position, logs: dict[str, Any]) -> BoundaryDecision:
+        """Run the hooks of the boundary at `position`; asked again for the same one, give the same decision."""
         if position.tick <= self.handled:
-            return self.orders[position.tick]
+            return self.decision[position.tick]
         with inside_hooks(self.program.key, position.tick):
-            orders = self._decide(position, logs)
+            decision = self._decide(position, logs)
         self.handled = position.tick
-        self.orders = {position.tick: orders}
-        return orders
+        self.decision = {position.tick: decision}
+        return decision
 
-    def _decide(self, position: Position, logs: dict[str, Any]) -> Orders:
+    def _decide(self, position: Position, logs: dict[str, Any]) -> BoundaryDecision:
         if self.watch is not None:
             self.watch.begin()
         before = self.model.optimizer.learning_rate if self._has_plain_rate() else None
@@ -136,7 +136,7 @@ class FitHooks:
         else:
             end_phase, end_call = False, self._epoch(position, logs)
         after = self.model.optimizer.learning_rate if self._has_plain_rate() else None
-        return Orders(
+        return BoundaryDecision(
             learning_rate=None if after is None or after == before else float(after),
             optimizers=self.watch.counters() if self.watch is not None else None,
             arrays=self.watch.changed() if self.watch is not None else None,
@@ -265,7 +265,7 @@ class CallHooks:
         """Until when batches may run without a hook between them, by the monotonic clock."""
         return self._shown + _SAMPLE_EVERY_S if self._sampled else math.inf
 
-    def boundary(self, position: Position, logs: dict[str, Any]) -> Orders:
+    def boundary(self, position: Position, logs: dict[str, Any]) -> BoundaryDecision:
         """Run the hooks of the boundary at `position`, once; `logs` are the results so far, or `{"outputs": ...}` of the batch."""
         if position.tick > self.handled:
             self.handled = position.tick
@@ -273,7 +273,7 @@ class CallHooks:
             self._ended = getattr(self._model, self._stop)
             if not self._ended and position.step + 1 < self._steps:
                 self._show(self._every, self._begin, position.step + 1, {})
-        return Orders(end_call=self._ended)
+        return BoundaryDecision(end_call=self._ended)
 
     def sample(self, position: Position, logs: dict[str, Any]) -> None:
         """Show the newest batch to callbacks that are content with one now and then."""

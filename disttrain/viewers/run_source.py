@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from disttrain.checkpoint import NamedArray, Store, list_checkpoints, load, read_attempts, read_history
-from disttrain.elastic.saver import as_tensor
+from disttrain.elastic.shard_writer import as_tensor
 from disttrain.errors import CheckpointError, DisttrainError, UsageError
 from disttrain.viewers.copying import copied
 from disttrain.viewers.refusal import Refusal

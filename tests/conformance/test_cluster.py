@@ -18,10 +18,10 @@ from disttrain.elastic import messages as m
 from disttrain.elastic.shipping import pack
 from disttrain.orchestrator.events import Silent, WorkerLost
 from disttrain.testing.fake_cluster import FakeCluster
-from disttrain.training import runner
+from disttrain.training.local import runner
 
 _LIMIT_S = 60.0  # for a busy machine; nothing here waits for it when all is well
-SETTINGS = m.CallSettings(run_url=None, attempt=1, sequence_base=0, every_steps=None, threads=1, backend="gloo")
+SETTINGS = m.CallSettings(run_dir=None, attempt=1, sequence_base=0, every_steps=None, threads=1, backend="gloo")
 
 # Ray keeps threads in the process that joined it, and idle processes beside it; it also sets variables.
 left_by_ray = pytest.mark.leaves_behind("threads", "processes", "environment")

@@ -24,8 +24,8 @@ from disttrain import losses, metrics, optimizers
 from disttrain.collectives import GroupBroken
 from disttrain.collectives.threads import ThreadGroup, thread_groups
 from disttrain.orchestrator import place
-from disttrain.training.engine import Engine
 from disttrain.training.program import Kind
+from disttrain.training.step.engine import Engine
 
 
 def assert_workers_do_not_matter(task: Task, virtual_workers: int = 4, workers: tuple[int, ...] = (1, 2, 3)) -> None:

@@ -10,10 +10,10 @@ from disttrain.collectives import GroupBroken
 from disttrain.collectives.threads import thread_groups
 from disttrain.elastic.shipping import pack, unpack
 from disttrain.orchestrator import place
-from disttrain.training import runner
-from disttrain.training.engine import Engine
-from disttrain.training.orders import Orders
+from disttrain.training.boundary_decision import BoundaryDecision
+from disttrain.training.local import runner
 from disttrain.training.program import Kind
+from disttrain.training.step.engine import Engine
 
 
 class Captured:
@@ -60,7 +60,7 @@ def step(engine: Engine) -> None:
     """One tick; at a boundary, as if no callback wished anything."""
     position = engine.position
     if position.kind in (Kind.BATCH_BOUNDARY, Kind.EPOCH_BOUNDARY):
-        engine.apply(Orders())
+        engine.apply(BoundaryDecision())
     else:
         engine.run_tick(position)
 

@@ -15,10 +15,10 @@ from disttrain.collectives.threads import ThreadGroup, thread_groups
 from disttrain.data.structure import map_structure
 from disttrain.elastic.shipping import pack, unpack
 from disttrain.orchestrator import place
-from disttrain.training import runner
-from disttrain.training.engine import Engine, join_predictions
 from disttrain.training.job import Job
+from disttrain.training.local import runner
 from disttrain.training.program import Kind
+from disttrain.training.step.engine import Engine, join_predictions
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,20 @@ import numpy as np
 
 import disttrain as dt
 from disttrain import layers
+from disttrain.controller.checkpoint_interval import CheckpointInterval
+from disttrain.controller.commits import Committer
+from disttrain.controller.loop import CallEnvironment, Controller
+from disttrain.controller.remote_state import RemoteState
+from disttrain.controller.telemetry import RunTelemetry
 from disttrain.elastic.shipping import pack
-from disttrain.launch.conductor import Conductor, Surroundings
-from disttrain.launch.config import SaveEvery
-from disttrain.launch.console import Console
-from disttrain.launch.run_directory import RunDirectory
-from disttrain.launch.run_telemetry import RunTelemetry
-from disttrain.launch.saves import Saves
-from disttrain.launch.state_watch import StateWatch
 from disttrain.orchestrator import RecoveryPolicy
+from disttrain.rundir.directory import RunDirectory
+from disttrain.rundir.timeline import Console
 from disttrain.testing.fake_cluster import FakeCluster, FaultPlan
-from disttrain.training import runner
-from disttrain.training.engine import Engine
 from disttrain.training.hooks import CallHooks, FitHooks
-from disttrain.training.local_telemetry import facts_of
+from disttrain.training.local import runner
+from disttrain.training.local.telemetry import facts_of
+from disttrain.training.step.engine import Engine
 
 V = 4
 X = np.random.default_rng(0).normal(size=(30, 6)).astype(np.float32)
@@ -41,7 +41,7 @@ class Driver:
     ) -> None:
         self.cluster = FakeCluster(faults)
         self.policy = RecoveryPolicy(workers=workers, virtual_workers=V, **policy)
-        self.console, self.every = Console(quiet=True), SaveEvery.parse(every)
+        self.console, self.every = Console(quiet=True), CheckpointInterval.parse(every)
         self.virtual_workers, self.interrupts = V, 0
         self._calls, self._state, self._facts, self._sequence = 0, None, {}, 0
         self.directory = self.resume = self.saves = None
@@ -49,7 +49,7 @@ class Driver:
             self.directory = RunDirectory(url)
             self.directory.begin(fresh=not self.directory.attempts())
             self.resume = self.directory.resume_point()
-            self.saves = Saves(self.directory.store, self.directory.attempt, 3, set())
+            self.saves = Committer(self.directory.store, self.directory.attempt, 3, set())
 
     def close(self) -> None:
         self.cluster.close()
@@ -64,16 +64,16 @@ class Driver:
         return self._calls - 1
 
     def fit(self, job, callbacks) -> None:
-        changes = StateWatch(job.model, lambda: self.conductor)
+        changes = RemoteState(job.model, lambda: self.controller)
         facts = facts_of(job, workers=self.policy.workers, script="")
-        telemetry = RunTelemetry(None, facts, lambda: self.conductor.ledger, lambda: self.conductor.gradients(), self.console.event)
+        telemetry = RunTelemetry(None, facts, lambda: self.controller.statistics, lambda: self.controller.gradients(), self.console.event)
         hooks = FitHooks(callbacks, job.model, job.program, changes, telemetry=telemetry)
         with changes.attached():
-            conductor = self._conduct(job, hooks)
+            controller = self._conduct(job, hooks)
         engine = Engine(job)
-        engine.rearrange(conductor.result["meta"]["frozen"])
-        engine.set_arrays({name: _tensor(value) for name, value in conductor.result["arrays"].items()})
-        engine.set_meta(conductor.result["meta"])
+        engine.rearrange(controller.result["meta"]["frozen"])
+        engine.set_arrays({name: _tensor(value) for name, value in controller.result["arrays"].items()})
+        engine.set_meta(controller.result["meta"])
 
     def evaluate(self, job, callbacks=None) -> dict[str, Any]:
         return self._conduct(job, CallHooks(callbacks, job)).result
@@ -81,32 +81,32 @@ class Driver:
     def predict(self, job, callbacks=None) -> Any:
         return runner.join_predictions(self._conduct(job, CallHooks(callbacks, job)).outputs.parts)
 
-    def _conduct(self, job, hooks) -> Conductor:
+    def _conduct(self, job, hooks) -> Controller:
         number = self._calls - 1
-        around = Surroundings(
+        around = CallEnvironment(
             cluster=self.cluster,
             policy=self.policy,
-            run_url=None if self.directory is None else self.directory.url,
+            run_dir=None if self.directory is None else self.directory.url,
             attempt=1 if self.directory is None else self.directory.attempt.number,
             threads=1,
             backend="gloo",
             store_host="127.0.0.1",
             store_port=0,
-            save_every=self.every,
+            checkpoint_interval=self.every,
             console=self.console,
             interrupts=lambda: self.interrupts,
             first_step=lambda: None,
         )
-        self.conductor = conductor = Conductor(
+        self.controller = controller = Controller(
             around, number, job, lambda job: self.cluster.put(pack(job)), state=self._state, facts=self._facts, hooks=hooks,
             saves=self.saves if job.kind == "fit" else None, resume=self.resume if number == 0 else None, sequence_base=self._sequence,
         )  # fmt: skip
         try:
-            conductor.run()
+            controller.run()
         finally:
-            self._state = conductor.state
+            self._state = controller.state
             self._sequence += job.program.ticks + 2
-        return conductor
+        return controller
 
 
 def _tensor(array: np.ndarray):

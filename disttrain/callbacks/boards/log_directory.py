@@ -163,9 +163,9 @@ def _first_step(folder: str, tag: str, resumed: Place) -> float:
 
 def _fit_of(telemetry: Telemetry | None) -> str:
     """What the names of the files of one fit of one run end in, whichever process wrote them; "" without a launch."""
-    if telemetry is None or telemetry.run_url is None or "call" not in telemetry.facts:
+    if telemetry is None or telemetry.run_dir is None or "call" not in telemetry.facts:
         return ""
-    run = hashlib.sha256(telemetry.run_url.encode()).hexdigest()[:8]
+    run = hashlib.sha256(telemetry.run_dir.encode()).hexdigest()[:8]
     return f"{run}-{telemetry.facts['call']}"
 
 

@@ -18,8 +18,8 @@ from disttrain.errors import NotEnoughWorkers
 class Told:
     """Telemetry of a call of a launched run."""
 
-    def __init__(self, run_url, call):
-        self.run_url, self.facts = run_url, {"call": call}
+    def __init__(self, run_dir, call):
+        self.run_dir, self.facts = run_dir, {"call": call}
 
     def health(self):
         return Health()

@@ -17,7 +17,7 @@ from disttrain.elastic.messages import AtBoundary
 from disttrain.elastic.shipping import Shipment
 from disttrain.orchestrator import WorkerLost
 from disttrain.testing.fake_cluster import FaultPlan
-from disttrain.training import runner
+from disttrain.training.local import runner
 
 
 def alone(work: Callable[[], Any]) -> Any:
@@ -170,7 +170,7 @@ def test_slots_looked_at_in_a_callback_are_those_of_the_workers():
 
 
 def test_a_whole_model_saved_by_a_callback_goes_on_as_it_would_have(tmp_path):
-    class Saves(dt.Callback):
+    class Committer(dt.Callback):
         def on_epoch_end(self, epoch, logs=None):
             if epoch == 0:
                 self.model.save(tmp_path / "model.keras")
@@ -181,12 +181,12 @@ def test_a_whole_model_saved_by_a_callback_goes_on_as_it_would_have(tmp_path):
         return b"".join(slot.numpy().tobytes() for slots in model.optimizer.slots.values() for slot in slots)
 
     def work() -> bytes:
-        train(Saves())
+        train(Committer())
         return rest()
 
     expected = alone(work)
     with driven(3):
-        train(Saves())
+        train(Committer())
     assert rest() == expected
 
 
@@ -236,7 +236,7 @@ def test_health_tells_of_losses_saves_and_where_the_time_went(tmp_path):
         def on_epoch_end(self, epoch, logs=None):
             threading.Event().wait(0.05)
             if epoch == 2:  # by now a save has been begun; its end is heard of between steps, or here
-                wait_until(lambda: driver.conductor._turn() or self.telemetry.health().saves)
+                wait_until(lambda: driver.controller._turn() or self.telemetry.health().saves)
             seen.append(self.telemetry.health())
             self.telemetry.tell("looked", epoch=epoch)
 
@@ -467,7 +467,7 @@ def test_a_stop_that_was_asked_for_before_the_driver_died_is_still_asked_for(tmp
 
         def on_test_batch_end(self, batch, logs=None):
             if self.dies and len(self.epochs) == 1:
-                wait_until(lambda: driver.conductor._turn() or [save for save in driver.events("committed") if save["step"] >= 4])
+                wait_until(lambda: driver.controller._turn() or [save for save in driver.events("committed") if save["step"] >= 4])
                 raise KeyboardInterrupt
 
         def on_epoch_end(self, epoch, logs=None):
@@ -525,7 +525,7 @@ def test_callbacks_go_back_to_a_checkpoint_many_boundaries_ago(tmp_path):
     with driven(2, url=str(tmp_path), every="80steps") as driver:
 
         def everybody() -> None:
-            wait_until(lambda: driver.conductor._turn() or driver.events("committed"))
+            wait_until(lambda: driver.controller._turn() or driver.events("committed"))
             for worker in list(driver.cluster.workers):
                 driver.cluster.kill(worker)
 
@@ -543,7 +543,7 @@ def test_a_checkpoint_that_is_long_under_way_has_the_counters_of_its_step(tmp_pa
 
         def die() -> None:
             gate.set()
-            wait_until(lambda: driver.conductor._turn() or driver.events("committed"))
+            wait_until(lambda: driver.controller._turn() or driver.events("committed"))
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
@@ -585,7 +585,7 @@ def test_what_callbacks_count_at_the_beginning_of_epochs_and_batches_counts_once
     class Dies(dt.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if self.model.optimizer.iterations == step:
-                wait_until(lambda: driver.conductor._turn() or [save for save in driver.events("committed") if save["step"] == step])
+                wait_until(lambda: driver.controller._turn() or [save for save in driver.events("committed") if save["step"] == step])
                 raise KeyboardInterrupt
 
     expected = alone(lambda: train(RatePerBatch()))
@@ -624,7 +624,9 @@ def test_a_restarted_driver_shows_the_hooks_the_checkpoint_and_not_the_beginning
     class Dies(dt.Callback):
         def on_epoch_end(self, epoch, logs=None):
             if epoch == dies_at:
-                wait_until(lambda: driver.conductor._turn() or [save for save in driver.events("committed") if save["step"] == 3 * dies_at])
+                wait_until(
+                    lambda: driver.controller._turn() or [save for save in driver.events("committed") if save["step"] == 3 * dies_at]
+                )
                 raise KeyboardInterrupt
 
     def work(*callbacks: Any) -> Any:

@@ -15,7 +15,7 @@ from disttrain.elastic.messages import Ready
 from disttrain.errors import Interrupted, NonFiniteLoss, NotEnoughWorkers
 from disttrain.layers.context import current
 from disttrain.testing.fake_cluster import FakeCluster, FaultPlan
-from disttrain.training import runner
+from disttrain.training.local import runner
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from disttrain.errors import RunInUse, RunMismatch, RunUnwritable
 from disttrain.launch.config import RunConfig
 from disttrain.launch.door import enter
-from disttrain.launch.run_directory import RunDescription, RunDirectory
+from disttrain.rundir.directory import RunDescription, RunDirectory
 
 SCRIPT = {"script": "train.py", "arguments": (), "script_sha256": "abc"}
 
@@ -28,7 +28,7 @@ def begun(url: str, *, virtual_workers: int = 4, outcome: str | None = None, scr
 
 def die_as_driver(folder, then: str = "") -> None:
     """A process that begins an attempt and ends without a word."""
-    code = f"from disttrain.launch.run_directory import RunDirectory\nd = RunDirectory({str(folder)!r})\nd.begin(fresh=True)\n{then}\n"
+    code = f"from disttrain.rundir.directory import RunDirectory\nd = RunDirectory({str(folder)!r})\nd.begin(fresh=True)\n{then}\n"
     subprocess.run([sys.executable, "-c", code + "import os\nos._exit(9)"], check=False)
 
 

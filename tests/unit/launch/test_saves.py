@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from disttrain.checkpoint import Arena, CommitName, NamedArray, save_folder, shard_path, snapshot, split, write_shard
+from disttrain.controller.commits import Committed, Committer, SaveFailed
 from disttrain.elastic.messages import ShardWritten
-from disttrain.launch.run_directory import RunDirectory
-from disttrain.launch.saves import Committed, SaveFailed, Saves
+from disttrain.rundir.directory import RunDirectory
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def directory(tmp_path):
 
 @pytest.fixture
 def saves(directory):
-    made = Saves(directory.store, directory.attempt, keep=2, pinned=set())
+    made = Committer(directory.store, directory.attempt, keep=2, pinned=set())
     yield made
     made.close()
 
@@ -45,7 +45,7 @@ def own_part(part):
     return {"call": 0, "tick": part.tick}, {}
 
 
-def outcomes(saves: Saves, count: int) -> list:
+def outcomes(saves: Committer, count: int) -> list:
     return [saves.results.get(timeout=30) for _ in range(count)]
 
 

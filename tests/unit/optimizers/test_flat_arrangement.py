@@ -21,7 +21,7 @@ from disttrain.optimizers import (
     RMSprop,
     ScheduleFreeAdamW,
 )
-from disttrain.training.flat import FlatSpace
+from disttrain.training.step.flat import FlatSpace
 
 SHAPES = [(1,), (3,), (2, 4), (3, 5), (16,), (), (17,), (31, 1), (4, 8, 2), (7, 37)]  # full vectors, and tails of every kind
 ELEMENTWISE = {

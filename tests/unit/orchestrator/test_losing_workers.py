@@ -2,6 +2,7 @@
 
 from disttrain.orchestrator import (
     Abort,
+    BreakHistory,
     Commit,
     Form,
     Gathering,
@@ -15,7 +16,6 @@ from disttrain.orchestrator import (
     StartWorker,
     Stopped,
     Timer,
-    Trouble,
     Waiting,
     WorkerLost,
     WorkerReady,
@@ -41,7 +41,7 @@ def test_the_group_forms_anew_when_the_last_survivor_has_stopped_without_waiting
     assert one_stopped.effects == () and one_stopped.because == "w2 stopped with the state of tick 47; waiting for w0 to stop"
     decision = decide(one_stopped.state, Stopped("w0", 4, 47, at_s=100.2), POLICY)
     assert decision.effects == (Form(5, ("w0", "w2"), ((0, 3), (3, 6)), source="w0", tick=47, restore=None),)
-    trouble = Trouble(tick=47, losses=1, workers=("w1",), furthest=47, breaks=1)
+    trouble = BreakHistory(tick=47, losses=1, workers=("w1",), furthest=47, breaks=1)
     assert decision.state == Running(Roster(4, 5, (Start("w3", 200.0),), trouble=trouble), ("w0", "w2"), tick=47)
 
 

@@ -13,9 +13,9 @@ import disttrain as dt
 from disttrain import layers
 from disttrain.errors import DataError, RunMismatch
 from disttrain.layers.context import current
-from disttrain.training import runner
-from disttrain.training.engine import Engine
-from disttrain.training.orders import Orders
+from disttrain.training.boundary_decision import BoundaryDecision
+from disttrain.training.local import runner
+from disttrain.training.step.engine import Engine
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(24, 3)).astype(np.float32), rng.normal(size=(24, 2)).astype(np.float32)
@@ -81,7 +81,7 @@ def test_weights_that_a_callback_puts_back_at_the_end_win_over_the_average():
     for _ in range(3):
         step(engine)
     name, tensor = engine.model.named_weights()[0]
-    engine.apply(Orders(arrays={f"model/{name}": np.full(tuple(tensor.shape), 7.0, np.float32)}, end_call=True))
+    engine.apply(BoundaryDecision(arrays={f"model/{name}": np.full(tuple(tensor.shape), 7.0, np.float32)}, end_call=True))
     assert torch.equal(tensor, torch.full_like(tensor, 7.0))
     bias = engine.model.named_weights()[1][1]
     assert torch.equal(bias, engine.optimizer.slots["average"][1])

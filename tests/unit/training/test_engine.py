@@ -18,11 +18,11 @@ from disttrain.collectives import GroupBroken, SoloGroup
 from disttrain.collectives import reduction as reduction_module
 from disttrain.collectives.reduction import TreeReduction
 from disttrain.errors import NonFiniteLoss
-from disttrain.training import engine as engine_module
-from disttrain.training.class_weight import class_weights
-from disttrain.training.engine import Engine
-from disttrain.training.orders import Orders
+from disttrain.training.boundary_decision import BoundaryDecision
+from disttrain.training.compiled.class_weight import class_weights
 from disttrain.training.program import Kind
+from disttrain.training.step import engine as engine_module
+from disttrain.training.step.engine import Engine
 
 
 class FromTorch(nn.Module):
@@ -246,11 +246,11 @@ def test_a_wish_of_one_worker_is_granted_to_all_at_the_same_step():
     job = job_of(rich_model(), 4, *rich_data(24), batch_size=8)
 
     def work(engine: Engine) -> list:
-        wishes = (engine.group.rank == 2, False, False)
-        return [engine.run_tick(engine.position, wishes if tick == 1 else (False, False, False)) for tick in range(3)]
+        requests = (engine.group.rank == 2, False, False)
+        return [engine.run_tick(engine.position, requests if tick == 1 else (False, False, False)) for tick in range(3)]
 
-    for granted in on_workers(job, 3, work):
-        assert granted == [(False, False, False), (True, False, False), (False, False, False)]
+    for agreed in on_workers(job, 3, work):
+        assert agreed == [(False, False, False), (True, False, False), (False, False, False)]
 
 
 def test_orders_set_the_rate_the_weights_and_the_way():
@@ -260,13 +260,15 @@ def test_orders_set_the_rate_the_weights_and_the_way():
     step(engine)
     assert engine.position.kind is Kind.BATCH_BOUNDARY
     name, tensor = next(iter(engine.model.named_weights()))
-    engine.apply(Orders(learning_rate=0.5, arrays={f"model/{name}": np.full(tuple(tensor.shape), 7.0, np.float32)}, end_phase=True))
+    engine.apply(
+        BoundaryDecision(learning_rate=0.5, arrays={f"model/{name}": np.full(tuple(tensor.shape), 7.0, np.float32)}, end_phase=True)
+    )
     assert engine.optimizer.learning_rate == 0.5
     assert torch.equal(engine.arrays()[f"model/{name}"], torch.full(tuple(tensor.shape), 7.0))
     assert engine.position.kind is Kind.VALIDATE  # the rest of the phase is left out
     step(engine)
     assert engine.position.kind is Kind.EPOCH_BOUNDARY
-    engine.apply(Orders(end_call=True))
+    engine.apply(BoundaryDecision(end_call=True))
     assert engine.position.kind is Kind.END and engine.ended
 
 

@@ -16,8 +16,8 @@ from disttrain.collectives import GroupBroken, SoloGroup
 from disttrain.data.packing import unpack_x_y_sample_weight
 from disttrain.errors import NonFiniteLoss, UsageError
 from disttrain.layers.context import current
-from disttrain.training import runner
-from disttrain.training.engine import Engine
+from disttrain.training.local import runner
+from disttrain.training.step.engine import Engine
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(18, 3)).astype(np.float32), rng.normal(size=(18, 2)).astype(np.float32)
