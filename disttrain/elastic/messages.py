@@ -110,6 +110,33 @@ class Leave:
     """Nothing more to do: end."""
 
 
+# -- what can be large ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """Something large that stays where it is until the driver collects it; what proves life never waits behind it.
+
+    Args:
+        key: names it, once in a run.
+        nbytes: about its size.
+        handle: the cluster's; None where it is gone.
+    """
+
+    key: str
+    nbytes: int
+    handle: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What the driver asked its cluster to `collect` is here, or cannot come: `error` says why."""
+
+    key: str
+    value: Any = None
+    error: str | None = None
+
+
 # -- reports ----------------------------------------------------------------------------------------------------------------------------
 
 
@@ -240,3 +267,34 @@ class Failed:
     tick: int
     error: BaseException | None
     traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a worker does, said every second by a thread that needs none of its collectives.
+
+    Args:
+        activity: "idle", "opening", "forming", "receiving" a state, "computing", "waiting" in a collective, "copying" for a save,
+            "loading" a checkpoint, or "boundary".
+        tick: the one it is about.
+        seconds: for so long.
+        ticks: so many it has completed in this call; their mean without the first is `tick_seconds`, 0 while unknown.
+    """
+
+    worker: str
+    call: int
+    generation: int
+    activity: str
+    tick: int
+    seconds: float
+    ticks: int = 0
+    tick_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """Lines that the script's code printed in a worker; `stream` is "stdout" or "stderr"."""
+
+    worker: str
+    stream: str
+    text: str

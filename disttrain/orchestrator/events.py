@@ -7,6 +7,7 @@ boundary between two ticks, so what it holds is always the whole state as of one
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +29,30 @@ class StartFailed:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
-    """The process is dead, whatever it was doing and whichever generation it was in. The last report about a worker that counts."""
+    """The process is dead, whatever it was doing and whichever generation it was in. The last report about a worker that counts.
+
+    `reason` is for people and names the signal or the exit code where it is known. `crashed`: the process ended itself by a fault of its
+    own (SIGSEGV, SIGBUS, SIGFPE, SIGABRT, an exit code); False where something outside ended it, or nobody knows.
+    """
 
     worker: str
     reason: str
     at_s: float
+    crashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """No heartbeat from a worker since `since_s`; it may be stopped, stuck or unreachable."""
+    """No heartbeat from a worker since `since_s`.
+
+    `condition` is what its machine says of the process: "stopped" (SIGSTOP, a debugger), "alive" (it runs, or sleeps in a long call
+    that holds the interpreter), or "unknown": nobody there answers either.
+    """
 
     worker: str
     since_s: float
     at_s: float
+    condition: Literal["stopped", "alive", "unknown"] = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,12 @@ class FakeCluster:
         except queue.Empty:
             return found
 
+    def wake(self) -> None:
+        self.heard.put(None)
+
+    def collect(self, bulk: m.Bulk) -> None:
+        self.heard.put(m.Collected(bulk.key, bulk.handle))
+
     def kill(self, worker: str) -> None:
         known = self.workers.get(worker)
         if known is not None:
