@@ -171,7 +171,7 @@ class FakeCluster:
             while True:
                 found.append(self.heard.get_nowait())
         except queue.Empty:
-            return found
+            return [report for report in found if report is not None]
 
     def wake(self) -> None:
         self.heard.put(None)
