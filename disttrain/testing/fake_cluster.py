@@ -234,3 +234,13 @@ class FakeCluster:
             if key not in self._meetings:
                 self._meetings[key] = thread_groups(len(command.members))
             return self._meetings[key][rank]
+
+
+class Started:
+    """A FakeCluster as `launch.cluster_start.ClusterStart` wants one."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.cluster = cluster
+
+    def stop(self) -> None:
+        """Nothing was started beside it."""
