@@ -105,6 +105,8 @@ def lost_while_gathering(state: Gathering, event: WorkerLost, policy: RecoveryPo
         lost=state.lost + lost,
         reasons=state.reasons + reasons,
         planned=False,
+        # who was asked to pause is told to leave only now: what is left of the pause's time is no measure for that
+        deadline_s=event.at_s + policy.stop_limit_s if state.planned else state.deadline_s,
     )
     decision = form_if_stopped(after, event.at_s, policy, f"lost {event.worker} ({event.reason}) while the group was stopping")
     # a pause agrees on its boundary through the group, which the death has broken
