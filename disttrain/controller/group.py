@@ -17,6 +17,7 @@ from disttrain.training.program import Program
 from disttrain.training.trainability import Frozen
 
 _JUDGE_S = 1.0  # how often it is asked who is slow or stuck
+_LISTEN_S = 3.0  # a call has heard from everybody that can speak once so much of it has passed
 
 
 class GroupControl:
@@ -46,7 +47,7 @@ class GroupControl:
         self._halted: dict[str, int | None] = {}  # the same of those that were asked to stop
         self._formed = False
         self._told: tuple[Any, ...] = ()  # what the call's machine last heard of the group
-        self._judged = now = self._clock.monotonic_s()
+        self._judged = self._begun_at = now = self._clock.monotonic_s()
         if state is None:
             decision = o.first_call(self._policy, at_s=now, committed=committed)
         else:
@@ -68,7 +69,7 @@ class GroupControl:
 
     def begin(self, begin: m.Begin) -> None:
         """The call begins on the workers that live; those that `decide` starts now hear of it once they have been started."""
-        self._begin = begin
+        self._begin, self._begun_at = begin, self._clock.monotonic_s()
         roster = self.state.roster
         to_start = {effect.worker for effect in self._opening if isinstance(effect, o.StartWorker)}
         for worker in (*self.members, *roster.ready, *(start.worker for start in roster.starting)):
@@ -99,6 +100,8 @@ class GroupControl:
             self._console.event("start failed", f"worker {report.worker} could not start: {report.reason}", worker=report.worker)
         elif isinstance(report, o.WorkerLost):
             self.patience.forget(report.worker)
+        elif report.condition == "alive":
+            self.patience.mute(report.worker, report.since_s)
         self.decide(report, now=now)
 
     def stopped(self, report: m.Stopped, now: float) -> None:
@@ -119,17 +122,29 @@ class GroupControl:
         """Look at clocks: what is due, who is slow, who is stuck."""
         deadline = o.next_deadline(self.state, self._policy)
         if deadline is not None and now >= deadline:
-            self.decide(o.Timer(now, self.patience.working()))
+            self._time_is_up(now)
         if now - self._judged < _JUDGE_S:
             return
         self._judged = now
         look = self.patience.look(in_loop(self.state), self.generation, now)
         for stuck in look.stuck:
+            if stuck.worker in self.members:
+                self._reporting.broke(self.state, now - stuck.seconds)
             self.decide(stuck)
         if look.group_stuck is not None:
+            self._reporting.broke(self.state, now - look.group_stuck.seconds)
             self.decide(look.group_stuck)
         if look.slow is not None:
             self._reporting.slow(look.slow)
+
+    def _time_is_up(self, now: float) -> None:
+        before, working = self.state, self.patience.working()
+        if now - self._begun_at < _LISTEN_S:  # no beat has come in this call yet: whoever opens a job does not seem to
+            working |= {start.worker for start in before.roster.starting}
+        self.decide(o.Timer(now, working))
+        if isinstance(before, o.Gathering) and before.planned and isinstance(self.state, o.Gathering) and not self.state.planned:
+            since_s = self.patience.waits_since(before.stepping)
+            self._reporting.broke(self.state, now if since_s is None else min(now, since_s))  # the pause has become a break
 
     # -- deciding and doing ---------------------------------------------------------------------------------------------------------
 

@@ -170,6 +170,9 @@ class Controller:
             self.bulk.arrived(report)
             return
         if getattr(report, "call", None) != self.number:
+            if isinstance(report, m.Beat):  # it still is at an earlier call, opens its job say: that is work too
+                self.reporting.heard[report.worker] = now
+                self.group.patience.heard(report.worker, Doing(report.activity, -1, -1, now - report.seconds))
             return  # a late word about an earlier call
         self.reporting.heard[report.worker] = now
         current = getattr(report, "generation", None) == self.group.generation
@@ -180,6 +183,7 @@ class Controller:
                 self.group.patience.heard(report.worker, doing)
             case m.Ready():
                 self.facts[report.worker] = WorkerFacts(report.pid, report.host)
+                self.group.patience.heard(report.worker, Doing("idle", -1, -1, now))  # newer than its last beat, which said "opening"
                 self.group.decide(o.WorkerReady(report.worker, now))
             case m.Stopped():
                 self.group.stopped(report, now)

@@ -25,6 +25,7 @@ class _Recovery:
     generation: int  # that broke last
     lost: list[str] = field(default_factory=list)
     back_from: int | None = None  # every worker was lost: the step that had been reached
+    again: int = 0  # so many ticks that were complete are done again
     paused: bool = False
 
 
@@ -41,6 +42,7 @@ class Reporting:
         self._console, self._policy = around.console, around.policy
         self._ranks: dict[str, int] = {}
         self._recovery: _Recovery | None = None
+        self._reached = 0  # the furthest tick told of
         self.heard: dict[str, float] = {}
         self.step = 0
         self.logs: dict[str, Any] = {}
@@ -49,12 +51,15 @@ class Reporting:
     # -- the group ------------------------------------------------------------------------------------------------------------------
 
     def formed(self, form: o.Form, tick: int, *, anew: bool) -> None:
-        """A generation is being formed; `anew`: after all were lost."""
+        """A generation is being formed, which goes on at `tick`; `anew`: after all were lost."""
         self._ranks = {worker: rank for rank, worker in enumerate(form.members)}
         self._statistics.workers = len(form.members)
         self._console.event("formed", None, generation=form.generation, members=list(form.members), tick=tick)
-        if anew and self._recovery is not None:
-            self._recovery.back_from = self.step
+        if self._recovery is not None:
+            if anew:
+                self._recovery.back_from = self.step
+            self._recovery.again += max(0, max(self._reached, form.tick) - tick)
+        self._reached = tick
 
     def lost(self, report: o.WorkerLost, before: o.State, after: o.State, now: float) -> None:
         """A worker is dead; `before` and `after` are what `decide` made of it."""
@@ -77,7 +82,7 @@ class Reporting:
         )  # fmt: skip
 
     def broke(self, state: o.State, now: float) -> None:
-        """A member found the group broken, before anybody knew of a death."""
+        """The group has not got on since `now`, before anybody knew of a death: a member found it broken, or one is stuck."""
         self._begun(now, state)
 
     def killed(self, worker: str, because: str, now: float) -> None:
@@ -89,16 +94,20 @@ class Reporting:
 
     def works(self, generation: int, tick: int, now: float) -> None:
         """The group works, or waits at a boundary as it should: if it formed after a break, that is overcome."""
+        self._reached = max(self._reached, tick)
         recovery = self._recovery
         if recovery is None or generation <= recovery.generation or recovery.generation < 0:
             return
         self._recovery = None
         took = now - recovery.since_s
         members = len(self._ranks)
-        if recovery.back_from is None:
-            words = f"re-formed with {members} workers in {took:.2f} s, no step lost"
+        if recovery.back_from is not None:
+            after = f"; all had been lost at step {recovery.back_from}"
+        elif recovery.again:  # of a predict, whose outputs were still on a worker that died
+            after = f"; {recovery.again} steps are done again"
         else:
-            words = f"re-formed with {members} workers in {took:.2f} s; all had been lost at step {recovery.back_from}"
+            after = ", no step lost"
+        words = f"re-formed with {members} workers in {took:.2f} s{after}"
         self._console.event(
             "recovered", words, seconds=round(took, 4), lost=recovery.lost, generation=generation, tick=tick,
         )  # fmt: skip

@@ -159,6 +159,10 @@ def hooks_done(state: InHooks, event: HooksDone) -> CallDecision:
     if state.back is not None:
         after = RollingBack(state.known, state.back, state.newer)
         return CallDecision(after, (RollBack(state.back, state.known.restore),), "the hooks have ended; back to the checkpoint")
+    if state.newer is not None and state.newer.tick > event.tick and state.newer.generation == state.known.generation:
+        # this boundary had been told twice: the workers are past it, and wait at the next
+        decision = run_hooks(state.known, state.newer)
+        return replace(decision, effects=(Proceed(event.tick), *decision.effects))
     return go_on(state.known, (Proceed(event.tick),), f"the callbacks are done with tick {event.tick}")
 
 

@@ -18,6 +18,7 @@ _UNKNOWN_LIMIT_S = 3600.0  # before the first tick is measured, and for what is 
 _LEAST_LIMIT_S = 300.0  # a stalled disk, a page cache gone cold or a swapped process can hold a short step up for minutes
 _SLOWEST_TIMES = 5.0  # the slowest tick so far, times that
 _MEDIAN_TIMES = 30.0
+_BEAT_S = 1.0  # so much older is what is known of a worker
 _SLOW_S = 10.0  # nobody is called slow earlier
 _SLOW_TIMES = 5.0  # the median tick, times that
 
@@ -71,23 +72,36 @@ class Patience:
     def __init__(self, policy: RecoveryPolicy) -> None:
         self._policy = policy
         self._doing: dict[str, Doing] = {}
-        self._told: tuple[str, int, float] = ("", -1, 0.0)  # worker, tick and seconds of the last word about a slow one
+        self._mute: dict[str, float] = {}  # since when a worker says nothing, though its process runs
+        self._told: dict[str, tuple[str, int, float]] = {}  # what it did, the tick and the seconds in the last word about a slow one
 
     def heard(self, worker: str, doing: Doing) -> None:
         """A beat."""
         self._doing[worker] = doing
+        self._mute.pop(worker, None)
+
+    def mute(self, worker: str, since_s: float) -> None:
+        """It says nothing, but its process runs: a long call holds the interpreter, so nobody knows what it does."""
+        self._mute.setdefault(worker, since_s)
 
     def forget(self, worker: str) -> None:
         """It is dead."""
         self._doing.pop(worker, None)
+        self._mute.pop(worker, None)
+        self._told.pop(worker, None)
+
+    def waits_since(self, members: Iterable[str]) -> float | None:
+        """When the last of those that wait for others began to; None: nobody does."""
+        waiting = (self._doing[worker] for worker in members if worker in self._doing)
+        return max((doing.since_s for doing in waiting if doing.activity in WAITING), default=None)
 
     def doing(self, worker: str) -> Doing | None:
         """What it last said."""
         return self._doing.get(worker)
 
     def working(self) -> frozenset[str]:
-        """Who says that it works."""
-        return frozenset(worker for worker, doing in self._doing.items() if doing.activity in WORKING)
+        """Who says that it works, and whose process runs though it says nothing."""
+        return frozenset(worker for worker, doing in self._doing.items() if doing.activity in WORKING).union(self._mute)
 
     def limit_s(self) -> float:
         """So long may a tick take before it is a hang."""
@@ -113,6 +127,10 @@ class Patience:
             seconds, allowed = at_s - doing.since_s, limit_s if doing.activity == "computing" else unknown_s
             if seconds > allowed:
                 stuck.append(Stuck(worker, _words(doing), seconds, allowed, at_s))
+        known = {found.worker for found in stuck}
+        for worker, since_s in self._mute.items():
+            if at_s - since_s > unknown_s and worker not in known:
+                stuck.append(Stuck(worker, "silent, though its process runs,", at_s - since_s, unknown_s, at_s))
         here = [(worker, self._doing[worker]) for worker in members if worker in self._doing]
         busy = [(worker, doing) for worker, doing in here if doing.activity not in WAITING]
         waiting = [doing for _, doing in here if doing.activity in WAITING]
@@ -133,10 +151,10 @@ class Patience:
         seconds = at_s - doing.since_s
         if seconds < max(_SLOW_S, _SLOW_TIMES * doing.median_s):
             return None
-        known, tick, told_s = self._told
-        if (known, tick) == (worker, doing.tick) and seconds < 2 * told_s:
+        activity, tick, told_s = self._told.get(worker, ("", -1, 0.0))
+        if (activity, tick) == (doing.activity, doing.tick) and told_s - _BEAT_S < seconds < 2 * told_s:
             return None
-        self._told = worker, doing.tick, seconds
+        self._told[worker] = doing.activity, doing.tick, seconds
         return Slow(worker, _words(doing), seconds, others, doing.median_s)
 
 

@@ -40,6 +40,7 @@ class Process:
         self._outbound: list[object] = []
         self._up = self._down = 0.0
         self._mute = 0
+        self.said_beat = (0.0, 0.0)  # when, and the seconds in it
         self.last_words = 0.0  # what was said after that is lost
         self.worker = Worker(self)
 
@@ -139,6 +140,11 @@ class Process:
             self._up = max(self._up, self.world.now + self.latency_s * self.rng.uniform(0.5, 2.0))
             self.world.at(self._up, self.cluster.arrive, self, report, self.world.now)
 
+    @property
+    def line_is_slow(self) -> bool:
+        """Is what it says long on its way?"""
+        return self.latency_s >= 1.0 or self._up > self.world.now + 1.0
+
     def hold(self, report: object) -> None:
         """Of a cut line."""
         self._outbound.append(report)
@@ -158,7 +164,9 @@ class Process:
         if not self.alive:
             return
         if self.condition is None and self.worker.activity.call >= 0:
-            self.say(self.worker.activity.beat())
+            beat = self.worker.activity.beat()
+            self.said_beat = self.world.now, beat.seconds
+            self.say(beat)
         self.world.after(BEAT_S, self._beat)
 
     # -- what the worker needs ------------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ class Promises:
         self.said: list[tuple[float, str, str]] = []
         self.done_at = 0.0
         self.unreachable: set[str] = set()
-        self.last_fault_s = 0.0
+        self.last_fault_s = self.stalled_until = self.hooks_until = 0.0
         self.interrupted_at: float | None = None
         self.calm_since_interrupt = False
         self.unresolved: dict[tuple[int, int, int], float] = {}
@@ -56,6 +56,7 @@ class Promises:
         self._disturbances = 0
         self._lost_steps = False
         self._committed: dict[int, int] = {}
+        self._told_slow_s: dict[str, float] = {}
 
     # -- the calls ------------------------------------------------------------------------------------------------------------------
 
@@ -67,6 +68,7 @@ class Promises:
         self._furthest, self._broke_at, self._disturbances, self._lost_steps = start, None, 0, False
         self.unresolved, self._parts = {}, {}
         self._told_commits.pop(call.number, None)
+        self._told_slow_s = {}
 
     def fail(self, what: str) -> None:
         """A promise is broken."""
@@ -112,7 +114,7 @@ class Promises:
                 self.fail(f"generation {form.generation} goes on at tick {form.tick}; tick {committed} is committed")
             if held and max(held) + 1 >= form.tick and anew and before is not None and max(held) + 1 > max(committed, 0):
                 self.fail(f"generation {form.generation} begins anew at tick {form.tick}, though tick {max(held)} is held in memory")
-        if before is not None and form.tick < self._furthest - 1:
+        if self._broke_at is not None and form.tick < self._furthest - 1:
             self._lost_steps = True
         if anew:
             self._furthest = form.tick
@@ -130,10 +132,10 @@ class Promises:
             return
         if now - process.well_since < _WELL_S and process.well_since > process.started_at:
             return
-        if worker.hung_since is not None:
-            assert self.controller is not None
-            if now - worker.hung_since >= 0.9 * self.controller.group.patience.limit_s() - 2 * BEAT_S:
-                return
+        assert self.controller is not None
+        doing_s, limit_s = worker.activity.beat().seconds, self.controller.group.patience.limit_s()
+        if worker.activity.beat().activity == "computing" and doing_s >= limit_s - 2 * BEAT_S:
+            return  # healthy or not, it took longer than the limit that it was given
         if not process.booted and now - process.started_at >= self.scenario.policy.start_limit_s:
             return
         self.fail(
@@ -232,7 +234,7 @@ class Promises:
             case "worker lost":
                 self._told_lost(text or "", details)
             case "slow":
-                self._told_slow(details)
+                self._told_slow(text or "", details)
             case _:
                 pass
 
@@ -256,10 +258,11 @@ class Promises:
         if "no step lost" in text and self._lost_steps:
             self.fail(f"{text!r}: steps that were complete are done again")
         if self._broke_at is not None and self._disturbances == 1:
-            really = self.world.now - self._broke_at
+            really = self.world.now - max(self._broke_at, self.stalled_until)  # who is stalled cannot tell for how long
             if abs(really - details["seconds"]) > _NOTICED_S:
                 self.fail(f"{text!r}: the stall took {really:.2f} s")
-        self._broke_at, self._disturbances, self._lost_steps = None, 0, False
+        unwell = [name for name in form.members if not self._is_well(self.cluster.processes[name])]
+        self._broke_at, self._disturbances, self._lost_steps = (self.world.now if unwell else None), len(unwell), False
 
     def _told_lost(self, text: str, details: dict[str, Any]) -> None:
         worker, form = details["worker"], self._generation.get(self.call.number)
@@ -278,12 +281,17 @@ class Promises:
             if int(go_on[1]) != len(left):
                 self.fail(f"{text!r}: {left} go on")
 
-    def _told_slow(self, details: dict[str, Any]) -> None:
-        process = self.cluster.processes[details["worker"]]
-        if process.alive and process.condition is None and process.cut_since is None and process.latency_s < 1.0:
-            really = process.worker.activity.beat().seconds
-            if really + 2 * BEAT_S + 1.0 < details["seconds"] - 5.0:
-                self.fail(f"{details['worker']} is called slow for {details['seconds']} s; it has done this for {really:.1f} s")
+    def _told_slow(self, text: str, details: dict[str, Any]) -> None:
+        process, what = self.cluster.processes[details["worker"]], text.split(" for ")[0]
+        before = self._told_slow_s.get(what, 0.0)
+        if before < details["seconds"] < 1.9 * before:
+            self.fail(f"{text!r} is said again after {details['seconds'] - before:.1f} s")
+        self._told_slow_s[what] = details["seconds"]
+        if self._is_well(process) and not process.line_is_slow:
+            now_s, since_s = process.worker.activity.beat().seconds, process.said_beat[0]
+            really = max(now_s, process.said_beat[1] + self.world.now - since_s)
+            if really + 2 * BEAT_S < details["seconds"]:
+                self.fail(f"{details['worker']} is called slow for {details['seconds']} s; it has done this for {now_s:.1f} s")
 
     # -- time -----------------------------------------------------------------------------------------------------------------------
 
@@ -302,20 +310,22 @@ class Promises:
         controller = self.controller
         if controller is None or not isinstance(controller.state, o.Running) or controller.call.known.group != "running":
             return False
-        well = all(
-            process.alive and process.condition is None and process.cut_since is None and not process.worker.hangs
-            for process in self.cluster.processes.values() if process.name in controller.group.members
-        )  # fmt: skip
+        well = all(self._is_well(process) for process in self.cluster.processes.values() if process.name in controller.group.members)
         blocked = any(process.worker.group is not None and process.worker.group.blocked for process in self.cluster.processes.values())
         return well and not blocked
+
+    @staticmethod
+    def _is_well(process: Process) -> bool:
+        return process.alive and process.condition is None and process.cut_since is None and not process.worker.hangs
 
     def look(self) -> None:
         """After each event that the controller heard of: nobody waits for ever."""
         now = self.world.now
         if now - self.done_at > self.bound_s:
             self.fail(f"nothing has got on for {now - self.done_at:.0f} s: {self.where()}")
-        if self.interrupted_at is not None and self.calm_since_interrupt and now - self.interrupted_at > self.stop_bound_s:
-            self.fail(f"Ctrl-C was {now - self.interrupted_at:.0f} s ago, nothing went wrong since: {self.where()}")
+        asked_at = self.interrupted_at
+        if asked_at is not None and self.calm_since_interrupt and now - max(asked_at, self.hooks_until) > self.stop_bound_s:
+            self.fail(f"Ctrl-C was {now - asked_at:.0f} s ago, nothing went wrong since: {self.where()}")
         for key, since in self.unresolved.items():
             if now - since > self._save_bound_s:
                 self.fail(f"every part of the save of tick {key[2]} was written {now - since:.0f} s ago; nothing was said of it")

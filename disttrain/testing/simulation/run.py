@@ -104,8 +104,8 @@ class Simulation:
                 if call.number in self.storage.results:
                     continue
                 mine = resume if resume is not None and resume.call == call.number and call.trains else None
-                self._mailbox = SimulatedMailbox(cluster, self.checks)
                 hooks = SimulatedFitHooks(call, self.checks) if call.trains else SimulatedCallHooks(call, self.checks)
+                self._mailbox = SimulatedMailbox(cluster, self.checks, lambda hooks=hooks: hooks.handled)
                 controller = Controller(
                     self._environment(cluster, attempt), call.number, replace(call.job), lambda job, call=call: cluster.put(call), state=state,
                     facts=facts, hooks=hooks, saves=self._committer if call.trains else None, resume=mine, sequence_base=sequence, kept=kept,
@@ -283,7 +283,7 @@ class Simulation:
         elif kind == "driver_dies":
             self._driver_dead = True
         else:
-            self._stalled_until = self.world.now + seconds
+            self._stalled_until = self.checks.stalled_until = self.world.now + seconds
         return True
 
 

@@ -33,10 +33,14 @@ class _Asked(Question):
 
 
 class SimulatedMailbox:
-    """As `controller.mailbox.Mailbox`, on simulated time."""
+    """As `controller.mailbox.Mailbox`, on simulated time.
 
-    def __init__(self, cluster: SimulatedCluster, checks: Promises) -> None:
-        self._cluster, self._world, self._checks = cluster, cluster.world, checks
+    Args:
+        handled: the last boundary whose hooks have run.
+    """
+
+    def __init__(self, cluster: SimulatedCluster, checks: Promises, handled: Callable[[], int]) -> None:
+        self._cluster, self._world, self._checks, self._handled = cluster, cluster.world, checks, handled
         self._rng = self._world.rng(f"{cluster.attempt}/script")
         self._work: deque[tuple[object, Callable[[], Any]]] = deque()
         self._answers: list[Done | Question] = []
@@ -67,9 +71,10 @@ class SimulatedMailbox:
         self._busy = True
         what, action = self._work.popleft()
         seconds = self._cluster.scenario.hook_s * self._rng.uniform(0.5, 2.0)
-        asks = isinstance(what, tuple) and what[0] == "hooks" and self._rng.random() < self._cluster.scenario.asks
+        asks = isinstance(what, tuple) and what[0] == "hooks" and what[1] > self._handled() and self._rng.random() < self._cluster.scenario.asks
         if isinstance(what, tuple):
             seconds, self.longer_s = seconds + self.longer_s, 0.0
+        self._checks.hooks_until = self._world.now + seconds
         self._world.after(seconds / 2, self._asks if asks else self._carry_out, what, action, seconds / 2)
 
     def _asks(self, what: tuple[str, int], action: Callable[[], Any], left_s: float) -> None:
