@@ -183,9 +183,10 @@ class Controller:
                 self.group.patience.heard(report.worker, doing)
             case m.Ready():
                 self.facts[report.worker] = WorkerFacts(report.pid, report.host)
-                self.group.patience.heard(report.worker, Doing("idle", -1, -1, now))  # newer than its last beat, which said "opening"
+                self.group.patience.rests(report.worker, now)
                 self.group.decide(o.WorkerReady(report.worker, now))
             case m.Stopped():
+                self.group.patience.rests(report.worker, now)
                 self.group.stopped(report, now)
             case m.Progress() if current:
                 self._progress(report, now)

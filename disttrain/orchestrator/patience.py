@@ -7,7 +7,7 @@ while none is known. One that waits for others is not slow: whoever they wait fo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from disttrain.orchestrator.events import GroupStuck, Stuck
 from disttrain.orchestrator.policy import RecoveryPolicy
@@ -83,6 +83,12 @@ class Patience:
     def mute(self, worker: str, since_s: float) -> None:
         """It says nothing, but its process runs: a long call holds the interpreter, so nobody knows what it does."""
         self._mute.setdefault(worker, since_s)
+
+    def rests(self, worker: str, at_s: float) -> None:
+        """It has said that it is through with what it did, which is newer than its last beat."""
+        known = self._doing.get(worker)
+        if known is not None:
+            self.heard(worker, replace(known, activity="idle", since_s=at_s))
 
     def forget(self, worker: str) -> None:
         """It is dead."""

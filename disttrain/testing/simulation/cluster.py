@@ -126,6 +126,8 @@ class SimulatedCluster:
             process.hold(report)
             return
         process.heard_at = self.world.now
+        if isinstance(report, m.Beat):
+            process.heard_beat = self.world.now, report.seconds
         self._hear(report)
         if self.scenario.doubles and not isinstance(report, m.Beat) and self._doubles.random() < self.scenario.doubles:
             self._hear(report)

@@ -82,7 +82,11 @@ class Group:
                 worker.sees_broken(self, token, "connection reset by peer")
 
     def _end_if_all(self) -> bool:
-        if len(self._there) < self.size or self.blocked:
+        if len(self._there) < self.size:
+            return True
+        if self.blocked:
+            worker = next(iter(self._there.values()))[0]
+            worker.checks.broke(worker.name)
             return True
         there, self._there, self._leaving = self._there, {}, {}
         for name, (worker, _, then) in there.items():

@@ -40,7 +40,7 @@ class Process:
         self._outbound: list[object] = []
         self._up = self._down = 0.0
         self._mute = 0
-        self.said_beat = (0.0, 0.0)  # when, and the seconds in it
+        self.heard_beat = (0.0, 0.0)  # when the driver heard the last one, and the seconds in it
         self.last_words = 0.0  # what was said after that is lost
         self.worker = Worker(self)
 
@@ -164,9 +164,7 @@ class Process:
         if not self.alive:
             return
         if self.condition is None and self.worker.activity.call >= 0:
-            beat = self.worker.activity.beat()
-            self.said_beat = self.world.now, beat.seconds
-            self.say(beat)
+            self.say(self.worker.activity.beat())
         self.world.after(BEAT_S, self._beat)
 
     # -- what the worker needs ------------------------------------------------------------------------------------------------------

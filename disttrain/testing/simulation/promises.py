@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from disttrain import orchestrator as o
 from disttrain.controller.mailbox import Done
 from disttrain.elastic import messages as m
+from disttrain.orchestrator.patience import WAITING, WORKING
 from disttrain.testing.simulation.call import Call, Hooks, State
 from disttrain.testing.simulation.scenario import LONGEST_TICK_S, Scenario
 from disttrain.testing.simulation.world import Violation, World
@@ -118,6 +119,8 @@ class Promises:
             self._lost_steps = True
         if anew:
             self._furthest = form.tick
+        if self._broke_at is None and not all(self._is_well(self.cluster.processes[name]) for name in form.members):
+            self._broke_at, self._disturbances = self.world.now, 1
 
     def kills(self, process: Process) -> None:
         """The controller ends a process: one that works is never killed."""
@@ -133,8 +136,10 @@ class Promises:
         if now - process.well_since < _WELL_S and process.well_since > process.started_at:
             return
         assert self.controller is not None
-        doing_s, limit_s = worker.activity.beat().seconds, self.controller.group.patience.limit_s()
-        if worker.activity.beat().activity == "computing" and doing_s >= limit_s - 2 * BEAT_S:
+        beat, unknown_s = worker.activity.beat(), self.scenario.policy.hang_timeout_s or 3600.0
+        limit_s = self.controller.group.patience.limit_s() if beat.activity == "computing" else unknown_s
+        works = beat.activity in WORKING - WAITING
+        if works and beat.seconds >= limit_s - 2 * BEAT_S or now - (process.mute_since or now) >= unknown_s - 2 * BEAT_S:
             return  # healthy or not, it took longer than the limit that it was given
         if not process.booted and now - process.started_at >= self.scenario.policy.start_limit_s:
             return
@@ -150,7 +155,7 @@ class Promises:
             return
         self._disturbances += 1
         if self._broke_at is None:
-            self._broke_at = self.world.now
+            self._broke_at = max(self.world.now, self.stalled_until)  # who is stalled cannot tell for how long
 
     # -- saves ----------------------------------------------------------------------------------------------------------------------
 
@@ -258,7 +263,7 @@ class Promises:
         if "no step lost" in text and self._lost_steps:
             self.fail(f"{text!r}: steps that were complete are done again")
         if self._broke_at is not None and self._disturbances == 1:
-            really = self.world.now - max(self._broke_at, self.stalled_until)  # who is stalled cannot tell for how long
+            really = self.world.now - self._broke_at
             if abs(really - details["seconds"]) > _NOTICED_S:
                 self.fail(f"{text!r}: the stall took {really:.2f} s")
         unwell = [name for name in form.members if not self._is_well(self.cluster.processes[name])]
@@ -288,8 +293,8 @@ class Promises:
             self.fail(f"{text!r} is said again after {details['seconds'] - before:.1f} s")
         self._told_slow_s[what] = details["seconds"]
         if self._is_well(process) and not process.line_is_slow:
-            now_s, since_s = process.worker.activity.beat().seconds, process.said_beat[0]
-            really = max(now_s, process.said_beat[1] + self.world.now - since_s)
+            now_s, (since_s, said_s) = process.worker.activity.beat().seconds, process.heard_beat
+            really = max(now_s, said_s + self.world.now - since_s)
             if really + 2 * BEAT_S < details["seconds"]:
                 self.fail(f"{details['worker']} is called slow for {details['seconds']} s; it has done this for {now_s:.1f} s")
 

@@ -267,10 +267,10 @@ class Simulation:
         if group is None or group.size < 2:
             return False
         if kind == "break":
+            self.checks.broke(process.name)
             process.worker.sees_broken(group, process.worker.token, "connection reset by peer")
         else:
             group.blocked = True
-            self.checks.broke(process.name)
         return True
 
     def _befall_driver(self, kind: str, seconds: float) -> bool:
