@@ -134,6 +134,9 @@ def group_while_opening(state: Opening, event: GroupChanged) -> CallDecision:
 def boundary_reached(state: Stepping | Halting, event: BoundaryReached) -> CallDecision:
     if event.boundary.generation != state.known.generation:
         return CallDecision(state, because="a boundary of an older generation")
+    if event.boundary.tick == state.known.answered:
+        # Told twice, or by a generation that formed there. It may be past it already, as the answer was on its way: nothing is waited for.
+        return CallDecision(state, (Proceed(event.boundary.tick),), "the hooks of this boundary have run: the same answer")
     if not event.complete:
         return CallDecision(Awaiting(state.known, event.boundary), because="the outputs before this boundary are on their way")
     return run_hooks(state.known, event.boundary)
@@ -159,11 +162,8 @@ def hooks_done(state: InHooks, event: HooksDone) -> CallDecision:
     if state.back is not None:
         after = RollingBack(state.known, state.back, state.newer)
         return CallDecision(after, (RollBack(state.back, state.known.restore),), "the hooks have ended; back to the checkpoint")
-    if state.newer is not None and state.newer.tick > event.tick and state.newer.generation == state.known.generation:
-        # this boundary had been told twice: the workers are past it, and wait at the next
-        decision = run_hooks(state.known, state.newer)
-        return replace(decision, effects=(Proceed(event.tick), *decision.effects))
-    return go_on(state.known, (Proceed(event.tick),), f"the callbacks are done with tick {event.tick}")
+    known = replace(state.known, answered=event.tick)
+    return go_on(known, (Proceed(event.tick),), f"the callbacks are done with tick {event.tick}")
 
 
 def go_on(known: Known, effects: tuple[CallEffect, ...], because: str) -> CallDecision:
@@ -174,9 +174,10 @@ def go_on(known: Known, effects: tuple[CallEffect, ...], because: str) -> CallDe
 def rolled_back(state: RollingBack, event: RolledBack) -> CallDecision:
     if event.tick != state.tick:
         return CallDecision(state, because="an older one")
-    if state.newer is not None and state.newer.generation == state.known.generation:
-        return run_hooks(state.known, state.newer)
-    return go_on(state.known, (), f"the callbacks are back at tick {event.tick}")
+    known = replace(state.known, answered=None)
+    if state.newer is not None and state.newer.generation == known.generation:
+        return run_hooks(known, state.newer)
+    return go_on(known, (), f"the callbacks are back at tick {event.tick}")
 
 
 def opened(state: Opening, event: HooksDone) -> CallDecision:

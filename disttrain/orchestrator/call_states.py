@@ -16,6 +16,7 @@ class Known:
         group, generation, tick, restore, holder: see `GroupChanged`.
         stop: the user asked to stop.
         committed: the tick of the newest checkpoint; `failed`: those of saves that were abandoned since.
+        answered: the boundary whose hooks ran last; what they decided is known.
     """
 
     saves: bool
@@ -27,6 +28,7 @@ class Known:
     stop: bool = False
     committed: int | None = None
     failed: tuple[int, ...] = ()
+    answered: int | None = None
 
     def is_saved(self, tick: int) -> bool:
         """Is there nothing to wait for: is `tick` committed, abandoned, or nothing kept at all?"""

@@ -119,6 +119,15 @@ def group_stuck(state: Running, event: GroupStuck, policy: RecoveryPolicy) -> De
     return Decision(gathering, (Abort(event.generation, state.members),), why)
 
 
+def group_stuck_while_gathering(state: Gathering, event: GroupStuck, policy: RecoveryPolicy) -> Decision:
+    """A pause is agreed on through the group, and nothing gets through it: break it, as above."""
+    if event.generation < state.roster.generation or not state.planned:
+        return late(state, event, policy)
+    after = replace(state, planned=False, deadline_s=event.at_s + policy.stop_limit_s)
+    why = f"{listed(state.stepping)} have waited for each other for {event.seconds:.0f} s instead of pausing"
+    return Decision(after, (Abort(event.generation, state.stepping),), why)
+
+
 def late(state: State, event: Event, policy: RecoveryPolicy) -> Decision:
     """A report that the run has gone past: of an older generation, of a former member, or told twice."""
     return Decision(state, because=f"nothing to do: {type(event).__name__} is late or repeated")
@@ -236,7 +245,7 @@ RULES: Mapping[type[State], Mapping[type[Event], Rule]] = {
         WorkerLost: Rule(lost_while_gathering, (Gathering, Running, Waiting, Ended)),
         Silent: Rule(silent, (Gathering,)),
         Stuck: Rule(stuck, (Gathering,)),
-        GroupStuck: Rule(late, (Gathering,)),
+        GroupStuck: Rule(group_stuck_while_gathering, (Gathering,)),
         Stopped: Rule(stopped_while_gathering, (Gathering, Running, Waiting, Ended)),
         Progress: Rule(progress, (Gathering,)),
         CheckpointCommitted: Rule(committed, (Gathering,)),

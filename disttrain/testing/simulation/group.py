@@ -38,10 +38,9 @@ class Group:
         self._there: dict[str, tuple[Worker, int, Callable[..., None]]] = {}
         self._leaving: dict[str, tuple[Worker, int]] = {}  # of an operation that has ended: they go on in a moment
 
-    @property
-    def usable(self) -> bool:
-        """Is it whole, with nothing under way?"""
-        return not self.gone and not self._there and not self.blocked
+    def usable(self, name: str) -> bool:
+        """Is it whole, as far as a member can see, with nothing of its own under way?"""
+        return not self.gone and name not in self._there and name not in self._leaving
 
     def arrive(self, worker: Worker, key: Any, requests: int, then: Callable[..., None]) -> bool:
         """A member comes to an operation; `then` is called with what any of them asked for. True if it has to wait for others.

@@ -173,7 +173,7 @@ class Worker:
             self._grouped(0)
         elif self._kept is not None and self._kept.name == command.group:
             self.group, self._kept = self._kept, None
-            if self.group.usable:
+            if self.group.usable(self.name):
                 self._grouped(0)
             else:
                 self._stop("the group broke: this group is over")
@@ -447,7 +447,7 @@ class Worker:
 
     def _leave_group(self) -> None:
         group, self.group, self.formed = self.group, None, False
-        if group is not None and group.size > 1 and group.usable and (self.call_number, self.generation) not in self._aborted:
+        if group is not None and group.size > 1 and group.usable(self.name) and (self.call_number, self.generation) not in self._aborted:
             self._let_go_of_kept()
             self._kept = group
         elif group is not None:
