@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from disttrain.controller.environment import CallEnvironment, KeptGroup, WorkerF
 from disttrain.controller.loop import Controller
 from disttrain.errors import DisttrainError, InfrastructureError, Interrupted, PoisonBatch
 from disttrain.orchestrator import call_states as c
+from disttrain.rundir.directory import ResumePoint
 from disttrain.testing.simulation.call import Call
 from disttrain.testing.simulation.cluster import SimulatedCluster
 from disttrain.testing.simulation.process import Process
@@ -101,23 +103,10 @@ class Simulation:
         kept, facts, sequence = KeptGroup(), dict[str, WorkerFacts](), 0
         try:
             for call in self.calls:
-                if call.number in self.storage.results:
-                    continue
-                mine = resume if resume is not None and resume.call == call.number and call.trains else None
-                hooks = SimulatedFitHooks(call, self.checks) if call.trains else SimulatedCallHooks(call, self.checks)
-                self._mailbox = SimulatedMailbox(cluster, self.checks, lambda hooks=hooks: hooks.handled)
-                controller = Controller(
-                    self._environment(cluster, attempt), call.number, replace(call.job), lambda job, call=call: cluster.put(call), state=state,
-                    facts=facts, hooks=hooks, saves=self._committer if call.trains else None, resume=mine, sequence_base=sequence, kept=kept,
-                    mailbox=self._mailbox,  # type: ignore[arg-type]
-                )  # fmt: skip
-                self.checks.begin_call(call, controller, 0 if mine is None else mine.tick)
-                self._carry(controller)
-                self.checks.ended(controller, hooks)
-                state, sequence = controller.state, sequence + call.job.program.ticks + 2
-                if not call.trains or controller.final_commit is not None:
-                    self.storage.results[call.number] = controller.result
-                self.checks.controller = None
+                if call.number not in self.storage.results:
+                    mine = resume if resume is not None and resume.call == call.number and call.trains else None
+                    state = self._call(call, attempt, mine, state, kept, facts, sequence)
+                    sequence += call.job.program.ticks + 2
             return "finished"
         except _DriverDied:
             return "the driver died"
@@ -134,6 +123,27 @@ class Simulation:
                 self._mailbox.end()
             cluster.close()
 
+    def _call(
+        self, call: Call, attempt: int, resume: ResumePoint | None, state: o.State, kept: KeptGroup, facts: dict[str, WorkerFacts],
+        sequence: int,
+    ) -> o.State:  # fmt: skip
+        """One call of the script."""
+        cluster, checks = self.cluster, self.checks
+        hooks: Any = (SimulatedFitHooks if call.trains else SimulatedCallHooks)(call, checks)
+        mailbox: Any = SimulatedMailbox(cluster, checks, lambda: hooks.handled)
+        self._mailbox = mailbox
+        controller = Controller(
+            self._environment(cluster, attempt), call.number, replace(call.job), lambda job: cluster.put(call), state=state, facts=facts,
+            hooks=hooks, saves=self._committer if call.trains else None, resume=resume, sequence_base=sequence, kept=kept, mailbox=mailbox,
+        )  # fmt: skip
+        checks.begin_call(call, controller, 0 if resume is None else resume.tick)
+        self._carry(controller)
+        checks.ended(controller, hooks)
+        if not call.trains or controller.final_commit is not None:
+            self.storage.results[call.number] = controller.result
+        checks.controller = None
+        return controller.state
+
     def _start_workers(self, cluster: SimulatedCluster) -> o.State:
         decision = o.first_call(self.scenario.policy, at_s=self.world.now)
         for effect in decision.effects:
@@ -142,11 +152,12 @@ class Simulation:
         return decision.state
 
     def _environment(self, cluster: SimulatedCluster, attempt: int) -> CallEnvironment:
-        scenario, console = self.scenario, self.checks
+        scenario = self.scenario
+        console: Any = self.checks
         interval = CheckpointInterval(steps=scenario.every_steps, seconds=scenario.every_s, epoch=scenario.every_epoch)
         return CallEnvironment(
-            cluster=cluster, policy=scenario.policy, run_dir="simulated", attempt=attempt, threads=1, backend="gloo", store_host="simulated",
-            store_port=0, checkpoint_interval=interval, console=console, interrupts=lambda: self._interrupts,  # type: ignore[arg-type]
+            cluster=cluster, policy=scenario.policy, run_dir="simulated", attempt=attempt, threads=1, backend="gloo",
+            store_host="simulated", store_port=0, checkpoint_interval=interval, console=console, interrupts=lambda: self._interrupts,
             first_step=lambda: None, clock=self.world,
         )  # fmt: skip
 
@@ -295,15 +306,7 @@ def simulate(scenario: Scenario) -> Outcome:
     except Violation as broken:
         failure = str(broken)
     except (AssertionError, o.IllegalTransition, LookupError, TypeError, AttributeError, ValueError, DisttrainError) as error:
-        failure = f"{type(error).__name__}: {error}"
-        if not isinstance(error, DisttrainError):
-            import traceback
-
-            failure += "\n" + "".join(traceback.format_exception(error)[-6:])
+        failure = f"{type(error).__name__}: {error}\n{''.join(traceback.format_exception(error)[-4:])}"
     world = simulation.world
     struck = tuple(dict.fromkeys(simulation.struck))
     return Outcome(scenario, world.events, world.now, failure, struck, tuple(simulation.checks.said), tuple(simulation.endings))
-
-
-def _unused(_: Any) -> None:
-    """Nothing."""

@@ -71,7 +71,12 @@ class SimulatedMailbox:
         self._busy = True
         what, action = self._work.popleft()
         seconds = self._cluster.scenario.hook_s * self._rng.uniform(0.5, 2.0)
-        asks = isinstance(what, tuple) and what[0] == "hooks" and what[1] > self._handled() and self._rng.random() < self._cluster.scenario.asks
+        asks = (
+            isinstance(what, tuple)
+            and what[0] == "hooks"
+            and what[1] > self._handled()
+            and self._rng.random() < self._cluster.scenario.asks
+        )
         if isinstance(what, tuple):
             seconds, self.longer_s = seconds + self.longer_s, 0.0
         self._checks.hooks_until = self._world.now + seconds

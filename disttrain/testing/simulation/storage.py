@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,11 +43,11 @@ class Storage:
         self.parts_fail_until = self.commits_fail_until = self.hangs_until = 0.0
         self._rng = world.rng("storage")
 
-    def write(self, worker: Worker, state: State, about: dict[str, Any], began: float) -> None:
+    def write(self, worker: Worker, about: dict[str, Any], began: float) -> None:
         """A worker's part, written beside its training."""
         seconds = self.scenario.write_s * self._rng.uniform(0.5, 2.0)
         error = "OSError: no space left" if self.world.now < self.parts_fail_until else None
-        self.world.at(self._when(seconds), worker.process.run, worker.written, about, error, began)
+        self.world.at(self._when(seconds), worker.process.run, worker.writer.written, about, error, began)
 
     def load(self, name: str) -> State:
         """The state in a checkpoint."""
@@ -60,7 +61,7 @@ class Storage:
         """What an attempt finds."""
         newest = self.newest()
         store: Any = None
-        return newest and ResumePoint(newest.name, newest.call, newest.tick, newest.extra, {}, store)
+        return None if newest is None else ResumePoint(newest.name, newest.call, newest.tick, newest.extra, {}, store)
 
     def committer(self, attempt: int) -> SimulatedCommitter:
         """That of one attempt."""
@@ -146,8 +147,6 @@ class SimulatedCommitter(Committer):
     def die(self, *, lands: bool) -> None:
         """The driver is dead; the commit that was under way may have got through."""
         if self._waiting and lands and not self.dead:
-            try:
+            with contextlib.suppress(OSError):
                 self._storage.commit(self.attempt_number, *self._waiting[0][:2])
-            except OSError:
-                pass
         self.dead = True

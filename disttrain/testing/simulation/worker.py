@@ -15,6 +15,7 @@ from disttrain.elastic import messages as m
 from disttrain.elastic.activity import Activity
 from disttrain.testing.simulation.call import Call, State
 from disttrain.testing.simulation.group import Group
+from disttrain.testing.simulation.part_writer import PartWriter
 from disttrain.testing.simulation.scenario import tick_s
 from disttrain.training.program import BOUNDARIES, Kind, Position
 from disttrain.training.step.side_channel import REQUESTS
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _BITS = {name: 1 << number for number, name in enumerate(REQUESTS)}
 _ABORT_LOOK_S = 0.05  # how often a wait in a collective looks at the flag
-_COPY_S = 0.004
 _LOAD_S = 0.1
 
 
@@ -35,7 +35,8 @@ class Worker:
         self.process, self.name, self.world, self.cluster = process, process.name, process.world, process.cluster
         self.scenario, self.checks, self.rng = self.cluster.scenario, self.cluster.checks, process.rng
         self.activity = Activity(self.name, self.world)
-        self.token = 0
+        self.token: int = 0
+        self.writer = PartWriter(self)
         self.hangs, self.hung_since = False, None  # type: bool, float | None
         self.stage = "idle"  # where the main thread is, for faults and checks
         self.call_number, self.generation = -1, -1
@@ -53,7 +54,6 @@ class Worker:
         self._form: m.Form | None = None
         self._rank = 0
         self._said = self._timed = 0.0
-        self._writing_until = 0.0
         self._shipped = 0
         self._predictions: dict[int, Any] = {}
 
@@ -84,16 +84,16 @@ class Worker:
 
     # -- the main thread ------------------------------------------------------------------------------------------------------------
 
-    def soon(self, seconds: float, then: Callable[..., None], *args: Any) -> None:
+    def soon(self, seconds: float, then: Callable[..., Any], *args: Any) -> None:
         """The main thread goes on with `then` in so many seconds, unless something breaks it off."""
         self.token += 1
         self.world.after(seconds, self.process.run, self._go_on, self.token, then, args)
 
-    def _go_on(self, token: int, then: Callable[..., None], args: tuple[Any, ...]) -> None:
+    def _go_on(self, token: int, then: Callable[..., Any], args: tuple[Any, ...]) -> None:
         if token == self.token:
             then(*args)
 
-    def _enter(self, stage: str) -> None:
+    def enter(self, stage: str) -> None:
         self.stage = stage
         self.cluster.enter(stage, self.process)
 
@@ -137,7 +137,7 @@ class Worker:
         self.activity.begin_call(command.call)
         self.activity.now("opening")
         self._settings = command.settings
-        self._enter("opening")
+        self.enter("opening")
         self.soon(self.scenario.open_s * self.rng.uniform(0.7, 1.5), self._opened, command.job)
 
     def _opened(self, job: Any) -> None:
@@ -165,7 +165,7 @@ class Worker:
         self._rank = rank = command.members.index(self.name)
         self.holds_state = command.source is None or (command.restore is None and command.ticks[rank] is not None)
         self.activity.now("forming", command.tick)
-        self._enter("forming")
+        self.enter("forming")
         own = f"c{command.call}g{command.generation}"
         if len(command.members) == 1:
             self._let_go_of_kept()
@@ -185,7 +185,7 @@ class Worker:
             self.group = self.cluster.meeting(command)
             self._exchange(("form", command.generation), self._grouped)
 
-    def _exchange(self, key: Any, then: Callable[..., None], requests: int = 0) -> bool:
+    def _exchange(self, key: Any, then: Callable[..., Any], requests: int = 0) -> bool:
         """A collective. True if it has to wait for others."""
         if (self.call_number, self.generation) in self._aborted:
             self._stop("the group broke: told to")
@@ -229,7 +229,7 @@ class Worker:
         if self.call is None or self.call.plan.kind == "predict" or self.group.size == 1 or not others:
             self._go()
             return
-        self._enter("sharing")
+        self.enter("sharing")
         self.activity.now("receiving", command.tick)
         if self._rank == source:
             self.group.sent = self.state
@@ -267,7 +267,7 @@ class Worker:
             self._stop("the group broke: told to")
         else:
             self.activity.begin_tick(position.tick)
-            self._enter("computing")
+            self.enter("computing")
             requests = self._requested.get((self.call_number, self.generation), 0)
             self.soon(tick_s(self.scenario, self.rng, self.process.number), self._computed, position, requests)
 
@@ -329,7 +329,7 @@ class Worker:
         state = self.state
         assert state is not None
         self.activity.now("boundary", position.tick)
-        self._enter("boundary")
+        self.enter("boundary")
         if self._rank == 0:
             logs = {"state": state}
             about = {"iterations": state.iterations}
@@ -359,7 +359,7 @@ class Worker:
 
     def _finish(self) -> None:
         assert self.call is not None and self.group is not None
-        self._enter("finishing")
+        self.enter("finishing")
         if self.call.plan.kind == "predict":
             self._send_predictions()
             self._finished(None)
@@ -386,50 +386,17 @@ class Worker:
             self.process.say(m.Predicted(self.name, self.call_number, self._aside(self._predictions)))
             self._predictions = {}
 
-    # -- saves ----------------------------------------------------------------------------------------------------------------------
-
     def _save(self, rank: int, size: int, generation: int, then: Callable[..., None], *args: Any) -> None:
-        """Copy, then write beside the training; a save before that is under way is waited for."""
-        settings, state = self._settings, self.state
-        assert settings is not None and state is not None
-        if settings.run_dir is None:
+        """Save a part of the state, then go on."""
+        assert self._settings is not None and self.state is not None
+        if self._settings.run_dir is None:
             then(*args)
             return
-        self.activity.now("copying", state.tick)
-        self._enter("copying")
-        wait_s = max(0.0, self._writing_until - self.world.now)
-        if self._writing_until == float("inf"):
-            wait_s = 1.0  # looked at again
-            self.soon(wait_s, self._save, rank, size, generation, then, *args)
-            return
-        self.soon(wait_s + _COPY_S, self._copied, (rank, size, generation), self.world.now, then, args)
+        self.activity.now("copying", self.state.tick)
+        self.enter("copying")
+        self.writer.save(self.state, self._settings, (rank, size, generation), then, args)
 
-    def _copied(self, save: tuple[int, int, int], began: float, then: Callable[..., None], args: tuple[Any, ...]) -> None:
-        rank, size, generation = save
-        state, settings = self.state, self._settings
-        assert state is not None and settings is not None
-        if rank == 0:
-            self.process.say(m.SnapshotTaken(self.name, self.call_number, state.tick))
-        about = {
-            "worker": self.name, "call": self.call_number, "generation": generation, "tick": state.tick, "rank": rank, "size": size,
-            "step": state.iterations, "stall_seconds": self.world.now - began, "sequence": settings.sequence_base + state.tick + 1,
-        }  # fmt: skip
-        if rank == 0:
-            about["meta"] = {"optimizer": {"iterations": state.iterations}, "tick": state.tick, "state": state}
-        self._writing_until = float("inf")
-        self._enter("writing")
-        self.cluster.storage.write(self, state, about, began)
-        then(*args)
-
-    def written(self, about: dict[str, Any], error: str | None, began: float) -> None:
-        """The writer's thread is through with a part."""
-        self._writing_until = self.world.now
-        if error is None:
-            self.process.say(m.ShardWritten(**about, report=None, seconds=self.world.now - began))
-        else:
-            self.process.say(m.ShardWritten(**about, report=None, error=error))
-
-    def _aside(self, value: Any) -> m.Bulk:
+    def _aside(self, value: Any) -> Any:
         self._shipped += 1
         return self.process.ship(f"{self.cluster.attempt}:{self.name}:{self._shipped}", value)
 
@@ -440,7 +407,7 @@ class Worker:
             self._let_go_of_group()
             self.activity.now("idle", self.state.tick)
             tick = self.state.tick if self.holds_state else None
-            self._enter("stopping")
+            self.enter("stopping")
             self.checks.stopped(self, tick)
             self.process.say(m.Stopped(self.name, self.call_number, self.generation, tick, because))
         self._be_free()
