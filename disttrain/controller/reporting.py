@@ -63,14 +63,14 @@ class Reporting:
 
     def lost(self, report: o.WorkerLost, before: o.State, after: o.State, now: float) -> None:
         """A worker is dead; `before` and `after` are what `decide` made of it."""
-        self.heard.pop(report.worker, None)
+        quiet_since = self.heard.pop(report.worker, now)
         if report.worker not in members_of(before):
             if report.worker in before.roster.ready or report.worker not in self._ranks:
                 words = f"worker {report.worker} lost before it joined: {report.reason}"
                 self._console.event("worker lost", words, worker=report.worker, reason=report.reason)
             return
         facts = self._facts.get(report.worker, WorkerFacts())
-        recovery = self._begun(now, before)
+        recovery = self._begun(quiet_since if now - quiet_since > _QUIET_S else now, before)
         recovery.lost.append(report.worker)
         self._statistics.workers = max(0, self._statistics.workers - 1)
         self._statistics.step_times.pop(report.worker, None)

@@ -110,7 +110,6 @@ class Process:
         if not self.alive or self.cut_since is not None:
             return
         self.cut_since = self.world.now
-        self.checks.broke(self.name)
         self.world.after(self.cluster.SILENT_S, self.cluster.look_for_silence, self)
         self.world.after(LEASE_S + self.rng.uniform(0.0, 1.0), self._lease_over, self.cut_since)
         self.world.after(seconds, self._heal)

@@ -10,7 +10,7 @@ from disttrain.controller.mailbox import Done
 from disttrain.elastic import messages as m
 from disttrain.orchestrator.patience import WAITING, WORKING
 from disttrain.testing.simulation.call import Call, Hooks, State
-from disttrain.testing.simulation.scenario import LONGEST_TICK_S, Scenario
+from disttrain.testing.simulation.scenario import LONGEST_TICK_S, SHORTEST_TICK_S, Scenario
 from disttrain.testing.simulation.world import Violation, World
 from disttrain.training.program import Position
 
@@ -59,6 +59,7 @@ class Promises:
         self._slow_since = float("inf")  # a worker that was killed for that
         self._lost_steps = False
         self._committed: dict[int, int] = {}
+        self._stops_by = 0
         self._told_slow_s: dict[str, float] = {}
 
     # -- the calls ------------------------------------------------------------------------------------------------------------------
@@ -90,6 +91,10 @@ class Promises:
             self.fail(f"{worker.name} made another state of tick {state.tick} than one process does")
         if state.tick > self._furthest:
             self._furthest, self.done_at = state.tick, self.world.now
+            if self.interrupted_at is not None and self.calm_since_interrupt and state.tick > self._stops_by:
+                self.fail(
+                    f"Ctrl-C was {self.world.now - self.interrupted_at:.2f} s ago, and tick {state.tick} is done; {self._stops_by} is the last that may be"
+                )
 
     def stopped(self, worker: Worker, tick: int | None) -> None:
         """A worker has left its generation."""
@@ -119,9 +124,8 @@ class Promises:
                 self.fail(f"generation {form.generation} begins anew at tick {form.tick}, though tick {max(held)} is held in memory")
         if self._broke_at is not None and form.tick < self._furthest - 1:
             self._lost_steps = True
-        if anew:
-            self._furthest = form.tick
-        if self._broke_at is None and not all(self._is_well(self.cluster.processes[name]) for name in form.members):
+        self._furthest = form.tick
+        if self._broke_at is None and any(self._stands_still(self.cluster.processes[name]) for name in form.members):
             self._broke_at, self._disturbances = self.world.now, 1
 
     def kills(self, process: Process) -> None:
@@ -156,6 +160,10 @@ class Promises:
         if controller is None or name not in controller.group.members or isinstance(controller.state, o.Ended):
             return
         self._disturbances += 1
+        process = self.cluster.processes[name]
+        self._slow_since = min(
+            self._slow_since, *(since for since in (process.mute_since, process.cut_since) if since is not None), self.world.now
+        )
         if self._broke_at is None:
             self._broke_at = max(self.world.now, self.stalled_until)  # who is stalled cannot tell for how long
 
@@ -267,11 +275,14 @@ class Promises:
         if "no step lost" in text and self._lost_steps:
             self.fail(f"{text!r}: steps that were complete are done again")
         if self._broke_at is not None and self._disturbances == 1:
-            # While hooks ran nobody had to get on; a worker that is too slow for its limit can be said to stall since it began.
-            most, least = self.world.now - min(self._broke_at, self._slow_since), self.world.now - max(self._broke_at, self.hooks_until)
+            # While hooks ran nobody had to get on, a stalled driver hears nothing; a worker that is too slow for its limit can be said to stall since it began.
+            most, least = (
+                self.world.now - min(self._broke_at, self._slow_since),
+                self.world.now - max(self._broke_at, self.hooks_until, self.stalled_until),
+            )
             if not least - _NOTICED_S < details["seconds"] < most + _NOTICED_S:
                 self.fail(f"{text!r}: the stall took {most:.2f} s")
-        unwell = [name for name in form.members if not self._is_well(self.cluster.processes[name])]
+        unwell = [name for name in form.members if self._stands_still(self.cluster.processes[name])]
         self._broke_at, self._disturbances, self._lost_steps = (self.world.now if unwell else None), len(unwell), False
         self._slow_since = float("inf")
 
@@ -309,6 +320,8 @@ class Promises:
     def interrupt(self) -> None:
         """Ctrl-C."""
         self.interrupted_at = self.world.now
+        # the tick that is under way, the one after it, a boundary or two, and what is done while the word is on its way
+        self._stops_by = self._furthest + 5 + round(4 * self.scenario.latency_s / SHORTEST_TICK_S)
         self.calm_since_interrupt = self._calm()
 
     def disturbed(self) -> None:
@@ -324,6 +337,10 @@ class Promises:
         well = all(self._is_well(process) for process in self.cluster.processes.values() if process.name in controller.group.members)
         blocked = any(process.worker.group is not None and process.worker.group.blocked for process in self.cluster.processes.values())
         return well and not blocked
+
+    @staticmethod
+    def _stands_still(process: Process) -> bool:
+        return not process.alive or process.condition in ("stopped", "unknown") or process.worker.hung_since is not None
 
     @staticmethod
     def _is_well(process: Process) -> bool:
@@ -350,6 +367,7 @@ class Promises:
         """A step, a save, and the callbacks."""
         tick_s = {"short": 2.0, "seconds": 20.0, "minutes": 220.0, "tailed": LONGEST_TICK_S}[self.scenario.pace]
         slow = self.scenario.write_s * 8 + self.scenario.commit_s * 8 + self.scenario.hook_s * 8 + self.scenario.transfer_s * 4
+        slow += 2 * self.scenario.open_s  # a call that has just begun
         return 2 * tick_s + slow + 20.0 + max(0.0, self.storage.hangs_until - (self.interrupted_at or 0.0))
 
     @property

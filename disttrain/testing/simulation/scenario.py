@@ -77,6 +77,7 @@ class Scenario:
 
 
 _TICK_S = {"short": 0.05, "seconds": 1.5, "minutes": 90.0, "tailed": 0.4}
+SHORTEST_TICK_S = 0.04
 LONGEST_TICK_S = 200.0  # that a model of a healthy worker takes, slow ones and long tails included
 
 

@@ -76,6 +76,20 @@ def test_a_boundary_of_an_older_generation_is_late():
     assert isinstance(state, Stepping) and effects == ()
 
 
+def test_a_boundary_that_is_told_again_after_its_answer_is_answered_again_and_nothing_is_waited_for():
+    # the answer may have reached a generation that formed there before its report of the boundary reached the driver
+    state, effects = after(*STEPPING, AT_5, HooksDone(5), AT_5)
+    assert isinstance(state, Stepping) and effects == (Proceed(5),)
+    state, effects = after(*STEPPING, AT_5, HooksDone(5), AT_5, StepsDone(1, 6), SaveCommitted(6), Delivered(1))
+    assert effects == (Finish(),)
+
+
+def test_a_boundary_that_comes_again_after_a_way_back_runs_its_hooks_again():
+    anew = GroupChanged("running", 2, tick=3, restore="c", anew=True)
+    state, effects = after(*STEPPING, AT_5, HooksDone(5), anew, RolledBack(3), BoundaryReached(Boundary(2, 5)))
+    assert isinstance(state, InHooks) and effects == (RunHooks(Boundary(2, 5)),)
+
+
 def test_a_boundary_of_a_predict_waits_for_the_outputs_before_it():
     state, effects = after(*STEPPING, BoundaryReached(Boundary(1, 5), complete=False), saves=False)
     assert isinstance(state, Awaiting) and effects == ()

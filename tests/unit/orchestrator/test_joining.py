@@ -4,6 +4,7 @@ from disttrain.orchestrator import (
     Abort,
     Form,
     Gathering,
+    GroupStuck,
     Holding,
     Kill,
     Pause,
@@ -54,6 +55,19 @@ def test_a_newcomer_lost_while_it_waits_costs_nothing_but_a_replacement():
     decision = decide(PAUSING, WorkerLost("w2", "SIGKILL", at_s=100.1), POLICY)
     assert decision.effects == (StartWorker("w4"),)
     assert isinstance(decision.state, Gathering) and decision.state.members == ("w0", "w1") and decision.state.planned
+
+
+def test_a_death_late_in_a_pause_leaves_the_others_the_full_time_to_leave_the_group():
+    decision = decide(PAUSING, WorkerLost("w0", "SIGKILL", at_s=129.9), POLICY)
+    assert isinstance(decision.state, Gathering) and decision.state.deadline_s == 159.9
+    assert decide(decision.state, Timer(130.0), POLICY).effects == ()
+
+
+def test_a_pause_through_which_nothing_gets_because_all_wait_for_each_other_is_broken_off():
+    decision = decide(PAUSING, GroupStuck(2, seconds=301.0, at_s=125.0), POLICY)
+    assert decision.effects == (Abort(2, ("w0", "w1")),)
+    assert isinstance(decision.state, Gathering) and not decision.state.planned and decision.state.deadline_s == 155.0
+    assert decide(decision.state, GroupStuck(2, seconds=302.0, at_s=126.0), POLICY).effects == ()
 
 
 def test_a_death_during_a_pause_aborts_those_still_in_the_loop():

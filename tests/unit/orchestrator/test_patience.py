@@ -39,6 +39,39 @@ def test_a_slow_worker_is_told_of_again_when_the_time_has_doubled():
     assert told == [10, 20, 40, 80, 160]
 
 
+def test_two_slow_workers_are_told_of_no_oftener_than_one():
+    asked = patience(w0=waiting(), w1=computing(), w2=computing())
+    told = []
+    for at_s in range(1, 45):
+        asked.heard("w1", computing(since_s=0.01 * (at_s % 2)))  # now the one, now the other seems to have begun first
+        slow = asked.look(ALL, 4, float(at_s)).slow
+        told += [] if slow is None else [(slow.worker, at_s)]
+    assert told == [("w1", 10), ("w2", 11), ("w1", 20), ("w2", 23), ("w1", 40)]
+
+
+def test_a_worker_that_says_nothing_though_its_process_runs_counts_as_working_until_it_speaks_or_an_hour_is_over():
+    asked = patience(w0=waiting(), w1=Doing("boundary", 118, 4, 0.0))
+    asked.mute("w1", since_s=5.0)
+    asked.mute("w1", since_s=9.0)
+    assert asked.working() == {"w1"}
+    assert asked.look(("w0", "w1"), 4, at_s=3600.0).stuck == ()
+    (stuck,) = asked.look(("w0", "w1"), 4, at_s=3606.0).stuck
+    assert (stuck.worker, stuck.seconds) == ("w1", 3601.0)
+    asked.heard("w1", Doing("boundary", 118, 4, 0.0))
+    assert asked.working() == frozenset()
+
+
+def test_who_has_said_that_it_stopped_is_not_called_slow_for_what_its_last_beat_said():
+    asked = patience(w0=waiting(), w1=computing())
+    asked.rests("w1", at_s=44.0)
+    assert asked.look(("w0", "w1"), 4, at_s=45.0).slow is None
+
+
+def test_a_pause_that_is_broken_off_began_to_stall_when_the_last_of_those_that_wait_did():
+    assert patience(w0=waiting(since_s=3.0), w1=waiting(since_s=7.0), w2=computing(since_s=9.0)).waits_since(ALL) == 7.0
+    assert patience(w2=computing()).waits_since(ALL) is None
+
+
 def test_nobody_is_slow_while_nobody_waits_or_within_a_few_usual_steps():
     assert patience(w0=computing(), w1=computing(), w2=computing()).look(ALL, 4, 45.0).slow is None
     assert patience(w0=waiting(median_s=20.0), w1=computing(median_s=20.0)).look(("w0", "w1"), 4, 45.0).slow is None
