@@ -59,7 +59,7 @@ def form_and_be_late(port: int, generation: str, rank: int, size: int) -> None:
 def peers(target: Callable[..., None], ranks: range, *arguments: Any) -> Iterator[list[Any]]:
     """`target(port, generation, rank, size, ...)` in a process for each rank; killed at the end."""
     context = multiprocessing.get_context("forkserver")  # which imports torch once, not once for each process
-    context.set_forkserver_preload(["group_peers"])
+    context.set_forkserver_preload(["disttrain.collectives.torch_group"])
     port, generation, size, *rest = arguments
     processes = [context.Process(target=target, args=(port, generation, rank, size, *rest), daemon=True) for rank in ranks]
     for process in processes:
