@@ -45,9 +45,11 @@ class Member:
     """
 
     def __init__(
-        self, name: str, report: Callable[[object], None], open_job: Callable[[Any], Job], make_group: MakeGroup | None = None
-    ) -> None:
+        self, name: str, report: Callable[[object], None], open_job: Callable[[Any], Job], make_group: MakeGroup | None = None, *,
+        ship: Callable[[str, Any], m.Bulk] | None = None, clock: Any = None,
+    ) -> None:  # fmt: skip
         self.name = name
+        self._ship = ship
         self._report, self._open_job = report, open_job
         self._make_group = make_group or torch_group
         self._inbox: queue.SimpleQueue[object] = queue.SimpleQueue()

@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 from ray._private import worker as _worker  # no public name leads to what is needed of it
+from ray.exceptions import RayTaskError
 
 # Ray's own limits take 14 to 64 s to see a dead or frozen node.
 SYSTEM_CONFIG: dict[str, Any] = {
@@ -54,11 +55,18 @@ def logs_folder() -> str | None:
 # -- what Ray says of a death -----------------------------------------------------------------------------------------------------------
 
 _EXIT_CODE = re.compile(r"exits with an exit code (\d+)")
+_PID = re.compile(r"^\s*pid: (\d+)$", re.MULTILINE)
 _NODE_DIED = re.compile(
     r"\bnode (has )?died|node .{0,80} (is|was) (dead|marked dead|terminated)|node was (preempted|terminated)|raylet has died", re.I
 )
 _UNKNOWN = "Worker unexpectedly exits with a connection error"
 _TERMINATED = "receives a SIGTERM"
+
+
+def pid_in(text: str) -> int | None:
+    """The process that died, where Ray names it."""
+    found = _PID.search(text)
+    return None if found is None else int(found.group(1))
 
 
 def exit_code_in(text: str) -> int | None:
@@ -84,6 +92,8 @@ def ran_out_of_memory(text: str) -> bool:
 
 def brief(error: BaseException) -> str:
     """Ray's reason in one line."""
+    if isinstance(error, RayTaskError):
+        return f"{type(error.cause).__name__}: {error.cause}".splitlines()[0][:300]
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     if getattr(error, "actor_init_failed", False):
         return (text.strip().splitlines() or [type(error).__name__])[-1].strip()[:300]

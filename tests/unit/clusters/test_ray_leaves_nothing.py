@@ -36,7 +36,7 @@ def driver(then: str = "print('started', flush=True); time.sleep(600)") -> tuple
     """A process that starts a Ray, and the folder of that."""
     code = _DRIVER.format(path=[str(Path(__file__).parents[3])], then=then)
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     assert process.stdout is not None
