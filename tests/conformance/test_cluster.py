@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
-from heard import Heard, ended, form, predict_shipment
+from heard import LIMIT_S, Heard, ended, form, predict_shipment
 
 from disttrain.elastic import messages as m
 from disttrain.orchestrator.events import Silent, WorkerLost
@@ -93,6 +95,34 @@ def test_reports_come_back_empty_when_there_is_nothing_to_hear(heard):
     assert heard.cluster.reports(0.0) == []
 
 
+def test_a_wake_ends_the_wait_and_reports_nothing(heard):
+    waiting: list[list[object]] = []
+    thread = threading.Thread(target=lambda: waiting.append(heard.cluster.reports(LIMIT_S)))
+    began = time.monotonic()
+    thread.start()
+    while thread.is_alive():  # whichever comes first, the wait or the wake
+        heard.cluster.wake()
+        thread.join(0.01)
+    assert waiting == [[]] and time.monotonic() - began < LIMIT_S
+    heard.listen(0.0)
+    assert heard.reports == []
+
+
+def test_what_a_worker_left_is_brought_when_it_is_collected(heard):
+    heard.cluster.collect(m.Bulk("c0 outputs", 100, {"a": [1, 2]}))
+    assert heard.wait(lambda report: isinstance(report, m.Collected)) == m.Collected("c0 outputs", {"a": [1, 2]})
+
+
+def test_after_closing_nothing_is_started_and_words_are_dropped(heard):
+    worker = heard.start()
+    heard.cluster.close()
+    heard.cluster.start_worker("late")
+    heard.cluster.send("late", m.Abort(0, 1))
+    heard.cluster.send(worker, m.Abort(0, 1))
+    heard.cluster.kill(worker)
+    heard.cluster.wake()
+
+
 def test_an_error_in_the_job_is_reported_and_the_worker_lives_on(heard, shipment):
     worker = heard.start()
     heard.run(worker, _open)
@@ -142,7 +172,7 @@ def test_a_stopped_process_is_reported_silent_and_kill_ends_it(on_ray, shipment)
     pid = on_ray.ready(worker).pid
     os.kill(pid, signal.SIGSTOP)
     silent = on_ray.wait(lambda report: isinstance(report, Silent))
-    assert silent.worker == worker and silent.since_s < silent.at_s
+    assert silent.worker == worker and silent.since_s < silent.at_s and silent.condition == "stopped"
     on_ray.cluster.kill(worker)
     assert on_ray.wait(lambda report: isinstance(report, WorkerLost)).worker == worker
     ended(pid)

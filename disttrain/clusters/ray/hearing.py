@@ -45,6 +45,7 @@ class Worker:
     actor: Any
     facts: ProcessFacts | None = None  # once it has introduced itself
     answered: bool = False
+    condition: lookout.Condition | Literal["unknown"] = "alive"  # as it was found when it was silent last
 
 
 @dataclass(frozen=True)
@@ -200,9 +201,9 @@ class Hearing:
         elif call.kind == "condition":
             self._report_silence(worker, "unknown")
         elif self._forget(worker):
+            self._look_into(_Call(worker, "findings", self._clock.monotonic_s() + _FINDINGS_S, error))
             # Ray may only have lost the connection, and our own actor may have raised: then its process is still there
             self._end_for_certain(worker)
-            self._look_into(_Call(worker, "findings", self._clock.monotonic_s() + _FINDINGS_S, error))
 
     # -- deaths ---------------------------------------------------------------------------------------------------------------------
 
@@ -248,9 +249,12 @@ class Hearing:
         self._every_second()
         for name in self._silence.silent():
             worker = self.knows(name)
-            if worker is None or name in looking:
+            if worker is None:
                 continue
-            if worker.facts is None:
+            if name in looking:
+                if worker.condition == "unknown":  # and still nobody answers
+                    self._report_silence(worker, "unknown")
+            elif worker.facts is None:
                 self._report_silence(worker, "unknown")
             elif self._lookouts.sees(worker.facts):
                 self._report_silence(worker, lookout.condition_of(worker.facts))
@@ -261,12 +265,13 @@ class Hearing:
         since = self._silence.since(worker.name)
         if since is None or self.knows(worker.name) is not worker:
             return  # it has spoken meanwhile, or is known to be lost
+        worker.condition = condition
         if condition != "gone":  # whether it is too long is not for this room to say
             self.put(Silent(worker.name, since, self._clock.monotonic_s(), condition))
         elif self._forget(worker):
-            self._end_for_certain(worker)  # so that Ray lets go of it too
             gone = RayError("its process is gone")
             self._look_into(_Call(worker, "findings", self._clock.monotonic_s() + _FINDINGS_S, gone))
+            self._end_for_certain(worker)  # so that Ray lets go of it too
 
     # -- bookkeeping ----------------------------------------------------------------------------------------------------------------
 
