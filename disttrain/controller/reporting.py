@@ -118,15 +118,14 @@ class Reporting:
         return self._recovery
 
     def _what_follows(self, after: o.State) -> str:
-        match after:
-            case o.Waiting():
-                there = len(after.holders) + len(after.roster.ready)
-                kept = "the state is kept in memory" if after.holders else "going on from the newest checkpoint then"
-                return f"; training pauses until {self._policy.min_workers} workers are there, {there} are; {kept}"
-            case o.Gathering() | o.Running():
-                return f"; {len(members_of(after))} go on"
-            case _:
-                return ""
+        if not isinstance(after, o.Gathering | o.Running | o.Waiting):
+            return ""
+        left, needed = len(members_of(after)), self._policy.min_workers
+        there = left + len(after.roster.ready)
+        if there >= needed:
+            return f"; {left} go on" if left > 1 else "; 1 goes on" if left else ""
+        kept = "the state is kept in memory" if left else "going on from the newest checkpoint then"
+        return f"; training pauses until {needed} workers are there, {there} {'is' if there == 1 else 'are'}; {kept}"
 
     # -- where it stands ------------------------------------------------------------------------------------------------------------
 
