@@ -70,7 +70,8 @@ class Health:
         steps: optimizer steps completed.
         workers: alive now; 1 without a launch.
         wanted_workers: asked for.
-        recoveries, saves: each, in order.
+        recoveries, saves: the newest, in order: all of them, until there are very many.
+        earlier_recoveries, earlier_saves: how many came before those.
         paces: of each worker by name; "local" without a launch.
     """
 
@@ -84,6 +85,8 @@ class Health:
     wanted_workers: int = 1
     recoveries: tuple[Recovery, ...] = ()
     saves: tuple[Save, ...] = ()
+    earlier_recoveries: int = 0
+    earlier_saves: int = 0
     paces: dict[str, Pace] = field(default_factory=dict)
 
     @property
