@@ -112,5 +112,5 @@ class Telemetry(Protocol):
         """The gradient of the newest training step, the mean over the global batch, by weight name; for callbacks with
         `wants_gradients` only, at a batch or epoch end. Under a launch it is fetched then and only then."""
 
-    def tell(self, event: str, **details: Any) -> None:
+    def tell(self, event: str, /, **details: Any) -> None:
         """Put something, in JSON types, on the timeline of the run directory; without a launch nothing happens."""

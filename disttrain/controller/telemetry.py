@@ -111,5 +111,5 @@ class RunTelemetry:
     def gradients(self) -> dict[str, np.ndarray]:
         return self._gradients()
 
-    def tell(self, event: str, **details: Any) -> None:
+    def tell(self, event: str, /, **details: Any) -> None:
         self._tell(event, None, **details)
