@@ -8,6 +8,7 @@ committed, and that of the beginning for a run that loses everything before its 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -55,7 +56,7 @@ class _Announced:
 
 
 class CallbackHistory:
-    """The states of `hooks` after its boundaries.
+    """The states of `hooks` after its boundaries. The thread of the callbacks notes and goes back; any thread may ask and tell of saves.
 
     Args:
         hooks: after its `begin`.
@@ -64,6 +65,7 @@ class CallbackHistory:
 
     def __init__(self, hooks: FitHooks, tick: int) -> None:
         self._hooks = hooks
+        self._lock = threading.RLock()
         self._first = self._state_from(tick)
         self._before: HookState | None = None  # the newest but one; None while that is the first
         self._newest = self._first
@@ -73,42 +75,48 @@ class CallbackHistory:
 
     def note(self, tick: int) -> None:
         """Keep the state as it is from `tick` on."""
-        ended = replace(self._newest, until=tick)
-        if self._newest is self._first:
-            self._first, self._before = ended, None
-        else:
-            self._before = ended
-        self._newest = self._state_from(tick)
+        state = self._state_from(tick)
+        with self._lock:
+            ended = replace(self._newest, until=tick)
+            if self._newest is self._first:
+                self._first, self._before = ended, None
+            else:
+                self._before = ended
+            self._newest = state
 
     def note_frozen(self, tick: int, frozen: Frozen) -> None:
         """From `tick` on, this must not be changed."""
-        self._frozen.append((tick, frozen))
+        with self._lock:
+            self._frozen.append((tick, frozen))
 
     def save_begun(self, tick: int) -> None:
         """A checkpoint of `tick` is being written: its state is kept, however many boundaries follow, until a later one is committed."""
-        state = self._found(tick)
-        if state is None:
-            return  # `at` will say so
-        before = self._announced.pop(tick, None)
-        self._announced[tick] = _Announced(state) if before is None else replace(before, state=state, times=before.times + 1)
-        idle = [other for other, save in self._announced.items() if not save.asked and other != self._committed]
-        for other in idle[:-_ANNOUNCED]:
-            del self._announced[other]
+        with self._lock:
+            state = self._found(tick)
+            if state is None:
+                return  # `at` will say so
+            before = self._announced.pop(tick, None)
+            self._announced[tick] = _Announced(state) if before is None else replace(before, state=state, times=before.times + 1)
+            idle = [other for other, save in self._announced.items() if not save.asked and other != self._committed]
+            for other in idle[:-_ANNOUNCED]:
+                del self._announced[other]
 
     def save_committed(self, tick: int) -> None:
         """Nobody will go back to a state before `tick`."""
-        self._committed = tick
-        self._announced = {other: save for other, save in self._announced.items() if other >= tick}
-        since = max((entry[0] for entry in self._frozen if entry[0] <= tick), default=0)
-        self._frozen = [entry for entry in self._frozen if entry[0] >= since]
+        with self._lock:
+            self._committed = tick
+            self._announced = {other: save for other, save in self._announced.items() if other >= tick}
+            since = max((entry[0] for entry in self._frozen if entry[0] <= tick), default=0)
+            self._frozen = [entry for entry in self._frozen if entry[0] >= since]
 
     def save_failed(self, tick: int) -> None:
         """Nobody will go back to `tick`, unless it was announced once more since."""
-        save = self._announced.get(tick)
-        if save is not None:
-            save.times -= 1
-            if save.times < 1:
-                del self._announced[tick]
+        with self._lock:
+            save = self._announced.get(tick)
+            if save is not None:
+                save.times -= 1
+                if save.times < 1:
+                    del self._announced[tick]
 
     def at(self, tick: int) -> HookState:
         """The state that belongs to the workers' at `tick`: that after the last boundary before it.
@@ -116,28 +124,31 @@ class CallbackHistory:
         Raises:
             StateForgotten: nobody could still need it.
         """
-        if tick in self._announced:
-            self._announced[tick].asked = True
-            return self._announced[tick].state
-        found = self._found(tick)
+        with self._lock:
+            if tick in self._announced:
+                self._announced[tick].asked = True
+                return self._announced[tick].state
+            found = self._found(tick)
         if found is None:
             raise StateForgotten(f"the callbacks' state of tick {tick} is not kept any more: its save was overtaken by later boundaries")
         return found
 
     def frozen_at(self, tick: int) -> Frozen:
         """What training must not change in the workers' state of `tick`."""
-        return next((frozen for since, frozen in reversed(self._frozen) if since <= tick), self._frozen[0][1])
+        with self._lock:
+            return next((frozen for since, frozen in reversed(self._frozen) if since <= tick), self._frozen[0][1])
 
     def go_back_to(self, tick: int) -> None:
         """Put the callbacks back to where they were at `tick`, and let what came after happen anew.
 
         A save of a later tick stays announced: its parts may all be there, and then it will be committed.
         """
-        kept = self.at(tick)
-        self._newest, self._before = replace(kept, until=None), None
-        if kept.tick == self._first.tick:
-            self._first = self._newest
-        self._frozen = [self._frozen[0], *(entry for entry in self._frozen[1:] if entry[0] <= tick)]
+        with self._lock:
+            kept = self.at(tick)
+            self._newest, self._before = replace(kept, until=None), None
+            if kept.tick == self._first.tick:
+                self._first = self._newest
+            self._frozen = [self._frozen[0], *(entry for entry in self._frozen[1:] if entry[0] <= tick)]
         self._hooks.load_state(kept.state, {name: array.copy() for name, array in kept.arrays.items()})
 
     def _found(self, tick: int) -> HookState | None:
