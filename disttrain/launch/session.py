@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -16,8 +16,10 @@ import torch
 from disttrain import orchestrator as o
 from disttrain import seeds
 from disttrain.callbacks import CallbackList
+from disttrain.clock import Clock, SystemClock
 from disttrain.controller.commits import Committer
-from disttrain.controller.loop import CallEnvironment, Controller, WorkerFacts
+from disttrain.controller.environment import CallEnvironment, KeptGroup, WorkerFacts
+from disttrain.controller.loop import Controller
 from disttrain.controller.remote_state import RemoteState
 from disttrain.controller.telemetry import RunTelemetry
 from disttrain.elastic.shipping import pack
@@ -43,13 +45,15 @@ class Session:
     Args:
         config: what was asked for.
         entry: what the door decided.
-        start: Ray, already starting; the session ends it.
+        start: a cluster, already starting; the session ends it.
         script, arguments, script_folder: whose run it is; empty from Python.
+        clock: what time it is.
+        limits: fields of `RecoveryPolicy` that are not as a launch has them.
     """
 
     def __init__(
         self, config: RunConfig, entry: Entry, start: ClusterStart, timings: Timings, *, script: str = "", arguments: tuple[str, ...] = (),
-        script_folder: Path | None = None, script_sha256: str = "",
+        script_folder: Path | None = None, script_sha256: str = "", clock: Clock | None = None, limits: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.config, self.directory, self._start = config, entry.directory, start
         fresh, description = entry.fresh, entry.description
@@ -63,11 +67,14 @@ class Session:
         self._resume: ResumePoint | None = None
         self._state: o.State | None = None
         self._facts: dict[str, WorkerFacts] = {}
+        self._clock, self._limits = clock or SystemClock(), dict(limits or {})
+        self._group = KeptGroup()
         self._conductor: Controller | None = None
         self._interrupts = 0
         self._sequence = 0
         self._pinned: set[str] = set()
         self._saves: Committer | None = None
+        self._cluster: Any = None
         self._store: Any = None
         self._heartbeat: Heartbeat | None = None
         self._model_description = ModelDescription(entry.directory.store, self.console, config.samples)
@@ -78,6 +85,14 @@ class Session:
     # -- opening and closing --------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Session:
+        try:
+            self._enter()
+        except BaseException:
+            self._start.end()  # what has been started must not outlive a door that did not open
+            raise
+        return self
+
+    def _enter(self) -> None:
         self.directory.begin(fresh=self._fresh)
         self._finished = self.directory.finished_calls()
         self._pinned = {record["commit"] for record in self._finished.values() if record.get("commit")}
@@ -93,7 +108,6 @@ class Session:
                 self._handlers[number] = signal.signal(number, self._on_signal)
         self._installed = runner.installed(self)
         self._installed.__enter__()
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._installed.__exit__(None, None, None)
@@ -114,7 +128,7 @@ class Session:
 
     def _ready_cluster(self) -> Any:
         """The cluster; waits for Ray where it is still starting."""
-        cluster = self._start.cluster(lambda: self._interrupts)
+        cluster = self._cluster = self._start.cluster(lambda: self._interrupts)
         if self._store is None:
             from disttrain.collectives.torch_group import serve_store
 
@@ -125,6 +139,8 @@ class Session:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._interrupts += 1
+        if self._cluster is not None and hasattr(self._cluster, "wake"):
+            self._cluster.wake()
         if self._conductor is None or self._interrupts > 1:
             raise Interrupted("interrupted")
 
@@ -217,7 +233,7 @@ class Session:
             self._saves = Committer(self.directory.store, attempt, self.config.keep, self._pinned)
         around = CallEnvironment(
             cluster=cluster,
-            policy=policy_of(self.config, job.virtual_workers),
+            policy=policy_of(self.config, job.virtual_workers, **self._limits),
             run_dir=self.directory.url,
             attempt=attempt.number,
             threads=self._threads(),
@@ -228,10 +244,11 @@ class Session:
             console=self.console,
             interrupts=lambda: self._interrupts,
             first_step=lambda: self.timings.mark("first step completed"),
+            clock=self._clock,
         )
         controller = Controller(
             around, number, job, put_job, state=self._state, facts=self._facts, hooks=hooks,
-            saves=self._saves if job.kind == "fit" else None, resume=resume, sequence_base=self._sequence,
+            saves=self._saves if job.kind == "fit" else None, resume=resume, sequence_base=self._sequence, kept=self._group,
         )  # fmt: skip
         self._conductor = controller
         done = False

@@ -110,9 +110,9 @@ def ship(key: str, value: Any) -> Bulk:
     return Bulk(key, nbytes, Stored(ray.put(value)))
 
 
-def collected(handle: Any) -> Any:
+def collected(handle: Stored) -> Any:
     """What `ship` put there; waits for it to arrive, however long that takes."""
-    return ray.get(handle.ref) if isinstance(handle, Stored) else handle
+    return ray.get(handle.ref)
 
 
 def _size(value: Any) -> int:

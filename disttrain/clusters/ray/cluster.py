@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayError
 
 from disttrain.clock import Clock, SystemClock
-from disttrain.clusters.ray.actor import LeaseTerms, WorkerActor, collected
+from disttrain.clusters.ray.actor import LeaseTerms, Stored, WorkerActor, collected
 from disttrain.clusters.ray.compat import brief
 from disttrain.clusters.ray.hearing import Hearing, Worker
 from disttrain.clusters.ray.lease_server import LeaseServer
@@ -65,6 +65,9 @@ class RayCluster:
         self._hearing.put(None)
 
     def collect(self, bulk: Bulk) -> None:
+        if not isinstance(bulk.handle, Stored):  # it came with the report
+            self._hearing.put(Collected(bulk.key, bulk.handle))
+            return
         # a thread for each: a slow line holds up nobody else, and only Ray says when nothing will come any more
         threading.Thread(target=self._fetch, args=(bulk,), name=f"collect-{bulk.key}", daemon=True).start()
 
