@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from heard import LIMIT_S, Heard, ended, form, predict_shipment
+from heard import LIMIT_S, Heard, ended, fail, form, predict_shipment
 
 from disttrain.elastic import messages as m
 from disttrain.orchestrator.events import Silent, WorkerLost
@@ -51,7 +51,7 @@ def test_commands_are_obeyed_in_their_order(heard, shipment):
     heard.wait(lambda report: isinstance(report, m.Finished) and report.call == 4)
     kinds = [(type(report).__name__, report.call) for report in heard.reports if isinstance(report, m.Ready | m.Predicted | m.Finished)]
     assert kinds == [(kind, call) for call in range(5) for kind in ("Ready", "Predicted", "Finished")]
-    parts = next(report.parts for report in heard.reports if isinstance(report, m.Predicted))
+    parts = heard.value(next(report.parts for report in heard.reports if isinstance(report, m.Predicted)))
     assert {number: part.tolist() for number, part in parts.items()} == {0: [[1.0], [5.0]], 1: [[9.0], [13.0]]}
 
 
@@ -125,15 +125,11 @@ def test_after_closing_nothing_is_started_and_words_are_dropped(heard):
 
 def test_an_error_in_the_job_is_reported_and_the_worker_lives_on(heard, shipment):
     worker = heard.start()
-    heard.run(worker, _open)
+    heard.run(worker, fail)
     failed = heard.wait(lambda report: isinstance(report, m.Failed))
     assert isinstance(failed.error, LookupError) and "cannot be opened" in failed.traceback
     heard.begin(worker, shipment, call=1)
     assert heard.ready(worker).call == 1
-
-
-def _open():
-    raise LookupError("this job cannot be opened")
 
 
 def test_closing_twice_is_harmless_and_ends_the_workers(heard, shipment):

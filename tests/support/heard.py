@@ -49,6 +49,15 @@ class Heard:
             self.listen()
         raise AssertionError(f"this was never reported; heard {self.reports}")
 
+    def value(self, left: Any) -> Any:
+        """What a worker sent with a report, or left to be collected."""
+        if not isinstance(left, m.Bulk):
+            return left
+        self.cluster.collect(left)
+        collected = self.wait(lambda report: isinstance(report, m.Collected) and report.key == left.key)
+        assert collected.error is None, collected.error
+        return collected.value
+
     def begin(self, worker: str, shipment: Shipment, call: int = 0) -> None:
         self.cluster.send(worker, m.Begin(call, self.cluster.put(shipment), SETTINGS))
 
@@ -122,6 +131,11 @@ def wait_until(condition: Callable[[], Any], what: str) -> Any:
 
 
 # -- what a worker is made to do --------------------------------------------------------------------------------------------------------
+
+
+def fail() -> None:
+    """Raise."""
+    raise LookupError("this job cannot be opened")
 
 
 def segfault() -> None:
