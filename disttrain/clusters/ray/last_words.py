@@ -52,6 +52,8 @@ class Testament:
         self.path = os.path.join(folder, file_name(os.getpid()))
         self._file = open(self.path, "wb", buffering=0)  # noqa: SIM115  open until the process ends, whichever way
         faulthandler.enable(file=self._file, all_threads=False)
+        self._pid = os.getpid()
+        os.register_at_fork(after_in_child=self._let_go)
         # What the script's code calls; Python's own way out (sys.exit) does not come here, and Ray tells of that.
         leave = os._exit
 
@@ -63,13 +65,18 @@ class Testament:
 
     def write(self, reason: str) -> None:
         """This process is about to end, for that reason. The first that is written counts."""
-        if self._file is not None:
+        if self._file is not None and os.getpid() == self._pid:
             frame: Any = sys._getframe(1)
             lines = [f"Ended by itself: {reason}"]
             while frame is not None:
                 lines.append(f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}')
                 frame = frame.f_back
             self._file.write(("\n".join(lines) + "\n").encode(errors="replace"))
+
+    def _let_go(self) -> None:
+        """In a process that this one has forked: how that ends is not the worker's end."""
+        faulthandler.disable()
+        self._file = None
 
 
 def file_name(pid: int) -> str:

@@ -58,6 +58,13 @@ def test_who_is_killed_from_outside_says_nothing(tmp_path):
     assert words_of(tmp_path, "import os; os.kill(os.getpid(), 9)") is None
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("ends", ["os._exit(5)", "os.abort()"])
+def test_how_a_forked_child_ends_is_not_told_as_the_workers_end(tmp_path, ends):
+    dies = f"import os; child = os.fork(); child or {ends}; os.waitpid(child, 0); os.kill(os.getpid(), 9)"
+    assert words_of(tmp_path, dies) is None
+
+
 def test_without_a_folder_nothing_is_written():
     from disttrain.clusters.ray.last_words import Testament
 
