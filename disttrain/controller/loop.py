@@ -65,7 +65,7 @@ class Controller:
         self.hooks = hooks if isinstance(hooks, FitHooks) else None
         self.cluster, self.policy, self.console, self._clock = around.cluster, around.policy, around.console, around.clock
         self.facts, self.resume = facts, resume
-        self.statistics = CallStatistics(around.policy.workers)
+        self.statistics = CallStatistics(around.policy.workers, clock=around.clock)
         self.outputs = Outputs(job)
         self.boundaries = Boundaries(job, hooks, self.statistics, self._clock, resume, keeps=saves is not None)
         self.saving = Saving(around, number, job, saves, self.boundaries, self.statistics)
