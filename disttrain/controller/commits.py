@@ -58,6 +58,7 @@ class SaveFailed:
     tick: int
     reason: str
     fatal: bool = False
+    call: int = field(default=0, compare=False)
 
 
 @dataclass
@@ -130,7 +131,7 @@ class Committer:
         self._failed[key] = None  # parts of it may come yet
         if len(self._failed) > _REMEMBERED:
             del self._failed[next(iter(self._failed))]
-        self.results.put(SaveFailed(key[2], reason))
+        self.results.put(SaveFailed(key[2], reason, call=key[0]))
 
     @property
     def open(self) -> bool:
@@ -177,12 +178,12 @@ class Committer:
             own, report = self._write_own(first, arrays)
             done = commit(self._store, self._attempt, first.sequence, first.step, [*reports, report], specs + own, extra)
         except Superseded as error:
-            self.results.put(SaveFailed(first.tick, str(error), fatal=True))
+            self.results.put(SaveFailed(first.tick, str(error), fatal=True, call=first.call))
         except Exception as error:  # storage has many ways to fail: the save is abandoned, training goes on
             with self._lock:
                 if first.call == self._call:
                     self._done_ticks.discard(first.tick)
-            self.results.put(SaveFailed(first.tick, f"{type(error).__name__}: {error}"))
+            self.results.put(SaveFailed(first.tick, f"{type(error).__name__}: {error}", call=first.call))
         else:
             seconds = max(part.seconds for part in parts) + self._clock.monotonic_s() - began
             stall = max(part.stall_seconds for part in parts)

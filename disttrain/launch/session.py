@@ -61,13 +61,13 @@ class Session:
         self._fresh = fresh
         self._script, self._arguments, self._folder, self._sha = script, arguments, script_folder, script_sha256
         self.timings = timings
-        self.console = Console()
         self._calls = 0
         self._finished: dict[int, dict[str, Any]] = {}
         self._resume: ResumePoint | None = None
         self._state: o.State | None = None
         self._facts: dict[str, WorkerFacts] = {}
         self._clock, self._limits = clock or SystemClock(), dict(limits or {})
+        self.console = Console(clock=self._clock)
         self._group = KeptGroup()
         self._conductor: Controller | None = None
         self._interrupts = 0
@@ -99,7 +99,7 @@ class Session:
         self._resume = self.directory.resume_point()
         if self._resume is not None:
             self._pinned.add(self._resume.name)
-            self.console.event("resume", f"resuming {self.directory.url} from checkpoint {self._resume.name}", name=self._resume.name)
+            self.console.event("resume", f"resuming {self.directory.run_dir} from checkpoint {self._resume.name}", name=self._resume.name)
         seeds.set_random_seed(self._seed())
         self._heartbeat = Heartbeat(self.directory, self.console, self._status)
         self._heartbeat.start()
@@ -222,7 +222,7 @@ class Session:
             facts = facts_of(job, workers=self.config.workers, script=self._script)
             facts["call"] = f"{self._description.root}.{number}"  # the same in every attempt, so that callbacks know what they wrote
             telemetry = RunTelemetry(
-                self.directory.url, facts, lambda: controller.statistics, lambda: controller.gradients(), self.console.event
+                self.directory.run_dir, facts, lambda: controller.statistics, lambda: controller.gradients(), self.console.event
             )
             changes = RemoteState(job.model, lambda: controller)
             hooks = FitHooks(callbacks, job.model, job.program, changes, telemetry=telemetry)
@@ -230,11 +230,11 @@ class Session:
             self._model_description.write(number, job, fresh=self._describes_afresh)
             self._describes_afresh = False
         if job.kind == "fit" and self._saves is None:
-            self._saves = Committer(self.directory.store, attempt, self.config.keep, self._pinned)
+            self._saves = Committer(self.directory.store, attempt, self.config.keep, self._pinned, clock=self._clock)
         around = CallEnvironment(
             cluster=cluster,
             policy=policy_of(self.config, job.virtual_workers, **self._limits),
-            run_dir=self.directory.url,
+            run_dir=self.directory.run_dir,
             attempt=attempt.number,
             threads=self._threads(),
             backend="nccl" if self.config.gpus_per_worker else "gloo",
@@ -274,7 +274,7 @@ class Session:
         record = self._finished.get(number)
         if record is not None and record["kind"] != kind:
             raise RunMismatch(
-                f"call {number} of this script is {kind}(), the run in {self.directory.url} recorded {record['kind']}() there.\n"
+                f"call {number} of this script is {kind}(), the run in {self.directory.run_dir} recorded {record['kind']}() there.\n"
                 "  expected  the script that began the run\n"
                 "  try       another --run-dir, or --restart to begin anew beside it"
             )
@@ -307,7 +307,7 @@ class Session:
         if set(own) != set(arrays) or any(tuple(own[name].shape) != arrays[name].shape for name in own):
             different = sorted(set(own) ^ set(arrays)) or [name for name in own if tuple(own[name].shape) != arrays[name].shape]
             raise RunMismatch(
-                f"{self.directory.url} holds another model: {different[0]!r} (and {len(different) - 1} others) differ in name or shape.\n"
+                f"{self.directory.run_dir} holds another model: {different[0]!r} and {len(different) - 1} others differ in name or shape.\n"
                 "  try       another --run-dir, or --restart to begin anew beside it"
             )
         engine.set_arrays({name: torch.tensor(value) for name, value in arrays.items()})

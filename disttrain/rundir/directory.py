@@ -110,11 +110,6 @@ class RunDirectory:
         self._pause = pause
         self._events: EventFile | None = None
 
-    @property
-    def url(self) -> str:
-        """The same as `run_dir`."""
-        return self.run_dir
-
     # -- at the door ----------------------------------------------------------------------------------------------------------------
 
     def attempts(self) -> list[Attempt]:
