@@ -15,10 +15,12 @@ from disttrain.layers.dtypes import DTYPES
 from disttrain.layers.layer import Layer
 from disttrain.layers.structure import flatten, is_shape, map_shapes
 from disttrain.layers.symbolic import Node, SymbolicTensor
+from disttrain.models.file_classes import named_in_files
 from disttrain.models.functional import carrying, fits
 from disttrain.models.model import Model
 
 
+@named_in_files("Sequential")
 class Sequential(Model):
     """Layers called one after the other.
 
