@@ -41,7 +41,7 @@ def set_random_seed(seed: int) -> None:
 
     The default seed is 0: a script that never calls this still gives the same result each time.
     """
-    import torch
+    import torch  # late: takes a second to load, and the driver of a launch begins without it
 
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"set_random_seed(seed={seed!r}): expected an integer from 0 to 2**32 - 1.")

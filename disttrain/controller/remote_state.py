@@ -13,6 +13,7 @@ from torch import Tensor
 
 from disttrain import watch
 from disttrain.layers.weight_holder import watched_attributes
+from disttrain.optimizers import Optimizer
 from disttrain.training.step.optimizer_slots import arrange_slots, slots_by_weight, trained_weights
 
 if TYPE_CHECKING:
@@ -136,8 +137,6 @@ class RemoteState:
             arrange_slots(optimizer, *trained_weights(model))
 
     def _optimizers(self) -> dict[str, Any]:
-        from disttrain.optimizers import Optimizer
-
         return {name: value for name, value in vars(self._model).items() if isinstance(value, Optimizer)}
 
     def _state_dicts(self) -> dict[str, dict[str, Any]]:

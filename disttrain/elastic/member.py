@@ -295,7 +295,7 @@ def torch_group(command: m.Form, rank: int, backend: str, aborted: threading.Eve
 
     Each generation has a connection of its own: a forming that was given up goes on waiting inside the one it has.
     """
-    from disttrain.collectives.torch_group import TorchGroup, reach_store
+    from disttrain.collectives.torch_group import TorchGroup, reach_store  # late: a worker alone needs no sockets
 
     try:
         store = reach_store(command.store_host, command.store_port)

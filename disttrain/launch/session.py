@@ -116,6 +116,7 @@ class Session:
         """The cluster; waits for Ray where it is still starting."""
         cluster = self._start.cluster(lambda: self._interrupts)
         if self._store is None:
+            # late: loads torch.distributed, which a script without calls never needs
             from disttrain.collectives.torch_group import serve_store
 
             self._state = self._start.state
@@ -265,7 +266,7 @@ class Session:
 
     def _recall_fit(self, number: int, record: dict[str, Any], job: Job, callbacks: CallbackList) -> None:
         """A fit that an earlier attempt finished: take its result."""
-        from disttrain.checkpoint import load
+        from disttrain.checkpoint import load  # late: only where a finished call is taken over
         from disttrain.elastic.shard_writer import as_tensor
 
         loaded = load(self.directory.store, record["commit"])
@@ -281,7 +282,7 @@ class Session:
 
     def _take_over_state(self, job: Job, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Leave the result of a fit in the script's own model and optimizer."""
-        from disttrain.training.step.engine import Engine
+        from disttrain.training.step.engine import Engine  # late: only where a finished call is taken over
 
         engine = Engine(job)
         if "frozen" in meta:

@@ -46,7 +46,7 @@ def export(model: Network, path: Any, format: str | None = None, input_signature
     sample, free = _samples(signature, model._own_device())
     with torch.no_grad():
         data = (_to_onnx if chosen == "onnx" else _to_torch)(model, sample, free, options)
-    from disttrain.models.saving.files import write_bytes
+    from disttrain.models.saving.files import write_bytes  # late: with all that reads and writes files
 
     write_bytes(path, data)
 
@@ -98,7 +98,7 @@ def _check_free(program: Any, free: list[_Free]) -> None:
 
 
 def _to_onnx(model: Network, sample: Any, free: Any, options: dict[str, Any]) -> bytes:
-    from disttrain.models.onnx_sort import stable_sort_translation
+    from disttrain.models.onnx_sort import stable_sort_translation  # late: optional packages
 
     batch = torch.export.Dim("batch")
     shapes = tuple({axis: _dim(axis, batch) for axis in leaf.axes} or None for leaf in flatten(free))

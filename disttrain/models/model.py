@@ -63,7 +63,7 @@ class Model(Network):
             show_trainable: say which layers training changes.
             layer_range: names, or regular expressions, of the first and the last layer to be shown.
         """
-        from disttrain.models.summary import summary
+        from disttrain.models.summary import summary  # late: loads a table printer
 
         summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
 
@@ -76,31 +76,31 @@ class Model(Network):
             ValueError: another ending, a layer that is code.
             FileExistsError: the file is there and `overwrite` is False.
         """
-        from disttrain.models.saving import save_model
+        from disttrain.models.saving import save_model  # late: files load where one is read or written
 
         save_model(self, path, overwrite=overwrite)
 
     def to_json(self, **options: Any) -> str:
         """What the model is, without weights, as the JSON that Keras writes; `options` go to `json.dumps`. See `model_from_json`."""
-        from disttrain.models.saving.keras_file import to_json
+        from disttrain.models.saving.keras_file import to_json  # late: files load where one is read or written
 
         return to_json(self, **options)
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """What `compile` was told, in JSON types; None before it was called."""
-        from disttrain.models.saving.compiling import compile_config
+        from disttrain.models.saving.compiling import compile_config  # late: files load where one is read or written
 
         return compile_config(self) if self.compiled else None
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as `get_compile_config` says."""
-        from disttrain.models.saving.compiling import compile_from_config
+        from disttrain.models.saving.compiling import compile_from_config  # late: files load where one is read or written
 
         compile_from_config(self, config)
 
     def save_weights(self, path: Any, overwrite: bool = True) -> None:
         """Write the weights to a `.weights.h5` file, as Keras does, or to `.safetensors`."""
-        from disttrain.models.saving import save_weights
+        from disttrain.models.saving import save_weights  # late: files load where one is read or written
 
         save_weights(self, path, overwrite=overwrite)
 
@@ -114,7 +114,7 @@ class Model(Network):
         Raises:
             ValueError: the file misses a weight, or has it in another shape.
         """
-        from disttrain.models.saving import load_weights
+        from disttrain.models.saving import load_weights  # late: files load where one is read or written
 
         load_weights(self, path, skip_mismatch=skip_mismatch, by_name=by_name)
 
@@ -127,14 +127,14 @@ class Model(Network):
             input_signature: `Input(...)`s or example tensors, where the model does not know what it is called with.
             options: for `torch.export.export` or `torch.onnx.export`.
         """
-        from disttrain.models.export import export
+        from disttrain.models.export import export  # late: files load where one is read or written
 
         export(self, path, format, input_signature, **options)
 
     def get_config(self) -> dict[str, Any]:
         if self._graph is None or type(self).__init__ is not Model.__init__:
             return super().get_config()
-        from disttrain.models.saving.graph_config import graph_config
+        from disttrain.models.saving.graph_config import graph_config  # late: files load where one is read or written
 
         return {"name": self.name, "trainable": self._trainable, **graph_config(self._graph)}
 
@@ -142,13 +142,13 @@ class Model(Network):
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
         """The inverse of `get_config`; `custom_objects` are classes and functions that it may name beyond the package's own."""
         if custom_objects:
-            from disttrain.models.saving.registry import custom_objects as also_known
+            from disttrain.models.saving.registry import custom_objects as also_known  # late: files load where one is read or written
 
             with also_known(custom_objects):
                 return cls.from_config(config)
         if not {"layers", "input_layers", "output_layers"} <= set(config):
             return super().from_config(config)
-        from disttrain.models.saving.graph_config import graph_ends
+        from disttrain.models.saving.graph_config import graph_ends  # late: files load where one is read or written
 
         inputs, outputs = graph_ends(config)
         return cls(inputs=inputs, outputs=outputs, name=config.get("name"), trainable=config.get("trainable", True))

@@ -192,7 +192,7 @@ class Sequential(Model):
         return [self._chain[-1].name] if self._chain else None
 
     def get_config(self) -> dict[str, Any]:
-        from disttrain.models.saving.serialize import serialize_object
+        from disttrain.models.saving.serialize import serialize_object  # late: files load where one is read or written
 
         inside = [] if self._input_layer is None else [self._input_layer]
         config = {"name": self.name, "trainable": self._trainable, "dtype": self.dtype}
@@ -205,7 +205,7 @@ class Sequential(Model):
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
         if custom_objects:
             return super().from_config(config, custom_objects)
-        from disttrain.models.saving.deserialize import deserialize_object
+        from disttrain.models.saving.deserialize import deserialize_object  # late: files load where one is read or written
 
         layers = [layer if isinstance(layer, Layer) else deserialize_object(layer) for layer in config["layers"]]
         model = cls(layers, name=config.get("name"))

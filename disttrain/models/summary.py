@@ -42,7 +42,7 @@ def summary(
     Raises:
         ValueError: a line too short for its columns, or a `layer_range` that matches nothing.
     """
-    from rich.console import Console
+    from rich.console import Console  # late: only a table needs it
     from rich.markup import escape
     from rich.table import Table
 

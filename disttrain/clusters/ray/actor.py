@@ -22,7 +22,7 @@ class WorkerActor:
     """
 
     def __init__(self, name: str, lease_s: float) -> None:
-        from disttrain.elastic.member import Member  # here, not above: the driver creates actors before it has loaded torch itself
+        from disttrain.elastic.member import Member  # late: the driver creates actors before it has loaded torch itself
 
         self._outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._lease_s, self._renewed = lease_s, time.monotonic()
@@ -61,7 +61,7 @@ class WorkerActor:
 
 def _open(handle: Any) -> Any:
     """The job behind a handle: arrays stay where Ray mapped them."""
-    from disttrain.elastic.shipping import Shipment, unpack
+    from disttrain.elastic.shipping import Shipment, unpack  # late: brings torch
 
     (pickled,), buffers = ray.get(handle[0]), handle[1]
     return unpack(Shipment(pickled, ray.get(buffers) if buffers else []))

@@ -53,7 +53,7 @@ class RayInstance:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        import ray
+        import ray  # late: reads the environment as it loads
 
         _silence(ray)
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
@@ -90,7 +90,7 @@ class RayInstance:
 
     def stop(self) -> None:
         """Leave the cluster; end a Ray that was started here. May be called twice."""
-        import ray
+        import ray  # late: reads the environment as it loads
 
         if self._options.address is None and ray.is_initialized():
             mine = {process.pid: process for process in [*self._processes, *_ray_children()]}

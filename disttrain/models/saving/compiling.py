@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from disttrain import losses, metrics, optimizers
 from disttrain.models.network import Network
 from disttrain.models.saving import registry
 from disttrain.models.saving.deserialize import plain
@@ -37,8 +38,6 @@ def compile_from_config(model: Network, config: dict[str, Any], custom: dict[str
     Args:
         jit_compile: believe what it says of that; Keras writes down what was best for another backend.
     """
-    from disttrain import losses, metrics, optimizers
-
     gets: dict[str, Callable[[Any], Any]] = {
         "optimizer": optimizers.get,
         "loss": losses.get,
