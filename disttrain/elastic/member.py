@@ -27,7 +27,8 @@ from disttrain.elastic.transfer import share_state
 from disttrain.tracebacks import own_traceback
 from disttrain.training.job import Job
 from disttrain.training.program import BOUNDARIES, Kind
-from disttrain.training.step.engine import REQUESTS, Engine
+from disttrain.training.step.engine import Engine
+from disttrain.training.step.side_channel import REQUESTS
 
 MakeGroup = Callable[[m.Form, int, str, threading.Event], Group]
 _PACED_EVERY_S = 1.0
@@ -139,18 +140,16 @@ class Member:
         self._group = self._make_group(command, rank, self._settings.backend, aborted) if len(command.members) > 1 else SoloGroup()
         self._engine.attach(self._group, command.placement)
         if self._engine.job.kind == "predict":
-            self._engine.go_back_to(command.tick)
+            self._engine.replica.go_back_to(command.tick)
         else:
             if command.frozen is not None:
                 self._engine.rearrange(command.frozen)
             if command.restore is not None and rank == 0:
                 assert self._saver is not None
-                arrays, meta = self._saver.load(command.restore)
-                self._engine.set_arrays(arrays)
-                self._engine.set_meta(meta)
+                self._engine.replica.load_state_dict(self._saver.load(command.restore))
             if command.source is not None:
                 behind = [command.restore is not None or tick != command.tick for tick in command.ticks]
-                share_state(self._engine, self._group, command.source, behind)
+                share_state(self._engine.replica, self._group, command.source, behind)
         self._holds_state = True
         self._go()
 
@@ -161,7 +160,7 @@ class Member:
         if engine.position.kind not in BOUNDARIES:
             return
         engine.apply(command.decision)
-        if command.decision.save and not engine.ended:
+        if command.decision.save and not engine.replica.ended:
             self._save()
         self._go()
 
@@ -183,7 +182,7 @@ class Member:
                     self._send_predictions(all_of_them=True)
                 if group.rank == 0:
                     logs = engine.logs(position)
-                    about = engine.main_counters(), engine.counters()
+                    about = engine.replica.main_counters(), engine.replica.counters()
                     self._report(m.AtBoundary(self.name, self._call, self._generation, position.tick, logs, *about))
                 return
             if aborted.is_set():
@@ -191,7 +190,7 @@ class Member:
             save, pause, stop = agreed = engine.run_tick(position, [self._requests[name].is_set() for name in REQUESTS])
             if position.kind is Kind.PREDICT:
                 self._send_predictions(all_of_them=False)
-            due = position.kind is Kind.TRAIN and settings.every_steps and engine.optimizer.iterations % settings.every_steps == 0
+            due = position.kind is Kind.TRAIN and settings.every_steps and engine.replica.optimizer.iterations % settings.every_steps == 0
             if (save or stop or due) and engine.trains:
                 self._save()
             for name, given in zip(REQUESTS, agreed, strict=True):
@@ -203,7 +202,7 @@ class Member:
             now = time.monotonic()
             if group.rank == 0 and (now - said >= settings.progress_every_s or first):
                 said = now
-                step = engine.optimizer.iterations if engine.trains else engine.tick
+                step = engine.replica.optimizer.iterations if engine.trains else engine.tick
                 self._report(m.Progress(self.name, self._call, self._generation, engine.tick, engine.logs(position), step))
             if engine.trains and now - self._paced >= _PACED_EVERY_S:
                 self._pace()
@@ -218,22 +217,23 @@ class Member:
         elif engine.trains:
             self._save()
             if group.rank == 0:
-                result = {"arrays": {name: t.detach().cpu().numpy().copy() for name, t in engine.arrays().items()}, "meta": engine.meta()}
+                state = engine.replica.state_dict()
+                result = {"arrays": {name: t.detach().cpu().numpy().copy() for name, t in state.tensors.items()}, "meta": dict(state.meta)}
         elif group.rank == 0:
             result = engine.results()
         self._report(m.Finished(self.name, self._call, self._generation, engine.tick, result))
 
     def _send_predictions(self, *, all_of_them: bool) -> None:
         assert self._engine is not None
-        parts = self._engine.predictions
+        parts = self._engine.by_products.predictions
         if parts and (all_of_them or _size(parts) * len(parts) >= _PREDICTED_BYTES):
             self._report(m.Predicted(self.name, self._call, parts))
-            self._engine.predictions = {}
+            self._engine.by_products.predictions = {}
 
     def _save(self) -> None:
         if self._saver is not None and self._group is not None and self._engine is not None and self._settings is not None:
             self._saver.save(
-                self._engine,
+                self._engine.replica,
                 self._group.rank,
                 self._group.size,
                 call=self._call,
@@ -245,15 +245,15 @@ class Member:
     def _fetched(self, what: str) -> dict[str, Any]:
         assert self._engine is not None
         if what == "gradients":
-            return self._engine.gradients()
-        arrays = self._engine.arrays()
+            return self._engine.by_products.gradient_arrays()
+        arrays = self._engine.replica.state_dict().tensors
         chosen = [name for name in arrays if name != "totals" and name.startswith("model/") == (what == "weights")]
         return {name: arrays[name].detach().cpu().numpy().copy() for name in chosen}
 
     def _pace(self) -> None:
         assert self._engine is not None
         self._paced = time.monotonic()
-        self._report(m.Timed(self.name, self._call, copy.copy(self._engine.step_times)))
+        self._report(m.Timed(self.name, self._call, copy.copy(self._engine.by_products.step_times)))
 
     def _stop(self, because: str) -> None:
         if self._formed and self._engine is not None:

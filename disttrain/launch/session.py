@@ -34,7 +34,8 @@ from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
 from disttrain.training.local import runner
 from disttrain.training.local.telemetry import facts_of
-from disttrain.training.step.engine import join_predictions
+from disttrain.training.step.predictions import join_predictions
+from disttrain.training.step.replica import StateDict
 
 
 class Session:
@@ -287,15 +288,14 @@ class Session:
         engine = Engine(job)
         if "frozen" in meta:
             engine.rearrange(meta["frozen"])
-        own = engine.arrays()
+        own = engine.replica.state_dict().tensors
         if set(own) != set(arrays) or any(tuple(own[name].shape) != arrays[name].shape for name in own):
             different = sorted(set(own) ^ set(arrays)) or [name for name in own if tuple(own[name].shape) != arrays[name].shape]
             raise RunMismatch(
                 f"{self.directory.url} holds another model: {different[0]!r} (and {len(different) - 1} others) differ in name or shape.\n"
                 "  try       another --run-dir, or --restart to begin anew beside it"
             )
-        engine.set_arrays({name: torch.tensor(value) for name, value in arrays.items()})
-        engine.set_meta(meta)
+        engine.replica.load_state_dict(StateDict({name: torch.tensor(value) for name, value in arrays.items()}, meta))
 
     def _describe(self, job: Job) -> None:
         """Write down what the run is, at its first call."""

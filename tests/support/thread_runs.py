@@ -26,6 +26,8 @@ from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.local import runner
 from disttrain.training.local.telemetry import facts_of
 from disttrain.training.step.engine import Engine
+from disttrain.training.step.predictions import join_predictions
+from disttrain.training.step.replica import StateDict
 
 V = 4
 X = np.random.default_rng(0).normal(size=(30, 6)).astype(np.float32)
@@ -72,14 +74,14 @@ class Driver:
             controller = self._conduct(job, hooks)
         engine = Engine(job)
         engine.rearrange(controller.result["meta"]["frozen"])
-        engine.set_arrays({name: _tensor(value) for name, value in controller.result["arrays"].items()})
-        engine.set_meta(controller.result["meta"])
+        tensors = {name: _tensor(value) for name, value in controller.result["arrays"].items()}
+        engine.replica.load_state_dict(StateDict(tensors, controller.result["meta"]))
 
     def evaluate(self, job, callbacks=None) -> dict[str, Any]:
         return self._conduct(job, CallHooks(callbacks, job)).result
 
     def predict(self, job, callbacks=None) -> Any:
-        return runner.join_predictions(self._conduct(job, CallHooks(callbacks, job)).outputs.parts)
+        return join_predictions(self._conduct(job, CallHooks(callbacks, job)).outputs.parts)
 
     def _conduct(self, job, hooks) -> Controller:
         number = self._calls - 1

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from disttrain.collectives import Group, SoloGroup
 from disttrain.errors import NonFiniteLoss
@@ -14,12 +13,12 @@ from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.job import Job
 from disttrain.training.program import Kind, Position
 from disttrain.training.step.direct import DirectStep
-from disttrain.training.step.predictions import join_predictions, outputs_of_step
+from disttrain.training.step.predictions import outputs_of_step
 from disttrain.training.step.replica import Replica, StateDict
 from disttrain.training.step.scripted import ScriptedStep
 from disttrain.training.step.side_channel import REQUESTS
 from disttrain.training.step.sliced import SlicedStep
-from disttrain.training.step.step_times import StepTimes, clock
+from disttrain.training.step.step_times import clock
 from disttrain.training.step.workspace import ByProducts, Workspace
 from disttrain.training.trainability import Frozen
 
@@ -222,59 +221,3 @@ class Engine:
     def outputs_of(self, position: Position) -> Any:
         """The outputs of a step of `predict`, those of its slices joined."""
         return outputs_of_step(self.by_products.predictions, position.step, self.job.virtual_workers)
-
-    # -- names that call sites have not left yet --------------------------------------------------------------------------------------
-
-    def arrays(self) -> dict[str, Tensor]:
-        return dict(self.replica.state_dict().tensors)
-
-    def set_arrays(self, arrays: dict[str, Tensor]) -> None:
-        self.replica.load_state_dict(StateDict(arrays, {}), strict=False)
-
-    def meta(self) -> dict[str, Any]:
-        return dict(self.replica.state_dict().meta)
-
-    def set_meta(self, meta: dict[str, Any]) -> None:
-        self.replica.load_state_dict(StateDict({}, meta), strict=False)
-
-    def flat_state(self) -> list[Tensor]:
-        return self.replica.flat_state()
-
-    def main_counters(self) -> dict[str, Any]:
-        return self.replica.main_counters()
-
-    def counters(self) -> dict[str, dict[str, Any]]:
-        return self.replica.counters()
-
-    def go_back_to(self, tick: int) -> None:
-        self.replica.go_back_to(tick)
-
-    def gradients(self) -> dict[str, Any]:
-        return self.by_products.gradient_arrays()
-
-    @property
-    def optimizer(self) -> Any:
-        return self.replica.optimizer
-
-    @property
-    def ended(self) -> bool:
-        return self.replica.ended
-
-    @property
-    def device(self) -> torch.device:
-        return self.replica.device
-
-    @property
-    def step_times(self) -> StepTimes:
-        return self.by_products.step_times
-
-    @property
-    def predictions(self) -> dict[int, Any]:
-        return self.by_products.predictions
-
-    @predictions.setter
-    def predictions(self, predictions: dict[int, Any]) -> None:
-        self.by_products.predictions = predictions
-
-
-__all__ = ["REQUESTS", "Engine", "join_predictions", "outputs_of_step"]
