@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 PACKAGE = Path(__file__).resolve().parents[2] / "disttrain"
 RUNTIME = ("clusters", "collectives", "controller", "elastic", "launch", "orchestrator", "rundir", "training")
 MOST_LINES = 400
@@ -22,7 +20,6 @@ def too_long(package: Path, rooms: tuple[str, ...], most_lines: int) -> list[str
     return found
 
 
-@pytest.mark.xfail(strict=True, reason="controller/loop.py is to be divided")
 def test_no_file_of_the_runtime_is_longer_than_400_lines():
     assert all((PACKAGE / room).is_dir() for room in RUNTIME)
     assert too_long(PACKAGE, RUNTIME, MOST_LINES) == []
