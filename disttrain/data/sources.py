@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from disttrain.data.structure import flatten, leaf_paths, map_structure
 from disttrain.errors import DataError
@@ -141,8 +142,6 @@ class DatasetSource:
         return len(self.dataset)
 
     def fetch(self, indices: NDArray[np.int64], key: int) -> Batch:
-        from torch.utils.data import default_collate
-
         seed_generators(key)
         numbers = [int(i) for i in indices]
         several = getattr(self.dataset, "__getitems__", None)

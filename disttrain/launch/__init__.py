@@ -25,7 +25,7 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
 
     A run directory that holds an unfinished run is gone on with: its finished calls are not done again.
     """
-    from disttrain.errors import UsageError
+    from disttrain.errors import UsageError  # late: RunConfig alone brings no torch
     from disttrain.launch.cluster_start import ClusterStart
     from disttrain.launch.door import enter
     from disttrain.launch.session import Session

@@ -104,7 +104,7 @@ class OnRay:
 
     def __init__(self, config: RunConfig, timings: Timings) -> None:
         with timings.span("importing Ray"):
-            from disttrain.clusters.ray.cluster import RayCluster
+            from disttrain.clusters.ray.cluster import RayCluster  # late: on a thread, while the driver loads torch
             from disttrain.clusters.ray.instance import RayInstance, RayOptions
         most = (config.max_workers or config.workers) + config.spares
         options = RayOptions(address=config.address, cpus=most * config.cpus_per_worker, gpus=math.ceil(most * config.gpus_per_worker))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from disttrain.errors import RunMismatch
+from disttrain.errors import RunInUse, RunMismatch
 from disttrain.launch.config import RunConfig
 from disttrain.rundir.directory import FINISHED, RunDescription, RunDirectory, check_same_run
 
@@ -79,8 +79,6 @@ def _enter_default(config: RunConfig, *, script: str, arguments: tuple[str, ...]
 
 
 def _in_use(directory: RunDirectory) -> bool:
-    from disttrain.errors import RunInUse
-
     try:
         directory.refuse_if_live(directory.attempts())
     except RunInUse:

@@ -36,7 +36,8 @@ from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
 from disttrain.training.local import runner
 from disttrain.training.local.telemetry import facts_of
-from disttrain.training.step.engine import join_predictions
+from disttrain.training.step.predictions import join_predictions
+from disttrain.training.step.replica import StateDict
 
 
 class Session:
@@ -130,6 +131,7 @@ class Session:
         """The cluster; waits for Ray where it is still starting."""
         cluster = self._cluster = self._start.cluster(lambda: self._interrupts)
         if self._store is None:
+            # late: loads torch.distributed, which a script without calls never needs
             from disttrain.collectives.torch_group import serve_store
 
             self._state = self._start.state
@@ -282,7 +284,7 @@ class Session:
 
     def _recall_fit(self, number: int, record: dict[str, Any], job: Job, callbacks: CallbackList) -> None:
         """A fit that an earlier attempt finished: take its result."""
-        from disttrain.checkpoint import load
+        from disttrain.checkpoint import load  # late: only where a finished call is taken over
         from disttrain.elastic.shard_writer import as_tensor
 
         loaded = load(self.directory.store, record["commit"])
@@ -298,20 +300,19 @@ class Session:
 
     def _take_over_state(self, job: Job, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Leave the result of a fit in the script's own model and optimizer."""
-        from disttrain.training.step.engine import Engine
+        from disttrain.training.step.engine import Engine  # late: only where a finished call is taken over
 
         engine = Engine(job)
         if "frozen" in meta:
             engine.rearrange(meta["frozen"])
-        own = engine.arrays()
+        own = engine.replica.state_dict().tensors
         if set(own) != set(arrays) or any(tuple(own[name].shape) != arrays[name].shape for name in own):
             different = sorted(set(own) ^ set(arrays)) or [name for name in own if tuple(own[name].shape) != arrays[name].shape]
             raise RunMismatch(
                 f"{self.directory.run_dir} holds another model: {different[0]!r} and {len(different) - 1} others differ in name or shape.\n"
                 "  try       another --run-dir, or --restart to begin anew beside it"
             )
-        engine.set_arrays({name: torch.tensor(value) for name, value in arrays.items()})
-        engine.set_meta(meta)
+        engine.replica.load_state_dict(StateDict({name: torch.tensor(value) for name, value in arrays.items()}, meta))
 
     def _describe(self, job: Job) -> None:
         """Write down what the run is, at its first call."""

@@ -349,7 +349,7 @@ def _ordered_layers(
     """Layers by decreasing distance from the outputs, then as met: Keras's order, which names the groups of weights in its files."""
     depths: dict[int, int] = {}
     layer_depths: dict[int, int] = {}
-    layers: dict[int, Layer] = {}
+    layers: dict[int, Any] = {}
     for node in reversed(nodes):
         depth = max(depths.get(id(node), 0), layer_depths.get(id(node.layer), 0))
         depths[id(node)] = layer_depths[id(node.layer)] = depth

@@ -75,7 +75,7 @@ class OnBatch:
         if model is not self.model or self.settings != _settings():
             return False
         engine = self._engine
-        return engine is None or len(engine.state.params) == sum(param.requires_grad for param in model.parameters())
+        return engine is None or len(engine.replica.state.params) == sum(param.requires_grad for param in model.parameters())
 
     def train(self, x: Any, y: Any, sample_weight: Any, class_weight: dict[int, float] | None) -> dict[str, Any]:
         """One update; the logs of this batch, by sorted name."""

@@ -82,7 +82,7 @@ class ResumePoint:
     store: Store
 
     def state(self, what: What) -> dict[str, np.ndarray]:
-        """The weights, or the slots of optimizers, by the names of `Engine.arrays`."""
+        """The weights, or the slots of optimizers, by the names of `Replica.state_dict`."""
         loaded = load(self.store, self.name, prefix="model/" if what == "weights" else "")
         found = {name: array.to_numpy() for name, array in loaded.arrays.items()}
         return found if what == "weights" else {name: a for name, a in found.items() if not name.startswith(_NO_SLOTS)}

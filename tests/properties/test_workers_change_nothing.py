@@ -145,15 +145,15 @@ class Loss:
         return _ended(engine)
 
     def vanish_from(self, engine: Engine) -> None:
-        reduce, sums = engine.reduce, iter(range(self.sums))
+        reduce, sums = engine.workspace.reduce, iter(range(self.sums))
 
         def vanishing(*args: Any, **kwargs: Any) -> Any:
             if next(sums, None) is None:
                 self.fired = True
-                engine.group.abort()
+                engine.workspace.group.abort()
             return reduce(*args, **kwargs)
 
-        engine.reduce = vanishing  # type: ignore[method-assign]
+        engine.workspace.reduce = vanishing  # type: ignore[method-assign]
 
 
 def _ended(engine: Engine) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
@@ -167,7 +167,7 @@ def test_a_first_step_that_breaks_leaves_the_sums():
     while engine.position.kind is not Kind.VALIDATE:
         step(engine)
     before = bits(engine)
-    engine.reduce = Mock(side_effect=GroupBroken("gone"))
+    engine.workspace.reduce = Mock(side_effect=GroupBroken("gone"))
     with pytest.raises(GroupBroken):
         step(engine)
     assert different(bits(engine), before) == []

@@ -18,7 +18,8 @@ from disttrain.orchestrator import place
 from disttrain.training.job import Job
 from disttrain.training.local import runner
 from disttrain.training.program import Kind
-from disttrain.training.step.engine import Engine, join_predictions
+from disttrain.training.step.engine import Engine
+from disttrain.training.step.predictions import join_predictions
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _train_and_predict(jobs: tuple[Job, Job], group: ThreadGroup) -> tuple[dict[
     fit, predict = jobs
     engine = engine_of(fit, group)
     logs = train(engine)
-    return bits(engine), logs, run_to_end(engine_of(predict, group)).predictions
+    return bits(engine), logs, run_to_end(engine_of(predict, group)).by_products.predictions
 
 
 def _outcome(ends: list[Any]) -> Outcome:

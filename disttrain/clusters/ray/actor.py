@@ -62,7 +62,7 @@ class WorkerActor:
         self._testament = Testament(compat.logs_folder())
         self._lease = Lease(name, lease.address, lease.token, lease.length_s, self._lease_is_over)
         self._lease.start()  # before everything that takes long
-        from disttrain.elastic.member import Member  # here, not above: the driver creates actors before it has loaded torch itself
+        from disttrain.elastic.member import Member  # late: the driver creates actors before it has loaded torch
 
         self._outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._clock: Clock = SystemClock()
@@ -124,7 +124,7 @@ def _size(value: Any) -> int:
 
 def _open(handle: Any) -> Any:
     """The job behind a handle: arrays stay where Ray mapped them."""
-    from disttrain.elastic.shipping import Shipment, unpack
+    from disttrain.elastic.shipping import Shipment, unpack  # late: brings torch
 
     (pickled,), buffers = ray.get(handle[0]), handle[1]
     return unpack(Shipment(pickled, ray.get(buffers) if buffers else []))

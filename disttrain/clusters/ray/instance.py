@@ -9,6 +9,7 @@ import tempfile
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from disttrain.clusters.ray.sweeper import Sweeper
 from disttrain.errors import InfrastructureError
@@ -66,7 +67,7 @@ class RayInstance:
         if self._options.address is None:
             # a token that somebody's earlier ray.init left in the home folder must not lock this Ray's own workers out
             os.environ["RAY_AUTH_MODE"] = "disabled"
-        from disttrain.clusters.ray import compat  # not before: it brings Ray
+        from disttrain.clusters.ray import compat  # late: it brings Ray
 
         compat.hush()
         if self._options.address is not None:
@@ -83,7 +84,7 @@ class RayInstance:
 
     def stop(self) -> None:
         """Leave the cluster; end a Ray that was started here. May be called twice."""
-        import ray
+        import ray  # late: reads the environment as it loads
 
         with _calm():
             try:
@@ -95,7 +96,6 @@ class RayInstance:
 
 
 def _version() -> str:
-    from importlib.metadata import version
 
     return version("ray")
 

@@ -19,7 +19,8 @@ from disttrain.training.local.telemetry import LocalTelemetry
 from disttrain.training.nested_calls import next_nested_call
 from disttrain.training.program import BOUNDARIES, Kind, Position
 from disttrain.training.step.custom_step import generator_states, set_generator_states
-from disttrain.training.step.engine import Engine, join_predictions
+from disttrain.training.step.engine import Engine
+from disttrain.training.step.predictions import join_predictions
 
 _SAMPLE_EVERY_S = 0.1
 
@@ -72,7 +73,7 @@ class LocalRunner:
         with intra_op_threads(self._settings.threads), kept_generators():
             engine = Engine(job, device_of(job.model))
             telemetry = LocalTelemetry(engine)
-            hooks = FitHooks(callbacks, job.model, job.program, before_end=engine.finalize, telemetry=telemetry)
+            hooks = FitHooks(callbacks, job.model, job.program, before_end=engine.replica.finalize, telemetry=telemetry)
             done = False
             try:
                 hooks.begin()
@@ -107,7 +108,7 @@ class LocalRunner:
     def predict(self, job: Job, callbacks: CallbackList | None = None) -> Any:
         with self._called(job) as engine:
             self._run(engine, CallHooks(callbacks, job), lambda position: {"outputs": engine.outputs_of(position)})
-            return join_predictions(engine.predictions)
+            return join_predictions(engine.by_products.predictions)
 
     @contextmanager
     def _called(self, job: Job) -> Iterator[Engine]:
