@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from disttrain import watch
+from disttrain.alignment import copy_of
 from disttrain.data import ArraySource, BatchPlan, flatten, map_structure
 from disttrain.data.plan import slice_of
 from disttrain.data.sources import as_array, standard_layout
@@ -171,5 +172,5 @@ def _tensor(value: Any) -> Tensor:
     elif value.dtype == np.float32 and value.flags.c_contiguous and value.flags.writeable:
         return standard_layout(torch.from_numpy(value))
     else:
-        tensor = torch.from_numpy(np.array(as_array(value)))
+        tensor = copy_of(as_array(value))
     return standard_layout(tensor.float() if tensor.dtype is torch.float64 else tensor)
