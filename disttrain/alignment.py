@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 BORDER_BYTES = 64  # where tensors begin: a cache line, the widest register (AVX-512), and what torch allocates by
-ROUND_BYTES = 2 * BORDER_BYTES  # what they are padded to where their end must not matter; smaller registers go into it a whole number of times
+ROUND_BYTES = (
+    2 * BORDER_BYTES
+)  # what they are padded to where their end must not matter; smaller registers go into it a whole number of times
 
 
 def in_rounds(numel: int, itemsize: int) -> int:

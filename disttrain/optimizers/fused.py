@@ -44,6 +44,8 @@ def in_whole_vectors(kernel: Callable[..., None], changed: list[Tensor], read: l
 
 def powers(tensors: list[Tensor], exponent: float) -> list[Tensor]:
     """Each number to the power of `exponent`, as new tensors, with the same bits for any arrangement and any number of threads."""
+    if exponent == 0.5:
+        return list(torch._foreach_sqrt(tensors))  # has one right answer
     found = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
     in_whole_vectors(lambda results, bases: _powers(results, bases, exponent), found, tensors)
     return found
@@ -51,7 +53,8 @@ def powers(tensors: list[Tensor], exponent: float) -> list[Tensor]:
 
 def _powers(results: list[Tensor], bases: list[Tensor], exponent: float) -> None:
     for result, base in zip(results, bases, strict=True):
-        for part, of in zip(result.view(-1).split(_UNSHARED), base.reshape(-1).split(_UNSHARED), strict=True):
+        longest = _UNSHARED if torch.get_num_threads() > 1 else max(1, base.numel())
+        for part, of in zip(result.view(-1).split(longest), base.reshape(-1).split(longest), strict=True):
             torch.pow(of, exponent, out=part)
 
 

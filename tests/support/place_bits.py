@@ -48,11 +48,11 @@ class OtherBitsByPlace(TorchDispatchMode):
         if plain in BY_TWO_WAYS and not (plain == "pow" and args[1] in EXACT_POWERS if _is_number(args[-1]) else False):
             outputs = args[0] if result is None else result  # in-place lists give nothing
             for output in _floats(outputs):
-                self.ends += _nudge_end(output, LOOP_BYTES)
+                self.ends += _nudge_end(output, LOOP_BYTES, shared=output.numel() > GRAIN and torch.get_num_threads() > 1)
         elif name.startswith("_fused_"):
             weights, _, *slots = args[:5]  # between them the gradients, which stay
             for changed in _floats((weights, slots)):
-                self.ends += _nudge_end(changed, VECTOR_BYTES)
+                self.ends += _nudge_end(changed, VECTOR_BYTES, shared=False)  # threads share it by whole vectors
         elif plain in PRODUCTS:
             off = sum(operand.data_ptr() % BORDER_BYTES // 4 for operand in _floats((args, kwargs)) if operand.numel())
             if off:
@@ -70,14 +70,14 @@ def _floats(structure: Any) -> Iterator[Tensor]:
     return (leaf for leaf in tree_leaves(structure) if isinstance(leaf, Tensor) and leaf.is_floating_point())
 
 
-def _nudge_end(tensor: Tensor, loop_bytes: int) -> int:
-    """Move what a loop of so many bytes a round would leave over to the next number; also a few where threads might have met."""
+def _nudge_end(tensor: Tensor, loop_bytes: int, *, shared: bool) -> bool:
+    """Move what a loop of so many bytes a round would leave over to the next number; where it is shared, also a few where threads may meet."""
     count = tensor.numel()
     rest = count % (loop_bytes // tensor.itemsize)
     if tensor.is_contiguous():
         flat = tensor.view(-1)
         parts = [flat[count - rest :]]
-        if count > GRAIN:
+        if shared:
             parts.append(flat[count // 2 - 5 : count // 2])
     else:
         parts = [tensor]

@@ -1,24 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from off_border import begins_on_border, off_border
 from torch import nn
 
-from disttrain.alignment import BORDER_BYTES, copy_of, in_rounds, on_border
+from disttrain.alignment import copy_of, in_rounds, on_border
 from disttrain.data.sources import as_batch, standard_layout
 from disttrain.elastic.shipping import pack, unpack
-
-
-def off_border(values: np.ndarray, by: int = 16) -> np.ndarray:
-    """A copy that begins `by` bytes behind a border."""
-    room = np.empty(values.nbytes + 2 * BORDER_BYTES, np.uint8)
-    start = -room.ctypes.data % BORDER_BYTES + by
-    copy = room[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
-    copy[...] = values
-    return copy
-
-
-def begins_on_border(tensor: torch.Tensor) -> bool:
-    return tensor.data_ptr() % BORDER_BYTES == 0
 
 
 def test_sizes_are_made_whole_rounds_of_two_of_the_widest_registers():

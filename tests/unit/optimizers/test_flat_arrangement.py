@@ -95,6 +95,25 @@ def assert_flat_is_one_by_one(make, dtype):
     assert all(torch.equal(a, b) for a, b in zip(params, views_of, strict=True))
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("make", ELEMENTWISE.values(), ids=ELEMENTWISE)
+def test_threads_that_share_a_variable_change_no_bit(make, threads, processor):
+    """Each takes a part that ends where the length of the whole says."""
+    values, slopes = (torch.randn(100_003, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    whole, parts = [values.clone()], [part.clone() for part in values.split(9_973)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with processor:
+            for params, grads in ((whole, [slopes]), (parts, list(slopes.split(9_973)))):
+                optimizer = make()
+                for _ in range(2):
+                    optimizer.apply(params, grads)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(torch.cat(parts), whole[0])
+
+
 class Squashed(SGD):
     """A rule that takes no care of the ends of tensors."""
 
