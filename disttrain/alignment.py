@@ -1,8 +1,8 @@
 """Where tensors begin and end in memory. The last bits of what is computed of them depend on it, so it is the same everywhere.
 
-- MKL chooses among its kernels by the alignment of the operands: a product of matrices that begin off a border may round otherwise. torch's own
-  allocations begin on one; NumPy's, those of `bytearray` and views into the middle of a tensor need not.
-- torch computes a tensor by vector instructions, two registers a round, and the numbers left at its end one by one; `pow`, `exp`, `sigmoid` and
+- MKL chooses among its kernels by the alignment of the operands: a product of matrices that begin off a border may round otherwise.
+  torch's own allocations begin on one; NumPy's, those of `bytearray` and views into the middle of a tensor need not.
+- torch computes a tensor by vector instructions, two registers a round, and the numbers left at its end one by one; `pow`, `sigmoid` and
   their like have other last bits there, and so have the fused updates. A tensor whose size is a whole number of rounds has no such end.
 """
 

@@ -25,6 +25,7 @@ from disttrain.elastic import messages as m
 from disttrain.elastic.shard_writer import ShardWriter
 from disttrain.elastic.transfer import share_state
 from disttrain.tracebacks import own_traceback
+from disttrain.training.allocator import keep_freed_memory
 from disttrain.training.job import Job
 from disttrain.training.program import BOUNDARIES, Kind
 from disttrain.training.step.engine import REQUESTS, Engine
@@ -114,6 +115,7 @@ class Member:
         self._aborted = {key: flag for key, flag in self._aborted.items() if key[0] >= command.call}
         self._settings = command.settings
         torch.set_num_threads(command.settings.threads)
+        keep_freed_memory()
         started = time.monotonic()
         job = self._open_job(command.job)
         opened = time.monotonic()

@@ -2,7 +2,7 @@
 
 torch computes most of a tensor with vector instructions and what is left at its end one by one, by other code with other last bits: on AVX2
 the last 16 floats may be such a rest, with AVX-512 the last 32. Products of matrices choose their way by the alignment of their operands.
-Which functions show it, and how, differs from processor to processor; `OtherBitsByPlace` shows it for all of them, the most that x86-64 has.
+Which functions show it, and how, differs from processor to processor; `OtherBitsByPlace` shows it for all, the most that x86-64 has.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _floats(structure: Any) -> Iterator[Tensor]:
 
 
 def _nudge_end(tensor: Tensor, loop_bytes: int, *, shared: bool) -> bool:
-    """Move what a loop of so many bytes a round would leave over to the next number; where it is shared, also a few where threads may meet."""
+    """Move what a loop of so many bytes a round leaves over to the next number; where it is shared, also a few where threads may meet."""
     count = tensor.numel()
     rest = count % (loop_bytes // tensor.itemsize)
     if tensor.is_contiguous():

@@ -1,8 +1,8 @@
 """Many tensors in few: parameters, gradients, buffers and optimizer slots laid side by side, one flat tensor for each dtype.
 
 One flat tensor makes the update one kernel, a transfer one message and a snapshot one copy. Each tensor begins on a border, as it would
-alone, and has room for a whole number of vector rounds, so kernels take the same path and give the same bits (`disttrain/alignment.py`). Tensors lie in reverse order of the model, which is the order in
-which the backward pass completes their gradients.
+alone, and has room for a whole number of vector rounds, so kernels take the same path and give the same bits (`disttrain/alignment.py`).
+Tensors lie in reverse order of the model, which is the order in which the backward pass completes their gradients.
 """
 
 from __future__ import annotations
