@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,13 +30,18 @@ def in_rounds(numel: int, itemsize: int) -> int:
 
 def on_border(tensor: Tensor) -> Tensor:
     """The same values, copied only if they begin off a border of the CPU's memory."""
-    if torch.compiler.is_compiling() or tensor.device.type != "cpu" or tensor.data_ptr() % BORDER_BYTES == 0:
-        return tensor  # a trace knows no addresses
-    return tensor.clone()
+    if torch.compiler.is_compiling() or tensor.data_ptr() % BORDER_BYTES == 0:  # a trace knows no addresses
+        return tensor
+    return tensor.clone() if tensor.device.type == "cpu" else tensor
 
 
 def copy_of(array: NDArray[Any]) -> Tensor:
     """A tensor of the values of `array` in memory of its own, which begins on a border."""
-    tensor = torch.empty(array.shape, dtype=torch.from_numpy(np.empty(0, array.dtype)).dtype)
+    tensor = torch.empty(array.shape, dtype=_torch_dtype(array.dtype))
     tensor.numpy()[...] = array
     return tensor
+
+
+@cache
+def _torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
+    return torch.from_numpy(np.empty(0, dtype)).dtype
