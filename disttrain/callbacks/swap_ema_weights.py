@@ -72,6 +72,9 @@ class SwapEMAWeights(Callback):
     def state_arrays(self) -> dict[str, np.ndarray]:
         return {f"weights/{number}": weight for number, weight in enumerate(self._kept or [])}
 
+    def capture_arrays(self) -> dict[str, np.ndarray]:
+        return self.state_arrays()  # replaced by others, never changed
+
     def load_state_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         self._kept = [arrays[f"weights/{number}"] for number in range(len(arrays))]
 

@@ -56,6 +56,13 @@ def launch(
     address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto or HOST:PORT. [start Ray here]")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew beside what the run directory holds.")] = False,
     take_over: Annotated[bool, typer.Option("--take-over", help="Go on although another driver seems to hold the run.")] = False,
+    hang_timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="A worker without progress for so long hangs and is replaced; by default that follows the measured steps.",
+        ),
+    ] = None,
     samples: Annotated[int, typer.Option(help="Samples of the validation data kept in the run directory for disttrain view.")] = 16,
     timings: Annotated[bool, typer.Option("--timings", help="Say where the time goes.")] = False,
 ) -> None:
@@ -66,7 +73,7 @@ def launch(
     config = RunConfig(
         workers=workers, virtual_workers=virtual_workers, min_workers=min_workers, max_workers=max_workers, spares=spares,
         cpus_per_worker=cpus_per_worker, gpus_per_worker=gpus_per_worker, run_dir=run_dir, checkpoint_every=checkpoint_every,
-        keep=keep, seed=seed, address=address, restart=restart, take_over=take_over, samples=samples,
+        keep=keep, seed=seed, address=address, restart=restart, take_over=take_over, samples=samples, hang_timeout_s=hang_timeout,
     )  # fmt: skip
     run(config, script, tuple(arguments or ()), show_timings=timings, command=shlex.join(["disttrain", *sys.argv[1:]]))
 

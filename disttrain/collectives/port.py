@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from torch import Tensor
@@ -21,8 +23,15 @@ class Pending(Protocol):
 class Group(Protocol):
     """The members of one generation. Every member calls the same operations in the same order.
 
-    All tensors are contiguous and of one dtype per call. Inputs must stay untouched until `wait` has returned.
+    All tensors are contiguous and of one dtype per call. Inputs must stay untouched until `wait` has returned. One thread uses a group; the
+    others may `abort` it.
+
+    Attributes:
+        on_wait: called with True when a wait begins that has to wait, with False when it ends, by the thread that waits; or None.
+            It must be quick and must not raise.
     """
+
+    on_wait: Callable[[bool], None] | None
 
     @property
     def rank(self) -> int: ...
@@ -39,8 +48,19 @@ class Group(Protocol):
     def broadcast(self, tensor: Tensor, source: int) -> Pending:
         """`tensor` becomes the one of member `source`."""
 
+    @property
+    def usable(self) -> bool:
+        """Whether another generation of the same members may go on with this group, as far as this member can tell.
+
+        False for ever once it broke, was aborted or closed; and as long as an operation has not been waited for. A member that died while
+        nobody sent anything is not noticed here.
+        """
+
+    def rebind(self, aborted: threading.Event) -> None:
+        """Go on in another generation, whose abort flag is `aborted`. Raises `GroupBroken` where the group is not `usable`."""
+
     def abort(self) -> None:
         """Make every present and future wait of this group raise `GroupBroken`, from any thread."""
 
     def close(self) -> None:
-        """Let go of the group without waiting for anybody."""
+        """Let go of the group, its threads, sockets and tensors, without waiting for anybody. Never raises; may be called again."""

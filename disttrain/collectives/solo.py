@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+
 from torch import Tensor
 
 
@@ -15,6 +18,8 @@ class SoloGroup:
 
     rank = 0
     size = 1
+    usable = True  # nobody can break it
+    on_wait: Callable[[bool], None] | None = None  # never called: nothing waits
 
     def all_gather(self, output: Tensor, input: Tensor) -> _Done:
         output.copy_(input)
@@ -26,6 +31,9 @@ class SoloGroup:
 
     def broadcast(self, tensor: Tensor, source: int) -> _Done:
         return _Done()
+
+    def rebind(self, aborted: threading.Event) -> None:
+        return
 
     def abort(self) -> None:
         return

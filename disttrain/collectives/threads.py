@@ -22,21 +22,38 @@ class _Meeting:
 
 
 class _ThreadPending:
-    def __init__(self, meeting: _Meeting, call: int, finish: Callable[[dict[int, tuple[Tensor, list[int]]]], None]) -> None:
-        self._meeting, self._call, self._finish = meeting, call, finish
+    def __init__(self, group: ThreadGroup, call: int, finish: Callable[[dict[int, tuple[Tensor, list[int]]]], None]) -> None:
+        self._group, self._call, self._finish = group, call, finish
 
     def wait(self) -> None:
-        meeting = self._meeting
+        group, meeting = self._group, self._group._meeting
         with meeting.condition:
-            while len(meeting.inputs.get(self._call, {})) < meeting.size and not meeting.broken:
-                meeting.condition.wait(timeout=0.05)
-            if meeting.broken:
+            if not self._all_there():
+                self._await()
+            if group._over:
+                meeting.broken = True  # as sockets break for the others, too
+                meeting.condition.notify_all()
                 raise GroupBroken("the group was aborted")
             self._finish(meeting.inputs[self._call])
+            group._outstanding -= 1
             meeting.taken[self._call] = meeting.taken.get(self._call, 0) + 1
             if meeting.taken[self._call] == meeting.size:
                 del meeting.inputs[self._call], meeting.taken[self._call]
             meeting.condition.notify_all()
+
+    def _await(self) -> None:
+        """Return when everybody's input is there, or never will be."""
+        group, condition, watching = self._group, self._group._meeting.condition, self._group.on_wait
+        if watching is not None:
+            watching(True)
+        while not self._all_there() and not group._over:
+            condition.wait(timeout=0.02)
+        if watching is not None:
+            watching(False)
+
+    def _all_there(self) -> bool:
+        meeting = self._group._meeting
+        return len(meeting.inputs.get(self._call, {})) == meeting.size
 
 
 class ThreadGroup:
@@ -44,8 +61,11 @@ class ThreadGroup:
 
     def __init__(self, meeting: _Meeting, rank: int) -> None:
         self.rank, self.size = rank, meeting.size
+        self.on_wait: Callable[[bool], None] | None = None
         self._meeting = meeting
+        self._aborted = threading.Event()
         self._calls = 0
+        self._outstanding = 0
 
     def all_gather(self, output: Tensor, input: Tensor) -> _ThreadPending:
         def finish(inputs: dict[int, tuple[Tensor, list[int]]]) -> None:
@@ -68,6 +88,15 @@ class ThreadGroup:
 
         return self._lay_down(tensor, [], finish)
 
+    @property
+    def usable(self) -> bool:
+        return not self._over and not self._outstanding
+
+    def rebind(self, aborted: threading.Event) -> None:
+        if not self.usable:
+            raise GroupBroken("this group is over: something broke, was aborted or left under way; form another one")
+        self._aborted = aborted
+
     def abort(self) -> None:
         with self._meeting.condition:
             self._meeting.broken = True
@@ -76,14 +105,19 @@ class ThreadGroup:
     def close(self) -> None:
         self.abort()
 
+    @property
+    def _over(self) -> bool:
+        return self._meeting.broken or self._aborted.is_set()
+
     def _lay_down(self, tensor: Tensor, splits: list[int], finish: Callable[[dict[int, tuple[Tensor, list[int]]]], None]) -> _ThreadPending:
         meeting, call = self._meeting, self._calls
         self._calls += 1
+        self._outstanding += 1
         with meeting.condition:
             # A copy, as a network would make: the caller may reuse its buffer once its own wait has returned.
             meeting.inputs.setdefault(call, {})[self.rank] = (tensor.clone(), splits)
             meeting.condition.notify_all()
-        return _ThreadPending(meeting, call, finish)
+        return _ThreadPending(self, call, finish)
 
 
 def thread_groups(size: int) -> list[ThreadGroup]:

@@ -54,6 +54,7 @@ class Form:
         restore: a committed checkpoint for rank 0 to read; then `source` is 0.
         tick: where the call goes on.
         frozen: what training must not change there.
+        group: name of the forming whose group is used: this one's, or that of an earlier call whose members are the same.
     """
 
     call: int
@@ -67,6 +68,7 @@ class Form:
     restore: str | None
     tick: int
     frozen: dict[str, list[str]] | None = None
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,15 @@ class Request:
     call: int
     generation: int
     names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveHeld:
+    """Save the whole state alone, as of `tick`, while the run waits for workers. `generation` names the save: no group ever has it."""
+
+    call: int
+    generation: int
+    tick: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +289,8 @@ class Beat:
             "loading" a checkpoint, or "boundary".
         tick: the one it is about.
         seconds: for so long.
-        ticks: so many it has completed in this call; their mean without the first is `tick_seconds`, 0 while unknown.
+        ticks: so many it has completed in this call; the last of them took `tick_seconds` in the median, the slowest of all
+            `slowest_seconds`; 0 while unknown.
     """
 
     worker: str
@@ -289,6 +301,7 @@ class Beat:
     seconds: float
     ticks: int = 0
     tick_seconds: float = 0.0
+    slowest_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -11,8 +11,10 @@ from disttrain.collectives import Group
 from disttrain.training.step.engine import Engine
 
 
-def share_state(engine: Engine, group: Group, source: int, behind: Sequence[bool]) -> None:
+def share_state(engine: Engine, group: Group, source: int, behind: Sequence[bool], progressed: Callable[[], None] = lambda: None) -> None:
     """Copy the state of rank `source` to the ranks that are `behind`; every member calls this with the same arguments.
+
+    `progressed` is called after each piece.
 
     What arrives goes into memory of its own first: should the group break half way, the state here is still whole.
     Step n has one possible result, so rolling a laggard forward to it is always right.
@@ -38,6 +40,7 @@ def share_state(engine: Engine, group: Group, source: int, behind: Sequence[bool
         )
         message = flat if sending else torch.empty_like(flat)
         group.broadcast(message, source).wait()
+        progressed()
         if taking:
             arrived.append((tensor, message))
     if not taking:

@@ -28,6 +28,7 @@ class RunConfig:
         address: None starts Ray here; "auto" or "host:port" joins a cluster.
         restart: begin anew beside what the run directory holds.
         take_over: go on although another driver seems to hold the run.
+        hang_timeout_s: a worker without progress for so many seconds hangs and is replaced; None follows the measured steps.
         samples: so many samples of the validation data, at most, are kept in the run directory for `disttrain view`.
     """
 
@@ -46,6 +47,7 @@ class RunConfig:
     restart: bool = False
     take_over: bool = False
     samples: int = 16
+    hang_timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("workers", "min_workers", "max_workers", "virtual_workers", "cpus_per_worker", "keep"):
@@ -54,6 +56,8 @@ class RunConfig:
                 raise UsageError(f"--{name.replace('_', '-')} {value!r}: expected an integer of 1 or more.")
         if not isinstance(self.samples, int) or isinstance(self.samples, bool) or self.samples < 0:
             raise UsageError(f"--samples {self.samples!r}: expected an integer of 0 or more.")
+        if self.hang_timeout_s is not None and not self.hang_timeout_s > 0:
+            raise UsageError(f"--hang-timeout {self.hang_timeout_s!r}: expected a number of seconds above 0.")
         if self.spares < 0 or self.gpus_per_worker < 0:
             raise UsageError(f"--spares {self.spares} --gpus-per-worker {self.gpus_per_worker}: expected 0 or more.")
         if self.max_workers is not None and self.min_workers > self.max_workers:

@@ -44,7 +44,7 @@ def enter(config: RunConfig, *, script: str, arguments: tuple[str, ...], script_
         return Entry(directory, None, finished=False, fresh=True)
     description = directory.description(attempts)
     if description is not None:
-        check_same_run(description, script=script, virtual_workers=config.virtual_workers, workers=config.workers, url=config.run_dir)
+        check_same_run(description, script=script, virtual_workers=config.virtual_workers, workers=config.workers, run_dir=config.run_dir)
         if config.seed is not None and config.seed != description.seed:
             raise RunMismatch(
                 f"{config.run_dir} holds a run with seed {description.seed}, --seed {config.seed} was given.\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -16,8 +16,10 @@ import torch
 from disttrain import orchestrator as o
 from disttrain import seeds
 from disttrain.callbacks import CallbackList
+from disttrain.clock import Clock, SystemClock
 from disttrain.controller.commits import Committer
-from disttrain.controller.loop import CallEnvironment, Controller, WorkerFacts
+from disttrain.controller.environment import CallEnvironment, KeptGroup, WorkerFacts
+from disttrain.controller.loop import Controller
 from disttrain.controller.remote_state import RemoteState
 from disttrain.controller.telemetry import RunTelemetry
 from disttrain.elastic.shipping import pack
@@ -43,13 +45,15 @@ class Session:
     Args:
         config: what was asked for.
         entry: what the door decided.
-        start: Ray, already starting; the session ends it.
+        start: a cluster, already starting; the session ends it.
         script, arguments, script_folder: whose run it is; empty from Python.
+        clock: what time it is.
+        limits: fields of `RecoveryPolicy` that are not as a launch has them.
     """
 
     def __init__(
         self, config: RunConfig, entry: Entry, start: ClusterStart, timings: Timings, *, script: str = "", arguments: tuple[str, ...] = (),
-        script_folder: Path | None = None, script_sha256: str = "",
+        script_folder: Path | None = None, script_sha256: str = "", clock: Clock | None = None, limits: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.config, self.directory, self._start = config, entry.directory, start
         fresh, description = entry.fresh, entry.description
@@ -57,17 +61,20 @@ class Session:
         self._fresh = fresh
         self._script, self._arguments, self._folder, self._sha = script, arguments, script_folder, script_sha256
         self.timings = timings
-        self.console = Console()
         self._calls = 0
         self._finished: dict[int, dict[str, Any]] = {}
         self._resume: ResumePoint | None = None
         self._state: o.State | None = None
         self._facts: dict[str, WorkerFacts] = {}
+        self._clock, self._limits = clock or SystemClock(), dict(limits or {})
+        self.console = Console(clock=self._clock)
+        self._group = KeptGroup()
         self._conductor: Controller | None = None
         self._interrupts = 0
         self._sequence = 0
         self._pinned: set[str] = set()
         self._saves: Committer | None = None
+        self._cluster: Any = None
         self._store: Any = None
         self._heartbeat: Heartbeat | None = None
         self._model_description = ModelDescription(entry.directory.store, self.console, config.samples)
@@ -78,13 +85,21 @@ class Session:
     # -- opening and closing --------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Session:
+        try:
+            self._enter()
+        except BaseException:
+            self._start.end()  # what has been started must not outlive a door that did not open
+            raise
+        return self
+
+    def _enter(self) -> None:
         self.directory.begin(fresh=self._fresh)
         self._finished = self.directory.finished_calls()
         self._pinned = {record["commit"] for record in self._finished.values() if record.get("commit")}
         self._resume = self.directory.resume_point()
         if self._resume is not None:
             self._pinned.add(self._resume.name)
-            self.console.event("resume", f"resuming {self.directory.url} from checkpoint {self._resume.name}", name=self._resume.name)
+            self.console.event("resume", f"resuming {self.directory.run_dir} from checkpoint {self._resume.name}", name=self._resume.name)
         seeds.set_random_seed(self._seed())
         self._heartbeat = Heartbeat(self.directory, self.console, self._status)
         self._heartbeat.start()
@@ -93,7 +108,6 @@ class Session:
                 self._handlers[number] = signal.signal(number, self._on_signal)
         self._installed = runner.installed(self)
         self._installed.__enter__()
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._installed.__exit__(None, None, None)
@@ -114,7 +128,7 @@ class Session:
 
     def _ready_cluster(self) -> Any:
         """The cluster; waits for Ray where it is still starting."""
-        cluster = self._start.cluster(lambda: self._interrupts)
+        cluster = self._cluster = self._start.cluster(lambda: self._interrupts)
         if self._store is None:
             from disttrain.collectives.torch_group import serve_store
 
@@ -125,6 +139,8 @@ class Session:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._interrupts += 1
+        if self._cluster is not None and hasattr(self._cluster, "wake"):
+            self._cluster.wake()
         if self._conductor is None or self._interrupts > 1:
             raise Interrupted("interrupted")
 
@@ -206,7 +222,7 @@ class Session:
             facts = facts_of(job, workers=self.config.workers, script=self._script)
             facts["call"] = f"{self._description.root}.{number}"  # the same in every attempt, so that callbacks know what they wrote
             telemetry = RunTelemetry(
-                self.directory.url, facts, lambda: controller.statistics, lambda: controller.gradients(), self.console.event
+                self.directory.run_dir, facts, lambda: controller.statistics, lambda: controller.gradients(), self.console.event
             )
             changes = RemoteState(job.model, lambda: controller)
             hooks = FitHooks(callbacks, job.model, job.program, changes, telemetry=telemetry)
@@ -214,11 +230,11 @@ class Session:
             self._model_description.write(number, job, fresh=self._describes_afresh)
             self._describes_afresh = False
         if job.kind == "fit" and self._saves is None:
-            self._saves = Committer(self.directory.store, attempt, self.config.keep, self._pinned)
+            self._saves = Committer(self.directory.store, attempt, self.config.keep, self._pinned, clock=self._clock)
         around = CallEnvironment(
             cluster=cluster,
-            policy=policy_of(self.config, job.virtual_workers),
-            run_dir=self.directory.url,
+            policy=policy_of(self.config, job.virtual_workers, **self._limits),
+            run_dir=self.directory.run_dir,
             attempt=attempt.number,
             threads=self._threads(),
             backend="nccl" if self.config.gpus_per_worker else "gloo",
@@ -228,10 +244,11 @@ class Session:
             console=self.console,
             interrupts=lambda: self._interrupts,
             first_step=lambda: self.timings.mark("first step completed"),
+            clock=self._clock,
         )
         controller = Controller(
             around, number, job, put_job, state=self._state, facts=self._facts, hooks=hooks,
-            saves=self._saves if job.kind == "fit" else None, resume=resume, sequence_base=self._sequence,
+            saves=self._saves if job.kind == "fit" else None, resume=resume, sequence_base=self._sequence, kept=self._group,
         )  # fmt: skip
         self._conductor = controller
         done = False
@@ -257,7 +274,7 @@ class Session:
         record = self._finished.get(number)
         if record is not None and record["kind"] != kind:
             raise RunMismatch(
-                f"call {number} of this script is {kind}(), the run in {self.directory.url} recorded {record['kind']}() there.\n"
+                f"call {number} of this script is {kind}(), the run in {self.directory.run_dir} recorded {record['kind']}() there.\n"
                 "  expected  the script that began the run\n"
                 "  try       another --run-dir, or --restart to begin anew beside it"
             )
@@ -290,7 +307,7 @@ class Session:
         if set(own) != set(arrays) or any(tuple(own[name].shape) != arrays[name].shape for name in own):
             different = sorted(set(own) ^ set(arrays)) or [name for name in own if tuple(own[name].shape) != arrays[name].shape]
             raise RunMismatch(
-                f"{self.directory.url} holds another model: {different[0]!r} (and {len(different) - 1} others) differ in name or shape.\n"
+                f"{self.directory.run_dir} holds another model: {different[0]!r} and {len(different) - 1} others differ in name or shape.\n"
                 "  try       another --run-dir, or --restart to begin anew beside it"
             )
         engine.set_arrays({name: torch.tensor(value) for name, value in arrays.items()})

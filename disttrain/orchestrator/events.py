@@ -56,6 +56,26 @@ class Silent:
 
 
 @dataclass(frozen=True, slots=True)
+class Stuck:
+    """A worker has got no further for `seconds`, more than the `limit_s` that follows the measured ticks (`patience.py`)."""
+
+    worker: str
+    doing: str
+    seconds: float
+    limit_s: float
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStuck:
+    """All members of `generation` wait for each other, and none has got further for `seconds`: their connections fail."""
+
+    generation: int
+    seconds: float
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """A member left the step loop of `generation`: its group broke, or it was told to (Abort, Pause).
 
@@ -123,9 +143,13 @@ class StopRequested:
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """Time has passed; due at `next_deadline(state, policy)`, harmless at any other time."""
+    """Time has passed; due at `next_deadline(state, policy)`, harmless at any other time.
+
+    `working`: the workers that say of themselves that they compute, load or open a job. They are given more time, whatever it takes.
+    """
 
     at_s: float
+    working: frozenset[str] = frozenset()
 
 
 Event = (
@@ -133,6 +157,8 @@ Event = (
     | StartFailed
     | WorkerLost
     | Silent
+    | Stuck
+    | GroupStuck
     | Stopped
     | Progress
     | CheckpointCommitted

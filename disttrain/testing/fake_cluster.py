@@ -8,12 +8,13 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from disttrain.collectives import Group
+from disttrain.collectives import Group, GroupBroken
 from disttrain.collectives.port import Pending
 from disttrain.collectives.threads import ThreadGroup, thread_groups
 from disttrain.elastic import messages as m
@@ -107,7 +108,9 @@ class _FaultyGroup:
     def __init__(self, group: ThreadGroup, worker: _Worker, aborted: threading.Event) -> None:
         self._group, self._worker, self._aborted = group, worker, aborted
         self.rank, self.size = group.rank, group.size
-        threading.Thread(target=self._watch, name=f"abort-{worker.name}", daemon=True).start()
+        self.on_wait: Callable[[bool], None] | None = None
+        group.on_wait = self._waits
+        self._watch(aborted)
 
     def all_gather(self, output: Tensor, input: Tensor) -> Pending:
         return self._strike(lambda: self._group.all_gather(output, input))
@@ -117,6 +120,17 @@ class _FaultyGroup:
 
     def broadcast(self, tensor: Tensor, source: int) -> Pending:
         return self._strike(lambda: self._group.broadcast(tensor, source))
+
+    @property
+    def usable(self) -> bool:
+        return self._group.usable and not self._aborted.is_set()
+
+    def rebind(self, aborted: threading.Event) -> None:
+        if not self.usable:
+            raise GroupBroken("this group is over: something broke, was aborted or left under way; form another one")
+        before, self._aborted = self._aborted, aborted
+        before.set()  # lets its thread go
+        self._watch(aborted)
 
     def abort(self) -> None:
         self._aborted.set()
@@ -137,9 +151,17 @@ class _FaultyGroup:
                 raise Killed
         return pending
 
-    def _watch(self) -> None:
-        self._aborted.wait()
-        self._group.abort()
+    def _waits(self, waiting: bool) -> None:
+        if self.on_wait is not None:
+            self.on_wait(waiting)
+
+    def _watch(self, aborted: threading.Event) -> None:
+        def until_aborted() -> None:
+            aborted.wait()
+            if aborted is self._aborted:  # else the group has been bound to another flag since
+                self._group.abort()
+
+        threading.Thread(target=until_aborted, name=f"abort-{self._worker.name}", daemon=True).start()
 
 
 class FakeCluster:
@@ -171,7 +193,7 @@ class FakeCluster:
             while True:
                 found.append(self.heard.get_nowait())
         except queue.Empty:
-            return found
+            return [report for report in found if report is not None]
 
     def wake(self) -> None:
         self.heard.put(None)
@@ -212,3 +234,13 @@ class FakeCluster:
             if key not in self._meetings:
                 self._meetings[key] = thread_groups(len(command.members))
             return self._meetings[key][rank]
+
+
+class Started:
+    """A FakeCluster as `launch.cluster_start.ClusterStart` wants one."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.cluster = cluster
+
+    def stop(self) -> None:
+        """Nothing was started beside it."""

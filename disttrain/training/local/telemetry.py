@@ -39,7 +39,7 @@ class LocalTelemetry:
     def gradients(self) -> dict[str, np.ndarray]:
         return self._engine.gradients()
 
-    def tell(self, event: str, **details: Any) -> None:
+    def tell(self, event: str, /, **details: Any) -> None:
         """There is no run directory."""
 
 
