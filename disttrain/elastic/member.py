@@ -27,6 +27,7 @@ from disttrain.elastic.activity import Activity, Beating
 from disttrain.elastic.shard_writer import ShardWriter
 from disttrain.elastic.transfer import share_state
 from disttrain.tracebacks import own_traceback
+from disttrain.training.allocator import keep_freed_memory
 from disttrain.training.job import Job
 from disttrain.training.program import BOUNDARIES, Kind
 from disttrain.training.step.engine import Engine
@@ -137,6 +138,7 @@ class Member:
         self.activity.now("opening")
         self._settings = command.settings
         torch.set_num_threads(command.settings.threads)
+        keep_freed_memory()
         started = self._clock.monotonic_s()
         job = self._open_job(command.job)
         opened = self._clock.monotonic_s()

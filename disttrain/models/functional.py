@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from disttrain.alignment import on_border
 from disttrain.layers import masking
 from disttrain.layers.context import innermost
 from disttrain.layers.core.input_layer import InputLayer
@@ -209,7 +210,7 @@ class Graph:
                 return None
             raise ValueError(f"{self.described}: input {self.layers[slot.layer].name!r} is None.\n  try  Input(..., optional=True)")
         if not isinstance(leaf, Tensor):
-            leaf = torch.as_tensor(np.asarray(leaf))
+            leaf = on_border(torch.as_tensor(np.asarray(leaf)))
         given, dtype, shape = leaf, DTYPES[slot.dtype], slot.shape
         if leaf.dtype is not dtype:
             leaf = leaf.to(dtype)

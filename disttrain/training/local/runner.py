@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from disttrain.callbacks import CallbackList
+from disttrain.training.allocator import keep_freed_memory
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
@@ -70,6 +71,7 @@ class LocalRunner:
         return self._calls - 1
 
     def fit(self, job: Job, callbacks: CallbackList) -> None:
+        keep_freed_memory()
         with intra_op_threads(self._settings.threads), kept_generators():
             engine = Engine(job, device_of(job.model))
             telemetry = LocalTelemetry(engine)
@@ -112,6 +114,7 @@ class LocalRunner:
 
     @contextmanager
     def _called(self, job: Job) -> Iterator[Engine]:
+        keep_freed_memory()
         with intra_op_threads(self._settings.threads):
             engine = Engine(job, device_of(job.model))
             with kept_generators(engine.draws):
