@@ -58,7 +58,7 @@ _NAMES = {
     "register": "disttrain.models.saving",
     "save_model": "disttrain.models",
     "set_random_seed": "disttrain.seeds",
-    "set_virtual_workers": "disttrain.training.runner",
+    "set_virtual_workers": "disttrain.training.local.runner",
     "transfer_weights": "disttrain.models",
     "unpack_x_y_sample_weight": "disttrain.data.packing",
 }
@@ -137,7 +137,7 @@ def __getattr__(name: str) -> Any:
         globals()[name] = value
         return value
     if name == "__version__":
-        return import_module("importlib.metadata").version("disttrain")
+        return import_module("importlib.metadata").version("disttrain")  # late: 10 ms
     raise AttributeError(f"module 'disttrain' has no attribute {name!r}")
 
 

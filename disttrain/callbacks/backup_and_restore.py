@@ -55,7 +55,7 @@ class BackupAndRestore(Callback):
         self._launched = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self._launched = self.telemetry is not None and self.telemetry.run_url is not None
+        self._launched = self.telemetry is not None and self.telemetry.run_dir is not None
         if self._launched:
             warnings.warn("BackupAndRestore does nothing in a launch, which keeps checkpoints of its own.", stacklevel=2)
             return
@@ -173,7 +173,7 @@ class BackupAndRestore(Callback):
 
 
 def _at(url: str) -> tuple[Any, str]:
-    import fsspec
+    import fsspec  # late: loads when a file is opened
 
     files, path = fsspec.core.url_to_fs(url)
     return files, path

@@ -1,33 +1,39 @@
 """A worker, wherever it runs: takes commands, steps with its generation, says what happened. Knows no Ray.
 
 One thread runs everything that touches the state. Another may call `receive` at any time; all it does besides queueing is to raise the
-flag that makes a broken generation's collectives let go.
+flag that makes a broken generation's collectives let go. A third says every second what the first one does.
 """
 
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import pickle
 import queue
 import socket
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
 import torch
 
+from disttrain.clock import Clock, SystemClock
 from disttrain.collectives import Group, GroupBroken, SoloGroup
 from disttrain.data import flatten
 from disttrain.elastic import messages as m
-from disttrain.elastic.saver import Saver
+from disttrain.elastic.activity import Activity, Beating
+from disttrain.elastic.shard_writer import ShardWriter
 from disttrain.elastic.transfer import share_state
 from disttrain.tracebacks import own_traceback
-from disttrain.training.engine import WISHES, Engine
+from disttrain.training.allocator import keep_freed_memory
 from disttrain.training.job import Job
 from disttrain.training.program import BOUNDARIES, Kind
+from disttrain.training.step.engine import Engine
+from disttrain.training.step.side_channel import REQUESTS
+
+_log = logging.getLogger(__name__)
 
 MakeGroup = Callable[[m.Form, int, str, threading.Event], Group]
 _PACED_EVERY_S = 1.0
@@ -42,23 +48,33 @@ class Member:
         report: takes each report; called from the member's thread and from its writer's.
         open_job: turns the handle in `Begin` into the job.
         make_group: forms the group of a generation; the default is torch.distributed.
+        ship: leaves something large where the driver can collect it; the default sends it with the report.
+        clock: what time it is.
     """
 
     def __init__(
-        self, name: str, report: Callable[[object], None], open_job: Callable[[Any], Job], make_group: MakeGroup | None = None
-    ) -> None:
+        self, name: str, report: Callable[[object], None], open_job: Callable[[Any], Job], make_group: MakeGroup | None = None, *,
+        ship: Callable[[str, Any], Any] | None = None, clock: Clock | None = None,
+    ) -> None:  # fmt: skip
         self.name = name
         self._report, self._open_job = report, open_job
         self._make_group = make_group or torch_group
+        self._ship = ship or (lambda key, value: value)
+        self._shipped = 0
+        self._clock = clock or SystemClock()
+        self.activity = Activity(name, self._clock)
+        self._lock = threading.Lock()
         self._inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._aborted: dict[tuple[int, int], threading.Event] = {}
-        self._wishes = {name: threading.Event() for name in WISHES}
+        self._requested: dict[tuple[int, int], set[str]] = {}  # by call and generation: one may be asked before it has formed
         self._engine: Engine | None = None
         self._group: Group | None = None
+        self._group_name = ""
+        self._kept: tuple[str, Group] | None = None  # a group that is whole, and the name of its forming
         self._call, self._generation = -1, -1
         self._formed, self._holds_state = False, False
         self._settings: m.CallSettings | None = None
-        self._saver: Saver | None = None
+        self._shards: ShardWriter | None = None
         self._paced = 0.0
 
     # -- from any thread ------------------------------------------------------------------------------------------------------------
@@ -69,10 +85,9 @@ class Member:
             self._flag(command.call, command.generation)
         if isinstance(command, m.Abort):
             self._flag(command.call, command.generation).set()
-        if isinstance(command, m.Wish):
-            if (command.call, command.generation) == (self._call, self._generation):
-                for name in command.names:
-                    self._wishes[name].set()
+        if isinstance(command, m.Request):
+            with self._lock:
+                self._requested.setdefault((command.call, command.generation), set()).update(command.names)
             return
         self._inbox.put(command)
 
@@ -83,13 +98,16 @@ class Member:
 
     def run(self) -> None:
         """Obey commands until `Leave`."""
-        while not isinstance(command := self._inbox.get(), m.Leave):
-            try:
-                self._obey(command)
-            except GroupBroken as broken:
-                self._stop(f"the group broke: {str(broken).splitlines()[0][:200]}")
-            except BaseException as error:
-                self._fail(error)
+        with Beating(self.activity, self._report):
+            while not isinstance(command := self._inbox.get(), m.Leave):
+                try:
+                    self._obey(command)
+                except GroupBroken as broken:
+                    self._stop(f"the group broke: {str(broken).splitlines()[0][:200]}")
+                except BaseException as error:
+                    self._fail(error)
+            self._let_go_of_group()
+            self._let_go_of_kept()
 
     def _obey(self, command: object) -> None:
         match command:
@@ -104,53 +122,60 @@ class Member:
             case m.Fetch() if command.call == self._call and self._engine is not None:
                 if not self._holds_state or (command.tick is not None and self._engine.tick != command.tick):
                     return  # not where the driver's callbacks are: it asks again once a generation has formed there
-                self._report(m.Fetched(self.name, self._call, command.request, self._fetched(command.what)))
+                self._report(m.Fetched(self.name, self._call, command.request, self._aside(self._fetched(command.what))))
+            case m.SaveHeld() if command.call == self._call:
+                self._save_held(command)
             case _:
                 pass  # of an older call or generation: late, so void
 
     def _begin(self, command: m.Begin) -> None:
-        self._drop_group()
+        self._leave_group()
         self._engine, self._call, self._generation = None, command.call, -1
-        self._aborted = {key: flag for key, flag in self._aborted.items() if key[0] >= command.call}
+        with self._lock:
+            self._aborted = {key: flag for key, flag in self._aborted.items() if key[0] >= command.call}
+            self._requested = {key: names for key, names in self._requested.items() if key[0] >= command.call}
+        self.activity.begin_call(command.call)
+        self.activity.now("opening")
         self._settings = command.settings
         torch.set_num_threads(command.settings.threads)
-        started = time.monotonic()
+        keep_freed_memory()
+        started = self._clock.monotonic_s()
         job = self._open_job(command.job)
-        opened = time.monotonic()
+        opened = self._clock.monotonic_s()
         self._engine = Engine(job, _device(command.settings.backend))
-        built = time.monotonic()
-        if command.settings.run_url is not None and self._saver is None:
-            self._saver = Saver(command.settings.run_url, self.name, self._report)
+        built = self._clock.monotonic_s()
+        if command.settings.run_dir is not None and self._shards is None:
+            self._shards = ShardWriter(command.settings.run_dir, self.name, self._report)
+        self.activity.now("idle")
         timings = {"open job": opened - started, "build engine": built - opened}
         self._report(m.Ready(self.name, self._call, os.getpid(), socket.gethostname(), timings))
 
     def _form(self, command: m.Form) -> None:
         if self._engine is None:
             return  # it failed to begin, and said so
-        self._drop_group()
-        self._generation = command.generation
+        self._leave_group()
+        self._generation = self.activity.generation = command.generation
         self._formed = True
-        for wish in self._wishes.values():
-            wish.clear()
         aborted = self._flag(command.call, command.generation)
         rank = command.members.index(self.name)
         self._holds_state = command.source is None or (command.restore is None and command.ticks[rank] is not None)
         assert self._settings is not None
-        self._group = self._make_group(command, rank, self._settings.backend, aborted) if len(command.members) > 1 else SoloGroup()
+        self.activity.now("forming", command.tick)
+        self._group = self._grouped(command, rank, aborted)
+        self._group.on_wait = self.activity.waits
         self._engine.attach(self._group, command.placement)
         if self._engine.job.kind == "predict":
-            self._engine.go_back_to(command.tick)
+            self._engine.replica.go_back_to(command.tick)
         else:
             if command.frozen is not None:
                 self._engine.rearrange(command.frozen)
             if command.restore is not None and rank == 0:
-                assert self._saver is not None
-                arrays, meta = self._saver.load(command.restore)
-                self._engine.set_arrays(arrays)
-                self._engine.set_meta(meta)
+                assert self._shards is not None
+                self.activity.now("loading", command.tick)
+                self._engine.replica.load_state_dict(self._shards.load(command.restore))
             if command.source is not None:
                 behind = [command.restore is not None or tick != command.tick for tick in command.ticks]
-                share_state(self._engine, self._group, command.source, behind)
+                share_state(self._engine.replica, self._group, command.source, behind, lambda: self.activity.now("receiving", command.tick))
         self._holds_state = True
         self._go()
 
@@ -160,8 +185,8 @@ class Member:
             return  # already past it, or between generations: then rank 0 of the next one asks again
         if engine.position.kind not in BOUNDARIES:
             return
-        engine.apply(command.orders)
-        if command.orders.save and not engine.ended:
+        engine.apply(command.decision)
+        if command.decision.save and not engine.replica.ended:
             self._save()
         self._go()
 
@@ -170,40 +195,46 @@ class Member:
         engine, group, settings = self._engine, self._group, self._settings
         assert engine is not None and group is not None and settings is not None
         aborted = self._flag(self._call, self._generation)
-        said, first = time.monotonic(), True
+        said, first = self._clock.monotonic_s(), True
+        key = self._call, self._generation
+        with self._lock:
+            requested = self._requested.setdefault(key, set())
         while True:
             position = engine.position
             if position.kind is Kind.END:
                 self._finish()
                 return
             if position.kind in BOUNDARIES:
+                self.activity.now("boundary", position.tick)
                 if engine.trains:
                     self._pace()
                 else:
                     self._send_predictions(all_of_them=True)
                 if group.rank == 0:
                     logs = engine.logs(position)
-                    about = engine.main_counters(), engine.counters()
+                    about = engine.replica.main_counters(), engine.replica.counters()
                     self._report(m.AtBoundary(self.name, self._call, self._generation, position.tick, logs, *about))
                 return
             if aborted.is_set():
                 raise GroupBroken("told to")
-            save, pause, stop = granted = engine.run_tick(position, [self._wishes[name].is_set() for name in WISHES])
+            self.activity.begin_tick(position.tick)
+            save, pause, stop = agreed = engine.run_tick(position, [name in requested for name in REQUESTS])
+            self.activity.end_tick()
             if position.kind is Kind.PREDICT:
                 self._send_predictions(all_of_them=False)
-            due = position.kind is Kind.TRAIN and settings.every_steps and engine.optimizer.iterations % settings.every_steps == 0
+            due = position.kind is Kind.TRAIN and settings.every_steps and engine.replica.optimizer.iterations % settings.every_steps == 0
             if (save or stop or due) and engine.trains:
                 self._save()
-            for name, given in zip(WISHES, granted, strict=True):
-                if given:
-                    self._wishes[name].clear()
+            if any(agreed):
+                with self._lock:
+                    requested.difference_update(name for name, given in zip(REQUESTS, agreed, strict=True) if given)
             if pause or stop:
                 self._stop("asked to pause" if pause else "asked to stop")
                 return
-            now = time.monotonic()
+            now = self._clock.monotonic_s()
             if group.rank == 0 and (now - said >= settings.progress_every_s or first):
                 said = now
-                step = engine.optimizer.iterations if engine.trains else engine.tick
+                step = engine.replica.optimizer.iterations if engine.trains else engine.tick
                 self._report(m.Progress(self.name, self._call, self._generation, engine.tick, engine.logs(position), step))
             if engine.trains and now - self._paced >= _PACED_EVERY_S:
                 self._pace()
@@ -218,58 +249,111 @@ class Member:
         elif engine.trains:
             self._save()
             if group.rank == 0:
-                result = {"arrays": {name: t.detach().cpu().numpy().copy() for name, t in engine.arrays().items()}, "meta": engine.meta()}
+                state = engine.replica.state_dict()
+                arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in state.tensors.items()}
+                result = self._aside({"arrays": arrays, "meta": dict(state.meta)})
         elif group.rank == 0:
             result = engine.results()
+        self.activity.now("idle", engine.tick)
         self._report(m.Finished(self.name, self._call, self._generation, engine.tick, result))
 
     def _send_predictions(self, *, all_of_them: bool) -> None:
         assert self._engine is not None
-        parts = self._engine.predictions
+        parts = self._engine.by_products.predictions
         if parts and (all_of_them or _size(parts) * len(parts) >= _PREDICTED_BYTES):
-            self._report(m.Predicted(self.name, self._call, parts))
-            self._engine.predictions = {}
+            self._report(m.Predicted(self.name, self._call, self._aside(parts)))
+            self._engine.by_products.predictions = {}
 
     def _save(self) -> None:
-        if self._saver is not None and self._group is not None and self._engine is not None and self._settings is not None:
-            self._saver.save(
-                self._engine,
-                self._group.rank,
-                self._group.size,
-                call=self._call,
-                generation=self._generation,
-                attempt=self._settings.attempt,
-                sequence=self._settings.sequence_base + self._engine.tick + 1,
-            )
+        if self._group is not None:
+            self._save_as(self._group.rank, self._group.size, self._generation)
+
+    def _save_held(self, command: m.SaveHeld) -> None:
+        """Save all of the state alone, while the run waits for workers."""
+        if self._engine is not None and self._engine.trains and self._holds_state and self._engine.tick == command.tick:
+            self._save_as(0, 1, command.generation)
+
+    def _save_as(self, rank: int, size: int, generation: int) -> None:
+        if self._shards is None or self._engine is None or self._settings is None:
+            return
+        with self.activity.during("copying"):
+            sequence = self._settings.sequence_base + self._engine.tick + 1
+            attempt = self._settings.attempt
+            self._shards.save(self._engine.replica, rank, size, call=self._call, generation=generation, attempt=attempt, sequence=sequence)
+
+    def _aside(self, value: Any) -> Any:
+        """Leave something that can be large where the driver collects it, so that no beat waits behind it."""
+        self._shipped += 1
+        return self._ship(f"{self.name}:{self._shipped}", value)
 
     def _fetched(self, what: str) -> dict[str, Any]:
         assert self._engine is not None
         if what == "gradients":
-            return self._engine.gradients()
-        arrays = self._engine.arrays()
+            return self._engine.by_products.gradient_arrays()
+        arrays = self._engine.replica.state_dict().tensors
         chosen = [name for name in arrays if name != "totals" and name.startswith("model/") == (what == "weights")]
         return {name: arrays[name].detach().cpu().numpy().copy() for name in chosen}
 
     def _pace(self) -> None:
         assert self._engine is not None
-        self._paced = time.monotonic()
-        self._report(m.Paced(self.name, self._call, copy.copy(self._engine.pacing)))
+        self._paced = self._clock.monotonic_s()
+        self._report(m.Timed(self.name, self._call, copy.copy(self._engine.by_products.step_times)))
+
+    # -- the group ------------------------------------------------------------------------------------------------------------------
+
+    def _grouped(self, command: m.Form, rank: int, aborted: threading.Event) -> Group:
+        """The group of a generation: one that was kept, where the driver says so, or a new one."""
+        assert self._settings is not None
+        if len(command.members) == 1:
+            self._let_go_of_kept()
+            return SoloGroup()
+        if self._kept is not None and self._kept[0] == command.group:
+            (self._group_name, group), self._kept = self._kept, None
+            group.rebind(aborted)
+            return group
+        self._let_go_of_kept()
+        self._group_name = f"c{command.call}g{command.generation}"
+        if command.group not in ("", self._group_name):
+            raise GroupBroken(f"the group {command.group} that was to be used again is not whole")
+        return self._make_group(command, rank, self._settings.backend, aborted)
 
     def _stop(self, because: str) -> None:
         if self._formed and self._engine is not None:
-            self._drop_group()
+            self._let_go_of_group()
+            self.activity.now("idle", self._engine.tick)
             tick = self._engine.tick if self._holds_state else None
             self._report(m.Stopped(self.name, self._call, self._generation, tick, because))
 
-    def _drop_group(self) -> None:
-        self._formed = False
-        if self._group is not None:
-            self._group.close()
-            self._group = None
+    def _leave_group(self) -> None:
+        """Leave the generation, and keep its group for the next call if it is whole."""
+        group, self._group, self._formed = self._group, None, False
+        if group is not None and group.size > 1 and group.usable:
+            self._let_go_of_kept()
+            self._kept = self._group_name, group
+        elif group is not None:
+            _close(group)
+
+    def _let_go_of_group(self) -> None:
+        group, self._group, self._formed = self._group, None, False
+        if group is not None:
+            _close(group)
+
+    def _let_go_of_kept(self) -> None:
+        if self._kept is not None:
+            _close(self._kept[1])
+            self._kept = None
 
     def _fail(self, error: BaseException) -> None:
         tick = -1 if self._engine is None else self._engine.tick
         self._report(m.Failed(self.name, self._call, self._generation, tick, _travels(error), own_traceback(error)))
+
+
+def _close(group: Group) -> None:
+    """Close it; one that fails at that must not leave a deaf worker with a living lease."""
+    try:
+        group.close()
+    except Exception as error:  # whatever a communication library raises here, the group is gone for us
+        _log.warning("closing a group failed: %s: %s", type(error).__name__, error)
 
 
 def _size(parts: dict[int, Any]) -> int:
@@ -295,7 +379,7 @@ def torch_group(command: m.Form, rank: int, backend: str, aborted: threading.Eve
 
     Each generation has a connection of its own: a forming that was given up goes on waiting inside the one it has.
     """
-    from disttrain.collectives.torch_group import TorchGroup, reach_store
+    from disttrain.collectives.torch_group import TorchGroup, reach_store  # late: a worker alone needs no sockets
 
     try:
         store = reach_store(command.store_host, command.store_port)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from disttrain.checkpoint import ShardReport, TensorSpec
-from disttrain.training.orders import Orders
+from disttrain.training.boundary_decision import BoundaryDecision
 
 # -- commands ---------------------------------------------------------------------------------------------------------------------------
 
@@ -16,7 +16,7 @@ class CallSettings:
     """What a worker needs to know of the run for one call.
 
     Args:
-        run_url: the run directory, any fsspec URL; None for a run that keeps nothing.
+        run_dir: the run directory, any fsspec URL; None for a run that keeps nothing.
         attempt: the number of this start of the driver.
         sequence_base: saves of the call are numbered from here on.
         every_steps: save after every so many optimizer steps; None for never by count.
@@ -25,7 +25,7 @@ class CallSettings:
         progress_every_s: how often rank 0 says where it is.
     """
 
-    run_url: str | None
+    run_dir: str | None
     attempt: int
     sequence_base: int
     every_steps: int | None
@@ -54,6 +54,7 @@ class Form:
         restore: a committed checkpoint for rank 0 to read; then `source` is 0.
         tick: where the call goes on.
         frozen: what training must not change there.
+        group: name of the forming whose group is used: this one's, or that of an earlier call whose members are the same.
     """
 
     call: int
@@ -67,6 +68,7 @@ class Form:
     restore: str | None
     tick: int
     frozen: dict[str, list[str]] | None = None
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +85,25 @@ class Proceed:
 
     call: int
     tick: int
-    orders: Orders
+    decision: BoundaryDecision
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Request:
     """Ask for something at the next step that all members share: "save", "pause" or "stop"."""
 
     call: int
     generation: int
     names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveHeld:
+    """Save the whole state alone, as of `tick`, while the run waits for workers. `generation` names the save: no group ever has it."""
+
+    call: int
+    generation: int
+    tick: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +119,33 @@ class Fetch:
 @dataclass(frozen=True, slots=True)
 class Leave:
     """Nothing more to do: end."""
+
+
+# -- what can be large ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """Something large that stays where it is until the driver collects it; what proves life never waits behind it.
+
+    Args:
+        key: names it, once in a run.
+        nbytes: about its size.
+        handle: the cluster's; None where it is gone.
+    """
+
+    key: str
+    nbytes: int
+    handle: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What the driver asked its cluster to `collect` is here, or cannot come: `error` says why."""
+
+    key: str
+    value: Any = None
+    error: str | None = None
 
 
 # -- reports ----------------------------------------------------------------------------------------------------------------------------
@@ -161,7 +199,7 @@ class AtBoundary:
 
 
 @dataclass(frozen=True, slots=True)
-class SaveBegun:
+class SnapshotTaken:
     """Rank 0 has copied the state of `tick`; a `ShardWritten` follows, perhaps many boundaries later."""
 
     worker: str
@@ -213,7 +251,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Arrays by name: those of weights and slots as in `Engine.arrays`, gradients by weight; empty where this worker has none."""
+    """Arrays by name: those of weights and slots as in `Replica.state_dict`, gradients by weight; empty where this worker has none."""
 
     worker: str
     call: int
@@ -222,12 +260,12 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class Paced:
+class Timed:
     """Where the time of this worker's training steps goes: sums since it began the call."""
 
     worker: str
     call: int
-    pacing: Any
+    step_times: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,3 +278,36 @@ class Failed:
     tick: int
     error: BaseException | None
     traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a worker does, said every second by a thread that needs none of its collectives.
+
+    Args:
+        activity: "idle", "opening", "forming", "receiving" a state, "computing", "waiting" in a collective, "copying" for a save,
+            "loading" a checkpoint, or "boundary".
+        tick: the one it is about.
+        seconds: for so long.
+        ticks: so many it has completed in this call; the last of them took `tick_seconds` in the median, the slowest of all
+            `slowest_seconds`; 0 while unknown.
+    """
+
+    worker: str
+    call: int
+    generation: int
+    activity: str
+    tick: int
+    seconds: float
+    ticks: int = 0
+    tick_seconds: float = 0.0
+    slowest_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """Lines that the script's code printed in a worker; `stream` is "stdout" or "stderr"."""
+
+    worker: str
+    stream: str
+    text: str

@@ -1,11 +1,12 @@
-"""Starting Ray and the workers beside everything else: it takes seconds, and so do the imports of a script. Loads no torch."""
+"""Starting a cluster and the workers beside everything else: it takes seconds, and so do the imports of a script. Loads no torch."""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from disttrain import orchestrator as o
 from disttrain.errors import InfrastructureError, Interrupted
@@ -13,18 +14,33 @@ from disttrain.launch.config import RunConfig
 from disttrain.launch.timings import Timings
 
 
+class StartedCluster(Protocol):
+    """Something that runs a Cluster port (`orchestrator.ports`), and is ended with it."""
+
+    cluster: Any
+
+    def stop(self) -> None:
+        """End what was started beside the cluster's own workers."""
+
+
 class ClusterStart:
-    """A Ray with workers on it, from `begin` to `end`.
+    """A cluster with workers on it, from `begin` to `end`.
+
+    Args:
+        make: starts or joins the cluster; the default is Ray.
+        limits: fields of `RecoveryPolicy` that are not as a launch has them.
 
     Attributes:
         state: the orchestrator's, with the workers that were asked for; the first call goes on from there.
     """
 
-    def __init__(self, config: RunConfig, timings: Timings) -> None:
-        self._config, self._timings = config, timings
+    def __init__(
+        self, config: RunConfig, timings: Timings, make: Callable[[RunConfig, Timings], StartedCluster] | None = None,
+        limits: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self._config, self._timings, self._make, self._limits = config, timings, make or OnRay, dict(limits or {})
         self._failed: BaseException | None = None
-        self._instance: Any = None
-        self._cluster: Any = None
+        self._started: StartedCluster | None = None
         self.state: o.State | None = None
         self._settled, self._over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="ray", daemon=True)
@@ -48,54 +64,73 @@ class ClusterStart:
             raise self._failed
         if self._failed is not None:
             raise InfrastructureError(f"Ray could not be started: {self._failed}") from self._failed
-        return self._cluster
+        assert self._started is not None
+        return self._started.cluster
 
     def end(self) -> None:
         """End the workers, and Ray if it was started here."""
         if self._thread.ident is None:
             return
         self._settled.wait()
-        if self._cluster is not None:
-            self._cluster.close()
-        if self._instance is not None:
-            self._instance.stop()
+        if self._started is not None:
+            self._started.cluster.close()
+            self._started.stop()
         self._over.set()
         self._thread.join()
 
     def _run(self) -> None:
         """Start, then stay: Linux ends Ray's processes with the *thread* that started them (PR_SET_PDEATHSIG), not with the process."""
-        self._begin_ray()
+        self._start()
         self._settled.set()
         self._over.wait()
 
-    def _begin_ray(self) -> None:
+    def _start(self) -> None:
         config = self._config
         try:
-            with self._timings.span("importing Ray"):
-                from disttrain.clusters.ray.cluster import RayCluster
-                from disttrain.clusters.ray.instance import RayInstance, RayOptions
+            started = self._started = self._make(config, self._timings)
             most = (config.max_workers or config.workers) + config.spares
-            options = RayOptions(address=config.address, cpus=most * config.cpus_per_worker, gpus=math.ceil(most * config.gpus_per_worker))
-            self._instance = RayInstance(options)
-            with self._timings.span("starting or joining Ray"):
-                self._instance.start()
-            self._cluster = RayCluster(config.cpus_per_worker, config.gpus_per_worker)
-            decision = o.first_call(policy_of(config, max(config.virtual_workers or 0, most)), at_s=time.monotonic())
+            policy = policy_of(config, max(config.virtual_workers or 0, most), **self._limits)
+            decision = o.first_call(policy, at_s=time.monotonic())
             self.state = decision.state
             for effect in decision.effects:
                 if isinstance(effect, o.StartWorker):
-                    self._cluster.start_worker(effect.worker)
+                    started.cluster.start_worker(effect.worker)
         except BaseException as error:  # handed to whoever waits for the cluster
             self._failed = error
 
 
-def policy_of(config: RunConfig, virtual_workers: int) -> o.RecoveryPolicy:
-    """The orchestrator's sizes and limits for a launch."""
-    return o.RecoveryPolicy(
-        workers=config.workers,
-        virtual_workers=virtual_workers,
-        min_workers=config.min_workers,
-        max_workers=config.max_workers,
-        spares=config.spares,
-        silence_limit_s=15.0,  # heartbeats come every second, whatever the step takes
-    )
+class OnRay:
+    """Workers on a Ray, started here or joined."""
+
+    def __init__(self, config: RunConfig, timings: Timings) -> None:
+        with timings.span("importing Ray"):
+            from disttrain.clusters.ray.cluster import RayCluster  # late: on a thread, while the driver loads torch
+            from disttrain.clusters.ray.instance import RayInstance, RayOptions
+        most = (config.max_workers or config.workers) + config.spares
+        options = RayOptions(address=config.address, cpus=most * config.cpus_per_worker, gpus=math.ceil(most * config.gpus_per_worker))
+        self._instance = RayInstance(options)
+        with timings.span("starting or joining Ray"):
+            self._instance.start()
+        try:
+            self.cluster: Any = RayCluster(config.cpus_per_worker, config.gpus_per_worker)
+        except BaseException:
+            self._instance.stop()
+            raise
+
+    def stop(self) -> None:
+        """Leave Ray, or end it if it was started here."""
+        self._instance.stop()
+
+
+def policy_of(config: RunConfig, virtual_workers: int, **limits: Any) -> o.RecoveryPolicy:
+    """The orchestrator's sizes and limits for a launch; `limits` replace some."""
+    asked: dict[str, Any] = {
+        "workers": config.workers,
+        "virtual_workers": virtual_workers,
+        "min_workers": config.min_workers,
+        "max_workers": config.max_workers,
+        "spares": config.spares,
+        "hang_timeout_s": config.hang_timeout_s,
+        "silence_limit_s": 15.0,  # beats come every second, whatever the step takes
+    }
+    return o.RecoveryPolicy(**asked | limits)

@@ -3,40 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import re
 from dataclasses import dataclass
 
+from disttrain.controller.checkpoint_interval import CheckpointInterval
 from disttrain.errors import UsageError
-
-_EVERY = re.compile(r"(\d+(?:\.\d+)?)\s*(steps?|s|sec|seconds?|m|min|minutes?|h|hours?)")
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-@dataclass(frozen=True, slots=True)
-class SaveEvery:
-    """When to save beside the end of each fit: after so many optimizer steps, so many seconds, or at the end of each epoch."""
-
-    steps: int | None = None
-    seconds: float | None = None
-    epoch: bool = False
-
-    @staticmethod
-    def parse(text: str) -> SaveEvery:
-        """From `100steps`, `30s`, `5min` or `epoch`.
-
-        Raises:
-            UsageError: anything else.
-        """
-        text = text.strip().lower()
-        if text in ("epoch", "1epoch"):
-            return SaveEvery(epoch=True)
-        found = _EVERY.fullmatch(text)
-        number = float(found[1]) if found else 0.0
-        if found is None or number <= 0 or (found[2].startswith("step") and number != int(number)):
-            raise UsageError(f"--checkpoint-every {text!r}: expected steps, seconds or epoch, such as 100steps, 30s, 5min or epoch.")
-        if found[2].startswith("step"):
-            return SaveEvery(steps=int(number))
-        return SaveEvery(seconds=number * _SECONDS[found[2][0]])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,12 +22,13 @@ class RunConfig:
         cpus_per_worker: what each holds, and its intra-op threads: bits depend on it.
         gpus_per_worker: 0 trains on CPUs over gloo, more on GPUs over nccl.
         run_dir: where the run is kept, any fsspec URL; None for `runs/<script>`.
-        checkpoint_every: when to save, see `SaveEvery.parse`.
+        checkpoint_every: when to save, see `CheckpointInterval.parse`.
         keep: committed checkpoints kept beside those that finished calls need.
         seed: None for what the run or the script says, else 0.
         address: None starts Ray here; "auto" or "host:port" joins a cluster.
         restart: begin anew beside what the run directory holds.
         take_over: go on although another driver seems to hold the run.
+        hang_timeout_s: a worker without progress for so many seconds hangs and is replaced; None follows the measured steps.
         samples: so many samples of the validation data, at most, are kept in the run directory for `disttrain view`.
     """
 
@@ -76,6 +47,7 @@ class RunConfig:
     restart: bool = False
     take_over: bool = False
     samples: int = 16
+    hang_timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("workers", "min_workers", "max_workers", "virtual_workers", "cpus_per_worker", "keep"):
@@ -84,6 +56,8 @@ class RunConfig:
                 raise UsageError(f"--{name.replace('_', '-')} {value!r}: expected an integer of 1 or more.")
         if not isinstance(self.samples, int) or isinstance(self.samples, bool) or self.samples < 0:
             raise UsageError(f"--samples {self.samples!r}: expected an integer of 0 or more.")
+        if self.hang_timeout_s is not None and not self.hang_timeout_s > 0:
+            raise UsageError(f"--hang-timeout {self.hang_timeout_s!r}: expected a number of seconds above 0.")
         if self.spares < 0 or self.gpus_per_worker < 0:
             raise UsageError(f"--spares {self.spares} --gpus-per-worker {self.gpus_per_worker}: expected 0 or more.")
         if self.max_workers is not None and self.min_workers > self.max_workers:
@@ -96,14 +70,14 @@ class RunConfig:
             check_virtual_workers(self.virtual_workers, self.workers)
         if self.seed is not None and not 0 <= self.seed < 2**32:
             raise UsageError(f"--seed {self.seed}: expected an integer from 0 to 2**32 - 1.")
-        SaveEvery.parse(self.checkpoint_every)
+        CheckpointInterval.parse(self.checkpoint_every)
         if self.run_dir is not None:
             _check_url(self.run_dir)
 
     @property
-    def save_every(self) -> SaveEvery:
+    def checkpoint_interval(self) -> CheckpointInterval:
         """`checkpoint_every`, parsed."""
-        return SaveEvery.parse(self.checkpoint_every)
+        return CheckpointInterval.parse(self.checkpoint_every)
 
 
 def check_virtual_workers(virtual_workers: int, workers: int) -> None:
@@ -117,7 +91,7 @@ def check_virtual_workers(virtual_workers: int, workers: int) -> None:
 
 
 def _check_url(url: str) -> None:
-    import fsspec
+    import fsspec  # late: loads when a path is checked
 
     protocol = url.split("://", 1)[0] if "://" in url else "file"
     known = fsspec.available_protocols()

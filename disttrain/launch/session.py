@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -16,25 +16,28 @@ import torch
 from disttrain import orchestrator as o
 from disttrain import seeds
 from disttrain.callbacks import CallbackList
+from disttrain.clock import Clock, SystemClock
+from disttrain.controller.commits import Committer
+from disttrain.controller.environment import CallEnvironment, KeptGroup, WorkerFacts
+from disttrain.controller.loop import Controller
+from disttrain.controller.remote_state import RemoteState
+from disttrain.controller.telemetry import RunTelemetry
 from disttrain.elastic.shipping import pack
 from disttrain.errors import InfrastructureError, Interrupted, RunMismatch
 from disttrain.launch.cluster_start import ClusterStart, policy_of
-from disttrain.launch.conductor import Conductor, Surroundings, WorkerFacts
 from disttrain.launch.config import RunConfig, check_virtual_workers
-from disttrain.launch.console import Console
 from disttrain.launch.door import Entry
-from disttrain.launch.heartbeat import Heartbeat
-from disttrain.launch.model_description import ModelDescription
-from disttrain.launch.run_directory import FINISHED, ResumePoint, RunDescription, arrays_of_callbacks
-from disttrain.launch.run_telemetry import RunTelemetry
-from disttrain.launch.saves import Saves
-from disttrain.launch.state_watch import StateWatch
 from disttrain.launch.timings import Timings
-from disttrain.training import runner
-from disttrain.training.engine import join_predictions
+from disttrain.rundir.directory import FINISHED, ResumePoint, RunDescription, arrays_of_callbacks
+from disttrain.rundir.heartbeat import Heartbeat
+from disttrain.rundir.model_description import ModelDescription
+from disttrain.rundir.timeline import Console
 from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
-from disttrain.training.local_telemetry import facts_of
+from disttrain.training.local import runner
+from disttrain.training.local.telemetry import facts_of
+from disttrain.training.step.predictions import join_predictions
+from disttrain.training.step.replica import StateDict
 
 
 class Session:
@@ -43,13 +46,15 @@ class Session:
     Args:
         config: what was asked for.
         entry: what the door decided.
-        start: Ray, already starting; the session ends it.
+        start: a cluster, already starting; the session ends it.
         script, arguments, script_folder: whose run it is; empty from Python.
+        clock: what time it is.
+        limits: fields of `RecoveryPolicy` that are not as a launch has them.
     """
 
     def __init__(
         self, config: RunConfig, entry: Entry, start: ClusterStart, timings: Timings, *, script: str = "", arguments: tuple[str, ...] = (),
-        script_folder: Path | None = None, script_sha256: str = "",
+        script_folder: Path | None = None, script_sha256: str = "", clock: Clock | None = None, limits: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.config, self.directory, self._start = config, entry.directory, start
         fresh, description = entry.fresh, entry.description
@@ -57,17 +62,20 @@ class Session:
         self._fresh = fresh
         self._script, self._arguments, self._folder, self._sha = script, arguments, script_folder, script_sha256
         self.timings = timings
-        self.console = Console()
         self._calls = 0
         self._finished: dict[int, dict[str, Any]] = {}
         self._resume: ResumePoint | None = None
         self._state: o.State | None = None
         self._facts: dict[str, WorkerFacts] = {}
-        self._conductor: Conductor | None = None
+        self._clock, self._limits = clock or SystemClock(), dict(limits or {})
+        self.console = Console(clock=self._clock)
+        self._group = KeptGroup()
+        self._conductor: Controller | None = None
         self._interrupts = 0
         self._sequence = 0
         self._pinned: set[str] = set()
-        self._saves: Saves | None = None
+        self._saves: Committer | None = None
+        self._cluster: Any = None
         self._store: Any = None
         self._heartbeat: Heartbeat | None = None
         self._model_description = ModelDescription(entry.directory.store, self.console, config.samples)
@@ -78,13 +86,21 @@ class Session:
     # -- opening and closing --------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Session:
+        try:
+            self._enter()
+        except BaseException:
+            self._start.end()  # what has been started must not outlive a door that did not open
+            raise
+        return self
+
+    def _enter(self) -> None:
         self.directory.begin(fresh=self._fresh)
         self._finished = self.directory.finished_calls()
         self._pinned = {record["commit"] for record in self._finished.values() if record.get("commit")}
         self._resume = self.directory.resume_point()
         if self._resume is not None:
             self._pinned.add(self._resume.name)
-            self.console.event("resume", f"resuming {self.directory.url} from checkpoint {self._resume.name}", name=self._resume.name)
+            self.console.event("resume", f"resuming {self.directory.run_dir} from checkpoint {self._resume.name}", name=self._resume.name)
         seeds.set_random_seed(self._seed())
         self._heartbeat = Heartbeat(self.directory, self.console, self._status)
         self._heartbeat.start()
@@ -93,7 +109,6 @@ class Session:
                 self._handlers[number] = signal.signal(number, self._on_signal)
         self._installed = runner.installed(self)
         self._installed.__enter__()
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._installed.__exit__(None, None, None)
@@ -114,8 +129,9 @@ class Session:
 
     def _ready_cluster(self) -> Any:
         """The cluster; waits for Ray where it is still starting."""
-        cluster = self._start.cluster(lambda: self._interrupts)
+        cluster = self._cluster = self._start.cluster(lambda: self._interrupts)
         if self._store is None:
+            # late: loads torch.distributed, which a script without calls never needs
             from disttrain.collectives.torch_group import serve_store
 
             self._state = self._start.state
@@ -125,6 +141,8 @@ class Session:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._interrupts += 1
+        if self._cluster is not None and hasattr(self._cluster, "wake"):
+            self._cluster.wake()
         if self._conductor is None or self._interrupts > 1:
             raise Interrupted("interrupted")
 
@@ -152,15 +170,15 @@ class Session:
         record = self._record(number, "fit")
         if record is not None:
             return self._recall_fit(number, record, job, callbacks)
-        with self._conducting(number, job, callbacks) as conductor:
-            conductor.run()
-        assert conductor.result is not None and conductor.hooks is not None
-        self._take_over_state(job, conductor.result["arrays"], conductor.result["meta"])
-        if conductor.final_commit is not None:
-            self._pinned.add(conductor.final_commit)
+        with self._conducting(number, job, callbacks) as controller:
+            controller.run()
+        assert controller.result is not None and controller.hooks is not None
+        self._take_over_state(job, controller.result["arrays"], controller.result["meta"])
+        if controller.final_commit is not None:
+            self._pinned.add(controller.final_commit)
             history = callbacks.history
             result = {"history": history.history, "epoch": history.epoch} if history is not None else {}
-            self.directory.finish_call(number, {"kind": "fit", "commit": conductor.final_commit, **result})
+            self.directory.finish_call(number, {"kind": "fit", "commit": controller.final_commit, **result})
         return None
 
     def evaluate(self, job: Job, callbacks: CallbackList | None = None) -> dict[str, Any]:
@@ -170,23 +188,23 @@ class Session:
         record = self._record(number, "evaluate")
         if record is not None:
             return dict(record["logs"])
-        with self._conducting(number, job, callbacks) as conductor:
-            conductor.run()
-        assert conductor.result is not None
-        self.directory.finish_call(number, {"kind": "evaluate", "logs": conductor.result})
-        return conductor.result
+        with self._conducting(number, job, callbacks) as controller:
+            controller.run()
+        assert controller.result is not None
+        self.directory.finish_call(number, {"kind": "evaluate", "logs": controller.result})
+        return controller.result
 
     def predict(self, job: Job, callbacks: CallbackList | None = None) -> Any:
         if self._conductor is not None:
             return self._nested().predict(job, callbacks)
-        with self._conducting(self._calls - 1, job, callbacks) as conductor:
-            conductor.run()
-        return join_predictions(conductor.outputs.parts)
+        with self._conducting(self._calls - 1, job, callbacks) as controller:
+            controller.run()
+        return join_predictions(controller.outputs.parts)
 
     # -- one call -------------------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _conducting(self, number: int, job: Job, callbacks: CallbackList | None) -> Iterator[Conductor]:
+    def _conducting(self, number: int, job: Job, callbacks: CallbackList | None) -> Iterator[Controller]:
         self._describe(job)
         cluster = self._ready_cluster()
 
@@ -199,51 +217,54 @@ class Session:
         resume = self._resume if self._resume is not None and self._resume.call == number else None
         attempt = self.directory.attempt
         assert attempt is not None
-        changes: StateWatch | None = None
+        changes: RemoteState | None = None
         hooks: FitHooks | CallHooks = CallHooks(callbacks, job)
         if job.kind == "fit" and callbacks is not None:
             assert self._description is not None
             facts = facts_of(job, workers=self.config.workers, script=self._script)
             facts["call"] = f"{self._description.root}.{number}"  # the same in every attempt, so that callbacks know what they wrote
-            telemetry = RunTelemetry(self.directory.url, facts, lambda: conductor.ledger, lambda: conductor.gradients(), self.console.event)
-            changes = StateWatch(job.model, lambda: conductor)
+            telemetry = RunTelemetry(
+                self.directory.run_dir, facts, lambda: controller.statistics, lambda: controller.gradients(), self.console.event
+            )
+            changes = RemoteState(job.model, lambda: controller)
             hooks = FitHooks(callbacks, job.model, job.program, changes, telemetry=telemetry)
         if job.kind == "fit":
             self._model_description.write(number, job, fresh=self._describes_afresh)
             self._describes_afresh = False
         if job.kind == "fit" and self._saves is None:
-            self._saves = Saves(self.directory.store, attempt, self.config.keep, self._pinned)
-        around = Surroundings(
+            self._saves = Committer(self.directory.store, attempt, self.config.keep, self._pinned, clock=self._clock)
+        around = CallEnvironment(
             cluster=cluster,
-            policy=policy_of(self.config, job.virtual_workers),
-            run_url=self.directory.url,
+            policy=policy_of(self.config, job.virtual_workers, **self._limits),
+            run_dir=self.directory.run_dir,
             attempt=attempt.number,
             threads=self._threads(),
             backend="nccl" if self.config.gpus_per_worker else "gloo",
             store_host=self._address,
             store_port=self._store.port,
-            save_every=self.config.save_every,
+            checkpoint_interval=self.config.checkpoint_interval,
             console=self.console,
             interrupts=lambda: self._interrupts,
             first_step=lambda: self.timings.mark("first step completed"),
+            clock=self._clock,
         )
-        conductor = Conductor(
+        controller = Controller(
             around, number, job, put_job, state=self._state, facts=self._facts, hooks=hooks,
-            saves=self._saves if job.kind == "fit" else None, resume=resume, sequence_base=self._sequence,
+            saves=self._saves if job.kind == "fit" else None, resume=resume, sequence_base=self._sequence, kept=self._group,
         )  # fmt: skip
-        self._conductor = conductor
+        self._conductor = controller
         done = False
         try:
             with nullcontext() if changes is None else changes.attached():
-                yield conductor
+                yield controller
             done = True
         finally:
             if isinstance(hooks, FitHooks):
                 hooks.close(failed=not done)
-            self._state = conductor.state
+            self._state = controller.state
             self._sequence += job.program.ticks + 2
             self._conductor = None
-            if self._interrupts == 1 and conductor.result is not None:
+            if self._interrupts == 1 and controller.result is not None:
                 self.console.note("interrupted after the last step")
 
     def _nested(self) -> runner.LocalRunner:
@@ -255,7 +276,7 @@ class Session:
         record = self._finished.get(number)
         if record is not None and record["kind"] != kind:
             raise RunMismatch(
-                f"call {number} of this script is {kind}(), the run in {self.directory.url} recorded {record['kind']}() there.\n"
+                f"call {number} of this script is {kind}(), the run in {self.directory.run_dir} recorded {record['kind']}() there.\n"
                 "  expected  the script that began the run\n"
                 "  try       another --run-dir, or --restart to begin anew beside it"
             )
@@ -263,8 +284,8 @@ class Session:
 
     def _recall_fit(self, number: int, record: dict[str, Any], job: Job, callbacks: CallbackList) -> None:
         """A fit that an earlier attempt finished: take its result."""
-        from disttrain.checkpoint import load
-        from disttrain.elastic.saver import as_tensor
+        from disttrain.checkpoint import load  # late: only where a finished call is taken over
+        from disttrain.elastic.shard_writer import as_tensor
 
         loaded = load(self.directory.store, record["commit"])
         arrays = {name: as_tensor(array).numpy() for name, array in loaded.arrays.items() if not name.startswith("callbacks/")}
@@ -279,20 +300,19 @@ class Session:
 
     def _take_over_state(self, job: Job, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Leave the result of a fit in the script's own model and optimizer."""
-        from disttrain.training.engine import Engine
+        from disttrain.training.step.engine import Engine  # late: only where a finished call is taken over
 
         engine = Engine(job)
         if "frozen" in meta:
             engine.rearrange(meta["frozen"])
-        own = engine.arrays()
+        own = engine.replica.state_dict().tensors
         if set(own) != set(arrays) or any(tuple(own[name].shape) != arrays[name].shape for name in own):
             different = sorted(set(own) ^ set(arrays)) or [name for name in own if tuple(own[name].shape) != arrays[name].shape]
             raise RunMismatch(
-                f"{self.directory.url} holds another model: {different[0]!r} (and {len(different) - 1} others) differ in name or shape.\n"
+                f"{self.directory.run_dir} holds another model: {different[0]!r} and {len(different) - 1} others differ in name or shape.\n"
                 "  try       another --run-dir, or --restart to begin anew beside it"
             )
-        engine.set_arrays({name: torch.tensor(value) for name, value in arrays.items()})
-        engine.set_meta(meta)
+        engine.replica.load_state_dict(StateDict({name: torch.tensor(value) for name, value in arrays.items()}, meta))
 
     def _describe(self, job: Job) -> None:
         """Write down what the run is, at its first call."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from disttrain import constraints, initializers, regularizers, watch
+from disttrain.alignment import on_border
 from disttrain.layers import tracking
 from disttrain.layers.dtypes import DTYPES, standard_dtype
 from disttrain.layers.weight_budget import charge
@@ -69,6 +70,7 @@ class WeightHolder(nn.Module):
         charge(shape, torch_dtype)
         value = chosen(shape, torch_dtype)
         value = torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value).detach().to(torch_dtype).contiguous()
+        value = on_border(value)
         if tuple(value.shape) != shape:
             raise ValueError(f"{type(self).__name__} {self.name!r}: the initializer of {name!r} gave {tuple(value.shape)}, not {shape}.")
         key = self._free_weight_name(name or "variable")
@@ -141,15 +143,15 @@ class WeightHolder(nn.Module):
 
     def named_weights(self) -> list[tuple[str, Tensor]]:
         """(key in `state_dict()`, tensor) of every weight, in Keras's order: the names that checkpoints and digests use."""
-        watch.look()
+        watch.sync_before_read()
         return tracking.named_weights(self)
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        watch.look()
+        watch.sync_before_read()
         return super().named_parameters(*args, **kwargs)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        watch.look()
+        watch.sync_before_read()
         return super().state_dict(*args, **kwargs)
 
     @property
@@ -257,7 +259,7 @@ def watched_attributes() -> Iterator[None]:
 
     def read(self: WeightHolder, name: str) -> Any:
         if name in self.__dict__.get("_parameters", ()) or name in self.__dict__.get("_buffers", ()):
-            watch.look()
+            watch.sync_before_read()
         return own(self, name)
 
     WeightHolder.__getattr__ = read  # type: ignore[method-assign, assignment]

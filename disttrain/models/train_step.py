@@ -16,10 +16,10 @@ from disttrain.errors import UsageError
 from disttrain.layers.context import innermost
 from disttrain.layers.layer import Layer
 from disttrain.metrics import Mean, Metric
-from disttrain.training.compiled_loss import CompiledLoss
-from disttrain.training.compiled_metrics import CompiledMetrics
-from disttrain.training.forward import no_loss
-from disttrain.training.outputs import Outputs
+from disttrain.training.compiled.loss import CompiledLoss
+from disttrain.training.compiled.metrics import CompiledMetrics
+from disttrain.training.compiled.outputs import Outputs
+from disttrain.training.step.forward import no_loss
 
 _OVERRIDABLE = ("compute_loss", "compute_metrics", "metrics", "predict_step", "test_step", "train_step")
 _INTERNAL = frozenset({"_compile_arguments", "_compile_metrics", "_loss_tracker", "_output_trackers"})

@@ -25,12 +25,12 @@ from disttrain.models.data_arguments import (
 from disttrain.models.on_batch import OnBatch, predict_one_batch
 from disttrain.models.train_step import TrainStep
 from disttrain.seeds import fold_in, random_seed
-from disttrain.training import runner
-from disttrain.training.compiled_loss import CompiledLoss
-from disttrain.training.compiled_metrics import CompiledMetrics
+from disttrain.training.compiled.loss import CompiledLoss
+from disttrain.training.compiled.metrics import CompiledMetrics
 from disttrain.training.job import Job
-from disttrain.training.model_state import kept_rows
+from disttrain.training.local import runner
 from disttrain.training.program import Kind, Program
+from disttrain.training.step.model_state import kept_rows
 
 
 class Trainer(TrainStep):
@@ -324,7 +324,7 @@ class Trainer(TrainStep):
     def _has_outputs(self) -> bool:
         """Can the model be called? One that trains by a `train_step` of its own may define no `call`."""
         code = getattr(type(self), "call", None)
-        return getattr(self, "_graph", None) is not None or getattr(code, "__module__", "") != "disttrain.models.model"
+        return getattr(self, "_graph", None) is not None or getattr(code, "__module__", "") != "disttrain.models.network"
 
     def _example_outputs(self, x: Any) -> Any:
         """The outputs for some samples; row states stay as they were."""

@@ -5,11 +5,13 @@ from disttrain.orchestrator.events import (
     CallFinished,
     CheckpointCommitted,
     Event,
+    GroupStuck,
     Progress,
     Silent,
     StartFailed,
     Stopped,
     StopRequested,
+    Stuck,
     Timer,
     UserError,
     WorkerLost,
@@ -19,11 +21,12 @@ from disttrain.orchestrator.machine import IllegalTransition, decide, first_call
 from disttrain.orchestrator.placement import place
 from disttrain.orchestrator.policy import RecoveryPolicy
 from disttrain.orchestrator.ports import Cluster
-from disttrain.orchestrator.roster import Commit, Roster, Start, Trouble
+from disttrain.orchestrator.roster import BreakHistory, Commit, Roster, Start
 from disttrain.orchestrator.states import Decision, Ended, Gathering, Holding, Live, Running, Starting, State, Waiting
 
 __all__ = [
     "Abort",
+    "BreakHistory",
     "CallFinished",
     "CheckpointCommitted",
     "Cluster",
@@ -36,6 +39,7 @@ __all__ = [
     "Gathering",
     "GiveUp",
     "GiveUpKind",
+    "GroupStuck",
     "Holding",
     "IllegalTransition",
     "Kill",
@@ -53,8 +57,8 @@ __all__ = [
     "State",
     "StopRequested",
     "Stopped",
+    "Stuck",
     "Timer",
-    "Trouble",
     "UserError",
     "Waiting",
     "WorkerLost",

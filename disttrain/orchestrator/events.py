@@ -7,6 +7,7 @@ boundary between two ticks, so what it holds is always the whole state as of one
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +29,49 @@ class StartFailed:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
-    """The process is dead, whatever it was doing and whichever generation it was in. The last report about a worker that counts."""
+    """The process is dead, whatever it was doing and whichever generation it was in. The last report about a worker that counts.
+
+    `reason` is for people and names the signal or the exit code where it is known. `crashed`: the process ended itself by a fault of its
+    own (SIGSEGV, SIGBUS, SIGFPE, SIGABRT, an exit code); False where something outside ended it, or nobody knows.
+    """
 
     worker: str
     reason: str
     at_s: float
+    crashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """No heartbeat from a worker since `since_s`; it may be stopped, stuck or unreachable."""
+    """No heartbeat from a worker since `since_s`.
+
+    `condition` is what its machine says of the process: "stopped" (SIGSTOP, a debugger), "alive" (it runs, or sleeps in a long call
+    that holds the interpreter), or "unknown": nobody there answers either.
+    """
 
     worker: str
     since_s: float
+    at_s: float
+    condition: Literal["stopped", "alive", "unknown"] = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """A worker has got no further for `seconds`, more than the `limit_s` that follows the measured ticks (`patience.py`)."""
+
+    worker: str
+    doing: str
+    seconds: float
+    limit_s: float
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStuck:
+    """All members of `generation` wait for each other, and none has got further for `seconds`: their connections fail."""
+
+    generation: int
+    seconds: float
     at_s: float
 
 
@@ -112,9 +143,13 @@ class StopRequested:
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """Time has passed; due at `next_deadline(state, policy)`, harmless at any other time."""
+    """Time has passed; due at `next_deadline(state, policy)`, harmless at any other time.
+
+    `working`: the workers that say of themselves that they compute, load or open a job. They are given more time, whatever it takes.
+    """
 
     at_s: float
+    working: frozenset[str] = frozenset()
 
 
 Event = (
@@ -122,6 +157,8 @@ Event = (
     | StartFailed
     | WorkerLost
     | Silent
+    | Stuck
+    | GroupStuck
     | Stopped
     | Progress
     | CheckpointCommitted

@@ -59,15 +59,16 @@ def form_if_stopped(state: Gathering, at_s: float, policy: RecoveryPolicy, becau
     roster = state.roster
     if not state.planned:
         tick = max([state.tick] + [holding.tick for holding in state.stopped if holding.tick is not None])
-        trouble = roster.trouble.after_break(tick, state.lost)
+        trouble = roster.trouble.after_break(tick, state.lost, state.reasons)
         roster = replace(roster, trouble=trouble)
         state = replace(state, roster=roster)
         if state.lost and trouble.losses >= policy.poison_limit:
             return give_up(
                 state,
                 "poison",
-                f"{trouble.losses} times in succession workers were lost right after tick {tick} ({listed(trouble.workers)}): the "
-                "work that follows it probably kills them; look at its samples, or at the memory it needs",
+                f"{trouble.losses} times in succession workers were lost right after tick {tick} ({listed(trouble.workers)}): "
+                f"{'; '.join(dict.fromkeys(trouble.reasons))}. The work that follows it probably kills them; look at its samples, "
+                "or at the memory it needs",
                 tick=tick,
             )
         if trouble.breaks >= policy.break_limit:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from disttrain.orchestrator.events import Event, StartFailed
 from disttrain.orchestrator.forming import ended, form, listed
 from disttrain.orchestrator.policy import RecoveryPolicy
-from disttrain.orchestrator.roster import Commit, Roster, Trouble
+from disttrain.orchestrator.roster import BreakHistory, Commit, Roster
 from disttrain.orchestrator.rules import RULES, abandoned, keep_roster_true, state_deadline
 from disttrain.orchestrator.states import Decision, Ended, Starting, State, members_of
 
@@ -68,7 +68,7 @@ def new_call(state: State, policy: RecoveryPolicy, at_s: float, committed: Commi
     join later and costs nobody a wait.
     """
     roster = state.roster if isinstance(state, Ended) else ended(state, "over").roster
-    roster = replace(roster, committed=committed, trouble=Trouble(), start_failures=0)
+    roster = replace(roster, committed=committed, trouble=BreakHistory(), start_failures=0)
     if len(roster.ready) >= policy.min_workers:
         decision = form(roster, (), policy, f"a new call; {len(roster.ready)} workers live")
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from disttrain.orchestrator.effects import Abort, Kill, Pause
-from disttrain.orchestrator.events import Silent, StartFailed, WorkerLost, WorkerReady
+from disttrain.orchestrator.events import Silent, StartFailed, Stuck, WorkerLost, WorkerReady
 from disttrain.orchestrator.forming import form, form_if_enough, form_if_stopped, give_up
 from disttrain.orchestrator.policy import RecoveryPolicy
 from disttrain.orchestrator.states import Decision, Gathering, Live, Running, Starting, Waiting, members_of
@@ -54,7 +54,8 @@ def ready_while_waiting(state: Waiting, event: WorkerReady, policy: RecoveryPoli
 
 def outsider_lost(state: Live, event: WorkerLost | StartFailed, policy: RecoveryPolicy) -> Decision:
     """The loss of a worker that is in no group: a failed start, or a newcomer that costs nothing but its replacement."""
-    roster = state.roster
+    roster = state.roster.without_killed(event.worker)
+    state = replace(state, roster=roster)
     if event.worker in roster.ready:
         roster = roster.with_lost_ready(event.worker)
         after: Live = replace(state, roster=roster)
@@ -72,12 +73,19 @@ def outsider_lost(state: Live, event: WorkerLost | StartFailed, policy: Recovery
     return Decision(after, because=f"{event.worker} failed to start ({event.reason}), {failures} in a row; next start in {pause_s:g} s")
 
 
+def blamed(state: Live, event: WorkerLost) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(worker, reason) of a death that may be the step's fault; nothing for a kill of our own."""
+    return ((), ()) if event.worker in state.roster.killed else ((event.worker,), (event.reason,))
+
+
 def lost_while_running(state: Running, event: WorkerLost, policy: RecoveryPolicy) -> Decision:
     if event.worker not in state.members:
         return outsider_lost(state, event, policy)
     left = tuple(worker for worker in state.members if worker != event.worker)
     deadline_s = event.at_s + policy.stop_limit_s
-    gathering = Gathering(state.roster, left, state.tick, (), (event.worker,), planned=False, deadline_s=deadline_s)
+    lost, reasons = blamed(state, event)
+    roster = state.roster.without_killed(event.worker)
+    gathering = Gathering(roster, left, state.tick, (), lost, planned=False, deadline_s=deadline_s, reasons=reasons)
     decision = form_if_stopped(
         gathering, event.at_s, policy, f"lost {event.worker} ({event.reason}) in generation {gathering.roster.generation}"
     )
@@ -88,11 +96,14 @@ def lost_while_running(state: Running, event: WorkerLost, policy: RecoveryPolicy
 def lost_while_gathering(state: Gathering, event: WorkerLost, policy: RecoveryPolicy) -> Decision:
     if event.worker not in state.members:
         return outsider_lost(state, event, policy)
+    lost, reasons = blamed(state, event)
     after = replace(
         state,
+        roster=state.roster.without_killed(event.worker),
         members=tuple(worker for worker in state.members if worker != event.worker),
         stopped=tuple(holding for holding in state.stopped if holding.worker != event.worker),
-        lost=(*state.lost, event.worker),
+        lost=state.lost + lost,
+        reasons=state.reasons + reasons,
         planned=False,
     )
     decision = form_if_stopped(after, event.at_s, policy, f"lost {event.worker} ({event.reason}) while the group was stopping")
@@ -105,13 +116,30 @@ def lost_while_waiting(state: Waiting, event: WorkerLost, policy: RecoveryPolicy
     holders = tuple(holding for holding in state.holders if holding.worker != event.worker)
     if len(holders) == len(state.holders):
         return outsider_lost(state, event, policy)
-    return form_if_enough(state.roster, holders, state.since_s, policy, f"lost {event.worker} ({event.reason}) while waiting")
+    roster = state.roster.without_killed(event.worker)
+    return form_if_enough(roster, holders, state.since_s, policy, f"lost {event.worker} ({event.reason}) while waiting")
 
 
 def silent(state: Live, event: Silent, policy: RecoveryPolicy) -> Decision:
     silence_s = event.at_s - event.since_s
     if event.worker not in members_of(state) + state.roster.ready:
         return Decision(state, because=f"{event.worker} is silent, but not a worker whose heartbeat is awaited")
+    if event.condition == "alive":
+        return Decision(state, because=f"{event.worker} has been silent for {silence_s:.3g} s, but its process runs: it is waited for")
     if silence_s < policy.silence_limit_s:
-        return Decision(state, because=f"{event.worker} has been silent for {silence_s:g} s; {policy.silence_limit_s:g} s are allowed")
-    return Decision(state, (Kill(event.worker),), f"{event.worker} has been silent for {silence_s:g} s: it is stuck or cut off")
+        return Decision(state, because=f"{event.worker} has been silent for {silence_s:.3g} s; {policy.silence_limit_s:g} s are allowed")
+    what = "its process is stopped" if event.condition == "stopped" else "it is stopped or cut off"
+    return own_kill(state, event.worker, f"{event.worker} has been silent for {silence_s:.3g} s: {what}")
+
+
+def stuck(state: Live, event: Stuck, policy: RecoveryPolicy) -> Decision:
+    known = event.worker in members_of(state) + state.roster.ready or state.roster.is_starting(event.worker)
+    if not known:
+        return Decision(state, because=f"{event.worker} is stuck, but no worker of the run any more")
+    why = f"{event.worker} has been {event.doing} for {event.seconds:.0f} s without progress; {event.limit_s:.0f} s are allowed"
+    return own_kill(state, event.worker, why)
+
+
+def own_kill(state: Live, worker: str, because: str) -> Decision:
+    """Kill a worker by a decision of our own, which blames nobody's samples."""
+    return Decision(replace(state, roster=state.roster.with_killed((worker,))), (Kill(worker),), because)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields
 class RecoveryPolicy:
     """Sizes of the group and limits of patience.
 
-    The sizes stay as they are for a whole call. The limits in seconds may be replaced between two events: the driver raises
-    `stop_limit_s` with the measured time of a step, since a worker in a long forward pass hears an abort only at its end.
+    No limit here judges work of unknown size: who says that it computes is waited for, up to a limit that follows the measured ticks
+    (`patience.py`) or `hang_timeout_s`.
     """
 
     workers: int  # the first generation waits for so many
@@ -23,8 +23,9 @@ class RecoveryPolicy:
     start_backoff_s: float = 1.0  # pause after a failed start; doubles with each failure in a row
     start_backoff_max_s: float = 60.0
     start_failure_limit: int = 5  # failed starts in a row, nobody living: the call ends
-    stop_limit_s: float = 30.0  # a member that has not left the loop by then is killed
-    silence_limit_s: float = 30.0  # a worker without heartbeat for longer is killed
+    stop_limit_s: float = 30.0  # a member that has not left the loop by then, and does not say that it works, is killed
+    silence_limit_s: float = 30.0  # a worker without heartbeat for longer is killed, unless its machine says that it runs
+    hang_timeout_s: float | None = None  # no progress for so long is a hang; None: what the measured ticks suggest
     wait_s: float = 600.0  # with fewer than min_workers for so long, the call ends
     poison_limit: int = 3  # generations in succession that lost a worker at one and the same tick: the call ends
     break_limit: int = 20  # generations in succession that broke and got no further than before: the call ends
@@ -38,7 +39,7 @@ class RecoveryPolicy:
         for field in fields(self):
             value = getattr(self, field.name)
             # 0 is refused too: a limit that is over when it begins would kill every worker, or ask for timers without end
-            if field.name.endswith("_s") and not value > 0:
+            if field.name.endswith("_s") and value is not None and not value > 0:
                 raise ValueError(f"RecoveryPolicy({field.name}={value!r}): expected a number of seconds above 0.")
         if self.min_workers > self.workers:
             raise ValueError(f"RecoveryPolicy(min_workers={self.min_workers}): expected at most workers={self.workers}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Cluster(Protocol):
@@ -24,7 +24,19 @@ class Cluster(Protocol):
         ...
 
     def reports(self, timeout_s: float) -> list[object]:
-        """What workers said and which of them died, oldest first; waits up to `timeout_s` seconds for the first, [] if none came."""
+        """What workers said and which of them died, oldest first; waits up to `timeout_s` seconds for the first, [] if none came.
+
+        Raises:
+            InfrastructureError: the cluster itself is gone, or what hears it has ended; nothing will be reported any more.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Let a `reports` that waits return at once; for another thread that has something for whoever waits there."""
+        ...
+
+    def collect(self, bulk: Any) -> None:
+        """Begin to bring what a worker left in `bulk` here, and return at once; a `Collected` follows among the reports."""
         ...
 
     def kill(self, worker: str) -> None:

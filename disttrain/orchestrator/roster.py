@@ -25,29 +25,32 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class BreakHistory:
     """Generations that broke, seen as a series; a planned pause is none of them.
 
-    `tick`, `losses`, `workers`: the tick at which the last one broke, how many in succession broke there by a death, and who died.
+    `tick`, `losses`, `workers`, `reasons`: the tick at which the last one broke, how many in succession broke there by a death that was
+    not of our own doing, who died, and of what.
     `furthest`, `breaks`: the furthest tick at which any broke, and how many since have got no further.
     """
 
     tick: int = -1
     losses: int = 0
     workers: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
     furthest: int = -1
     breaks: int = 0
 
-    def after_break(self, tick: int, lost: tuple[str, ...]) -> Trouble:
+    def after_break(self, tick: int, lost: tuple[str, ...], reasons: tuple[str, ...] = ()) -> BreakHistory:
         """The series with one more: a generation that broke at `tick`, `lost` being its dead, perhaps none.
 
         Workers that die together (a machine with four of them) are one break, so they alone are no poison.
         """
         same = tick == self.tick
-        return Trouble(
+        return BreakHistory(
             tick=tick,
             losses=(self.losses if same else 0) + bool(lost),
             workers=(self.workers if same else ()) + lost,
+            reasons=(self.reasons if same else ()) + reasons,
             furthest=max(tick, self.furthest),
             breaks=1 if tick > self.furthest else self.breaks + 1,
         )
@@ -62,9 +65,10 @@ class Roster:
     starting: tuple[Start, ...] = ()
     ready: tuple[str, ...] = ()  # living, in no group; in order of arrival
     committed: Commit | None = None  # newest of this call
-    trouble: Trouble = Trouble()
+    trouble: BreakHistory = BreakHistory()
     start_failures: int = 0  # in a row
     start_after_s: float = 0.0  # no start before that, while start_failures > 0
+    killed: tuple[str, ...] = ()  # by us, their deaths not yet reported: nobody's samples are blamed for those
 
     def made(self, worker: str) -> bool:
         """Whether `worker` is a name that this roster gave out."""
@@ -89,14 +93,24 @@ class Roster:
         failures = self.start_failures + 1
         return replace(roster, start_failures=failures, start_after_s=at_s + policy.start_backoff_after(failures))
 
+    def with_killed(self, workers: tuple[str, ...]) -> Roster:
+        """`workers` are being killed because we say so."""
+        return replace(self, killed=self.killed + tuple(worker for worker in workers if worker not in self.killed))
+
+    def without_killed(self, worker: str) -> Roster:
+        """The death of `worker` was reported."""
+        return replace(self, killed=tuple(name for name in self.killed if name != worker)) if worker in self.killed else self
+
     def with_commit(self, commit: Commit) -> Roster:
         return replace(self, committed=commit)
 
-    def overdue(self, at_s: float) -> tuple[str, ...]:
-        return tuple(start.worker for start in self.starting if start.overdue_at_s <= at_s)
+    def overdue(self, at_s: float, working: frozenset[str] = frozenset()) -> tuple[str, ...]:
+        """Who should be ready by now, and does not say that it works on it."""
+        return tuple(start.worker for start in self.starting if start.overdue_at_s <= at_s and start.worker not in working)
 
     def with_patience(self, at_s: float, policy: RecoveryPolicy) -> Roster:
-        """A fresh limit for the overdue, who are being killed: should the report of their death be late, they are killed once more."""
+        """A fresh limit for the overdue: those that work get more time, the others are being killed, and once more should their death
+        not be reported."""
         later = at_s + policy.start_limit_s
         return replace(self, starting=tuple(Start(s.worker, later) if s.overdue_at_s <= at_s else s for s in self.starting))
 

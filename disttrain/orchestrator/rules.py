@@ -16,11 +16,13 @@ from disttrain.orchestrator.events import (
     CallFinished,
     CheckpointCommitted,
     Event,
+    GroupStuck,
     Progress,
     Silent,
     StartFailed,
     Stopped,
     StopRequested,
+    Stuck,
     Timer,
     UserError,
     WorkerLost,
@@ -32,11 +34,13 @@ from disttrain.orchestrator.membership import (
     lost_while_running,
     lost_while_waiting,
     outsider_lost,
+    own_kill,
     ready_while_gathering,
     ready_while_running,
     ready_while_starting,
     ready_while_waiting,
     silent,
+    stuck,
 )
 from disttrain.orchestrator.policy import RecoveryPolicy
 from disttrain.orchestrator.roster import Commit, Roster
@@ -103,9 +107,16 @@ def newcomer_raised(state: Live, event: UserError) -> Decision:
     """The same code has run in the workers of the group, so the place is at fault (a missing file, say): no reason to end the call."""
     if event.worker not in state.roster.ready and not state.roster.is_starting(event.worker):
         return Decision(state, because=f"{event.worker} is no newcomer: a late or repeated report")
-    return Decision(
-        state, (Kill(event.worker),), f"the script's code raised in newcomer {event.worker}, though it runs in others: replacing it"
-    )
+    return own_kill(state, event.worker, f"the script's code raised in newcomer {event.worker}, though it runs in others: replacing it")
+
+
+def group_stuck(state: Running, event: GroupStuck, policy: RecoveryPolicy) -> Decision:
+    """Nobody works and nobody gets on: let all of them leave the group and form another, which costs no worker."""
+    if event.generation < state.roster.generation:
+        return late(state, event, policy)
+    gathering = Gathering(state.roster, state.members, state.tick, (), (), planned=False, deadline_s=event.at_s + policy.stop_limit_s)
+    why = f"all of generation {event.generation} have waited for each other for {event.seconds:.0f} s"
+    return Decision(gathering, (Abort(event.generation, state.members),), why)
 
 
 def late(state: State, event: Event, policy: RecoveryPolicy) -> Decision:
@@ -123,11 +134,11 @@ def stop_requested(state: Live, event: StopRequested, policy: RecoveryPolicy) ->
 
 def timer(state: Live, event: Timer, policy: RecoveryPolicy) -> Decision:
     """First the starts that take too long, then the limit of the state itself."""
-    overdue = state.roster.overdue(event.at_s)
-    state = replace(state, roster=state.roster.with_patience(event.at_s, policy))
+    overdue = state.roster.overdue(event.at_s, event.working)
+    state = replace(state, roster=state.roster.with_patience(event.at_s, policy).with_killed(overdue))
     limit_s = state_deadline(state, policy)
     if limit_s is not None and limit_s <= event.at_s:
-        decision = limit_reached(state, event.at_s, policy)
+        decision = limit_reached(state, event, policy)
     else:
         decision = Decision(state, because="no limit is reached" if not overdue else "")
     because = [f"{listed(overdue)} took too long to start"] if overdue else []
@@ -151,19 +162,30 @@ def state_deadline(state: State, policy: RecoveryPolicy) -> float | None:
             return None
 
 
-def limit_reached(state: Live, at_s: float, policy: RecoveryPolicy) -> Decision:
+def limit_reached(state: Live, event: Timer, policy: RecoveryPolicy) -> Decision:
     """What `state_deadline` leads to."""
     living = len(state.roster.ready) + len(members_of(state))
     if isinstance(state, Gathering):
-        stepping = state.stepping
-        after = replace(state, planned=False, deadline_s=at_s + policy.stop_limit_s)
-        if state.planned:
-            # they may be well and merely in a long tick: break it first, which costs that tick and not the worker
-            return Decision(after, (Abort(state.roster.generation, stepping),), f"{listed(stepping)} did not pause in time")
-        return Decision(after, tuple(Kill(worker) for worker in stepping), f"{listed(stepping)} did not leave the broken group in time")
+        return gathering_takes_long(state, event, policy)
     if isinstance(state, Starting) and living >= policy.min_workers:
         return form(state.roster, (), policy, f"{living} of {policy.first_members} workers are ready and the others are late")
+    if isinstance(state, Starting) and event.working:
+        return Decision(replace(state, since_s=event.at_s), because=f"{listed(tuple(sorted(event.working)))} still get ready")
     return give_up(state, "not_enough_workers", f"only {living} of {policy.min_workers} workers after {policy.wait_s:g} s")
+
+
+def gathering_takes_long(state: Gathering, event: Timer, policy: RecoveryPolicy) -> Decision:
+    """Who works is waited for: it hears an abort at the end of its step. Who does not, and has not left, is stuck."""
+    working = tuple(worker for worker in state.stepping if worker in event.working)
+    idle = tuple(worker for worker in state.stepping if worker not in event.working)
+    after = replace(state, deadline_s=event.at_s + policy.stop_limit_s)
+    if working and (state.planned or not idle):
+        return Decision(after, because=f"{listed(working)} still work on a step: waited for")
+    if state.planned:
+        # they may be well and merely in a long tick: break it first, which costs that tick and not the worker
+        return Decision(replace(after, planned=False), (Abort(state.roster.generation, idle),), f"{listed(idle)} did not pause in time")
+    after = replace(after, roster=state.roster.with_killed(idle))
+    return Decision(after, tuple(Kill(worker) for worker in idle), f"{listed(idle)} did not leave the broken group in time")
 
 
 # ---- the table
@@ -183,6 +205,8 @@ RULES: Mapping[type[State], Mapping[type[Event], Rule]] = {
         StartFailed: Rule(outsider_lost, (Starting, Ended)),
         WorkerLost: Rule(outsider_lost, (Starting, Ended)),
         Silent: Rule(silent, (Starting,)),
+        Stuck: Rule(stuck, (Starting,)),
+        GroupStuck: Rule(late, (Starting,)),
         Stopped: Rule(late, (Starting,)),
         Progress: Rule(late, (Starting,)),
         CheckpointCommitted: Rule(late, (Starting,)),
@@ -196,6 +220,8 @@ RULES: Mapping[type[State], Mapping[type[Event], Rule]] = {
         StartFailed: Rule(outsider_lost, (Running,)),
         WorkerLost: Rule(lost_while_running, (Running, Gathering, Waiting, Ended)),
         Silent: Rule(silent, (Running,)),
+        Stuck: Rule(stuck, (Running,)),
+        GroupStuck: Rule(group_stuck, (Running, Gathering)),
         Stopped: Rule(stopped_while_running, (Running, Gathering, Ended)),
         Progress: Rule(progress, (Running,)),
         CheckpointCommitted: Rule(committed, (Running,)),
@@ -209,6 +235,8 @@ RULES: Mapping[type[State], Mapping[type[Event], Rule]] = {
         StartFailed: Rule(outsider_lost, (Gathering,)),
         WorkerLost: Rule(lost_while_gathering, (Gathering, Running, Waiting, Ended)),
         Silent: Rule(silent, (Gathering,)),
+        Stuck: Rule(stuck, (Gathering,)),
+        GroupStuck: Rule(late, (Gathering,)),
         Stopped: Rule(stopped_while_gathering, (Gathering, Running, Waiting, Ended)),
         Progress: Rule(progress, (Gathering,)),
         CheckpointCommitted: Rule(committed, (Gathering,)),
@@ -222,6 +250,8 @@ RULES: Mapping[type[State], Mapping[type[Event], Rule]] = {
         StartFailed: Rule(outsider_lost, (Waiting, Ended)),
         WorkerLost: Rule(lost_while_waiting, (Waiting, Ended)),
         Silent: Rule(silent, (Waiting,)),
+        Stuck: Rule(stuck, (Waiting,)),
+        GroupStuck: Rule(late, (Waiting,)),
         Stopped: Rule(late, (Waiting,)),
         Progress: Rule(late, (Waiting,)),
         CheckpointCommitted: Rule(committed, (Waiting,)),
@@ -241,6 +271,8 @@ def keep_roster_true(roster: Roster, event: Event, policy: RecoveryPolicy) -> Ro
     match event:
         case WorkerReady() if roster.is_starting(event.worker):
             return roster.with_ready(event.worker)
+        case WorkerLost() if event.worker in roster.killed:
+            return keep_roster_true(roster.without_killed(event.worker), event, policy)
         case WorkerLost() | StartFailed() if roster.is_starting(event.worker):
             return roster.with_failed_start(event.worker, event.at_s, policy)
         case WorkerLost():

@@ -42,9 +42,10 @@ class Gathering:
     members: tuple[str, ...]  # the living, by rank
     tick: int  # newest completed that was told
     stopped: tuple[Holding, ...]  # those members that have left the loop
-    lost: tuple[str, ...]  # members that died in this generation
+    lost: tuple[str, ...]  # members that died in this generation, but for those that we killed
     planned: bool  # a pause: nobody died, nothing was aborted
-    deadline_s: float  # who has not left the loop by then is killed
+    deadline_s: float  # who has not left the loop by then, and does not say that it works, is killed
+    reasons: tuple[str, ...] = ()  # what those in `lost` died of
 
     @property
     def stepping(self) -> tuple[str, ...]:

@@ -193,7 +193,13 @@ class FakeCluster:
             while True:
                 found.append(self.heard.get_nowait())
         except queue.Empty:
-            return found
+            return [report for report in found if report is not None]
+
+    def wake(self) -> None:
+        self.heard.put(None)
+
+    def collect(self, bulk: m.Bulk) -> None:
+        self.heard.put(m.Collected(bulk.key, bulk.handle))
 
     def kill(self, worker: str) -> None:
         known = self.workers.get(worker)
@@ -228,3 +234,13 @@ class FakeCluster:
             if key not in self._meetings:
                 self._meetings[key] = thread_groups(len(command.members))
             return self._meetings[key][rank]
+
+
+class Started:
+    """A FakeCluster as `launch.cluster_start.ClusterStart` wants one."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.cluster = cluster
+
+    def stop(self) -> None:
+        """Nothing was started beside it."""

@@ -5,6 +5,7 @@ Runs once, in the driver's process. At a boundary every worker waits, so the hoo
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -14,9 +15,10 @@ import numpy as np
 
 from disttrain.callbacks import CallbackList
 from disttrain.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, overrides
+from disttrain.callbacks.capture import capture
 from disttrain.callbacks.telemetry import Telemetry
+from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.nested_calls import inside_hooks
-from disttrain.training.orders import Orders
 from disttrain.training.program import Kind, Position, Program
 from disttrain.training.trainability import Trainability
 
@@ -26,11 +28,11 @@ if TYPE_CHECKING:
 _SAMPLE_EVERY_S = 0.1
 
 
-class StateWatch(Protocol):
+class RemoteState(Protocol):
     """Tells what callbacks did to the state: the driver's model is brought up to date when one looks, and compared afterwards."""
 
     def changed(self) -> dict[str, np.ndarray] | None:
-        """Weights and slots, by the names of `Engine.arrays`, that a hook changed since the last call; None for none."""
+        """Weights and slots, by the names of `Replica.state_dict`, that a hook changed since the last call; None for none."""
 
     def resume(self) -> None:
         """The hooks where a checkpoint stands are about to run: the state is that of the checkpoint."""
@@ -58,7 +60,7 @@ class FitHooks:
     """
 
     def __init__(
-        self, callbacks: CallbackList, model: Any, program: Program, watch: StateWatch | None = None,
+        self, callbacks: CallbackList, model: Any, program: Program, watch: RemoteState | None = None,
         before_end: Callable[[], None] | None = None, telemetry: Telemetry | None = None,
     ) -> None:  # fmt: skip
         self.callbacks, self.model, self.program, self.watch, self._before_end = callbacks, model, program, watch, before_end
@@ -67,7 +69,7 @@ class FitHooks:
         self._telemetry = telemetry
         self.first_iteration = 0  # the optimizer's count where the epoch began
         self.handled = -1  # the last boundary whose hooks have run; a boundary is reported again after a failure, its hooks run once
-        self.orders: dict[int, Orders] = {}
+        self.decision: dict[int, BoundaryDecision] = {}
         self.logs: dict[str, Any] = {}
         self.ended = False
 
@@ -112,17 +114,17 @@ class FitHooks:
         self.callbacks.load_state_dict(state["callbacks"])
         self.callbacks.load_state_arrays(arrays)
 
-    def boundary(self, position: Position, logs: dict[str, Any]) -> Orders:
-        """Run the hooks of the boundary at `position`; asked again for the same one, give the same orders."""
+    def boundary(self, position: Position, logs: dict[str, Any]) -> BoundaryDecision:
+        """Run the hooks of the boundary at `position`; asked again for the same one, give the same decision."""
         if position.tick <= self.handled:
-            return self.orders[position.tick]
+            return self.decision[position.tick]
         with inside_hooks(self.program.key, position.tick):
-            orders = self._decide(position, logs)
+            decision = self._decide(position, logs)
         self.handled = position.tick
-        self.orders = {position.tick: orders}
-        return orders
+        self.decision = {position.tick: decision}
+        return decision
 
-    def _decide(self, position: Position, logs: dict[str, Any]) -> Orders:
+    def _decide(self, position: Position, logs: dict[str, Any]) -> BoundaryDecision:
         if self.watch is not None:
             self.watch.begin()
         before = self.model.optimizer.learning_rate if self._has_plain_rate() else None
@@ -136,7 +138,7 @@ class FitHooks:
         else:
             end_phase, end_call = False, self._epoch(position, logs)
         after = self.model.optimizer.learning_rate if self._has_plain_rate() else None
-        return Orders(
+        return BoundaryDecision(
             learning_rate=None if after is None or after == before else float(after),
             optimizers=self.watch.counters() if self.watch is not None else None,
             arrays=self.watch.changed() if self.watch is not None else None,
@@ -165,16 +167,19 @@ class FitHooks:
         if failed:
             self.callbacks.abandon()
 
+    def capture(self) -> Callable[[], dict[str, Any]]:
+        """`state()` as of now, as a function that gives it later; cheap however long the run is, for few of them are ever asked for."""
+        own = {"handled": self.handled, "epoch": self.epoch, "ended": self.ended, "stops": bool(self.model.stop_training)}
+        logs, frozen, callbacks = copy.deepcopy(self.logs), self.trainability.frozen(), capture(self.callbacks)
+        return lambda: {**own, "callbacks": callbacks(), "logs": copy.deepcopy(logs), "frozen": copy.deepcopy(frozen)}
+
     def state(self) -> dict[str, Any]:
         """What a restart needs, in JSON types, as of the last boundary."""
-        return {
-            "handled": self.handled, "epoch": self.epoch, "ended": self.ended, "callbacks": self.callbacks.state_dict(), "logs": self.logs,
-            "frozen": self.trainability.frozen(), "stops": bool(self.model.stop_training),
-        }  # fmt: skip
+        return self.capture()()
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays that callbacks keep, such as the best weights so far."""
-        return self.callbacks.state_arrays()
+        """The arrays that callbacks keep, such as the best weights so far, as they are now."""
+        return self.callbacks.capture_arrays()
 
     def load_state(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """The inverse of `state` and `arrays`."""
@@ -265,7 +270,7 @@ class CallHooks:
         """Until when batches may run without a hook between them, by the monotonic clock."""
         return self._shown + _SAMPLE_EVERY_S if self._sampled else math.inf
 
-    def boundary(self, position: Position, logs: dict[str, Any]) -> Orders:
+    def boundary(self, position: Position, logs: dict[str, Any]) -> BoundaryDecision:
         """Run the hooks of the boundary at `position`, once; `logs` are the results so far, or `{"outputs": ...}` of the batch."""
         if position.tick > self.handled:
             self.handled = position.tick
@@ -273,7 +278,7 @@ class CallHooks:
             self._ended = getattr(self._model, self._stop)
             if not self._ended and position.step + 1 < self._steps:
                 self._show(self._every, self._begin, position.step + 1, {})
-        return Orders(end_call=self._ended)
+        return BoundaryDecision(end_call=self._ended)
 
     def sample(self, position: Position, logs: dict[str, Any]) -> None:
         """Show the newest batch to callbacks that are content with one now and then."""

@@ -16,7 +16,7 @@ from launching import SCRIPTS, Launch, launch, python
 
 import disttrain as dt
 from disttrain.checkpoint import Store, load
-from disttrain.elastic.saver import as_tensor
+from disttrain.elastic.shard_writer import as_tensor
 from disttrain.viewers import server
 
 pytestmark = [pytest.mark.ray, pytest.mark.browser, pytest.mark.leaves_behind("processes", "threads")]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import disttrain as dt
-from disttrain.training import runner
+from disttrain.training.local import runner
 
 keras = pytest.importorskip("keras")
 

@@ -10,10 +10,11 @@ from disttrain.collectives import GroupBroken
 from disttrain.collectives.threads import thread_groups
 from disttrain.elastic.shipping import pack, unpack
 from disttrain.orchestrator import place
-from disttrain.training import runner
-from disttrain.training.engine import Engine
-from disttrain.training.orders import Orders
+from disttrain.training.boundary_decision import BoundaryDecision
+from disttrain.training.local import runner
 from disttrain.training.program import Kind
+from disttrain.training.step.engine import Engine
+from disttrain.training.step.replica import StateDict
 
 
 class Captured:
@@ -52,15 +53,24 @@ def job_of(model, virtual_workers: int, *data, **arguments):
 
 def bits(engine: Engine) -> dict[str, bytes]:
     """The whole state, byte for byte."""
-    state = {name: tensor.cpu().numpy().tobytes() for name, tensor in engine.arrays().items()}
-    return {**state, "meta": json.dumps(engine.meta()).encode()}
+    state = engine.replica.state_dict()
+    return {
+        **{name: tensor.cpu().numpy().tobytes() for name, tensor in state.tensors.items()},
+        "meta": json.dumps(state.meta).encode(),
+    }
+
+
+def copied(engine: Engine) -> StateDict:
+    """The state as it is now, after a journey: copies of the tensors, and JSON read again."""
+    state = engine.replica.state_dict()
+    return StateDict({name: tensor.clone() for name, tensor in state.tensors.items()}, json.loads(json.dumps(state.meta)))
 
 
 def step(engine: Engine) -> None:
     """One tick; at a boundary, as if no callback wished anything."""
     position = engine.position
     if position.kind in (Kind.BATCH_BOUNDARY, Kind.EPOCH_BOUNDARY):
-        engine.apply(Orders())
+        engine.apply(BoundaryDecision())
     else:
         engine.run_tick(position)
 

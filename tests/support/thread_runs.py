@@ -1,9 +1,10 @@
-"""The real driver's loop with workers that are threads of this process: a session without Ray, whose workers a test may kill."""
+"""The real session with workers that are threads of this process: no Ray, and workers that a test may kill."""
 
 from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,20 +13,15 @@ import numpy as np
 
 import disttrain as dt
 from disttrain import layers
-from disttrain.elastic.shipping import pack
-from disttrain.launch.conductor import Conductor, Surroundings
-from disttrain.launch.config import SaveEvery
-from disttrain.launch.console import Console
-from disttrain.launch.run_directory import RunDirectory
-from disttrain.launch.run_telemetry import RunTelemetry
-from disttrain.launch.saves import Saves
-from disttrain.launch.state_watch import StateWatch
-from disttrain.orchestrator import RecoveryPolicy
-from disttrain.testing.fake_cluster import FakeCluster, FaultPlan
-from disttrain.training import runner
-from disttrain.training.engine import Engine
-from disttrain.training.hooks import CallHooks, FitHooks
-from disttrain.training.local_telemetry import facts_of
+from disttrain.controller.loop import Controller
+from disttrain.launch.cluster_start import ClusterStart
+from disttrain.launch.config import RunConfig
+from disttrain.launch.door import enter
+from disttrain.launch.session import Session
+from disttrain.launch.timings import Timings
+from disttrain.rundir.directory import ResumePoint
+from disttrain.rundir.timeline import Console
+from disttrain.testing.fake_cluster import FakeCluster, FaultPlan, Started
 
 V = 4
 X = np.random.default_rng(0).normal(size=(30, 6)).astype(np.float32)
@@ -33,96 +29,54 @@ Y = np.random.default_rng(1).integers(0, 3, 30)
 EPOCH_TICKS = 5  # three training steps of 8 samples, one of validation, and the boundary
 
 
-class Driver:
-    """What a session does for the calls of a script, with a FakeCluster in Ray's place; a Runner."""
+class Run(Session):
+    """The real session on a FakeCluster, with what tests ask of it."""
 
     def __init__(
-        self, workers: int = 3, faults: FaultPlan | None = None, url: str | None = None, every: str = "epoch", **policy: Any
+        self, workers: int = 3, faults: FaultPlan | None = None, url: str | None = None, every: str = "epoch", **limits: Any
     ) -> None:
         self.cluster = FakeCluster(faults)
-        self.policy = RecoveryPolicy(workers=workers, virtual_workers=V, **policy)
-        self.console, self.every = Console(quiet=True), SaveEvery.parse(every)
-        self.virtual_workers, self.interrupts = V, 0
-        self._calls, self._state, self._facts, self._sequence = 0, None, {}, 0
-        self.directory = self.resume = self.saves = None
-        if url is not None:
-            self.directory = RunDirectory(url)
-            self.directory.begin(fresh=not self.directory.attempts())
-            self.resume = self.directory.resume_point()
-            self.saves = Saves(self.directory.store, self.directory.attempt, 3, set())
+        self.keeps = url is not None
+        own = {name: limits.pop(name) for name in ("min_workers", "spares", "max_workers") if name in limits}
+        config = RunConfig(
+            workers=workers, virtual_workers=V, run_dir=url or f"memory://{uuid.uuid4().hex}", checkpoint_every=every,
+            samples=0, **own,
+        )  # fmt: skip
+        timings = Timings()
+        start = ClusterStart(config, timings, lambda config, timings: Started(self.cluster), limits)
+        start.begin()
+        super().__init__(config, enter(config, script="", arguments=(), script_sha256=""), start, timings, limits=limits)
+        self.console = Console(quiet=True)
+        self.notes: list[str] = []
+        self.console.note = self.notes.append  # type: ignore[method-assign]
 
-    def close(self) -> None:
-        self.cluster.close()
-        if self.saves is not None:
-            self.saves.close()
+    @property
+    def interrupts(self) -> int:
+        return self._interrupts
+
+    @interrupts.setter
+    def interrupts(self, count: int) -> None:
+        self._interrupts = count
+        self.cluster.wake()
+
+    @property
+    def resume(self) -> ResumePoint | None:
+        return self._resume
+
+    @property
+    def controller(self) -> Controller:
+        assert self._controller is not None
+        return self._controller
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.console.events if event["event"] == kind]
 
-    def next_call(self) -> int:
-        self._calls += 1
-        return self._calls - 1
-
-    def fit(self, job, callbacks) -> None:
-        changes = StateWatch(job.model, lambda: self.conductor)
-        facts = facts_of(job, workers=self.policy.workers, script="")
-        telemetry = RunTelemetry(None, facts, lambda: self.conductor.ledger, lambda: self.conductor.gradients(), self.console.event)
-        hooks = FitHooks(callbacks, job.model, job.program, changes, telemetry=telemetry)
-        with changes.attached():
-            conductor = self._conduct(job, hooks)
-        engine = Engine(job)
-        engine.rearrange(conductor.result["meta"]["frozen"])
-        engine.set_arrays({name: _tensor(value) for name, value in conductor.result["arrays"].items()})
-        engine.set_meta(conductor.result["meta"])
-
-    def evaluate(self, job, callbacks=None) -> dict[str, Any]:
-        return self._conduct(job, CallHooks(callbacks, job)).result
-
-    def predict(self, job, callbacks=None) -> Any:
-        return runner.join_predictions(self._conduct(job, CallHooks(callbacks, job)).outputs.parts)
-
-    def _conduct(self, job, hooks) -> Conductor:
-        number = self._calls - 1
-        around = Surroundings(
-            cluster=self.cluster,
-            policy=self.policy,
-            run_url=None if self.directory is None else self.directory.url,
-            attempt=1 if self.directory is None else self.directory.attempt.number,
-            threads=1,
-            backend="gloo",
-            store_host="127.0.0.1",
-            store_port=0,
-            save_every=self.every,
-            console=self.console,
-            interrupts=lambda: self.interrupts,
-            first_step=lambda: None,
-        )
-        self.conductor = conductor = Conductor(
-            around, number, job, lambda job: self.cluster.put(pack(job)), state=self._state, facts=self._facts, hooks=hooks,
-            saves=self.saves if job.kind == "fit" else None, resume=self.resume if number == 0 else None, sequence_base=self._sequence,
-        )  # fmt: skip
-        try:
-            conductor.run()
-        finally:
-            self._state = conductor.state
-            self._sequence += job.program.ticks + 2
-        return conductor
-
-
-def _tensor(array: np.ndarray):
-    import torch
-
-    return torch.tensor(array)
-
 
 @contextmanager
-def driven(*args: Any, **kwargs: Any) -> Iterator[Driver]:
-    driver = Driver(*args, **kwargs)
-    try:
-        with runner.installed(driver):
-            yield driver
-    finally:
-        driver.close()
+def driven(*args: Any, **kwargs: Any) -> Iterator[Run]:
+    """A launch of this script: the calls inside the block are carried to threads."""
+    with Run(*args, **kwargs) as run:
+        yield run
 
 
 def make_model(*extra: Any) -> dt.Sequential:

@@ -27,7 +27,7 @@ from disttrain.checkpoint import (
     start_attempt,
     write_shard,
 )
-from disttrain.elastic.saver import named_array
+from disttrain.elastic.shard_writer import named_array
 
 
 class WrittenRun:

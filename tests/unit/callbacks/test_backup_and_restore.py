@@ -8,7 +8,7 @@ import disttrain as dt
 from disttrain.callbacks import BackupAndRestore
 from disttrain.callbacks.telemetry import Health
 from disttrain.errors import CheckpointError
-from disttrain.training import runner
+from disttrain.training.local import runner
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(8, 3)).astype("float32"), RANDOM.normal(size=(8, 1)).astype("float32")
@@ -163,7 +163,7 @@ def test_a_backup_of_another_model_is_refused(tmp_path):
 
 
 class Launched:
-    run_url = "memory://run"
+    run_dir = "memory://run"
     facts = {}  # noqa: RUF012
 
     def health(self):

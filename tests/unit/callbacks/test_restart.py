@@ -25,7 +25,7 @@ BATCHES = 3
 class Training:
     """A training as callbacks see it: its model outlives the driver, as weights and learning rate do in a checkpoint."""
 
-    run_url = None
+    run_dir = None
 
     def __init__(self, folder, epochs):
         self.model, self.folder, self.epochs, self.step = FakeModel(), folder, epochs, 0

@@ -13,7 +13,7 @@ from disttrain.callbacks.telemetry import Health, Recovery
 class Known:
     """A training that fares as told."""
 
-    run_url = None
+    run_dir = None
     facts = {}  # noqa: RUF012
 
     def __init__(self, health=None, gradients=None):

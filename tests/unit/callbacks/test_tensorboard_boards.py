@@ -210,8 +210,8 @@ def test_a_trace_of_batches_is_a_chrome_trace(tmp_path):
 class Told:
     """Telemetry of a run that lost a worker."""
 
-    def __init__(self, run_url=None):
-        self.run_url, self.facts, self.told, self.now = run_url, {"workers": 2, "seed": 7}, [], Health()
+    def __init__(self, run_dir=None):
+        self.run_dir, self.facts, self.told, self.now = run_dir, {"workers": 2, "seed": 7}, [], Health()
 
     def health(self):
         return self.now
@@ -245,7 +245,7 @@ def epoch(callback, number, batches=2):
 
 
 def test_a_run_shows_its_recoveries_and_the_pace_of_its_workers(model, tmp_path):
-    telemetry = Told(run_url=str(tmp_path))
+    telemetry = Told(run_dir=str(tmp_path))
     callback = begun(model, telemetry)
     assert telemetry.told == [("tensorboard", {"log_dir": f"{tmp_path}/tensorboard"})]
     pace = Pace(0.5, 0.25, 0.0, 0.25)

@@ -11,7 +11,7 @@ import pytest
 from disttrain import cli, errors
 from disttrain.cli.failures import report_failure
 from disttrain.launch import script as script_module
-from disttrain.launch.run_directory import RunDirectory
+from disttrain.rundir.directory import RunDirectory
 
 
 def run(*arguments: str) -> int:
@@ -37,7 +37,7 @@ def test_options_become_the_config_and_what_follows_the_dashes_goes_to_the_scrip
     ((config, script, arguments),) = asked
     assert code == 0 and script == "train.py" and arguments == ("--epochs", "2", "data.csv")
     assert (config.workers, config.virtual_workers, config.min_workers, config.max_workers, config.spares) == (3, 8, 2, 4, 1)
-    assert (config.run_dir, config.save_every.seconds, config.seed, config.restart, config.take_over) == (
+    assert (config.run_dir, config.checkpoint_interval.seconds, config.seed, config.restart, config.take_over) == (
         "memory://x",
         30.0,
         5,
@@ -49,7 +49,13 @@ def test_options_become_the_config_and_what_follows_the_dashes_goes_to_the_scrip
 def test_without_options_one_worker_saves_at_the_end_of_each_epoch(asked):
     assert run("launch", "train.py") == 0
     config = asked[0][0]
-    assert (config.workers, config.virtual_workers, config.run_dir, config.save_every.epoch, config.address) == (1, None, None, True, None)
+    assert (config.workers, config.virtual_workers, config.run_dir, config.checkpoint_interval.epoch, config.address) == (
+        1,
+        None,
+        None,
+        True,
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,10 +109,10 @@ def test_status_is_json_or_a_table(tmp_path, capsys):
     directory = RunDirectory(str(tmp_path / "run"))
     directory.begin(fresh=True)
     directory.end("finished")
-    assert run("status", directory.url, "--json") == 0
+    assert run("status", directory.run_dir, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["state"], found["attempt"], found["workers"], found["checkpoints"]) == ("finished", 1, [], [])
-    assert run("status", directory.url) == 0
+    assert run("status", directory.run_dir) == 0
     assert "finished" in capsys.readouterr().out
 
 
@@ -125,9 +131,7 @@ def test_version_and_help_end_well(capsys):
 
 
 def test_the_command_loads_neither_torch_nor_ray_to_refuse_or_to_show():
-    program = (
-        "import sys, disttrain.cli.app, disttrain.launch.script, disttrain.launch.run_directory; print({'torch', 'ray'} & {*sys.modules})"
-    )
+    program = "import sys, disttrain.cli.app, disttrain.launch.script, disttrain.rundir.directory; print({'torch', 'ray'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

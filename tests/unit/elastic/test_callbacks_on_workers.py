@@ -16,8 +16,9 @@ from disttrain import layers
 from disttrain.elastic.messages import AtBoundary
 from disttrain.elastic.shipping import Shipment
 from disttrain.orchestrator import WorkerLost
+from disttrain.rundir.directory import RunDirectory
 from disttrain.testing.fake_cluster import FaultPlan
-from disttrain.training import runner
+from disttrain.training.local import runner
 
 
 def alone(work: Callable[[], Any]) -> Any:
@@ -170,7 +171,7 @@ def test_slots_looked_at_in_a_callback_are_those_of_the_workers():
 
 
 def test_a_whole_model_saved_by_a_callback_goes_on_as_it_would_have(tmp_path):
-    class Saves(dt.Callback):
+    class Committer(dt.Callback):
         def on_epoch_end(self, epoch, logs=None):
             if epoch == 0:
                 self.model.save(tmp_path / "model.keras")
@@ -181,12 +182,12 @@ def test_a_whole_model_saved_by_a_callback_goes_on_as_it_would_have(tmp_path):
         return b"".join(slot.numpy().tobytes() for slots in model.optimizer.slots.values() for slot in slots)
 
     def work() -> bytes:
-        train(Saves())
+        train(Committer())
         return rest()
 
     expected = alone(work)
     with driven(3):
-        train(Saves())
+        train(Committer())
     assert rest() == expected
 
 
@@ -236,7 +237,7 @@ def test_health_tells_of_losses_saves_and_where_the_time_went(tmp_path):
         def on_epoch_end(self, epoch, logs=None):
             threading.Event().wait(0.05)
             if epoch == 2:  # by now a save has been begun; its end is heard of between steps, or here
-                wait_until(lambda: driver.conductor._turn() or self.telemetry.health().saves)
+                wait_until(lambda: self.telemetry.health().saves)
             seen.append(self.telemetry.health())
             self.telemetry.tell("looked", epoch=epoch)
 
@@ -467,7 +468,7 @@ def test_a_stop_that_was_asked_for_before_the_driver_died_is_still_asked_for(tmp
 
         def on_test_batch_end(self, batch, logs=None):
             if self.dies and len(self.epochs) == 1:
-                wait_until(lambda: driver.conductor._turn() or [save for save in driver.events("committed") if save["step"] >= 4])
+                wait_until(lambda: [save for save in driver.events("committed") if save["step"] >= 4])
                 raise KeyboardInterrupt
 
         def on_epoch_end(self, epoch, logs=None):
@@ -525,7 +526,7 @@ def test_callbacks_go_back_to_a_checkpoint_many_boundaries_ago(tmp_path):
     with driven(2, url=str(tmp_path), every="80steps") as driver:
 
         def everybody() -> None:
-            wait_until(lambda: driver.conductor._turn() or driver.events("committed"))
+            wait_until(lambda: driver.events("committed"))
             for worker in list(driver.cluster.workers):
                 driver.cluster.kill(worker)
 
@@ -534,16 +535,16 @@ def test_callbacks_go_back_to_a_checkpoint_many_boundaries_ago(tmp_path):
 
 
 def test_a_checkpoint_that_is_long_under_way_has_the_counters_of_its_step(tmp_path, monkeypatch):
-    from disttrain.elastic import saver
+    from disttrain.elastic import shard_writer
 
-    gate, write = threading.Event(), saver.write_shard
-    monkeypatch.setattr(saver, "write_shard", lambda *arguments: gate.wait(60.0) and write(*arguments))
+    gate, write = threading.Event(), shard_writer.write_shard
+    monkeypatch.setattr(shard_writer, "write_shard", lambda *arguments: gate.wait(60.0) and write(*arguments))
     expected = alone(lambda: many_batches(Counts()))
     with driven(2, url=str(tmp_path), every="80steps") as driver:
 
         def die() -> None:
             gate.set()
-            wait_until(lambda: driver.conductor._turn() or driver.events("committed"))
+            wait_until(lambda: driver.events("committed"))
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
@@ -585,7 +586,7 @@ def test_what_callbacks_count_at_the_beginning_of_epochs_and_batches_counts_once
     class Dies(dt.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if self.model.optimizer.iterations == step:
-                wait_until(lambda: driver.conductor._turn() or [save for save in driver.events("committed") if save["step"] == step])
+                wait_until(lambda: [save for save in driver.events("committed") if save["step"] == step])
                 raise KeyboardInterrupt
 
     expected = alone(lambda: train(RatePerBatch()))
@@ -620,11 +621,11 @@ class Looks(dt.Callback):
 
 
 @pytest.mark.parametrize(("dies_at", "first_seen"), [(2, 2), (9, "end")])
-def test_a_restarted_driver_shows_the_hooks_the_checkpoint_and_not_the_beginning(tmp_path, dies_at, first_seen):
+def test_a_restarted_driver_shows_the_hooks_the_checkpoint_and_not_the_beginning(tmp_path, monkeypatch, dies_at, first_seen):
     class Dies(dt.Callback):
         def on_epoch_end(self, epoch, logs=None):
             if epoch == dies_at:
-                wait_until(lambda: driver.conductor._turn() or [save for save in driver.events("committed") if save["step"] == 3 * dies_at])
+                wait_until(lambda: [save for save in driver.events("committed") if save["step"] == 3 * dies_at])
                 raise KeyboardInterrupt
 
     def work(*callbacks: Any) -> Any:
@@ -632,12 +633,14 @@ def test_a_restarted_driver_shows_the_hooks_the_checkpoint_and_not_the_beginning
 
     undisturbed, looks = Looks(), Looks()
     expected = alone(lambda: work(undisturbed))
-    with driven(2, url=str(tmp_path), every="epoch") as driver:
-        if dies_at > 4:
-            work(Looks())  # all of it, but for the record that it is finished
-        else:
-            with pytest.raises(KeyboardInterrupt):
-                work(Looks(), Dies())
+
+    def dies(directory: RunDirectory, call: int, record: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, driven(2, url=str(tmp_path), every="epoch") as driver:
+        patched.setattr(RunDirectory, "finish_call", dies)  # all is done, but for the record that it is
+        with pytest.raises(KeyboardInterrupt):
+            work(Looks(), Dies())
     with driven(3, url=str(tmp_path)):
         assert work(looks) == expected
     assert next(iter(looks.seen)) == first_seen

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from thread_runs import EPOCH_TICKS, AtEpoch, Driver, EveryBatch, V, X, Y, driven, make_model, train, wait_until
+from thread_runs import EPOCH_TICKS, AtEpoch, EveryBatch, Run, V, X, Y, driven, make_model, train, wait_until
 
 import disttrain as dt
 from disttrain import layers
@@ -15,7 +15,7 @@ from disttrain.elastic.messages import Ready
 from disttrain.errors import Interrupted, NonFiniteLoss, NotEnoughWorkers
 from disttrain.layers.context import current
 from disttrain.testing.fake_cluster import FakeCluster, FaultPlan
-from disttrain.training import runner
+from disttrain.training.local import runner
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +209,7 @@ def test_an_error_in_a_callback_passes_through():
 class Crash(dt.Callback):
     """Ends the driver in the middle of the second epoch, as soon as a checkpoint from within an epoch is committed."""
 
-    def __init__(self, driver: Driver | None = None) -> None:
+    def __init__(self, driver: Run | None = None) -> None:
         super().__init__()
         self.driver = driver
 

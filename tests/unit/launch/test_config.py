@@ -2,29 +2,30 @@
 
 import pytest
 
+from disttrain.controller.checkpoint_interval import CheckpointInterval
 from disttrain.errors import UsageError
-from disttrain.launch.config import RunConfig, SaveEvery
+from disttrain.launch.config import RunConfig
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("100steps", SaveEvery(steps=100)),
-        ("1 step", SaveEvery(steps=1)),
-        ("30s", SaveEvery(seconds=30.0)),
-        ("5min", SaveEvery(seconds=300.0)),
-        ("2h", SaveEvery(seconds=7200.0)),
-        ("epoch", SaveEvery(epoch=True)),
+        ("100steps", CheckpointInterval(steps=100)),
+        ("1 step", CheckpointInterval(steps=1)),
+        ("30s", CheckpointInterval(seconds=30.0)),
+        ("5min", CheckpointInterval(seconds=300.0)),
+        ("2h", CheckpointInterval(seconds=7200.0)),
+        ("epoch", CheckpointInterval(epoch=True)),
     ],
 )
 def test_when_to_save_is_steps_a_time_or_the_epoch(text, expected):
-    assert SaveEvery.parse(text) == expected
+    assert CheckpointInterval.parse(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "100", "0steps", "1.5steps", "-3s", "often"])
 def test_any_other_time_to_save_is_refused_with_examples(text):
     with pytest.raises(UsageError, match="such as 100steps, 30s"):
-        SaveEvery.parse(text)
+        CheckpointInterval.parse(text)
 
 
 @pytest.mark.parametrize(

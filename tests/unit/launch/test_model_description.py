@@ -13,8 +13,8 @@ from engine_runs import job_of
 import disttrain as dt
 from disttrain import layers
 from disttrain.checkpoint import Store
-from disttrain.launch.console import Console
-from disttrain.launch.model_description import ModelDescription
+from disttrain.rundir.model_description import ModelDescription
+from disttrain.rundir.timeline import Console
 from disttrain.viewers.run_source import RunSource
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
@@ -70,7 +70,7 @@ def test_samples_come_from_all_over_the_training_data_where_there_is_no_other(st
 def test_no_samples_are_kept_where_none_are_wanted_or_one_is_too_large(store, monkeypatch):
     write(store, job_of(small(), 2, X, Y, batch_size=8), samples=0)
     assert store.list("model") == ["000000.json"]
-    monkeypatch.setattr("disttrain.launch.model_description._MAX_SAMPLES_BYTES", 8)
+    monkeypatch.setattr("disttrain.rundir.model_description._MAX_SAMPLES_BYTES", 8)
     write(store, job_of(small(), 2, X, Y, batch_size=8))
     assert store.list("model") == ["000000.json"]
 

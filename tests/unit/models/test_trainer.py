@@ -11,7 +11,7 @@ import torch
 import disttrain as dt
 from disttrain import layers
 from disttrain.errors import DataError, UsageError
-from disttrain.training import runner
+from disttrain.training.local import runner
 
 X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
 Y = np.random.default_rng(1).integers(0, 2, 20)

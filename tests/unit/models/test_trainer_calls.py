@@ -14,7 +14,7 @@ import disttrain as dt
 from disttrain import layers
 from disttrain.data import PyDataset
 from disttrain.errors import DataError, UsageError
-from disttrain.training import runner
+from disttrain.training.local import runner
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(20, 3)).astype(np.float32), rng.integers(0, 2, 20)

@@ -1,9 +1,12 @@
-"""How a call ends: with a result, at the user's wish, or because going on is pointless."""
+"""How a call ends: with a result, at the user's request, or because going on is pointless."""
+
+from dataclasses import replace
 
 import pytest
 
 from disttrain.orchestrator import (
     Abort,
+    BreakHistory,
     CallFinished,
     Decision,
     Ended,
@@ -21,7 +24,6 @@ from disttrain.orchestrator import (
     State,
     Stopped,
     StopRequested,
-    Trouble,
     UserError,
     Waiting,
     WorkerLost,
@@ -77,7 +79,7 @@ def test_an_error_of_the_user_while_the_first_workers_build_the_model_ends_the_c
 
 def test_an_error_in_a_newcomer_alone_costs_the_newcomer():
     decision = decide(RUNNING, UserError("w2", 0, 0, at_s=100.0), POLICY)
-    assert decision.effects == (Kill("w2"),) and decision.state == RUNNING
+    assert decision.effects == (Kill("w2"),) and decision.state == replace(RUNNING, roster=RUNNING.roster.with_killed(("w2",)))
 
 
 def test_one_tick_that_kills_worker_after_worker_ends_the_call_and_is_named():
@@ -103,7 +105,9 @@ def test_workers_that_die_together_are_no_poison():
         state = decide(state, WorkerLost(worker, "node lost", at_s=100.0), POLICY).state
     decision = decide(state, Stopped("w0", 4, 47, at_s=100.1), POLICY)
     assert isinstance(decision.effects[0], Form)
-    assert decision.state.roster.trouble == Trouble(tick=47, losses=1, workers=("w1", "w2", "w3", "w4"), furthest=47, breaks=1)
+    assert decision.state.roster.trouble == BreakHistory(
+        tick=47, losses=1, workers=("w1", "w2", "w3", "w4"), reasons=("node lost",) * 4, furthest=47, breaks=1
+    )
 
 
 def test_a_group_that_breaks_for_ever_without_a_death_ends_the_call():
@@ -118,7 +122,7 @@ def test_a_group_that_breaks_for_ever_without_a_death_ends_the_call():
 
 
 def test_redoing_lost_ticks_is_no_progress_beyond_where_the_run_once_was():
-    trouble = Trouble()
+    trouble = BreakHistory()
     for tick in (100, 95, 99, 97):  # killed at 100, then from checkpoint 90 again and again
         trouble = trouble.after_break(tick, ("w0",))
     assert (trouble.furthest, trouble.breaks, trouble.losses) == (100, 4, 1)

@@ -1,10 +1,15 @@
 """A group that breaks: who is told, who is waited for, what the next generation is made of."""
 
+from dataclasses import replace
+
 from disttrain.orchestrator import (
     Abort,
+    BreakHistory,
     Commit,
+    Decision,
     Form,
     Gathering,
+    GroupStuck,
     Holding,
     Kill,
     RecoveryPolicy,
@@ -14,8 +19,8 @@ from disttrain.orchestrator import (
     Start,
     StartWorker,
     Stopped,
+    Stuck,
     Timer,
-    Trouble,
     Waiting,
     WorkerLost,
     WorkerReady,
@@ -26,7 +31,7 @@ from disttrain.orchestrator import (
 POLICY = RecoveryPolicy(workers=3, virtual_workers=6, stop_limit_s=30.0, start_limit_s=100.0, silence_limit_s=20.0)
 RUNNING = Running(Roster(next_worker=3, generation=4), ("w0", "w1", "w2"), tick=47)
 REPLACED = Roster(next_worker=4, generation=4, starting=(Start("w3", 200.0),))
-LOST_W1 = Gathering(REPLACED, ("w0", "w2"), 47, stopped=(), lost=("w1",), planned=False, deadline_s=130.0)
+LOST_W1 = Gathering(REPLACED, ("w0", "w2"), 47, stopped=(), lost=("w1",), planned=False, deadline_s=130.0, reasons=("SIGKILL",))
 
 
 def test_a_loss_aborts_the_survivors_and_starts_a_replacement():
@@ -41,7 +46,7 @@ def test_the_group_forms_anew_when_the_last_survivor_has_stopped_without_waiting
     assert one_stopped.effects == () and one_stopped.because == "w2 stopped with the state of tick 47; waiting for w0 to stop"
     decision = decide(one_stopped.state, Stopped("w0", 4, 47, at_s=100.2), POLICY)
     assert decision.effects == (Form(5, ("w0", "w2"), ((0, 3), (3, 6)), source="w0", tick=47, restore=None),)
-    trouble = Trouble(tick=47, losses=1, workers=("w1",), furthest=47, breaks=1)
+    trouble = BreakHistory(tick=47, losses=1, workers=("w1",), reasons=("SIGKILL",), furthest=47, breaks=1)
     assert decision.state == Running(Roster(4, 5, (Start("w3", 200.0),), trouble=trouble), ("w0", "w2"), tick=47)
 
 
@@ -155,7 +160,61 @@ def test_a_silent_worker_is_killed_once_its_limit_is_over():
     early = decide(RUNNING, Silent("w1", since_s=90.0, at_s=109.0), POLICY)
     assert early.effects == () and early.because == "w1 has been silent for 19 s; 20 s are allowed"
     decision = decide(RUNNING, Silent("w1", since_s=90.0, at_s=110.0), POLICY)
-    assert decision.effects == (Kill("w1"),) and decision.state == RUNNING
+    assert decision.effects == (Kill("w1"),) and decision.state == replace(RUNNING, roster=RUNNING.roster.with_killed(("w1",)))
+
+
+def test_a_silent_worker_whose_machine_says_that_it_runs_is_left_alone():
+    decision = decide(RUNNING, Silent("w1", since_s=0.0, at_s=1000.0, condition="alive"), POLICY)
+    assert decision == Decision(RUNNING, because="w1 has been silent for 1e+03 s, but its process runs: it is waited for")
+
+
+def test_a_stopped_process_is_killed_once_its_limit_is_over():
+    decision = decide(RUNNING, Silent("w1", since_s=90.0, at_s=110.0, condition="stopped"), POLICY)
+    assert decision.effects == (Kill("w1"),) and "its process is stopped" in decision.because
+
+
+def test_a_worker_without_progress_for_longer_than_its_ticks_suggest_is_killed_and_nobody_blamed():
+    decision = decide(RUNNING, Stuck("w1", "computing tick 48", 700.0, 300.0, at_s=900.0), POLICY)
+    assert decision.effects == (Kill("w1"),)
+    assert decision.because == "w1 has been computing tick 48 for 700 s without progress; 300 s are allowed"
+    lost = decide(decision.state, WorkerLost("w1", "killed", at_s=900.1), POLICY).state
+    assert isinstance(lost, Gathering) and lost.lost == () and lost.roster.killed == ()
+
+
+def test_a_group_whose_members_only_wait_for_each_other_forms_anew_and_loses_nobody():
+    decision = decide(RUNNING, GroupStuck(4, 500.0, at_s=900.0), POLICY)
+    assert decision.effects == (Abort(4, ("w0", "w1", "w2")),)
+    state = decision.state
+    for worker in ("w0", "w1", "w2"):
+        decision = decide(state, Stopped(worker, 4, 47, at_s=900.1), POLICY)
+        state = decision.state
+    assert decision.effects == (Form(5, ("w0", "w1", "w2"), ((0, 2), (2, 4), (4, 6)), source="w0", tick=47, restore=None),)
+    assert decide(state, GroupStuck(4, 500.0, at_s=901.0), POLICY).effects == ()
+
+
+def test_a_survivor_that_says_that_it_computes_is_waited_for_however_long():
+    state = decide(LOST_W1, Stopped("w0", 4, 47, at_s=100.1), POLICY).state
+    for at_s in (130.0, 160.0, 4000.0):
+        decision = decide(state, Timer(at_s, working=frozenset({"w2", "w3"})), POLICY)
+        state = decision.state
+        assert decision.effects == () and decision.because == "w2 still work on a step: waited for"
+        assert next_deadline(state, POLICY) == at_s + 30.0
+    late = decide(state, Timer(4030.0, working=frozenset({"w3"})), POLICY)
+    assert late.effects == (Kill("w2"),)
+
+
+def test_a_kill_of_our_own_again_and_again_at_one_tick_is_no_poison():
+    state = RUNNING
+    for number in range(6):
+        members = state.members
+        state = decide(state, Stuck(members[1], "computing tick 48", 700.0, 300.0, at_s=100.0), POLICY).state
+        state = decide(state, WorkerLost(members[1], "killed", at_s=100.0), POLICY).state
+        for worker in state.members:
+            state = decide(state, Stopped(worker, state.roster.generation, 47, at_s=100.0), POLICY).state
+        state = decide(state, WorkerReady(f"w{3 + number}", at_s=100.0), POLICY).state
+        for worker in state.members:
+            state = decide(state, Stopped(worker, state.roster.generation, 47, at_s=100.0), POLICY).state
+    assert isinstance(state, Running) and state.roster.trouble.losses == 0
 
 
 def test_no_heartbeat_is_awaited_from_a_worker_that_is_starting():

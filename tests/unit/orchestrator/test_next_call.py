@@ -2,6 +2,7 @@
 
 from disttrain.orchestrator import (
     Abort,
+    BreakHistory,
     Commit,
     Ended,
     Form,
@@ -12,7 +13,6 @@ from disttrain.orchestrator import (
     StartFailed,
     Starting,
     StartWorker,
-    Trouble,
     WorkerLost,
     WorkerReady,
     decide,
@@ -20,7 +20,7 @@ from disttrain.orchestrator import (
 )
 
 POLICY = RecoveryPolicy(workers=2, virtual_workers=2, min_workers=2, start_limit_s=100.0)
-TROUBLE = Trouble(47, 2, ("w0", "w1"), 47, 2)
+TROUBLE = BreakHistory(47, 2, ("w0", "w1"), 47, 2)
 
 
 def test_the_next_call_begins_at_once_with_the_workers_of_the_last_and_counts_on():

@@ -12,8 +12,8 @@ from disttrain import layers
 from disttrain.callbacks import CallbackList
 from disttrain.callbacks.base import HOOKS
 from disttrain.data import BatchPlan
+from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.hooks import FitHooks
-from disttrain.training.orders import Orders
 from disttrain.training.program import BOUNDARIES, Kind, Program
 
 SHORT = (
@@ -83,19 +83,19 @@ def hooks_of(*callbacks, every=frozenset({Kind.TRAIN, Kind.VALIDATE}), epochs=2,
     return FitHooks(CallbackList(list(callbacks), model=model, params=params, add_history=True), model, program)
 
 
-def walk(hooks: FitHooks, tick: int = 0) -> list[Orders]:
-    """Go through the program as the workers do, from `tick` on; the orders given."""
-    orders, program = [], hooks.program
+def walk(hooks: FitHooks, tick: int = 0) -> list[BoundaryDecision]:
+    """Go through the program as the workers do, from `tick` on; the decision given."""
+    decision, program = [], hooks.program
     while (position := program.at(tick)).kind is not Kind.END:
         if position.kind not in BOUNDARIES:
             tick += 1
             continue
         logs = {"loss": 1.0} if position.phase is Kind.TRAIN else {"loss": 1.0, "val_loss": 2.0}
-        orders.append(hooks.boundary(position, logs))
-        if orders[-1].end_call:
+        decision.append(hooks.boundary(position, logs))
+        if decision[-1].end_call:
             break
-        tick = program.after_phase(position) if orders[-1].end_phase else tick + 1
-    return orders
+        tick = program.after_phase(position) if decision[-1].end_phase else tick + 1
+    return decision
 
 
 def test_hooks_come_in_the_order_of_keras():
@@ -128,7 +128,7 @@ def test_a_boundary_asked_for_again_runs_no_hook_again_and_gives_the_same_orders
     position = hooks.program.at(2)
     first = hooks.boundary(position, {"loss": 1.0})
     notes = list(order.notes)
-    assert hooks.boundary(position, {"loss": 1.0}) == first == Orders(learning_rate=0.05)
+    assert hooks.boundary(position, {"loss": 1.0}) == first == BoundaryDecision(learning_rate=0.05)
     assert order.notes == notes
 
 
@@ -136,8 +136,8 @@ def test_stopping_in_a_batch_hook_skips_to_the_validation_and_ends_the_call():
     order = Order({"batch- 0": stop})
     hooks = hooks_of(order, epochs=5)
     hooks.begin()
-    orders = walk(hooks)
-    assert [(o.end_phase, o.end_call) for o in orders] == [(True, False), (False, False), (False, False), (False, True)]
+    decision = walk(hooks)
+    assert [(o.end_phase, o.end_call) for o in decision] == [(True, False), (False, False), (False, False), (False, True)]
     assert order.notes == [
         "train+", "epoch+ 0", "batch+ 0", "batch- 0",
         "test+", "test batch+ 0", "test batch- 0", "test batch+ 1", "test batch- 1", "test-", "epoch- 0", "train-",
@@ -285,9 +285,9 @@ def test_what_a_callback_freezes_becomes_an_order_and_a_part_of_the_state():
 
     hooks = hooks_of(Order({"epoch- 0": freeze}), epochs=2)
     hooks.begin()
-    orders = [order.frozen for order in walk(hooks)]
+    decision = [order.frozen for order in walk(hooks)]
     name = hooks.model.layers[0].name
-    assert [order for order in orders if order is not None] == [{"layers": [name], "weights": [f"{name}.kernel", f"{name}.bias"]}]
+    assert [order for order in decision if order is not None] == [{"layers": [name], "weights": [f"{name}.kernel", f"{name}.bias"]}]
     other = hooks_of(Order(), epochs=2)
     state = json.loads(json.dumps(hooks.state()).replace(name, other.model.layers[0].name))
     other.begin(state, {})

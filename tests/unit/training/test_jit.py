@@ -12,7 +12,8 @@ from engine_runs import alone, bits, job_of, on_workers, run_to_end
 
 import disttrain as dt
 from disttrain import layers
-from disttrain.training import jit, runner
+from disttrain.training.local import runner
+from disttrain.training.step import jit
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(12, 5)).astype(np.float32), rng.integers(0, 3, 12)  # each size of slice is compiled: let there be few

@@ -9,7 +9,7 @@ from engine_runs import alone, bits, job_of, on_workers, run_to_end, step
 
 import disttrain as dt
 from disttrain import layers as L
-from disttrain.training.engine import Engine
+from disttrain.training.step.engine import Engine
 
 random = np.random.default_rng(0)
 X, Y = random.normal(size=(22, 4)).astype(np.float32), random.normal(size=(22, 2)).astype(np.float32)

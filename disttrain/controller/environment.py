@@ -1,0 +1,74 @@
+"""What every call of a session shares, and what is known of its workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from disttrain import orchestrator as o
+from disttrain.clock import Clock, SystemClock
+from disttrain.controller.checkpoint_interval import CheckpointInterval
+from disttrain.elastic import messages as m
+from disttrain.rundir.timeline import Console
+
+
+@dataclass(frozen=True)
+class CallEnvironment:
+    """What every call of a session shares.
+
+    Args:
+        cluster: a Cluster port, with `put` for jobs.
+        policy: sizes and limits.
+        run_dir, attempt, threads, backend: see `elastic.messages.CallSettings`.
+        store_host, store_port: where generations meet.
+        interrupts: how often the user has asked to stop.
+        first_step: called when a call has made its first progress.
+        clock: what time it is.
+    """
+
+    cluster: Any
+    policy: o.RecoveryPolicy
+    run_dir: str | None
+    attempt: int
+    threads: int
+    backend: str
+    store_host: str
+    store_port: int
+    checkpoint_interval: CheckpointInterval
+    console: Console
+    interrupts: Callable[[], int]
+    first_step: Callable[[], None]
+    clock: Clock = field(default_factory=SystemClock)
+
+    def settings(self, kind: str, sequence_base: int) -> m.CallSettings:
+        """What workers are told of a call of this kind; its saves are numbered from `sequence_base` on."""
+        return m.CallSettings(
+            run_dir=self.run_dir if kind == "fit" else None,
+            attempt=self.attempt,
+            sequence_base=sequence_base,
+            every_steps=self.checkpoint_interval.steps,
+            threads=self.threads,
+            backend=self.backend,
+        )
+
+
+@dataclass
+class WorkerFacts:
+    """What is known of a worker, for people."""
+
+    pid: int = 0
+    host: str = ""
+
+
+@dataclass
+class KeptGroup:
+    """The group that workers keep from call to call while nobody comes or goes.
+
+    Args:
+        name: of the forming that made it; None when there is none that is whole.
+        members: in rank order.
+    """
+
+    name: str | None = None
+    members: tuple[str, ...] = ()

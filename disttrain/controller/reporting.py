@@ -1,0 +1,160 @@
+"""What a call tells people: losses, recoveries, who is slow, where it stands. Only what the machines know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from disttrain import orchestrator as o
+from disttrain.callbacks.telemetry import Recovery
+from disttrain.controller.environment import CallEnvironment, WorkerFacts
+from disttrain.controller.telemetry import CallStatistics
+from disttrain.orchestrator.patience import Patience, Slow
+from disttrain.orchestrator.states import members_of
+from disttrain.training.program import Position, Program
+
+_QUIET_S = 2.5  # beats come every second: a worker unheard of for longer had stopped before we knew
+
+
+@dataclass
+class _Recovery:
+    """A break that is being recovered from."""
+
+    since_s: float
+    step: int
+    generation: int  # that broke last
+    lost: list[str] = field(default_factory=list)
+    back_from: int | None = None  # every worker was lost: the step that had been reached
+    paused: bool = False
+
+
+class Reporting:
+    """Notes, events and the status of one call.
+
+    Args:
+        facts: what is known of the workers.
+        heard: when each was last heard of.
+    """
+
+    def __init__(self, around: CallEnvironment, program: Program, statistics: CallStatistics, facts: dict[str, WorkerFacts]) -> None:
+        self._around, self._program, self._statistics, self._facts = around, program, statistics, facts
+        self._console, self._policy = around.console, around.policy
+        self._ranks: dict[str, int] = {}
+        self._recovery: _Recovery | None = None
+        self.heard: dict[str, float] = {}
+        self.step = 0
+        self.logs: dict[str, Any] = {}
+        self.position: Position = program.at(0)
+
+    # -- the group ------------------------------------------------------------------------------------------------------------------
+
+    def formed(self, form: o.Form, tick: int, *, anew: bool) -> None:
+        """A generation is being formed; `anew`: after all were lost."""
+        self._ranks = {worker: rank for rank, worker in enumerate(form.members)}
+        self._statistics.workers = len(form.members)
+        self._console.event("formed", None, generation=form.generation, members=list(form.members), tick=tick)
+        if anew and self._recovery is not None:
+            self._recovery.back_from = self.step
+
+    def lost(self, report: o.WorkerLost, before: o.State, after: o.State, now: float) -> None:
+        """A worker is dead; `before` and `after` are what `decide` made of it."""
+        self.heard.pop(report.worker, None)
+        if report.worker not in members_of(before):
+            if report.worker in before.roster.ready or report.worker not in self._ranks:
+                words = f"worker {report.worker} lost before it joined: {report.reason}"
+                self._console.event("worker lost", words, worker=report.worker, reason=report.reason)
+            return
+        facts = self._facts.get(report.worker, WorkerFacts())
+        recovery = self._begun(now, before)
+        recovery.lost.append(report.worker)
+        self._statistics.workers = max(0, self._statistics.workers - 1)
+        self._statistics.step_times.pop(report.worker, None)
+        rank = self._ranks.get(report.worker, members_of(before).index(report.worker))
+        self._console.event(
+            "worker lost",
+            f"worker {report.worker} lost (rank {rank}, pid {facts.pid} on {facts.host}): {report.reason}{self._what_follows(after)}",
+            worker=report.worker, reason=report.reason, tick=self.position.tick,
+        )  # fmt: skip
+
+    def broke(self, state: o.State, now: float) -> None:
+        """A member found the group broken, before anybody knew of a death."""
+        self._begun(now, state)
+
+    def killed(self, worker: str, because: str, now: float) -> None:
+        """We end a worker that does not answer or does not get on."""
+        quiet_since = self.heard.get(worker, now)
+        if worker in self._ranks and self._recovery is None and now - quiet_since > _QUIET_S:
+            self._recovery = _Recovery(quiet_since, self.step, -1)
+        self._console.event("kill", f"{because}: killed", worker=worker)
+
+    def works(self, generation: int, tick: int, now: float) -> None:
+        """The group works, or waits at a boundary as it should: if it formed after a break, that is overcome."""
+        recovery = self._recovery
+        if recovery is None or generation <= recovery.generation or recovery.generation < 0:
+            return
+        self._recovery = None
+        took = now - recovery.since_s
+        members = len(self._ranks)
+        if recovery.back_from is None:
+            words = f"re-formed with {members} workers in {took:.2f} s, no step lost"
+        else:
+            words = f"re-formed with {members} workers in {took:.2f} s; all had been lost at step {recovery.back_from}"
+        self._console.event(
+            "recovered", words, seconds=round(took, 4), lost=recovery.lost, generation=generation, tick=tick,
+        )  # fmt: skip
+        self._statistics.recoveries.append(Recovery(recovery.step, took, len(recovery.lost)))
+
+    def slow(self, slow: Slow) -> None:
+        """Others wait for a worker, longer than usual."""
+        usual = f"; median {slow.median_s:.2g} s" if slow.median_s else ""
+        others = "the other waits" if slow.others == 1 else f"the {slow.others} others wait"
+        words = f"{slow.worker} has been {slow.doing} for {slow.seconds:.0f} s; {others}{usual}"
+        self._console.event("slow", words, worker=slow.worker, seconds=round(slow.seconds, 1), median_seconds=round(slow.median_s, 3))
+
+    def _begun(self, now: float, state: o.State) -> _Recovery:
+        if self._recovery is None:
+            self._recovery = _Recovery(now, self.step, state.roster.generation)
+        self._recovery.generation = max(self._recovery.generation, state.roster.generation)
+        return self._recovery
+
+    def _what_follows(self, after: o.State) -> str:
+        if not isinstance(after, o.Gathering | o.Running | o.Waiting):
+            return ""
+        left, needed = len(members_of(after)), self._policy.min_workers
+        there = left + len(after.roster.ready)
+        if there >= needed:
+            return f"; {left} go on" if left > 1 else "; 1 goes on" if left else ""
+        kept = "the state is kept in memory" if left else "going on from the newest checkpoint then"
+        return f"; training pauses until {needed} workers are there, {there} {'is' if there == 1 else 'are'}; {kept}"
+
+    # -- where it stands ------------------------------------------------------------------------------------------------------------
+
+    def status(self, number: int, kind: str, state: o.State, patience: Patience) -> dict[str, Any]:
+        """What the call does, in JSON types."""
+        members = members_of(state)
+        placement = o.place(self._policy.virtual_workers, len(members)) if members else ()
+        program, position = self._program, self.position
+        plan = program.plan(position.phase) if position.phase in dict(program.plans) else None
+        workers = []
+        for rank, worker in enumerate(members):
+            facts, doing = self._facts.get(worker, WorkerFacts()), patience.doing(worker)
+            workers.append(
+                {
+                    "worker": worker, "rank": rank, "virtual_ranks": list(range(*placement[rank])), "pid": facts.pid, "host": facts.host,
+                    "doing": None if doing is None else doing.activity,
+                }
+            )  # fmt: skip
+        return {
+            "state": "running",
+            "phase": type(state).__name__.lower(),
+            "call": number,
+            "kind": kind,
+            "epoch": min(position.epoch + 1, program.epochs),
+            "epochs": program.epochs,
+            "step": self.step,
+            "step_in_epoch": position.step + 1,
+            "steps_per_epoch": None if plan is None else plan.steps,
+            "generation": state.roster.generation,
+            "logs": {name: value for name, value in self.logs.items() if isinstance(value, int | float)},
+            "workers": workers,
+        }

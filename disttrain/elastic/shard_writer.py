@@ -1,0 +1,110 @@
+"""This worker's part of a checkpoint: a copy at the step boundary, then bytes to storage on a thread beside the training."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from disttrain.checkpoint import (
+    Arena,
+    CommitName,
+    NamedArray,
+    Snapshot,
+    Store,
+    load,
+    save_folder,
+    shard_path,
+    snapshot,
+    split,
+    write_shard,
+)
+from disttrain.elastic.messages import ShardWritten, SnapshotTaken
+from disttrain.training.step.replica import Replica, StateDict
+
+_DTYPES = {
+    torch.bfloat16: "BF16",
+    torch.bool: "BOOL",
+    torch.float16: "F16",
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.int8: "I8",
+    torch.int16: "I16",
+    torch.int32: "I32",
+    torch.int64: "I64",
+    torch.uint8: "U8",
+}
+
+
+def named_array(tensor: Tensor) -> NamedArray:
+    """A tensor as the checkpoint engine takes it; CPU memory is shared, not copied."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return NamedArray(_DTYPES[tensor.dtype], tuple(tensor.shape), flat)
+
+
+def as_tensor(array: NamedArray) -> Tensor:
+    """The inverse of `named_array`."""
+    dtype = next(dtype for dtype, name in _DTYPES.items() if name == array.dtype)
+    data = np.ascontiguousarray(array.data)
+    return torch.frombuffer(data, dtype=dtype).reshape(array.shape) if data.size else torch.empty(array.shape, dtype=dtype)
+
+
+class ShardWriter:
+    """Committer into, and loads from, one run directory. One save is under way at a time; the next waits for it."""
+
+    def __init__(self, run_dir: str, worker: str, report: Callable[[object], None]) -> None:
+        self._store = Store(run_dir)
+        self._worker, self._report = worker, report
+        self._arena = Arena()
+        self._writing: threading.Thread | None = None
+
+    def save(self, replica: Replica, rank: int, size: int, *, call: int, generation: int, attempt: int, sequence: int) -> None:
+        """Copy this rank's share of the state and write it in the background; `ShardWritten` follows, from rank 0 first `SnapshotTaken`."""
+        began = time.monotonic()
+        if self._writing is not None:
+            self._writing.join()
+        state = replica.state_dict()
+        arrays = {name: named_array(tensor) for name, tensor in state.tensors.items()}
+        specs = [array.spec(name) for name, array in arrays.items()]
+        shot = snapshot(arrays, split(specs, size)[rank], self._arena)
+        step = replica.optimizer.iterations
+        # Every rank names the folder alone, so the nonce is a function of what all know; a generation never comes twice.
+        nonce = blake2b(f"{attempt}.{call}.{generation}.{replica.tick}".encode(), digest_size=8).hexdigest()
+        folder = save_folder(CommitName(attempt, sequence, step), nonce)
+        path = shard_path(folder, rank, size + 1)  # the last place is the driver's, for arrays that callbacks keep
+        about = {
+            "worker": self._worker,
+            "call": call,
+            "generation": generation,
+            "tick": replica.tick,
+            "rank": rank,
+            "size": size,
+            "step": step,
+        }
+        if rank == 0:
+            about |= {"meta": dict(state.meta), "specs": specs, "sequence": sequence, "folder": folder}
+            self._report(SnapshotTaken(self._worker, call, replica.tick))
+        about["stall_seconds"] = time.monotonic() - began
+        self._writing = threading.Thread(target=self._write, args=(path, shot, about, began), name="checkpoint-writer", daemon=True)
+        self._writing.start()
+
+    def load(self, name: str) -> StateDict:
+        """The state in a committed checkpoint, every byte checked."""
+        loaded = load(self._store, name)
+        tensors = {key: as_tensor(array) for key, array in loaded.arrays.items() if not key.startswith("callbacks/")}
+        return StateDict(tensors, loaded.manifest.extra["meta"])
+
+    def _write(self, path: str, shot: Snapshot, about: dict[str, Any], began: float) -> None:
+        try:
+            with shot:
+                report = write_shard(self._store, path, shot)
+        except Exception as error:  # a save that fails is abandoned, training goes on; the driver says so
+            self._report(ShardWritten(**about, report=None, error=f"{type(error).__name__}: {error}"))
+        else:
+            self._report(ShardWritten(**about, report=report, seconds=time.monotonic() - began))

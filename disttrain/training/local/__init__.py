@@ -1,0 +1,1 @@
+"""Calls carried out in this process."""

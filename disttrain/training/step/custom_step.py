@@ -1,0 +1,236 @@
+"""A `train_step` or `test_step` of the script's own, run for one slice: with optimizers that stop for the sum over slices, and logs that
+are known by where they come from."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from disttrain.data.sources import seed_generators
+from disttrain.errors import UsageError
+from disttrain.layers.context import CallContext, call_context, innermost
+from disttrain.optimizers import Optimizer
+from disttrain.training.step.custom_step_optimizer import StepOptimizer
+from disttrain.training.step.model_state import ModelState
+
+Apply = Callable[["ApplyRequest"], None]
+
+
+@dataclass(frozen=True)
+class ApplyRequest:
+    """What a slice asks for: an update of the parameters of these numbers by these gradients."""
+
+    mark: int
+    grads: list[Tensor]
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """A name in what the step returns, and the metric whose result it is; None for a number, which is averaged over samples."""
+
+    name: str
+    metric: Any
+    part: str | None = None  # of a metric whose result is a dict
+
+
+class CustomStep:
+    """The step as the engine needs it.
+
+    Args:
+        model: whose method it is.
+        method: "train_step" or "test_step".
+        state: the model's parameters.
+        metrics: every metric that belongs to the model.
+
+    Attributes:
+        logs: what the step returns; known after `rehearse`.
+        updates: (attribute of the optimizer, numbers of the parameters) of each kind of update, by its mark less 1; mark 0 is the end.
+    """
+
+    def __init__(self, model: Any, method: str, state: ModelState, metrics: Sequence[Any]) -> None:
+        self.model, self.method, self.state, self.metrics = model, method, state, metrics
+        self.logs: list[LogEntry] = []
+        self.updates: list[tuple[str, tuple[int, ...]]] = []
+        self._numbers = {id(param): number for number, param in enumerate(state.params)}
+        self._local = threading.local()
+        self._rehearsing = False
+        self.optimizers = {name: value for name, value in vars(model).items() if isinstance(value, Optimizer)}
+
+    # -- running --------------------------------------------------------------------------------------------------------------------
+
+    def run(self, data: Any, context: CallContext, apply: Apply) -> dict[str, Any]:
+        """The step for one slice; each update goes through `apply`. Its logs, spread out, as it gave them."""
+        assert context.key is not None
+        seed_generators(context.key)
+        self._local.apply = apply
+        with call_context(context):
+            logs = getattr(self.model, self.method)(data)
+        if not isinstance(logs, dict):
+            raise UsageError(
+                f"{type(self.model).__name__}.{self.method} returned {type(logs).__name__}.\n"
+                "  expected  a dict of logs, such as {m.name: m.result() for m in self.metrics}"
+            )
+        return _spread(logs)
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Stand in for the model's optimizers, and let an outermost call of the model forget the losses of the call before."""
+        own = vars(self.model)
+        own.update({name: StepOptimizer(name, optimizer, self._on_apply) for name, optimizer in self.optimizers.items()})
+        hook = self.model.register_forward_pre_hook(_forget_losses)
+        for param in self.state.params:
+            param.value = param  # type: ignore[attr-defined]  # Keras's `v.value.grad`
+        try:
+            yield
+        finally:
+            for param in self.state.params:
+                del param.value  # type: ignore[attr-defined]
+                param.grad = None
+            hook.remove()
+            own.update(self.optimizers)
+
+    def _on_apply(self, name: str, grads: list[Any], variables: list[Any] | None) -> None:
+        if variables is None:
+            variables = [p for p in self.state.params if p.grad is not None] if len(grads) != len(self.state.params) else self.state.params
+        if len(grads) != len(variables):
+            raise UsageError(f"self.{name}.apply: {len(grads)} gradients for {len(variables)} variables.")
+        pairs: dict[int, Tensor] = {}
+        for grad, variable in zip(grads, variables, strict=True):
+            number = self._numbers.get(id(variable))
+            if number is None:
+                raise UsageError(
+                    f"self.{name}.apply: a variable of shape {tuple(getattr(variable, 'shape', ()))} is no trainable weight of the model.\n"
+                    "  expected  apply(gradients, self.trainable_weights): gradients first, as in Keras"
+                )
+            if grad is not None:
+                pairs[number] = grad
+        if not pairs:
+            raise UsageError(f"self.{name}.apply: no variable has a gradient.\n  expected  loss.backward() before it")
+        update = (name, tuple(sorted(pairs)))
+        if update not in self.updates:
+            if not self._rehearsing:
+                raise UsageError(
+                    f"{type(self.model).__name__}.{self.method} applied self.{name} to other weights than when it was tried out.\n"
+                    "  expected  the same updates for every batch, so that all slices can take part in each"
+                )
+            self.updates.append(update)
+        self._local.apply(ApplyRequest(self.updates.index(update) + 1, [pairs[number] for number in update[1]]))
+
+    # -- trying it out --------------------------------------------------------------------------------------------------------------
+
+    def rehearse(self, data: Any, context: CallContext) -> None:
+        """Run the step once on an example, to learn what it updates and logs; weights, buffers and metrics stay as they were."""
+        before = self.state.snapshot()
+        seen: dict[int, tuple[Any, Any, str | None]] = {}
+        self._rehearsing = True
+        try:
+            with self.installed(), _watched_results(self.metrics, seen):
+                logs = self.run(data, context, lambda request: None)
+        finally:
+            self._rehearsing = False
+            self.state.restore(before)
+            for metric in self.metrics:
+                metric.reset_state()
+        by_name = {metric.name: metric for metric in self.metrics}
+        for name, value in logs.items():
+            _, metric, part = seen.get(id(value), (None, None, None))
+            if metric is None and isinstance(value, float) and name in by_name:
+                metric = by_name[name]  # float(m.result())
+            if metric is None:
+                _as_number(value, f"{type(self.model).__name__}.{self.method} returned {name!r}")
+            self.logs.append(LogEntry(name, metric, part))
+
+    @property
+    def means(self) -> list[str]:
+        """The names of the logs that are numbers."""
+        return [entry.name for entry in self.logs if entry.metric is None]
+
+    def numbers(self, logs: dict[str, Any]) -> list[float]:
+        """Those of one slice, in the order of `means`."""
+        missing = [entry.name for entry in self.logs if entry.name not in logs]
+        if missing or len(logs) != len(self.logs):
+            raise UsageError(
+                f"{type(self.model).__name__}.{self.method} returned the logs {sorted(logs)}, "
+                f"and {sorted(entry.name for entry in self.logs)} when it was tried out.\n  expected  the same names for every batch"
+            )
+        return [_as_number(logs[name], f"{self.method} returned {name!r}") for name in self.means]
+
+    def results(self, means: Sequence[float]) -> dict[str, Any]:
+        """The logs for the given means and for what the metrics hold now."""
+        values = iter(means)
+        found: dict[str, Any] = {}
+        for entry in self.logs:
+            if entry.metric is None:
+                found[entry.name] = next(values)
+            else:
+                result = entry.metric.result()
+                found[entry.name] = result if entry.part is None else result[entry.part]
+        return found
+
+
+def generator_states() -> tuple[Any, ...]:
+    """The states of those generators."""
+    return random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+
+
+def set_generator_states(states: tuple[Any, ...]) -> None:
+    """The inverse of `generator_states`."""
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.random.set_rng_state(states[2])
+
+
+def _forget_losses(module: Any, args: Any) -> None:
+    context = innermost()
+    if context is not None and context.training is None:  # nothing encloses this call
+        context.losses.clear()
+        context.metrics.clear()
+
+
+def _spread(logs: dict[str, Any]) -> dict[str, Any]:
+    """Dicts of results among the logs, such as those of the compiled metrics, spread out as in Keras."""
+    found: dict[str, Any] = {}
+    for name, value in logs.items():
+        if isinstance(value, dict):
+            found.update(_spread(value))
+        else:
+            found[name] = value
+    return found
+
+
+def _as_number(value: Any, what: str) -> float:
+    try:
+        return float(value.detach() if isinstance(value, Tensor) else value)
+    except (TypeError, ValueError, RuntimeError):
+        raise UsageError(f"{what} as {type(value).__name__}: expected a metric's result or a number.") from None
+
+
+@contextmanager
+def _watched_results(metrics: Sequence[Any], seen: dict[int, tuple[Any, Any, str | None]]) -> Iterator[None]:
+    """Remember each object that a metric gives as its result; the objects are kept, so that ids stay theirs."""
+
+    def watched(metric: Any, result: Callable[[], Any]) -> Callable[[], Any]:
+        def call() -> Any:
+            value = result()
+            parts = value.items() if isinstance(value, dict) else [(None, value)]
+            for part, leaf in parts:
+                seen[id(leaf)] = (leaf, metric, part)
+            return value
+
+        return call
+
+    for metric in metrics:
+        metric.__dict__["result"] = watched(metric, metric.result)
+    try:
+        yield
+    finally:
+        for metric in metrics:
+            del metric.__dict__["result"]

@@ -1,0 +1,205 @@
+"""From samples to losses: the forward pass of a slice, what the model's own methods make of it, and what is learned from an example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from disttrain.data import ArraySource, BatchPlan
+from disttrain.data.packing import pack_x_y_sample_weight
+from disttrain.data.structure import flatten, map_structure
+from disttrain.errors import UsageError
+from disttrain.layers.context import CallContext, call_context
+from disttrain.seeds import fold_in
+from disttrain.training.compiled.class_weight import class_weights
+from disttrain.training.compiled.logs import LogAccumulator
+from disttrain.training.compiled.loss import CompiledLoss
+from disttrain.training.compiled.metrics import CompiledMetrics
+from disttrain.training.job import Job
+from disttrain.training.program import Kind
+from disttrain.training.step.custom_step import CustomStep
+from disttrain.training.step.jit import compiled
+from disttrain.training.step.model_state import ModelState, Snapshot
+
+
+class Forward:
+    """The forward pass of a job on one worker.
+
+    Attributes:
+        scripts: the phases whose steps the script wrote itself.
+        log_accumulator: what is logged.
+        compiled: the compiled metrics, None where there are none.
+        before: the buffers before the running pass, set by whoever keeps them.
+        scale: what the optimizer makes of a loss before its gradient is taken, None where that is nothing.
+    """
+
+    def __init__(self, job: Job, state: ModelState, device: torch.device) -> None:
+        self.job, self.model, self.device, self._state = job, job.model, device, state
+        self.before: Snapshot | None = None
+        overrides = self.model.overridden_steps()
+        self.scripts: dict[Kind, CustomStep] = {}
+        self._predict: Callable[[Any], Any] | None = None
+        self.compiled: CompiledMetrics | None = None
+        self.scale: Callable[[Tensor], Tensor] | None = None
+        self._feeds: dict[Kind, tuple[BatchPlan, Any, bool, bool]] = {
+            kind: (
+                plan,
+                job.sources[kind],
+                isinstance(job.sources[kind], ArraySource) and not plan.shuffle,
+                bool(getattr(job.sources[kind], "draws", True)),
+            )
+            for kind, plan in job.program.plans
+        }
+        self._penalties = _penalties(self.model)
+        self._call: Callable[[Any], Any] = self.model
+        self._pass: Callable[..., tuple[list[Tensor], Any]] = self._run
+        if self.model.jit_compile:
+            described = f"{type(self.model).__name__} {self.model.name!r}"
+            self._call = compiled(lambda x: self.model(x), described)
+            self._pass = compiled(self._run, described, self._undo)
+        self._own_loss = "compute_loss" in overrides
+        self._added: list[str] = []
+        means: list[str] = []
+        own, reported = self.model.own_metrics()
+        if job.kind == "predict":
+            own, reported = [], []
+            if "predict_step" in overrides:
+                self._predict = lambda x: self.model.predict_step(pack_x_y_sample_weight(x, None, None))
+        else:
+            self._learn(state, overrides, own)
+            means = ["loss", *self._loss.value_names(), *self._added]
+        self.log_accumulator = LogAccumulator(means, self.compiled, own, reported, self.scripts)
+        if job.kind == "fit":
+            self.scale = scaling_of(self.model.optimizer)
+
+    def _learn(self, state: ModelState, overrides: frozenset[str], own: list[Any]) -> None:
+        """Fit losses and metrics to the outputs for the example; try out steps of the script's own."""
+        model, job = self.model, self.job
+        x, y, weight = (map_structure(lambda t: t.to(self.device), part) for part in job.example)
+        training = {"train_step", "compute_metrics"} & overrides and job.kind == "fit"
+        testing = {"test_step", "compute_metrics"} & overrides and any(kind is Kind.VALIDATE for kind, _ in job.program.plans)
+        context = CallContext(training=False, key=0, rows=None)
+        if not training or job.has_outputs:
+            before = state.snapshot() if state.rows else None
+            with torch.no_grad(), call_context(context):
+                outputs = model(x)
+            if before is not None:
+                state.restore(before)
+            model.build_compiled(outputs, y)
+            self._added = list(dict.fromkeys(name for name, _ in context.metrics))
+        self._loss: CompiledLoss = model.compiled_loss
+        self.compiled = model.compiled_metrics if model.compiled_metrics is not None and model.compiled_metrics.entries else None
+        metrics = [*own, *model.loss_trackers(), *([] if self.compiled is None else self.compiled.metrics)]
+        for kind, method, wanted in ((Kind.TRAIN, "train_step", training), (Kind.VALIDATE, "test_step", testing)):
+            if wanted:
+                script = CustomStep(model, method, state, metrics)
+                key = fold_in(job.seed, "example", method)
+                size = len(flatten(x)[0])
+                with torch.set_grad_enabled(kind is Kind.TRAIN):
+                    script.rehearse(pack_x_y_sample_weight(x, y, weight), CallContext(None, key, 1.0, (0, size, size)))
+                self.scripts[kind] = script
+        if self.scripts:
+            own[:] = metrics
+            self.compiled = None if len(self.scripts) == 2 else self.compiled
+
+    # -- samples --------------------------------------------------------------------------------------------------------------------
+
+    def fetch(self, kind: Kind, epoch: int, step: int, rank: int, context: CallContext) -> tuple[Any, Any, Any]:
+        """(x, y, sample_weight) of the slice of virtual rank `rank` of a step, on the device."""
+        plan, source, runs, draws = self._feeds[kind]
+        run = plan.run(epoch, step, rank) if runs else None
+        if run is not None:
+            x, y, weight = source.fetch_run(*run)
+        else:
+            x, y, weight = source.fetch(plan.indices(epoch, step, rank), (context.key or 0) if draws else 0)
+        if self.job.class_weight is not None and kind is Kind.TRAIN:
+            weight = class_weights(y, self.job.class_weight)
+        if self.device.type != "cpu":
+            x, y, weight = (map_structure(lambda t: t.to(self.device, non_blocking=True), part) for part in (x, y, weight))
+        return x, y, weight
+
+    # -- losses ---------------------------------------------------------------------------------------------------------------------
+
+    def run(self, x: Any, y: Any, weight: Any, context: CallContext) -> tuple[list[Tensor], Any]:
+        """Forward and losses of a slice: (means as in the log_accumulator, the loss first; the outputs)."""
+        return self._pass(x, y, weight, context)
+
+    def outputs(self, x: Any) -> Any:
+        """Forward of a slice of `predict`."""
+        return self._call(x) if self._predict is None else self._predict(x)
+
+    def _undo(self, x: Any, y: Any, weight: Any, context: CallContext) -> None:
+        """As before a pass that was broken off."""
+        for found in (context.losses, context.metrics, context._draws):
+            found.clear()
+        if self.before is not None:
+            self._state.restore(self.before)
+
+    def _run(self, x: Any, y: Any, weight: Any, context: CallContext) -> tuple[list[Tensor], Any]:
+        outputs = self.model(x)
+        return self._means(x, y, outputs, weight, context), outputs
+
+    def _means(self, x: Any, y: Any, outputs: Any, weight: Any, context: CallContext) -> list[Tensor]:
+        """The loss over the slice with all that was added, the loss of each output, what layers logged: means over its samples."""
+        loss = self._loss
+        if self._own_loss:
+            loss.parts = []
+            total = self.model.checked_loss(x, y, outputs, weight, bool(context.training))
+        else:
+            total = self._total(y, outputs, weight, context)
+        names = len(self.log_accumulator.means)
+        if names == 1:
+            return [total]
+        parts = loss.parts if names - len(self._added) > 1 else []
+        missing = names - 1 - len(self._added) - len(parts)
+        return [total, *parts, *[total.new_zeros(())] * missing, *self._logged(context, total)]
+
+    def _total(self, y: Any, outputs: Any, weight: Any, context: CallContext) -> Tensor:
+        """The compiled loss, what layers added, and the penalties of the weights."""
+        total = self._loss.slice_value(y, outputs, weight, context.slice_fraction)
+        for added in context.losses:
+            added = added if added.ndim == 0 else added.sum()
+            total = added if total is None else total + added
+        for regularizer, weights in self._penalties:
+            total = regularizer(weights) if total is None else total + regularizer(weights)
+        if total is None:
+            raise no_loss()
+        return total
+
+    def _logged(self, context: CallContext, like: Tensor) -> list[Tensor]:
+        """What layers gave to `add_metric`, by name: the mean over a name's values."""
+        found: dict[str, list[Tensor]] = {name: [] for name in self._added}
+        for name, value in context.metrics:
+            if name in found:
+                found[name].append(value.double().mean())
+        return [torch.stack(values).mean() if values else like.new_zeros(()) for values in found.values()]
+
+
+def scaling_of(optimizer: Any) -> Callable[[Tensor], Tensor] | None:
+    """`optimizer.scale_loss`, or None where it would give the loss back unchanged."""
+    scale: Callable[[Tensor], Tensor] | None = getattr(optimizer, "scale_loss", None)
+    if scale is None:
+        return None
+    probe = torch.ones(())
+    return None if scale(probe) is probe else scale
+
+
+def no_loss() -> UsageError:
+    """The error for a model that has nothing to make small."""
+    return UsageError(
+        "there is no loss to compute.\n  expected  compile(loss=...), a layer that calls add_loss, or a compute_loss of the model's own"
+    )
+
+
+def _penalties(model: nn.Module) -> list[tuple[Callable[[Tensor], Tensor], nn.Parameter]]:
+    """The regularizers of the trainable weights, in the order of the layers; found once, for walking over a model takes time."""
+    found: list[tuple[Callable[[Tensor], Tensor], nn.Parameter]] = []
+    for module in model.modules():
+        for name, regularizer in getattr(module, "_regularizers", {}).items():
+            weight = module._parameters.get(name)
+            if weight is not None and weight.requires_grad:
+                found.append((regularizer, weight))
+    return found

@@ -1,0 +1,66 @@
+"""What a slice contributes besides its gradients: sums of losses and metrics, changes of buffers, and what its worker asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+REQUESTS = ("save", "pause", "stop")  # what a worker may ask of all; summed with the step, so all see it at the same step
+
+
+@dataclass(frozen=True, slots=True)
+class SideChannelLayout:
+    """Where the numbers of a side_channel, a float64 vector, lie.
+
+    Args:
+        means: of losses and other means over samples, each times the samples of the slice.
+        states: of the variables of metrics.
+        buffers: of the changes of the model's buffers.
+        rows: of the model's row states.
+        marks: that tell which part of a step of the script's own the workers are at.
+    """
+
+    means: int
+    states: int
+    buffers: int = 0
+    rows: int = 0
+    marks: int = 0
+
+    @property
+    def sums(self) -> int:
+        """Means and states: what is added up over the steps of a phase."""
+        return self.means + self.states
+
+    @property
+    def size(self) -> int:
+        """All numbers."""
+        return self.sums + self.buffers + self.rows + self.marks + len(REQUESTS)
+
+    def states_of(self, side_channel: Tensor) -> Tensor:
+        """The states of metrics, a view."""
+        return side_channel[self.means : self.sums]
+
+    def buffers_of(self, side_channel: Tensor) -> Tensor:
+        """The changes of buffers, a view."""
+        return side_channel[self.sums : self.sums + self.buffers]
+
+    def rows_of(self, side_channel: Tensor) -> Tensor:
+        """The row states, a view."""
+        start = self.sums + self.buffers
+        return side_channel[start : start + self.rows]
+
+    def marks_of(self, side_channel: Tensor) -> Tensor:
+        """The marks, a view."""
+        start = self.sums + self.buffers + self.rows
+        return side_channel[start : start + self.marks]
+
+    def request(self, side_channel: Tensor, requests: Sequence[bool]) -> None:
+        """Write what this worker asks for."""
+        for number, wanted in enumerate(requests):
+            side_channel[self.size - len(REQUESTS) + number] = float(wanted)
+
+    def agreed(self, side_channel: Tensor) -> tuple[bool, ...]:
+        """What any worker asked for."""
+        return tuple(request > 0 for request in side_channel[self.size - len(REQUESTS) : self.size].tolist())
