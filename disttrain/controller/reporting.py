@@ -10,7 +10,7 @@ from disttrain.callbacks.telemetry import Recovery
 from disttrain.controller.environment import CallEnvironment, WorkerFacts
 from disttrain.controller.telemetry import CallStatistics
 from disttrain.orchestrator.patience import Patience, Slow
-from disttrain.orchestrator.states import members_of
+from disttrain.orchestrator.states import count_members, is_member, members_of
 from disttrain.training.program import Position, Program
 
 _QUIET_S = 2.5  # beats come every second: a worker unheard of for longer had stopped before we knew
@@ -59,8 +59,8 @@ class Reporting:
     def lost(self, report: o.WorkerLost, before: o.State, after: o.State, now: float) -> None:
         """A worker is dead; `before` and `after` are what `decide` made of it."""
         self.heard.pop(report.worker, None)
-        if report.worker not in members_of(before):
-            if report.worker in before.roster.ready or report.worker not in self._ranks:
+        if not is_member(before, report.worker):
+            if before.roster.ready.has(report.worker) or report.worker not in self._ranks:
                 words = f"worker {report.worker} lost before it joined: {report.reason}"
                 self._console.event("worker lost", words, worker=report.worker, reason=report.reason)
             return
@@ -69,7 +69,7 @@ class Reporting:
         recovery.lost.append(report.worker)
         self._statistics.workers = max(0, self._statistics.workers - 1)
         self._statistics.step_times.pop(report.worker, None)
-        rank = self._ranks.get(report.worker, members_of(before).index(report.worker))
+        rank = self._ranks[report.worker] if report.worker in self._ranks else members_of(before).index(report.worker)
         self._console.event(
             "worker lost",
             f"worker {report.worker} lost (rank {rank}, pid {facts.pid} on {facts.host}): {report.reason}{self._what_follows(after)}",
@@ -124,7 +124,7 @@ class Reporting:
                 kept = "the state is kept in memory" if after.holders else "going on from the newest checkpoint then"
                 return f"; training pauses until {self._policy.min_workers} workers are there, {there} are; {kept}"
             case o.Gathering() | o.Running():
-                return f"; {len(members_of(after))} go on"
+                return f"; {count_members(after)} go on"
             case _:
                 return ""
 
