@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from disttrain.cli.failures import report_failure
+from disttrain.cli.simulate import simulate
 
 app = typer.Typer(
     name="disttrain",
@@ -121,6 +122,9 @@ def tensorboard(
     from disttrain.viewers.tensorboard import launch as open_board
 
     open_board(run_dir, port=port, host=host, block=True)
+
+
+app.command()(simulate)
 
 
 @app.command()
