@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from disttrain.simulation import Advice, ClusterModel
+from disttrain.controller.checkpoint_interval import CheckpointInterval
+from disttrain.errors import UsageError
+from disttrain.quantities import seconds, size_bytes, spoken
+from disttrain.simulation import Advice, ClusterModel, advise
+from disttrain.simulation.advice import neighbours
 
 _ROWS = {
     "counted": "steps that counted",
@@ -51,11 +54,6 @@ def simulate(
 
     The recovery is that of a launch, on simulated time. Failures come at random, independently of each other.
     """
-    from disttrain.controller.checkpoint_interval import CheckpointInterval
-    from disttrain.errors import UsageError
-    from disttrain.quantities import seconds, size_bytes
-    from disttrain.simulation import ClusterModel, advise
-
     if mtbf is not None and mtbf_per_worker is not None:
         raise UsageError("--mtbf and --mtbf-per-worker say the same thing in two ways: expected one of them.")
     if seeds < 1:
@@ -107,11 +105,8 @@ def _as_json(model: ClusterModel, advice: Advice) -> dict[str, Any]:
 
 
 def _print(model: ClusterModel, advice: Advice) -> None:
-    from rich.console import Console
+    from rich.console import Console  # late: each command loads what it needs
     from rich.table import Table
-
-    from disttrain.quantities import spoken
-    from disttrain.simulation.advice import neighbours
 
     console, account = Console(soft_wrap=True), advice.account
     failing = "single workers never fail" if model.mtbf_s is None else f"one of them fails every {spoken(model.mtbf_s)}"
@@ -152,7 +147,7 @@ def _print(model: ClusterModel, advice: Advice) -> None:
 
 
 def _print_choices(console: Any, name: str, value: str, rows: list[tuple[str, bool, float]]) -> None:
-    from rich.table import Table
+    from rich.table import Table  # late: each command loads what it needs
 
     if not rows:
         return

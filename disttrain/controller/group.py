@@ -99,6 +99,8 @@ class GroupControl:
             self._console.event("start failed", f"worker {report.worker} could not start: {report.reason}", worker=report.worker)
         elif isinstance(report, o.WorkerLost):
             self.patience.forget(report.worker)
+        elif isinstance(report, o.Silent) and report.condition == "alive":
+            self.patience.alive(report.worker, now)
         self.decide(report, now=now)
 
     def stopped(self, report: m.Stopped, now: float) -> None:
@@ -120,7 +122,7 @@ class GroupControl:
         """Look at clocks: what is due, who is slow, who is stuck."""
         deadline = o.next_deadline(self.state, self._policy)
         if deadline is not None and now >= deadline:
-            self.decide(o.Timer(now, self.patience.working()))
+            self.decide(o.Timer(now, self.patience.working(now)))
         if now - self._judged < _JUDGE_S:
             return
         self._judged = now
@@ -176,6 +178,7 @@ class GroupControl:
                     for worker in effect.workers:
                         self._cluster.send(worker, m.Abort(self._number, effect.generation))
                 case o.Pause():
+                    self._kept.name = None
                     self.ask(effect.generation, "pause")
                 case o.Form():
                     self._form(effect)

@@ -83,7 +83,7 @@ class Reporting:
     def killed(self, worker: str, because: str, now: float) -> None:
         """We end a worker that does not answer or does not get on."""
         quiet_since = self.heard.get(worker, now)
-        if self._recovery is None and now - quiet_since > _QUIET_S:
+        if worker in self._ranks and self._recovery is None and now - quiet_since > _QUIET_S:
             self._recovery = _Recovery(quiet_since, self.step, -1)
         self._console.event("kill", f"{because}: killed", worker=worker)
 
@@ -118,15 +118,14 @@ class Reporting:
         return self._recovery
 
     def _what_follows(self, after: o.State) -> str:
-        match after:
-            case o.Waiting():
-                there = len(after.holders) + len(after.roster.ready)
-                kept = "the state is kept in memory" if after.holders else "going on from the newest checkpoint then"
-                return f"; training pauses until {self._policy.min_workers} workers are there, {there} are; {kept}"
-            case o.Gathering() | o.Running():
-                return f"; {count_members(after)} go on"
-            case _:
-                return ""
+        if not isinstance(after, o.Gathering | o.Running | o.Waiting):
+            return ""
+        left, needed = count_members(after), self._policy.min_workers
+        there = left + len(after.roster.ready)
+        if there >= needed:
+            return f"; {left} go on" if left > 1 else "; 1 goes on" if left else ""
+        kept = "the state is kept in memory" if left else "going on from the newest checkpoint then"
+        return f"; training pauses until {needed} workers are there, {there} {'is' if there == 1 else 'are'}; {kept}"
 
     # -- where it stands ------------------------------------------------------------------------------------------------------------
 

@@ -67,18 +67,18 @@ class Saving:
             self._committer.take(report, self._own_part)
 
     def ended(self) -> list[Committed | SaveFailed]:
-        """What has been committed or abandoned since the last look.
+        """What has been committed or abandoned of this call since the last look; a late save of an earlier one is told, no more.
 
         Raises:
             InfrastructureError: another driver took the run over.
         """
         found = [] if self._committer is None else self._committer.finished()
         for outcome in found:
-            self._tell(outcome)
-        return found
+            self._tell(outcome, own=outcome.call == self._number)
+        return [outcome for outcome in found if outcome.call == self._number]
 
-    def _tell(self, outcome: Committed | SaveFailed) -> None:
-        console, history = self._around.console, self._boundaries.history
+    def _tell(self, outcome: Committed | SaveFailed, *, own: bool) -> None:
+        console, history = self._around.console, self._boundaries.history if own else None
         if isinstance(outcome, SaveFailed):
             if outcome.fatal:
                 raise InfrastructureError(outcome.reason)
@@ -92,7 +92,8 @@ class Saving:
         console.event("committed", f"checkpoint {outcome.name} committed", name=outcome.name, step=outcome.step, bytes=outcome.nbytes)
         if history is not None:
             history.save_committed(outcome.tick)
-        self.newest = outcome
+        if own:
+            self.newest = outcome
 
     def _own_part(self, part: m.ShardWritten) -> tuple[dict[str, Any], dict[str, Any]]:
         """The driver's part of a save: what the callbacks' counters were at its tick."""

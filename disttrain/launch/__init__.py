@@ -25,7 +25,7 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
 
     A run directory that holds an unfinished run is gone on with: its finished calls are not done again.
     """
-    from disttrain.errors import UsageError
+    from disttrain.errors import UsageError  # late: RunConfig alone brings no torch
     from disttrain.launch.cluster_start import ClusterStart
     from disttrain.launch.door import enter
     from disttrain.launch.session import Session
@@ -37,7 +37,9 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
     config = RunConfig(workers=workers, **options)
     entry = enter(config, script="", arguments=(), script_sha256="")
     if entry.finished:
-        raise UsageError(f"{entry.directory.url}: this run is finished.\n  try  another run_dir, or restart=True to begin anew beside it")
+        raise UsageError(
+            f"{entry.directory.run_dir}: this run is finished.\n  try  another run_dir, or restart=True to begin anew beside it"
+        )
     timings = Timings()
     start = ClusterStart(config, timings)
     start.begin()

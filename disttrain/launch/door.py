@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from disttrain.errors import RunMismatch
+from disttrain.errors import RunInUse, RunMismatch
 from disttrain.launch.config import RunConfig
 from disttrain.rundir.directory import FINISHED, RunDescription, RunDirectory, check_same_run
 
@@ -44,7 +44,7 @@ def enter(config: RunConfig, *, script: str, arguments: tuple[str, ...], script_
         return Entry(directory, None, finished=False, fresh=True)
     description = directory.description(attempts)
     if description is not None:
-        check_same_run(description, script=script, virtual_workers=config.virtual_workers, workers=config.workers, url=config.run_dir)
+        check_same_run(description, script=script, virtual_workers=config.virtual_workers, workers=config.workers, run_dir=config.run_dir)
         if config.seed is not None and config.seed != description.seed:
             raise RunMismatch(
                 f"{config.run_dir} holds a run with seed {description.seed}, --seed {config.seed} was given.\n"
@@ -79,8 +79,6 @@ def _enter_default(config: RunConfig, *, script: str, arguments: tuple[str, ...]
 
 
 def _in_use(directory: RunDirectory) -> bool:
-    from disttrain.errors import RunInUse
-
     try:
         directory.refuse_if_live(directory.attempts())
     except RunInUse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import runpy
+import shlex
 import sys
 from pathlib import Path
 
@@ -29,12 +30,12 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     entry = enter(config, script=path.name, arguments=arguments, script_sha256=sha256)
     if entry.finished:
-        print(f"[disttrain] {entry.directory.url}: this run is finished; nothing was changed (--restart begins anew beside it)")
+        print(f"[disttrain] {entry.directory.run_dir}: this run is finished; nothing was changed (--restart begins anew beside it)")
         return
     start = ClusterStart(config, timings)
     start.begin()
     with timings.span("importing disttrain and torch"):
-        from disttrain.launch.session import Session
+        from disttrain.launch.session import Session  # late: brings torch, while Ray starts
 
     folder = path.resolve().parent
     session = Session(
@@ -47,7 +48,7 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
         with session, timings.span("script"):
             runpy.run_path(str(path), run_name="__main__")
     except KeyboardInterrupt:
-        print(f"[disttrain] interrupted. Go on with:\n  {_resume_command(command, config, entry.directory.url)}", file=sys.stderr)
+        print(f"[disttrain] interrupted. Go on with:\n  {resume_command(command, entry.directory.run_dir)}", file=sys.stderr)
         raise
     finally:
         sys.argv, sys.path[:] = before
@@ -55,8 +56,18 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
             print(timings.table())
 
 
-def _resume_command(command: str, config: RunConfig, url: str) -> str:
-    if not command or config.run_dir is not None:
-        return command or "the same command"
-    head, _, tail = command.partition(" -- ")
-    return f"{head} --run-dir {url}" + (f" -- {tail}" if tail else "")
+def resume_command(command: str, run_dir: str) -> str:
+    """What goes on with the run that `command` began, for a shell: it begins nothing anew, drives nobody out, and names the directory.
+
+    Example:
+        >>> resume_command("disttrain launch train.py --workers 2 --restart -- --restart 'a b'", "runs/train-3")
+        "disttrain launch train.py --workers 2 --run-dir runs/train-3 -- --restart 'a b'"
+    """
+    if not command:
+        return "the same command"
+    words = shlex.split(command)
+    end = words.index("--") if "--" in words else len(words)
+    own = [word for word in words[:end] if word not in ("--restart", "--take-over")]
+    if not any(word == "--run-dir" or word.startswith("--run-dir=") for word in own):
+        own += ["--run-dir", run_dir]
+    return shlex.join(own + words[end:])

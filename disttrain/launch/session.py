@@ -36,7 +36,8 @@ from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
 from disttrain.training.local import runner
 from disttrain.training.local.telemetry import facts_of
-from disttrain.training.step.engine import join_predictions
+from disttrain.training.step.predictions import join_predictions
+from disttrain.training.step.replica import StateDict
 
 
 class Session:
@@ -61,13 +62,13 @@ class Session:
         self._fresh = fresh
         self._script, self._arguments, self._folder, self._sha = script, arguments, script_folder, script_sha256
         self.timings = timings
-        self.console = Console()
         self._calls = 0
         self._finished: dict[int, dict[str, Any]] = {}
         self._resume: ResumePoint | None = None
         self._state: o.State | None = None
         self._facts: dict[str, WorkerFacts] = {}
         self._clock, self._limits = clock or SystemClock(), dict(limits or {})
+        self.console = Console(clock=self._clock)
         self._group = KeptGroup()
         self._conductor: Controller | None = None
         self._interrupts = 0
@@ -99,7 +100,7 @@ class Session:
         self._resume = self.directory.resume_point()
         if self._resume is not None:
             self._pinned.add(self._resume.name)
-            self.console.event("resume", f"resuming {self.directory.url} from checkpoint {self._resume.name}", name=self._resume.name)
+            self.console.event("resume", f"resuming {self.directory.run_dir} from checkpoint {self._resume.name}", name=self._resume.name)
         seeds.set_random_seed(self._seed())
         self._heartbeat = Heartbeat(self.directory, self.console, self._status)
         self._heartbeat.start()
@@ -130,6 +131,7 @@ class Session:
         """The cluster; waits for Ray where it is still starting."""
         cluster = self._cluster = self._start.cluster(lambda: self._interrupts)
         if self._store is None:
+            # late: loads torch.distributed, which a script without calls never needs
             from disttrain.collectives.torch_group import serve_store
 
             self._state = self._start.state
@@ -222,7 +224,7 @@ class Session:
             facts = facts_of(job, workers=self.config.workers, script=self._script)
             facts["call"] = f"{self._description.root}.{number}"  # the same in every attempt, so that callbacks know what they wrote
             telemetry = RunTelemetry(
-                self.directory.url, facts, lambda: controller.statistics, lambda: controller.gradients(), self.console.event
+                self.directory.run_dir, facts, lambda: controller.statistics, lambda: controller.gradients(), self.console.event
             )
             changes = RemoteState(job.model, lambda: controller)
             hooks = FitHooks(callbacks, job.model, job.program, changes, telemetry=telemetry)
@@ -230,11 +232,11 @@ class Session:
             self._model_description.write(number, job, fresh=self._describes_afresh)
             self._describes_afresh = False
         if job.kind == "fit" and self._saves is None:
-            self._saves = Committer(self.directory.store, attempt, self.config.keep, self._pinned)
+            self._saves = Committer(self.directory.store, attempt, self.config.keep, self._pinned, clock=self._clock)
         around = CallEnvironment(
             cluster=cluster,
             policy=policy_of(self.config, job.virtual_workers, **self._limits),
-            run_dir=self.directory.url,
+            run_dir=self.directory.run_dir,
             attempt=attempt.number,
             threads=self._threads(),
             backend="nccl" if self.config.gpus_per_worker else "gloo",
@@ -274,7 +276,7 @@ class Session:
         record = self._finished.get(number)
         if record is not None and record["kind"] != kind:
             raise RunMismatch(
-                f"call {number} of this script is {kind}(), the run in {self.directory.url} recorded {record['kind']}() there.\n"
+                f"call {number} of this script is {kind}(), the run in {self.directory.run_dir} recorded {record['kind']}() there.\n"
                 "  expected  the script that began the run\n"
                 "  try       another --run-dir, or --restart to begin anew beside it"
             )
@@ -282,7 +284,7 @@ class Session:
 
     def _recall_fit(self, number: int, record: dict[str, Any], job: Job, callbacks: CallbackList) -> None:
         """A fit that an earlier attempt finished: take its result."""
-        from disttrain.checkpoint import load
+        from disttrain.checkpoint import load  # late: only where a finished call is taken over
         from disttrain.elastic.shard_writer import as_tensor
 
         loaded = load(self.directory.store, record["commit"])
@@ -298,20 +300,19 @@ class Session:
 
     def _take_over_state(self, job: Job, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Leave the result of a fit in the script's own model and optimizer."""
-        from disttrain.training.step.engine import Engine
+        from disttrain.training.step.engine import Engine  # late: only where a finished call is taken over
 
         engine = Engine(job)
         if "frozen" in meta:
             engine.rearrange(meta["frozen"])
-        own = engine.arrays()
+        own = engine.replica.state_dict().tensors
         if set(own) != set(arrays) or any(tuple(own[name].shape) != arrays[name].shape for name in own):
             different = sorted(set(own) ^ set(arrays)) or [name for name in own if tuple(own[name].shape) != arrays[name].shape]
             raise RunMismatch(
-                f"{self.directory.url} holds another model: {different[0]!r} (and {len(different) - 1} others) differ in name or shape.\n"
+                f"{self.directory.run_dir} holds another model: {different[0]!r} and {len(different) - 1} others differ in name or shape.\n"
                 "  try       another --run-dir, or --restart to begin anew beside it"
             )
-        engine.set_arrays({name: torch.tensor(value) for name, value in arrays.items()})
-        engine.set_meta(meta)
+        engine.replica.load_state_dict(StateDict({name: torch.tensor(value) for name, value in arrays.items()}, meta))
 
     def _describe(self, job: Job) -> None:
         """Write down what the run is, at its first call."""

@@ -18,6 +18,7 @@ _UNKNOWN_LIMIT_S = 3600.0  # before the first tick is measured, and for what is 
 _LEAST_LIMIT_S = 300.0  # a stalled disk, a page cache gone cold or a swapped process can hold a short step up for minutes
 _SLOWEST_TIMES = 5.0  # the slowest tick so far, times that
 _MEDIAN_TIMES = 30.0
+_ALIVE_S = 5.0  # a machine is asked about a silent worker every second
 _SLOW_S = 10.0  # nobody is called slow earlier
 _SLOW_TIMES = 5.0  # the median tick, times that
 
@@ -71,23 +72,31 @@ class Patience:
     def __init__(self, policy: RecoveryPolicy) -> None:
         self._policy = policy
         self._doing: dict[str, Doing] = {}
+        self._seen_alive: dict[str, float] = {}  # when its machine last said that a silent one runs
         self._told: tuple[str, int, float] = ("", -1, 0.0)  # worker, tick and seconds of the last word about a slow one
 
     def heard(self, worker: str, doing: Doing) -> None:
         """A beat."""
         self._doing[worker] = doing
+        self._seen_alive.pop(worker, None)
+
+    def alive(self, worker: str, at_s: float) -> None:
+        """It does not beat, but its machine says that the process runs: a long call may hold the interpreter."""
+        self._seen_alive[worker] = at_s
 
     def forget(self, worker: str) -> None:
         """It is dead."""
         self._doing.pop(worker, None)
+        self._seen_alive.pop(worker, None)
 
     def doing(self, worker: str) -> Doing | None:
         """What it last said."""
         return self._doing.get(worker)
 
-    def working(self) -> frozenset[str]:
-        """Who says that it works."""
-        return frozenset(worker for worker, doing in self._doing.items() if doing.activity in WORKING)
+    def working(self, at_s: float) -> frozenset[str]:
+        """Who says that it works, or cannot say anything but runs."""
+        alive = {worker for worker, seen_s in self._seen_alive.items() if at_s - seen_s < _ALIVE_S}
+        return frozenset({worker for worker, doing in self._doing.items() if doing.activity in WORKING} | alive)
 
     def limit_s(self) -> float:
         """So long may a tick take before it is a hang."""
@@ -123,7 +132,7 @@ class Patience:
                 group_stuck = GroupStuck(generation, at_s - newest, at_s)
         elif waiting:
             slow = self._slow([(worker, doing) for worker, doing in busy if doing.activity in WORKING], len(waiting), at_s)
-        return Look(self.working(), tuple(stuck), group_stuck, slow)
+        return Look(self.working(at_s), tuple(stuck), group_stuck, slow)
 
     def _slow(self, busy: list[tuple[str, Doing]], others: int, at_s: float) -> Slow | None:
         """Whoever has worked the longest while others wait; told again when the time has doubled."""

@@ -4,7 +4,7 @@ run.json                        what the run is: script, virtual workers, seed, 
 attempts/                       one create-only record for each start of the driver (the checkpoint engine's fence)
 calls/000002-a0001.json         the result of each finished fit or evaluate
 checkpoints/                    commits and their data
-events/a0001.jsonl              the timeline of an attempt
+events/a0001.jsonl              the timeline of an attempt, see `events.py`
 model/                          what the viewer needs: the model without weights, a few samples
 status.json                     a hint for people, overwritten as the run goes
 """
@@ -16,6 +16,7 @@ import os
 import platform
 import socket
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +36,9 @@ from disttrain.checkpoint import (
     record_resume,
     start_attempt,
 )
+from disttrain.clock import Clock, SystemClock
 from disttrain.errors import RunInUse, RunMismatch
+from disttrain.rundir.events import EventFile, read_events
 from disttrain.watch import What
 
 _WATCH_S = 4.0  # a live driver on another machine renews status.json at least every second
@@ -79,7 +82,7 @@ class ResumePoint:
     store: Store
 
     def state(self, what: What) -> dict[str, np.ndarray]:
-        """The weights, or the slots of optimizers, by the names of `Engine.arrays`."""
+        """The weights, or the slots of optimizers, by the names of `Replica.state_dict`."""
         loaded = load(self.store, self.name, prefix="model/" if what == "weights" else "")
         found = {name: array.to_numpy() for name, array in loaded.arrays.items()}
         return found if what == "weights" else {name: a for name, a in found.items() if not name.startswith(_NO_SLOTS)}
@@ -92,12 +95,20 @@ def arrays_of_callbacks(loaded: Loaded) -> dict[str, np.ndarray]:
 
 
 class RunDirectory:
-    """One run directory, seen by the driver."""
+    """One run directory, seen by the driver.
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.store = Store(url)
+    Args:
+        run_dir: any fsspec URL.
+        clock, pause: where time comes from, and how to let some pass.
+    """
+
+    def __init__(self, run_dir: str, *, clock: Clock | None = None, pause: Callable[[float], None] = time.sleep) -> None:
+        self.run_dir = run_dir
+        self.store = Store(run_dir)
         self.attempt: Attempt | None = None
+        self._clock: Clock = clock if clock is not None else SystemClock()
+        self._pause = pause
+        self._events: EventFile | None = None
 
     # -- at the door ----------------------------------------------------------------------------------------------------------------
 
@@ -121,7 +132,7 @@ class RunDirectory:
         info = attempts[-1].info
         if _lives(info) or (info.get("host") != socket.gethostname() and self._beats()):
             raise RunInUse(
-                f"{self.url} is in use by the driver with pid {info.get('pid')} on {info.get('host')}, since {info.get('started')}.\n"
+                f"{self.run_dir} is in use by the driver with pid {info.get('pid')} on {info.get('host')}, since {info.get('started')}.\n"
                 "  expected  one driver for a run\n"
                 f"  try       stop that one (kill -INT {info.get('pid')}), another --run-dir, or --take-over if it is not there any more"
             )
@@ -134,7 +145,7 @@ class RunDirectory:
             "pid": os.getpid(),
             "process_started": process.create_time(),
             "boot": _boot_id(),
-            "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._clock.wall_s())),
             "python": platform.python_version(),
         }
         self.attempt = start_attempt(self.store, info, fresh)
@@ -192,11 +203,16 @@ class RunDirectory:
         """Replace status.json."""
         self.store.put("status.json", json.dumps(status).encode())
 
-    def write_events(self, events: list[dict[str, Any]]) -> None:
-        """Replace this attempt's timeline."""
+    def add_events(self, lines: Sequence[str]) -> None:
+        """Write lines of JSON behind this attempt's timeline."""
         assert self.attempt is not None
-        lines = "".join(json.dumps(event) + "\n" for event in events)
-        self.store.put(f"events/a{self.attempt.number:04d}.jsonl", lines.encode())
+        if self._events is None:
+            self._events = EventFile(self.store, self.attempt.number)
+        self._events.add(lines)
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """The timelines of all attempts, one after the other."""
+        return read_events(self.store)
 
     def status(self) -> dict[str, Any]:
         """What the run does, read from storage alone: the last words of the driver, corrected by what is known of its end."""
@@ -221,9 +237,9 @@ class RunDirectory:
     def _beats(self) -> bool:
         """Does somebody renew status.json? Looks for a change, so that clocks need not agree."""
         first = self._read_json("status.json")
-        end = time.monotonic() + _WATCH_S
-        while time.monotonic() < end:
-            time.sleep(0.25)
+        end = self._clock.monotonic_s() + _WATCH_S
+        while self._clock.monotonic_s() < end:
+            self._pause(0.25)
             if self._read_json("status.json") != first:
                 return True
         return False
@@ -236,22 +252,22 @@ class RunDirectory:
         return value if isinstance(value, dict) else None
 
 
-def check_same_run(known: RunDescription, *, script: str, virtual_workers: int | None, workers: int, url: str) -> None:
+def check_same_run(known: RunDescription, *, script: str, virtual_workers: int | None, workers: int, run_dir: str) -> None:
     """Raise RunMismatch where a run directory holds another script's run, or one with another number of virtual workers."""
     if known.script != script:
         raise RunMismatch(
-            f"{url} holds a run of {known.script or 'a Python session'}, not of {script or 'a Python session'}.\n"
+            f"{run_dir} holds a run of {known.script or 'a Python session'}, not of {script or 'a Python session'}.\n"
             "  try       another --run-dir, or --restart to begin anew beside it"
         )
     if virtual_workers is not None and virtual_workers != known.virtual_workers:
         raise RunMismatch(
-            f"{url} holds a run with {known.virtual_workers} virtual workers, --virtual-workers {virtual_workers} was given:\n"
+            f"{run_dir} holds a run with {known.virtual_workers} virtual workers, --virtual-workers {virtual_workers} was given:\n"
             "  results depend on their number\n"
             f"  try       --virtual-workers {known.virtual_workers}, another --run-dir, or --restart to begin anew beside it"
         )
     if workers > known.virtual_workers:
         raise RunMismatch(
-            f"{url} holds a run with {known.virtual_workers} virtual workers: {workers} workers are too many, each hosts one or more.\n"
+            f"{run_dir} holds a run with {known.virtual_workers} virtual workers: {workers} workers are too many, each hosts one or more.\n"
             f"  try       --workers {known.virtual_workers} or fewer, or --restart to begin anew beside it"
         )
 

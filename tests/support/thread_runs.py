@@ -47,6 +47,8 @@ class Run(Session):
         start.begin()
         super().__init__(config, enter(config, script="", arguments=(), script_sha256=""), start, timings, limits=limits)
         self.console = Console(quiet=True)
+        self.notes: list[str] = []
+        self.console.note = self.notes.append  # type: ignore[method-assign]
 
     @property
     def interrupts(self) -> int:

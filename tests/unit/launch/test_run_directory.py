@@ -4,6 +4,8 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +13,7 @@ from disttrain.errors import RunInUse, RunMismatch, RunUnwritable
 from disttrain.launch.config import RunConfig
 from disttrain.launch.door import enter
 from disttrain.rundir.directory import RunDescription, RunDirectory
+from disttrain.testing.fake_clock import FakeClock
 
 SCRIPT = {"script": "train.py", "arguments": (), "script_sha256": "abc"}
 
@@ -59,6 +62,22 @@ def test_a_live_driver_is_named_by_host_and_pid(url):
     with pytest.raises(RunInUse, match=rf"pid {os.getpid()} on {socket.gethostname()}"):
         enter(RunConfig(run_dir=url), **SCRIPT)
     assert not enter(RunConfig(run_dir=url, take_over=True), **SCRIPT).fresh
+
+
+@pytest.mark.parametrize("beats", [True, False])
+def test_a_driver_on_another_machine_is_alive_while_its_status_changes(url, beats):
+    clock, renewed = FakeClock(), iter(range(100))
+    directory = begun(url)
+    attempts = [replace(attempt, info={**attempt.info, "host": "elsewhere"}) for attempt in directory.attempts()]
+
+    def pause(seconds):
+        clock.advance(seconds)
+        if beats:
+            directory.write_status({"beat": next(renewed)})
+
+    looking = RunDirectory(url, clock=clock, pause=pause)
+    with pytest.raises(RunInUse, match="on elsewhere") if beats else nullcontext():
+        looking.refuse_if_live(attempts)
 
 
 def test_a_driver_that_died_without_a_word_leaves_the_run_free(tmp_path):
@@ -114,9 +133,9 @@ def test_status_tells_of_a_driver_that_is_gone(tmp_path):
 def test_without_a_run_directory_runs_stand_beside_each_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = enter(RunConfig(), **SCRIPT)
-    assert first.directory.url == "runs/train"
+    assert first.directory.run_dir == "runs/train"
     begun("runs/train", outcome="interrupted")
-    assert enter(RunConfig(), **SCRIPT).directory.url == "runs/train"
-    assert enter(RunConfig(), **{**SCRIPT, "script_sha256": "changed"}).directory.url == "runs/train-2"
+    assert enter(RunConfig(), **SCRIPT).directory.run_dir == "runs/train"
+    assert enter(RunConfig(), **{**SCRIPT, "script_sha256": "changed"}).directory.run_dir == "runs/train-2"
     begun("runs/train-2", outcome="finished")
-    assert enter(RunConfig(), **SCRIPT).directory.url == "runs/train-3"
+    assert enter(RunConfig(), **SCRIPT).directory.run_dir == "runs/train-3"

@@ -56,7 +56,7 @@ def test_a_long_step_is_no_hang_until_a_limit_that_follows_the_measured_ones():
 def test_before_the_first_tick_is_known_and_for_what_is_no_tick_patience_is_an_hour():
     unknown = patience(w0=Doing("computing", 0, 1, 0.0), w1=Doing("opening", -1, -1, 0.0))
     assert unknown.look((), 1, at_s=3599.0).stuck == () and len(unknown.look((), 1, at_s=3601.0).stuck) == 2
-    assert unknown.working() == {"w0", "w1"}
+    assert unknown.working(0.0) == {"w0", "w1"}
 
 
 def test_a_limit_that_was_asked_for_holds_for_all_of_it():
@@ -85,3 +85,13 @@ def test_the_dead_are_forgotten():
     asked = patience(w0=computing())
     asked.forget("w0")
     assert asked.look(("w0",), 4, at_s=1e6).stuck == () and asked.doing("w0") is None
+
+
+def test_a_silent_worker_whose_process_runs_counts_as_working_while_its_machine_says_so():
+    asked = patience(w0=waiting())
+    assert asked.working(0.0) == set()
+    asked.alive("w0", at_s=100.0)
+    assert asked.working(104.0) == {"w0"} and asked.working(106.0) == set()
+    asked.alive("w0", at_s=107.0)
+    asked.heard("w0", waiting())
+    assert asked.working(107.0) == set()
