@@ -30,12 +30,13 @@ def simulate(
     workers: Annotated[int, typer.Option(help="Worker processes.")],
     step: Annotated[str, typer.Option(help="An optimizer step with all workers there, such as 2s.")],
     mtbf: Annotated[
-        str | None, typer.Option(help="Mean time between failures of single workers, over the whole cluster of --workers. [never]")
+        str | None,
+        typer.Option(help="Mean time between failures of single workers, over the whole cluster of --workers; without it they never fail."),
     ] = None,
     mtbf_per_worker: Annotated[str | None, typer.Option(help="The same for each worker on its own: --mtbf times --workers.")] = None,
     outage: Annotated[str, typer.Option(help="Mean time between losses of all workers at once; or never.")] = "30d",
     checkpoint: Annotated[str, typer.Option(help="A save every so often: 60s, 10min, or 100steps.")] = "10min",
-    virtual_workers: Annotated[int | None, typer.Option(help="Slices of each batch. [workers]")] = None,
+    virtual_workers: Annotated[int | None, typer.Option(help="Slices of each batch; as many as workers if not given.")] = None,
     min_workers: Annotated[int, typer.Option(help="With fewer, training waits for more.")] = 1,
     spares: Annotated[int, typer.Option(help="Warm workers kept beside.")] = 0,
     start: Annotated[str, typer.Option(help="Until a replacement has a machine, imports and a model.")] = "15s",
@@ -47,7 +48,7 @@ def simulate(
     callbacks: Annotated[str, typer.Option(help="The workers wait so long for the callbacks of an epoch.")] = "0",
     epoch_steps: Annotated[int, typer.Option(help="Steps of an epoch.")] = 1000,
     seeds: Annotated[int, typer.Option(help="Runs, each with failures of its own.")] = 8,
-    time: Annotated[str | None, typer.Option(help="Simulated time of each run. [as long as it takes for firm figures]")] = None,
+    time: Annotated[str | None, typer.Option(help="Simulated time of each run; if not given, long enough for firm figures.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what goodput to expect of a cluster that fails, and what checkpoint interval and how many spares to choose.
