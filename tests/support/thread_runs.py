@@ -19,7 +19,7 @@ from disttrain.launch.config import RunConfig
 from disttrain.launch.door import enter
 from disttrain.launch.session import Session
 from disttrain.launch.timings import Timings
-from disttrain.rundir.directory import ResumePoint
+from disttrain.rundir.resume import ResumePoint
 from disttrain.rundir.timeline import Console
 from disttrain.testing.fake_cluster import FakeCluster, FaultPlan, Started
 
@@ -61,7 +61,7 @@ class Run(Session):
 
     @property
     def resume(self) -> ResumePoint | None:
-        return self._resume
+        return self._recall.resume
 
     @property
     def controller(self) -> Controller:

@@ -27,6 +27,7 @@ from disttrain.training.step.direct import run_directly
 from disttrain.training.step.forward import Forward
 from disttrain.training.step.gradient_buffers import Contribution, Pool, first_with_payload
 from disttrain.training.step.in_place_update import InPlaceUpdate
+from disttrain.training.step.matching import check_arrays
 from disttrain.training.step.model_state import ModelState, OptimizerState, Slots
 from disttrain.training.step.optimizer_slots import arrange_slots
 from disttrain.training.step.scripted import run_scripted
@@ -269,7 +270,8 @@ class Engine:
             self._optimizer_called(name).load_state_dict(counters)
         if decision.arrays is not None:
             own = self.arrays()
-            self.set_arrays({name: torch.from_numpy(value) for name, value in decision.arrays.items() if name in own})  # not of frozen ones
+            changed = {name: torch.from_numpy(value) for name, value in decision.arrays.items() if name in own}  # not of frozen ones
+            self.set_arrays(changed, partly=True)
         self._move_to(tick, position)
         self.ended = decision.end_call
 
@@ -384,12 +386,14 @@ class Engine:
         """The state by name: `model/...`, `optimizer/<slot>/...` and `totals`; live views, not copies."""
         return {**self.state.arrays(), "totals": self.totals}
 
-    def set_arrays(self, arrays: dict[str, Tensor]) -> None:
-        """Copy values into the state; names that are not given keep theirs."""
+    def set_arrays(self, arrays: dict[str, Tensor], *, partly: bool = False) -> None:
+        """Copy values into the state: each of its arrays, of that shape and dtype; `partly`, what is not given stays.
+
+        Raises:
+            CheckpointMismatch: a name, a shape or a dtype differs; nothing was copied.
+        """
         own = self.arrays()
-        unknown = sorted(set(arrays) - set(own))
-        if unknown:
-            raise KeyError(f"the state has no {unknown[0]!r} (and {len(unknown) - 1} others)")
+        check_arrays(own, arrays, partly=partly)
         with torch.no_grad():
             for name, value in arrays.items():
                 own[name].copy_(value)

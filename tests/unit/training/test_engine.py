@@ -17,7 +17,7 @@ from disttrain import layers
 from disttrain.collectives import GroupBroken, SoloGroup
 from disttrain.collectives import reduction as reduction_module
 from disttrain.collectives.reduction import TreeReduction
-from disttrain.errors import NonFiniteLoss
+from disttrain.errors import CheckpointMismatch, NonFiniteLoss
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.compiled.class_weight import class_weights
 from disttrain.training.program import Kind
@@ -238,7 +238,7 @@ def test_arrays_and_meta_carry_the_whole_state_to_another_engine():
 
 def test_arrays_that_the_state_does_not_have_are_refused_by_name():
     engine = alone(job_of(rich_model(), 4, *rich_data(8), batch_size=8))
-    with pytest.raises(KeyError, match="model/nothing"):
+    with pytest.raises(CheckpointMismatch, match="model/nothing"):
         engine.set_arrays({"model/nothing": torch.zeros(1)})
 
 
