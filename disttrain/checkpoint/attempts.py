@@ -67,10 +67,11 @@ def start_attempt(store: Store, info: dict[str, Json], fresh: bool, after: int |
     raise RunInUse(f"{store.url} is being started by others: {_TRIES} attempts in a row were taken. Stop the other drivers and try again.")
 
 
-def read_attempts(store: Store) -> list[Attempt]:
-    """The attempts of the newest run, ascending, with what each resumed from and how it ended: back to the last that began from nothing.
+def read_attempts(store: Store, *, newest_run: bool = False) -> list[Attempt]:
+    """All attempts, ascending, with what each resumed from and how it ended.
 
-    What was before that one counts for nothing, so it is not read: damage to it hinders nobody.
+    Args:
+        newest_run: only back to the last one that began from nothing. What was before counts for nothing, and damage to it hinders nobody.
 
     Raises:
         CheckpointCorrupt: a record is damaged; the message names the file.
@@ -80,7 +81,7 @@ def read_attempts(store: Store) -> list[Attempt]:
     found: list[Attempt] = []
     for number in sorted(filter(None, map(parse_attempt, names)), reverse=True):
         found.insert(0, _read_attempt(store, number, present))
-        if found[0].fresh:
+        if newest_run and found[0].fresh:
             break
     return found
 

@@ -66,7 +66,7 @@ def read_history(store: Store) -> list[str]:
     """The checkpoints that a resume may choose from, newest first; see `history.valid_history`."""
     # commits first: one that appears in between belongs to an attempt that is listed as well
     commits = [info.name for info in list_checkpoints(store)]
-    return valid_history(read_attempts(store), commits)
+    return valid_history(read_attempts(store, newest_run=True), commits)
 
 
 def read_manifest(store: Store, name: str) -> Manifest:

@@ -73,13 +73,13 @@ class RunDirectory:
         return newest_number(self.store)
 
     def attempts(self) -> list[Attempt]:
-        """All attempts, oldest first.
+        """The attempts of the newest run, oldest first: back to the last one that began from nothing.
 
         Raises:
             CheckpointCorrupt: a record is damaged.
             CheckpointIncomplete: the records are gone, while what they tell of is there.
         """
-        found = read_attempts(self.store)
+        found = read_attempts(self.store, newest_run=True)
         if not found and (held := self._held()):
             raise CheckpointIncomplete(
                 explain(
@@ -116,7 +116,7 @@ class RunDirectory:
     def _held(self, attempts: Sequence[Attempt] = ()) -> str:
         """What of the newest run would be lost if it were begun anew, in words."""
         names, calls = read_history(self.store), []
-        if not attempts or read_finished(self.store, list(attempts), _chain(list(attempts))):
+        if not attempts or read_finished(self.store, list(attempts)):
             calls = [f"{CALLS}/{name}" for name in self.store.list(CALLS)]
         return some([*names, *calls])
 
@@ -214,9 +214,7 @@ class RunDirectory:
 
     def finished_calls(self) -> dict[int, dict[str, Any]]:
         """The records of the calls that this run has finished, by number."""
-        attempts = self.attempts()
-        chain = _chain(attempts)
-        return read_finished(self.store, attempts, chain)
+        return read_finished(self.store, self.attempts())
 
     def finish_call(self, call: int, result: dict[str, Any]) -> None:
         """Record the result of a call; from now on a restart takes it from here."""
@@ -245,15 +243,5 @@ class RunDirectory:
         return read_status(self.store)
 
 
-def _chain(attempts: list[Attempt]) -> set[int]:
-    """The attempts of the newest run: back to the last one that began from nothing."""
-    chain: set[int] = set()
-    for attempt in reversed(attempts):
-        chain.add(attempt.number)
-        if attempt.fresh:
-            break
-    return chain
-
-
 def _root(attempts: list[Attempt]) -> int:
-    return min(_chain(attempts), default=0)
+    return attempts[0].number if attempts else 0

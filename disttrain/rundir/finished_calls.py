@@ -23,8 +23,8 @@ def write_finished(store: Store, call: int, attempt: int, body: dict[str, Any]) 
     store.create(f"{FOLDER}/{call:06d}-a{attempt:04d}.json", record("call", {"call": call, **_plain(body)}))
 
 
-def read_finished(store: Store, attempts: list[Attempt], chain: set[int]) -> dict[int, dict[str, Any]]:
-    """By number, the newest record of each call of the attempts in `chain` that belongs to the valid history.
+def read_finished(store: Store, attempts: list[Attempt]) -> dict[int, dict[str, Any]]:
+    """By number, the newest record of each call of these attempts that belongs to the valid history.
 
     One that rests on a checkpoint outside of it tells of what has been taken back: its attempt was superseded, or the run was told to
     go on from an earlier step.
@@ -33,13 +33,14 @@ def read_finished(store: Store, attempts: list[Attempt], chain: set[int]) -> dic
         CheckpointCorrupt: a record is damaged; the message names the file.
     """
     last = last_sequences(attempts, (info.name for info in list_checkpoints(store)))
+    numbers = {attempt.number for attempt in attempts}
     found: dict[int, tuple[int, dict[str, Any]]] = {}
     for match in filter(None, map(_FILE.fullmatch, store.list(FOLDER))):
         call, attempt = int(match[1]), int(match[2])
-        if attempt not in chain or (call in found and found[call][0] > attempt):
+        if attempt not in numbers or (call in found and found[call][0] > attempt):
             continue
         body = read_record(store, f"{FOLDER}/{match[0]}", "call", _REMEDY)
-        if body is None or body.get("call") != call:
+        if body is None or body.pop("call", None) != call:
             continue
         rests_on = CommitName.parse(str(body.get("commit") or body.get("after") or ""))
         if rests_on is None or counts(rests_on, last):

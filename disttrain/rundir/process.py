@@ -28,7 +28,8 @@ def is_alive(info: dict[str, Any]) -> bool | None:
     nothing: it is stepped. Who is told None looks whether the driver still writes.
     """
     boot, namespace = _boot_id(), _pid_namespace()
-    if not boot or not namespace or (info.get("boot"), info.get("pid_namespace")) != (boot, namespace):
+    own = (boot, namespace, socket.gethostname())
+    if not boot or not namespace or (info.get("boot"), info.get("pid_namespace"), info.get("host")) != own:
         return None
     try:
         pid = int(info["pid"])

@@ -30,7 +30,7 @@ def read_status(store: Store) -> dict[str, Any]:
 
     Nothing in status.json is believed where another file knows better; one that is damaged is told as `problem`.
     """
-    attempts = read_attempts(store)
+    attempts = read_attempts(store, newest_run=True)
     if not attempts:
         return {"state": "empty", "checkpoints": []}
     newest = attempts[-1]
