@@ -52,7 +52,7 @@ def set_random_seed(seed: int) -> None:
     one, it sets the seed of what that thread builds and trains, so that two of them do not disturb one another; the generators of
     Python, NumPy and torch are always the process's.
     """
-    import torch
+    import torch  # late: takes a second to load, and the driver of a launch begins without it
 
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"set_random_seed(seed={seed!r}): expected an integer from 0 to 2**32 - 1.")

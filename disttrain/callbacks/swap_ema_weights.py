@@ -115,7 +115,7 @@ class SwapEMAWeights(Callback):
 
 def _array(weight: Any) -> np.ndarray:
     """A copy; float32 where NumPy lacks the dtype, which holds bfloat16 exactly."""
-    import torch
+    import torch  # late: callbacks load without it
 
     value = weight.detach().cpu()
     return np.array((value.float() if value.dtype == torch.bfloat16 else value).numpy())
@@ -123,7 +123,7 @@ def _array(weight: Any) -> np.ndarray:
 
 def _write(weights: list[Any], values: list[Any]) -> None:
     """In place, so that whoever holds the weights sees it."""
-    import torch
+    import torch  # late: callbacks load without it
 
     with torch.no_grad():
         for weight, value in zip(weights, values, strict=True):

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from disttrain.cli.failures import report_failure
+from disttrain.errors import UsageError
 
 app = typer.Typer(
     name="disttrain",
@@ -23,7 +24,7 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
+        from importlib.metadata import version  # late: each command loads what it needs
 
         print(f"disttrain {version('disttrain')}")
         raise typer.Exit
@@ -70,7 +71,7 @@ def launch(
     timings: Annotated[bool, typer.Option("--timings", help="Say where the time goes.")] = False,
 ) -> None:
     """Train SCRIPT on Ray actors; the same command again resumes it."""
-    from disttrain.launch.config import RunConfig
+    from disttrain.launch.config import RunConfig  # late: each command loads what it needs
     from disttrain.launch.script import launch as run
 
     config = RunConfig(
@@ -88,13 +89,11 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What a run does, read from its directory alone."""
-    from disttrain.cli.tables import print_status
+    from disttrain.cli.tables import print_status  # late: each command loads what it needs
     from disttrain.rundir.directory import RunDirectory
 
     found = RunDirectory(run_dir).status()
     if found["state"] == "empty":
-        from disttrain.errors import UsageError
-
         raise UsageError(f"{run_dir} holds no run.\n  expected  a directory that disttrain launch --run-dir has written")
     if as_json:
         print(json.dumps(found, indent=1))
@@ -114,7 +113,7 @@ def view(
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """See in a browser what each layer makes of an input; of a run, checkpoint by checkpoint."""
-    from disttrain.viewers import server
+    from disttrain.viewers import server  # late: each command loads what it needs
 
     names = [name.strip() for name in classes.split(",")] if classes else None
     server.launch(
@@ -129,7 +128,7 @@ def tensorboard(
     host: Annotated[str, typer.Option(help="Another than this machine's own lets others look.")] = "127.0.0.1",
 ) -> None:
     """Open TensorBoard on what the TensorBoard callback of a run wrote."""
-    from disttrain.viewers.tensorboard import launch as open_board
+    from disttrain.viewers.tensorboard import launch as open_board  # late: each command loads what it needs
 
     open_board(run_dir, port=port, host=host, block=True)
 
@@ -137,7 +136,7 @@ def tensorboard(
 @app.command()
 def digest(path: Annotated[str, typer.Argument(help="A run directory, one of its checkpoints, or a saved model.")]) -> None:
     """One sha256 over the weights: equal digests, equal weights, bit for bit."""
-    from disttrain.rundir.digests import digest_of
+    from disttrain.rundir.digests import digest_of  # late: each command loads what it needs
 
     print(digest_of(path))
 

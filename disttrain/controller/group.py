@@ -177,6 +177,7 @@ class GroupControl:
                     for worker in effect.workers:
                         self._cluster.send(worker, m.Abort(self._number, effect.generation))
                 case o.Pause():
+                    self._kept.name = None
                     self.ask(effect.generation, "pause")
                 case o.Form():
                     self._form(effect)

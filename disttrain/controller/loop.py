@@ -136,8 +136,8 @@ class Controller:
     def turn(self, wait_s: float) -> None:
         """Hear whatever came, or wait a little; then look at clocks and flags."""
         if isinstance(self.call, c.Opening):
-            # No worker knows of the call: what is reported, a death say, is heard of once they do.
-            self._hear_script(wait_s)
+            # No worker knows of the call: what is reported, a death say, is heard of once they do, and no clock runs.
+            self._hear_script(_LOOK_S)
         else:
             for report in self.cluster.reports(wait_s):
                 self._hear(report)

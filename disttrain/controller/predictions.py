@@ -7,7 +7,7 @@ from typing import Any
 
 from disttrain.training.job import Job
 from disttrain.training.program import BOUNDARIES, Kind, Position
-from disttrain.training.step.engine import outputs_of_step
+from disttrain.training.step.predictions import outputs_of_step
 
 
 class Outputs:

@@ -83,7 +83,7 @@ class Reporting:
     def killed(self, worker: str, because: str, now: float) -> None:
         """We end a worker that does not answer or does not get on."""
         quiet_since = self.heard.get(worker, now)
-        if self._recovery is None and now - quiet_since > _QUIET_S:
+        if worker in self._ranks and self._recovery is None and now - quiet_since > _QUIET_S:
             self._recovery = _Recovery(quiet_since, self.step, -1)
         self._console.event("kill", f"{because}: killed", worker=worker)
 

@@ -26,7 +26,7 @@ from disttrain.checkpoint import (
     write_shard,
 )
 from disttrain.elastic.messages import ShardWritten, SnapshotTaken
-from disttrain.training.step.engine import Engine
+from disttrain.training.step.replica import Replica, StateDict
 
 _DTYPES = {
     torch.bfloat16: "BF16",
@@ -64,40 +64,41 @@ class ShardWriter:
         self._arena = Arena()
         self._writing: threading.Thread | None = None
 
-    def save(self, engine: Engine, rank: int, size: int, *, call: int, generation: int, attempt: int, sequence: int) -> None:
+    def save(self, replica: Replica, rank: int, size: int, *, call: int, generation: int, attempt: int, sequence: int) -> None:
         """Copy this rank's share of the state and write it in the background; `ShardWritten` follows, from rank 0 first `SnapshotTaken`."""
         began = time.monotonic()
         if self._writing is not None:
             self._writing.join()
-        arrays = {name: named_array(tensor) for name, tensor in engine.arrays().items()}
+        state = replica.state_dict()
+        arrays = {name: named_array(tensor) for name, tensor in state.tensors.items()}
         specs = [array.spec(name) for name, array in arrays.items()]
         shot = snapshot(arrays, split(specs, size)[rank], self._arena)
-        step = engine.optimizer.iterations
+        step = replica.optimizer.iterations
         # Every rank names the folder alone, so the nonce is a function of what all know; a generation never comes twice.
-        nonce = blake2b(f"{attempt}.{call}.{generation}.{engine.tick}".encode(), digest_size=8).hexdigest()
+        nonce = blake2b(f"{attempt}.{call}.{generation}.{replica.tick}".encode(), digest_size=8).hexdigest()
         folder = save_folder(CommitName(attempt, sequence, step), nonce)
         path = shard_path(folder, rank, size + 1)  # the last place is the driver's, for arrays that callbacks keep
         about = {
             "worker": self._worker,
             "call": call,
             "generation": generation,
-            "tick": engine.tick,
+            "tick": replica.tick,
             "rank": rank,
             "size": size,
             "step": step,
         }
         if rank == 0:
-            about |= {"meta": engine.meta(), "specs": specs, "sequence": sequence, "folder": folder}
-            self._report(SnapshotTaken(self._worker, call, engine.tick))
+            about |= {"meta": dict(state.meta), "specs": specs, "sequence": sequence, "folder": folder}
+            self._report(SnapshotTaken(self._worker, call, replica.tick))
         about["stall_seconds"] = time.monotonic() - began
         self._writing = threading.Thread(target=self._write, args=(path, shot, about, began), name="checkpoint-writer", daemon=True)
         self._writing.start()
 
-    def load(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """(arrays, meta) of a committed checkpoint, every byte checked."""
+    def load(self, name: str) -> StateDict:
+        """The state in a committed checkpoint, every byte checked."""
         loaded = load(self._store, name)
-        arrays = {key: as_tensor(array) for key, array in loaded.arrays.items() if not key.startswith("callbacks/")}
-        return arrays, loaded.manifest.extra["meta"]
+        tensors = {key: as_tensor(array) for key, array in loaded.arrays.items() if not key.startswith("callbacks/")}
+        return StateDict(tensors, loaded.manifest.extra["meta"])
 
     def _write(self, path: str, shot: Snapshot, about: dict[str, Any], began: float) -> None:
         try:

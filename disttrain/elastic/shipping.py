@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from disttrain.alignment import copy_of
+
 
 @dataclass(frozen=True)
 class Shipment:
@@ -33,8 +35,7 @@ class Shipment:
 
 
 def _tensor(data: np.ndarray, dtype: torch.dtype, shape: tuple[int, ...], parameter: bool, requires_grad: bool) -> Tensor:
-    flat = torch.frombuffer(bytearray(data), dtype=dtype) if data.size else torch.empty(0, dtype=dtype)
-    tensor = flat.reshape(shape)
+    tensor = copy_of(data).view(dtype).view(shape) if data.size else torch.empty(shape, dtype=dtype)
     return nn.Parameter(tensor, requires_grad=requires_grad) if parameter else tensor.requires_grad_(requires_grad)
 
 

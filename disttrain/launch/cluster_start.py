@@ -104,14 +104,18 @@ class OnRay:
 
     def __init__(self, config: RunConfig, timings: Timings) -> None:
         with timings.span("importing Ray"):
-            from disttrain.clusters.ray.cluster import RayCluster
+            from disttrain.clusters.ray.cluster import RayCluster  # late: on a thread, while the driver loads torch
             from disttrain.clusters.ray.instance import RayInstance, RayOptions
         most = (config.max_workers or config.workers) + config.spares
         options = RayOptions(address=config.address, cpus=most * config.cpus_per_worker, gpus=math.ceil(most * config.gpus_per_worker))
         self._instance = RayInstance(options)
         with timings.span("starting or joining Ray"):
             self._instance.start()
-        self.cluster: Any = RayCluster(config.cpus_per_worker, config.gpus_per_worker)
+        try:
+            self.cluster: Any = RayCluster(config.cpus_per_worker, config.gpus_per_worker)
+        except BaseException:
+            self._instance.stop()
+            raise
 
     def stop(self) -> None:
         """Leave Ray, or end it if it was started here."""

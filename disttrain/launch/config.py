@@ -97,7 +97,7 @@ def check_virtual_workers(virtual_workers: int, workers: int) -> None:
 
 
 def _check_url(url: str) -> None:
-    import fsspec
+    import fsspec  # late: loads when a path is checked
 
     protocol = url.split("://", 1)[0] if "://" in url else "file"
     known = fsspec.available_protocols()

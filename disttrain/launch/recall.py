@@ -10,7 +10,7 @@ import torch
 from disttrain.callbacks import CallbackList
 from disttrain.checkpoint import load
 from disttrain.elastic.shard_writer import as_tensor
-from disttrain.errors import CheckpointIncomplete, RunMismatch
+from disttrain.errors import CheckpointIncomplete, CheckpointMismatch, RunMismatch
 from disttrain.rundir.call_identity import call_identity
 from disttrain.rundir.directory import RunDirectory
 from disttrain.rundir.identity import Identity, differences, refuse_other_call
@@ -18,6 +18,7 @@ from disttrain.rundir.resume import ResumePoint, arrays_of_callbacks
 from disttrain.rundir.timeline import Console
 from disttrain.training.job import Job
 from disttrain.training.step.engine import Engine
+from disttrain.training.step.replica import StateDict
 
 
 class Recall:
@@ -131,5 +132,12 @@ def take_over_state(directory: RunDirectory, job: Job, arrays: dict[str, np.ndar
     engine = Engine(job)
     if "frozen" in meta:
         engine.rearrange(meta["frozen"])
-    engine.set_arrays({name: torch.tensor(value) for name, value in arrays.items()})
-    engine.set_meta(meta)
+    try:
+        engine.replica.load_state_dict(StateDict({name: torch.tensor(value) for name, value in arrays.items()}, meta))
+    except RunMismatch:
+        raise
+    except (KeyError, ValueError) as error:
+        raise CheckpointMismatch(
+            f"{directory.run_dir} holds the state of another model: {error.args[0]}\n"
+            "  try       the model as it was, another --run-dir, or --restart to begin anew"
+        ) from error

@@ -41,7 +41,7 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
     start = ClusterStart(config, timings)
     start.begin()
     with timings.span("importing disttrain and torch"):
-        from disttrain.launch.session import Session
+        from disttrain.launch.session import Session  # late: brings torch, while Ray starts
 
     folder = path.resolve().parent
     session = Session(

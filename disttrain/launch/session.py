@@ -37,7 +37,7 @@ from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
 from disttrain.training.local import runner
 from disttrain.training.local.telemetry import facts_of
-from disttrain.training.step.engine import join_predictions
+from disttrain.training.step.predictions import join_predictions
 
 
 class Session:
@@ -147,6 +147,7 @@ class Session:
         """The cluster; waits for Ray where it is still starting."""
         cluster = self._cluster = self._start.cluster(lambda: self._interrupts)
         if self._store is None:
+            # late: loads torch.distributed, which a script without calls never needs
             from disttrain.collectives.torch_group import serve_store
 
             self._state = self._start.state

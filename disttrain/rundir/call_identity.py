@@ -16,6 +16,7 @@ from disttrain.layers.layer import Layer
 from disttrain.models.digest import as_array
 from disttrain.models.saving.registry import custom_objects
 from disttrain.models.saving.serialize import serialize_object
+from disttrain.optimizers import Optimizer
 from disttrain.rundir.identity import Identity
 from disttrain.seeds import fold_in
 from disttrain.training.fingerprint import fingerprint
@@ -79,7 +80,6 @@ def _graph(model: Any) -> str | None:
 
 
 def _optimizers(model: Any) -> dict[str, Any]:
-    from disttrain.optimizers import Optimizer
 
     found = {}
     for attribute, value in vars(model).items():

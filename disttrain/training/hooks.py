@@ -32,7 +32,7 @@ class RemoteState(Protocol):
     """Tells what callbacks did to the state: the driver's model is brought up to date when one looks, and compared afterwards."""
 
     def changed(self) -> dict[str, np.ndarray] | None:
-        """Weights and slots, by the names of `Engine.arrays`, that a hook changed since the last call; None for none."""
+        """Weights and slots, by the names of `Replica.state_dict`, that a hook changed since the last call; None for none."""
 
     def resume(self) -> None:
         """The hooks where a checkpoint stands are about to run: the state is that of the checkpoint."""

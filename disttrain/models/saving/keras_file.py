@@ -8,9 +8,10 @@ import json
 import os
 import time
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from disttrain.layers.weight_budget import weight_budget
+from disttrain.models.network import Network
 from disttrain.models.saving.archive import MAX_CONFIG_BYTES, read_member, sound_archive
 from disttrain.models.saving.assets import asset_members, load_assets
 from disttrain.models.saving.compiling import compile_config, compile_from_config
@@ -23,15 +24,12 @@ from disttrain.models.saving.registry import custom_objects as custom_objects_wi
 from disttrain.models.saving.serialize import serialize_object
 from disttrain.models.saving.weights import put_weights
 
-if TYPE_CHECKING:
-    from disttrain.models.model import Model
-
 KERAS_VERSION = "3.15.1"  # whose format this is
 FORMAT_VERSION = 1  # of what this package adds to it, which Keras does not look at
 _MIN_BUDGET_BYTES = 16 << 20
 
 
-def save_model(model: Model, path: Any, overwrite: bool = True) -> None:
+def save_model(model: Network, path: Any, overwrite: bool = True) -> None:
     """Write a built model to a `.keras` file.
 
     Raises:
@@ -60,7 +58,7 @@ def save_model(model: Model, path: Any, overwrite: bool = True) -> None:
     write_bytes(path, buffer.getvalue(), overwrite)
 
 
-def to_json(model: Model, **options: Any) -> str:
+def to_json(model: Network, **options: Any) -> str:
     """The config of a model, and of its compiling, as JSON."""
     with custom_objects_within():
         config = serialize_object(model)

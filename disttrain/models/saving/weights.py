@@ -11,15 +11,13 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from disttrain.errors import UsageError
 from disttrain.layers.layer import Layer
-from disttrain.models.digest import weights_digest
 from disttrain.models.saving.archive import read_member, sound_archive
 from disttrain.models.saving.file_seal import check_safetensors, is_sealed_safetensors, say_unchecked, seal_safetensors
 from disttrain.models.saving.files import read_bytes, write_bytes
 from disttrain.models.saving.fitting import misfit
 from disttrain.models.saving.foreign import refuse_foreign_members, refuse_foreign_path
-from disttrain.models.saving.h5 import check_h5, keyed_weights, read_h5, read_h5_by_name, read_optimizer, write_h5
+from disttrain.models.saving.h5 import check_h5, read_h5, read_h5_by_name, read_optimizer, write_h5
 from disttrain.models.saving.optimizer_state import restore_optimizer
 
 _ENDINGS = ".keras, .weights.h5 or .safetensors"
@@ -101,7 +99,7 @@ def put_weights(model: Layer, found: list[tuple[Tensor, Tensor]], problems: list
 
 
 def _from_safetensors(model: Layer, data: bytes, source: str, by_name: bool) -> Found:
-    tensors = _safetensors(data, source)
+    tensors = read_safetensors(data, source)
     found, problems = [], []
     for key, weight in model.named_weights():
         value = tensors.pop(key, None)
@@ -117,37 +115,11 @@ def _from_safetensors(model: Layer, data: bytes, source: str, by_name: bool) -> 
     return found, problems
 
 
-def _safetensors(data: bytes, source: str) -> dict[str, Tensor]:
+def read_safetensors(data: bytes, source: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; `source` names it in errors."""
     try:
         tensors = dict(safetensors.torch.load(data))
     except safetensors.SafetensorError as error:
         raise ValueError(f"{source} is no sound safetensors file: {error}") from error
     check_safetensors(data, source)
     return tensors
-
-
-def file_digest(path: Any) -> str:
-    """`model.digest()` of the model whose weights a `.keras`, `.weights.h5` or `.safetensors` file holds.
-
-    Raises:
-        UsageError: a `.weights.h5` file of Keras, which does not name its weights.
-        ValueError: a damaged file.
-    """
-    name, data = os.fspath(path), read_bytes(path)
-    if name.endswith(".safetensors"):
-        return weights_digest(_safetensors(data, name).items())
-    if not name.endswith(".keras"):
-        check_h5(data, name)
-        named = keyed_weights(data, name)
-        if named is None:
-            raise UsageError(
-                f"{path} was written by Keras, which does not name weights.\n  try  load_weights into its model, then model.digest()"
-            )
-        return weights_digest(named.items())
-    with sound_archive(data, name) as archive:
-        named = keyed_weights(read_member(archive, "model.weights.h5", name), name)
-    if named is None:
-        from disttrain.models.saving.keras_file import load_model
-
-        return str(load_model(path, compile=False).digest())
-    return weights_digest(named.items())
