@@ -88,8 +88,10 @@ class Session:
     def __enter__(self) -> Session:
         try:
             self._enter()
-        except BaseException:
+        except BaseException as error:
             self._start.end()  # what has been started must not outlive a door that did not open
+            if self._heartbeat is None:
+                self._end(outcome_of(error), error)
             raise
         return self
 
@@ -130,7 +132,7 @@ class Session:
 
     def _end(self, outcome: str, error: BaseException | None) -> None:
         """Record the end; one that cannot be recorded takes the place of no other error."""
-        if self._entry.claimed and self._description is None:
+        if self._entry.claimed and self._description is None and self.directory.attempt is not None:
             self.directory.discard()  # made for a run that never was
             return
         try:
