@@ -69,6 +69,7 @@ class Session:
         self.console = Console(clock=self._clock)
         self._recall = Recall(self.directory, self.console, {})
         self._newest_commit: str | None = None
+        self._unkept = False  # a fit is done whose result lies nowhere: whatever the script makes of that, the run is not finished
         self._group = KeptGroup()
         self._conductor: Controller | None = None
         self._interrupts = 0
@@ -116,6 +117,8 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._installed.__exit__(None, None, None)
         outcome = FINISHED if error is None or (isinstance(error, SystemExit) and not error.code) else outcome_of(error)
+        if outcome == FINISHED and self._unkept:
+            outcome = "lost"
         try:
             if self._saves is not None:
                 self._saves.close()
@@ -297,7 +300,7 @@ class Session:
 
     def _nothing_kept(self, number: int, controller: Controller) -> InfrastructureError:
         """The error for a fit that is done, but whose last state lies nowhere: the run must not count as finished."""
-        newest = controller.saving.newest
+        self._unkept, newest = True, controller.saving.newest
         reason = controller.saving.failure or "no save of the last step was committed"
         return InfrastructureError(
             f"fit number {number + 1} is done, but its result could not be kept in {self.directory.run_dir}: {reason}\n"

@@ -43,9 +43,10 @@ class Run(Session):
             samples=0, **own,
         )  # fmt: skip
         timings = Timings()
+        entry = enter(config, script="", arguments=(), script_sha256="")
         start = ClusterStart(config, timings, lambda config, timings: Started(self.cluster), limits)
         start.begin()
-        super().__init__(config, enter(config, script="", arguments=(), script_sha256=""), start, timings, limits=limits)
+        super().__init__(config, entry, start, timings, limits=limits)
         self.console = Console(quiet=True)
         self.notes: list[str] = []
         self.console.note = self.notes.append  # type: ignore[method-assign]
