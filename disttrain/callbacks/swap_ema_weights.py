@@ -127,4 +127,8 @@ def _write(weights: list[Any], values: list[Any]) -> None:
 
     with torch.no_grad():
         for weight, value in zip(weights, values, strict=True):
+            if tuple(value.shape) != tuple(weight.shape):  # copy_ would repeat the one along the other
+                raise ValueError(
+                    f"SwapEMAWeights: weights of shape {tuple(value.shape)} for one of {tuple(weight.shape)}: not of this model."
+                )
             weight.copy_(value if isinstance(value, torch.Tensor) else torch.from_numpy(value))

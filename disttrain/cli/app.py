@@ -56,7 +56,10 @@ def launch(
     keep: Annotated[int, typer.Option(help="Committed checkpoints to keep.")] = 3,
     seed: Annotated[int | None, typer.Option(help="Seed of the run. [0]")] = None,
     address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto or HOST:PORT. [start Ray here]")] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Begin anew beside what the run directory holds.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew: beside the run, or in --run-dir.")] = False,
+    step: Annotated[
+        int | None, typer.Option(help="Go on from the checkpoint of this step, not from the newest; disttrain status shows them.")
+    ] = None,
     take_over: Annotated[bool, typer.Option("--take-over", help="Go on although another driver seems to hold the run.")] = False,
     hang_timeout: Annotated[
         float | None,
@@ -75,7 +78,8 @@ def launch(
     config = RunConfig(
         workers=workers, virtual_workers=virtual_workers, min_workers=min_workers, max_workers=max_workers, spares=spares,
         cpus_per_worker=cpus_per_worker, gpus_per_worker=gpus_per_worker, run_dir=run_dir, checkpoint_every=checkpoint_every,
-        keep=keep, seed=seed, address=address, restart=restart, take_over=take_over, samples=samples, hang_timeout_s=hang_timeout,
+        keep=keep, seed=seed, address=address, restart=restart, take_over=take_over, step=step, samples=samples,
+        hang_timeout_s=hang_timeout,
     )  # fmt: skip
     run(config, script, tuple(arguments or ()), show_timings=timings, command=shlex.join(["disttrain", *sys.argv[1:]]))
 

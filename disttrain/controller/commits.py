@@ -17,6 +17,7 @@ from disttrain.checkpoint import (
     Store,
     Superseded,
     TensorSpec,
+    bad_checkpoints,
     commit,
     plan_deletions,
     read_history,
@@ -202,8 +203,9 @@ class Committer:
         try:
             names = [name.removesuffix(".json") for name in self._store.list(COMMITS)]
             plan = plan_deletions(
-                read_history(self._store), names, self._store.list(DATA), attempt=self._attempt.number, keep=self._keep, pinned=self._pinned
-            )
+                read_history(self._store), names, self._store.list(DATA), attempt=self._attempt.number, keep=self._keep,
+                pinned=self._pinned, bad=bad_checkpoints(self._store),
+            )  # fmt: skip
             sweep(self._store, self._attempt, plan)
         except Exception:  # what could not be deleted now is found again after the next commit
             return

@@ -32,7 +32,7 @@ from disttrain.orchestrator import call_events as happened
 from disttrain.orchestrator import call_states as c
 from disttrain.orchestrator.call_events import Boundary
 from disttrain.orchestrator.patience import Doing
-from disttrain.rundir.directory import ResumePoint
+from disttrain.rundir.resume import ResumePoint
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job

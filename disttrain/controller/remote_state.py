@@ -18,7 +18,7 @@ from disttrain.training.step.optimizer_slots import arrange_slots, slots_by_weig
 
 if TYPE_CHECKING:
     from disttrain.controller.loop import Controller
-    from disttrain.rundir.directory import ResumePoint
+    from disttrain.rundir.resume import ResumePoint
 
 
 class RemoteState:

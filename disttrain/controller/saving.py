@@ -22,6 +22,7 @@ class Saving:
 
     Attributes:
         newest: the last that was committed in this call.
+        failure: why the newest save was abandoned, if none was committed since.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Saving:
         self._boundaries, self._statistics = boundaries, statistics
         self._saved_at = around.clock.monotonic_s()
         self.newest: Committed | None = None
+        self.failure: str | None = None
 
     @property
     def keeps(self) -> bool:
@@ -84,6 +86,7 @@ class Saving:
                 raise InfrastructureError(outcome.reason)
             words = f"warning: a checkpoint was abandoned: {outcome.reason}"
             console.event("save failed", words, tick=outcome.tick, reason=outcome.reason)
+            self.failure = outcome.reason if own else self.failure
             if history is not None:
                 history.save_failed(outcome.tick)
             return
@@ -93,7 +96,7 @@ class Saving:
         if history is not None:
             history.save_committed(outcome.tick)
         if own:
-            self.newest = outcome
+            self.newest, self.failure = outcome, None
 
     def _own_part(self, part: m.ShardWritten) -> tuple[dict[str, Any], dict[str, Any]]:
         """The driver's part of a save: what the callbacks' counters were at its tick."""
@@ -101,6 +104,6 @@ class Saving:
         hooks = self._boundaries.history.at(part.tick)
         extra = {
             "call": self._number, "kind": self._job.kind, "tick": part.tick, "meta": part.meta, "hooks": hooks.state,
-            "virtual_workers": self._job.virtual_workers, "seed": self._job.seed,
+            "virtual_workers": self._job.virtual_workers, "seed": self._job.seed, "identity": self._around.identity,
         }  # fmt: skip
         return extra, hooks.arrays

@@ -9,7 +9,7 @@ from disttrain.errors import UsageError
 from disttrain.models.digest import weights_digest
 from disttrain.models.saving.archive import read_member, sound_archive
 from disttrain.models.saving.files import read_bytes
-from disttrain.models.saving.h5 import keyed_weights
+from disttrain.models.saving.h5 import check_h5, keyed_weights
 from disttrain.models.saving.keras_file import load_model
 from disttrain.models.saving.weights import read_safetensors
 
@@ -25,6 +25,7 @@ def file_digest(path: Any) -> str:
     if name.endswith(".safetensors"):
         return weights_digest(read_safetensors(data, name).items())
     if not name.endswith(".keras"):
+        check_h5(data, name)
         named = keyed_weights(data, name)
         if named is None:
             raise UsageError(

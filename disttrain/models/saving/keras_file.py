@@ -18,7 +18,7 @@ from disttrain.models.saving.compiling import compile_config, compile_from_confi
 from disttrain.models.saving.deserialize import deserialize_object
 from disttrain.models.saving.files import read_bytes, write_bytes
 from disttrain.models.saving.foreign import refuse_foreign_bytes, refuse_foreign_members, refuse_foreign_path, refuse_newer
-from disttrain.models.saving.h5 import read_h5, read_optimizer, write_h5
+from disttrain.models.saving.h5 import check_h5, read_h5, read_optimizer, write_h5
 from disttrain.models.saving.optimizer_state import restore_optimizer
 from disttrain.models.saving.registry import custom_objects as custom_objects_within
 from disttrain.models.saving.serialize import serialize_object
@@ -110,11 +110,15 @@ def load_model(path: Any, custom_objects: dict[str, Any] | None = None, compile:
         model = _made(config, custom_objects, safe_mode, name, len(weights))
         load_assets(model, archive, name)
         found, problems = read_h5(model, weights, name)
+        recompiles = compile and isinstance(config.get("compile_config"), dict) and bool(config["compile_config"])
+        kept = read_optimizer(weights, name) if recompiles else []
+        if not problems:
+            check_h5(weights, name)
         put_weights(model, found, problems, name)
-    if compile and isinstance(config.get("compile_config"), dict) and config["compile_config"]:
+    if recompiles:
         compile_from_config(model, config["compile_config"], custom_objects, jit_compile="disttrain_version" in metadata)
         if model.compiled:
-            restore_optimizer(model, read_optimizer(weights, name), name)
+            restore_optimizer(model, kept, name)
     return model
 
 

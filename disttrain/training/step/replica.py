@@ -165,12 +165,12 @@ class Replica:
         """Copy a state in; one that is refused changes nothing.
 
         Args:
-            state: as `state_dict` gives it; its tensors may lie anywhere and be of another dtype.
+            state: as `state_dict` gives it; its tensors may lie anywhere.
             strict: every tensor must be there. Without, those that are not given, and an empty `meta`, leave what is here.
 
         Raises:
             KeyError: a tensor that this state does not have or, with `strict`, one that is missing, or a missing `meta`.
-            ValueError: a tensor of another shape.
+            ValueError: a tensor of another shape or dtype.
             RunMismatch: a state in the middle of a call with other data, batches or boundaries.
         """
         if strict and not state.meta:
@@ -184,6 +184,8 @@ class Replica:
         for name, value in state.tensors.items():
             if value.shape != own[name].shape:
                 raise ValueError(f"a state to load: {name!r} has the shape {tuple(value.shape)}, expected {tuple(own[name].shape)}")
+            if value.dtype != own[name].dtype:
+                raise ValueError(f"a state to load: {name!r} has the dtype {value.dtype}, expected {own[name].dtype}")
         if state.meta:
             check_fingerprint(self.job, dict(state.meta))
         with torch.no_grad():

@@ -241,10 +241,11 @@ def test_a_state_dict_carries_the_whole_state_to_another_engine():
         (lambda tensors, meta: tensors.update({"model/nothing": torch.zeros(1)}), KeyError, "holds, unlike this one, 'model/nothing' "),
         (lambda tensors, meta: tensors.pop("totals"), KeyError, "lacks 'totals'"),
         (lambda tensors, meta: tensors.update(totals=torch.zeros(2)), ValueError, r"'totals' has the shape \(2,\), expected"),
+        (lambda tensors, meta: tensors.update(totals=tensors["totals"].float()), ValueError, "'totals' has the dtype torch.float32"),
         (lambda tensors, meta: meta.clear(), KeyError, "has no meta"),
         (lambda tensors, meta: meta["call"].update(virtual_workers=3), RunMismatch, "virtual workers: 3 then, 4 now"),
     ],
-    ids=["another tensor", "a tensor less", "another shape", "no meta", "another call"],
+    ids=["another tensor", "a tensor less", "another shape", "another dtype", "no meta", "another call"],
 )
 def test_a_state_dict_that_does_not_fit_is_refused_by_name_and_changes_nothing(change, error, says):
     job = job_of(rich_model(), 4, *rich_data(24), batch_size=8)
