@@ -14,13 +14,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
+from crashes import Crashes
 from fit_models import WORKLOADS
-from harness import HERE, JobFailed, Summary, paired_ratio, parser, print_table, progress, run_program
+from harness import HERE, JobCrashed, Summary, ended, paired_ratio, parser, print_table, progress, run_program
 
 SCRIPTS = {
     "hand-written": ["peers/fit_torch.py"],
@@ -46,9 +48,13 @@ _IMPORTS = {
 class Server:
     """A measured process, see `fit_server.py`."""
 
-    def __init__(self, system: str, workload: str, folder: Path) -> None:
-        self.system, self.log = system, folder / f"{system}-{workload}.log"
-        script, *options = SCRIPTS[system]
+    def __init__(self, system: str, workload: str, folder: Path, number: int = 0) -> None:
+        self.system, self.log = system, folder / f"{system}-{workload}-{number}.log"
+        self._workload, self._folder = workload, folder
+        self._start()
+
+    def _start(self) -> None:
+        script, *options = SCRIPTS[self.system]
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
@@ -56,10 +62,10 @@ class Server:
             "MKL_NUM_THREADS": "1",
             "CUDA_VISIBLE_DEVICES": "",
         }
-        with self.log.open("wb") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, str(HERE / script), workload, *options],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment, cwd=folder,
+                [sys.executable, str(HERE / script), self._workload, *options],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment, cwd=self._folder,
             )  # fmt: skip
         self._line()
 
@@ -67,7 +73,16 @@ class Server:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stream(self._process.stdin).close()
+        self._end()
+
+    def again(self) -> None:
+        """Another process in the place of one that crashed."""
+        self._end()
+        self._start()
+
+    def _end(self) -> None:
+        with suppress(BrokenPipeError):
+            self._stream(self._process.stdin).close()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -77,14 +92,16 @@ class Server:
 
     def rate(self, kind: str) -> float:
         """Steps, or calls, per second of CPU time."""
-        print(kind, file=self._stream(self._process.stdin), flush=True)
+        with suppress(BrokenPipeError):  # it has crashed, as the missing answer says
+            print(kind, file=self._stream(self._process.stdin), flush=True)
         answer = json.loads(self._line())
         return float(answer["steps"] / answer["cpu_s"])
 
     def _line(self) -> str:
         line = self._stream(self._process.stdout).readline()
         if not line:
-            raise JobFailed(f"{self.system} ended.\n{self.log.read_text(errors='replace')[-3000:]}")
+            code = self._process.wait()
+            raise JobCrashed(f"{self.system} {ended(code)}.\n{self.log.read_text(errors='replace')[-3000:]}")
         return line
 
     @staticmethod
@@ -101,30 +118,39 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if "hand-written" not in systems:
         systems.insert(0, "hand-written")
     repeats = 3 if options.quick else options.repeats
+    crashes = Crashes()
     rates: dict[str, dict[str, dict[str, list[float]]]] = {}
     for workload in options.models:
         with ExitStack() as stack:
-            servers = [stack.enter_context(Server(system, workload, folder)) for system in systems]
-            rates[workload] = {kind: _rates(servers, kind, repeats) for kind in options.kinds if _asked(kind, workload)}
+            servers = [stack.enter_context(crashes.retried(system, partial(Server, system, workload, folder))) for system in systems]
+            rates[workload] = {kind: _rates(servers, kind, repeats, crashes) for kind in options.kinds if _asked(kind, workload)}
         for kind, found in rates[workload].items():
             progress(f"{workload}, {kind}: " + ", ".join(f"{name} {Summary.of(values).median:.0f}/s" for name, values in found.items()))
     for kind in options.kinds:
         _print(kind, {workload: rates[workload][kind] for workload in rates if kind in rates[workload]}, systems)
+    crashes.print()
     imports = {} if options.skip_imports else _imports(systems, repeats)
-    return {"rates": rates, "imports": imports}
+    return {"rates": rates, "imports": imports, "crashes": crashes.of}
 
 
 def _asked(kind: str, workload: str) -> bool:
     return workload == _ONE_SAMPLE if kind.endswith("one") else True
 
 
-def _rates(servers: Sequence[Server], kind: str, repeats: int) -> dict[str, list[float]]:
+def _rates(servers: Sequence[Server], kind: str, repeats: int, crashes: Crashes) -> dict[str, list[float]]:
     taking_part = [server for server in servers if kind == "train" or server.system not in _ONLY_TRAIN]
     found: dict[str, list[float]] = {server.system: [] for server in taking_part}
     for turn in range(repeats):
         for server in taking_part if turn % 2 == 0 else reversed(taking_part):
-            found[server.system].append(server.rate(kind))
+            found[server.system].append(crashes.retried(server.system, partial(_rate, server, kind)))
     return found
+
+
+def _rate(server: Server, kind: str, number: int) -> float:
+    """Of try `number`: after a crash, in a new process."""
+    if number:
+        server.again()
+    return server.rate(kind)
 
 
 def _print(kind: str, rates: dict[str, dict[str, list[float]]], systems: Sequence[str]) -> None:

@@ -38,6 +38,10 @@ class JobFailed(Exception):
     """A measured job did not do what it should; the message says which, how, and shows the end of its output."""
 
 
+class JobCrashed(JobFailed):
+    """It ended by itself with an error, or by a signal."""
+
+
 class Job:
     """A command under way, with all its processes, including daemons that were adopted by init. Ends them all on the way out.
 
@@ -99,10 +103,12 @@ class Job:
         return took
 
     def check(self, *, finished: bool = False) -> None:
-        """Raise JobFailed if the job has failed, or has ended although it should go on."""
+        """Raise JobCrashed if the job has failed, JobFailed if it has ended although it should go on."""
         code = self._process.poll()
-        if code is not None and (code != 0 or not finished):
-            raise JobFailed(f"{self.name} ended with exit code {code}.\n{self.tail()}")
+        if code:
+            raise JobCrashed(f"{self.name} {ended(code)}.\n{self.tail()}")
+        if code == 0 and not finished:
+            raise JobFailed(f"{self.name} ended before it should.\n{self.tail()}")
 
     def output(self) -> str:
         """What the job has printed."""
@@ -188,6 +194,11 @@ class MemoryWatch:
                     sizes.append(process.memory_full_info().pss)
             self.processes = max(self.processes, len(sizes))
             self.peak_mib = max(self.peak_mib, sum(sizes) / 2**20)
+
+
+def ended(code: int) -> str:
+    """How a process of this exit code ended, in words."""
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
 def _command_line(process: psutil.Process) -> str:

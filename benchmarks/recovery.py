@@ -12,11 +12,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import stamps
 from aftermath import Aftermath, aftermath, unwrapped
+from crashes import Crashes
 from harness import (
     Job,
     JobFailed,
@@ -61,17 +63,29 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     peer_kills = getattr(options, "peer_kills", 1 if options.quick else 3)
     measured: dict[str, list[Aftermath]] = {}
     ours: dict[str, Any] = {}
+    crashes = Crashes()
     for system in available(options.systems):
-        place = folder / system.replace(" ", "")[:4]
-        place.mkdir()
         if system == OURS:
-            measured[system], ours = _measure_ours(options, place, kills)
+            measured[system], ours = _measure_ours(options, _place(folder, system, 0), kills)
         else:
-            measured[system] = _measure_peer(system, options, place, peer_kills)
+            measured[system] = crashes.retried(system, partial(_measure_peer, system, options, folder, peer_kills))
     _print(measured, ours)
+    crashes.print()
     if ours and not ours["same_weights"]:
         raise JobFailed(f"after {kills} kills the weights differ from those of an undisturbed run: {ours['digests']}")
-    return {"kills": {name: [asdict(one) for one in found] for name, found in measured.items()}, "disttrain": ours, "bar": BAR}
+    return {
+        "kills": {name: [asdict(one) for one in found] for name, found in measured.items()},
+        "disttrain": ours,
+        "bar": BAR,
+        "crashes": crashes.of,
+    }
+
+
+def _place(folder: Path, system: str, number: int) -> Path:
+    """A new folder for try `number`."""
+    made = folder / f"{system.replace(' ', '')[:4]}{number}"
+    made.mkdir()
+    return made
 
 
 def _print(measured: dict[str, list[Aftermath]], ours: dict[str, Any]) -> None:
@@ -168,8 +182,9 @@ def _run(command: list[str]) -> str:
 # -- the peers ----------------------------------------------------------------------------------------------------------------------
 
 
-def _measure_peer(system: str, options: argparse.Namespace, folder: Path, kills: int) -> list[Aftermath]:
+def _measure_peer(system: str, options: argparse.Namespace, above: Path, kills: int, number: int) -> list[Aftermath]:
     """One launch with all kills; the job is ended afterwards, it would go on for ever."""
+    folder = _place(above, system, number)
     arguments = ["--folder", folder, "--steps", EPOCH_STEPS, "--checkpoint-every", options.checkpoint_every]
     if system == RAY_TRAIN:
         command = peer_command("ray_recover.py", [*arguments, "--workers", options.workers, "--ray-folder", folder])

@@ -6,9 +6,11 @@ import argparse
 import re
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from crashes import Crashes
 from harness import (
     Job,
     JobFailed,
@@ -55,17 +57,18 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     systems = available(options.systems)
     repeats = getattr(options, "repeats", 1 if options.quick else 5)
     memory_repeats = getattr(options, "memory_repeats", 1 if options.quick else 3)
+    crashes = Crashes()
     times: dict[str, list[Times]] = {system: [] for system in systems}
     for repeat in range(repeats):
         for system in _rotated(systems, repeat):
-            times[system].append(_times(system, options, folder / f"{_short(system)}t{repeat}"))
+            times[system].append(crashes.retried(system, partial(_times, system, options, folder / f"{_short(system)}t{repeat}")))
             last = times[system][-1]
             progress(f"repeat {repeat + 1}/{repeats}: {system} first step {last.first_step_s:.2f} s, whole job {last.whole_job_s:.2f} s")
     peaks: dict[str, list[float]] = {system: [] for system in systems}
     processes: dict[str, int] = dict.fromkeys(systems, 0)
     for repeat in range(memory_repeats):
         for system in _rotated(systems, repeat):
-            peak, count = _memory(system, options, folder / f"{_short(system)}m{repeat}")
+            peak, count = crashes.retried(system, partial(_memory, system, options, folder / f"{_short(system)}m{repeat}"))
             peaks[system].append(peak)
             processes[system] = max(processes[system], count)
             progress(f"memory {repeat + 1}/{memory_repeats}: {system} {peak:.0f} MiB in {count} processes")
@@ -75,7 +78,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "peak_mib": peaks,
     }
     _print(systems, measured, processes)
-    return {"measured": measured, "processes": processes, "ratios": _ratios(measured), "bars": BARS}
+    crashes.print()
+    return {"measured": measured, "processes": processes, "ratios": _ratios(measured), "bars": BARS, "crashes": crashes.of}
 
 
 def _print(systems: list[str], measured: dict[str, dict[str, list[float]]], processes: dict[str, int]) -> None:
@@ -107,7 +111,9 @@ def _short(system: str) -> str:
     return system.replace(" ", "")[:4]  # it becomes part of the paths of Ray's sockets
 
 
-def _job(system: str, options: argparse.Namespace, folder: Path) -> Job:
+def _job(system: str, options: argparse.Namespace, place: Path, number: int) -> Job:
+    """The job, try `number` of it, in a folder of its own."""
+    folder = place.with_name(f"{place.name}-{number}")
     folder.mkdir()
     arguments = ["--workload", "mlp", "--epochs", options.epochs, "--steps", options.steps]
     if system == OURS:
@@ -119,19 +125,19 @@ def _job(system: str, options: argparse.Namespace, folder: Path) -> Job:
     return Job(system, torchrun_command("torchrun_train.py", options.workers, arguments), folder)
 
 
-def _times(system: str, options: argparse.Namespace, folder: Path) -> Times:
-    with _job(system, options, folder) as job:
+def _times(system: str, options: argparse.Namespace, place: Path, number: int) -> Times:
+    with _job(system, options, place, number) as job:
         whole = job.wait(_LIMIT_S)
         if system != OURS:
-            return Times(float((folder / "first-step").read_text()) - job.started, whole)
+            return Times(float((job.folder / "first-step").read_text()) - job.started, whole)
         found = _FIRST_STEP.search(job.output())
         if found is None:
             raise JobFailed(f"{system}: --timings printed no line `first step completed`; it printed:\n{job.output()}")
         return Times(float(found[1]), whole)
 
 
-def _memory(system: str, options: argparse.Namespace, folder: Path) -> tuple[float, int]:
-    with _job(system, options, folder) as job, MemoryWatch(job) as watch:
+def _memory(system: str, options: argparse.Namespace, place: Path, number: int) -> tuple[float, int]:
+    with _job(system, options, place, number) as job, MemoryWatch(job) as watch:
         job.wait(_LIMIT_S)
     return watch.peak_mib, watch.processes
 

@@ -6,10 +6,12 @@ import argparse
 import json
 import statistics
 import sys
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from crashes import Crashes
 from harness import Job, Summary, launch_command, paired_ratio, parser, print_table, progress, run_program, torchrun_command
 from workloads import WORKLOADS
 
@@ -31,27 +33,29 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Every workload, the systems alternating."""
     repeats = getattr(options, "repeats", 1 if options.quick else 5)
     results: dict[str, Any] = {}
+    crashes = Crashes()
     rows = []
     for name in options.workloads:
         speeds: dict[str, list[float]] = {system: [] for system in options.systems}
         for repeat in range(repeats):
             # whoever goes first changes with each repeat, so that a drift of the machine favours nobody
             for system in options.systems if repeat % 2 == 0 else reversed(options.systems):
-                speeds[system].append(_steps_per_second(system, name, options, folder, repeat))
+                speeds[system].append(crashes.retried(system, partial(_steps_per_second, system, name, options, folder, repeat)))
                 progress(f"{name}, repeat {repeat + 1}/{repeats}: {system} {speeds[system][-1]:.1f} steps/s")
         summaries = {system: Summary.of(values) for system, values in speeds.items()}
         ratio = paired_ratio(speeds[OURS], speeds[PEER]) if {OURS, PEER} <= set(speeds) else None
         results[name] = {"steps_per_second": speeds, "summary": summaries, "ratio": ratio}
         rows.append([name, *(summaries[system].text(1) for system in options.systems), ratio.text(3) if ratio else "-", BAR])
     print_table(["steps per second", *options.systems, f"{OURS} / {PEER}", "bar"], rows)
-    return {"workloads": results, "bar": BAR}
+    crashes.print()
+    return {"workloads": results, "bar": BAR, "crashes": crashes.of}
 
 
-def _steps_per_second(system: str, name: str, options: argparse.Namespace, folder: Path, repeat: int) -> float:
+def _steps_per_second(system: str, name: str, options: argparse.Namespace, folder: Path, repeat: int, number: int) -> float:
     """Over the median epoch, the first one left out: in it, memory is still being touched for the first time."""
     workload = WORKLOADS[name]
     steps = workload.quick_steps if options.quick else workload.steps
-    moments = folder / f"{system}-{name}-{repeat}.json"
+    moments = folder / f"{system}-{name}-{repeat}-{number}.json"
     arguments = ["--workload", name, "--epochs", 3 if options.quick else 7, "--steps", steps, "--moments", moments]
     if system == OURS:
         # The peer saves nothing; ours then saves once, after the last epoch.

@@ -15,7 +15,7 @@ def own_traceback(error: BaseException) -> str:
     link: traceback.TracebackException | None = described
     while link is not None:
         own = [frame for frame in link.stack if not any(part in frame.filename for part in _MACHINERY)]
-        if own:
+        if own or hasattr(link, "filename"):  # a SyntaxError, which names its own place
             link.stack = traceback.StackSummary.from_list(own)
         link = link.__cause__ or link.__context__
     return "".join(described.format())

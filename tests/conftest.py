@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
-from leaks import CallEnvironment, clear_away
+from leaks import Surroundings, clear_away
 
 pytest.register_assert_rewrite("keras_parity")  # so that a failure there shows both sides
 
@@ -43,7 +43,7 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
 
     Fixtures of a wider scope, such as a session's Ray cluster, are set up before this one and are not the test's.
     """
-    before = CallEnvironment.now()
+    before = Surroundings.now()
     yield
     allowed = [kind for marker in request.node.iter_markers("leaves_behind") for kind in marker.args]
     found = clear_away(before, allowed)

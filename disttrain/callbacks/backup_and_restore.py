@@ -173,7 +173,7 @@ class BackupAndRestore(Callback):
 
 
 def _at(url: str) -> tuple[Any, str]:
-    import fsspec
+    import fsspec  # late: loads when a file is opened
 
     files, path = fsspec.core.url_to_fs(url)
     return files, path

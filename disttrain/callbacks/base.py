@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -63,9 +65,23 @@ class Callback:
         """The inverse of `state_dict`; called after `on_train_begin`, and once more after the hooks that open the epoch and batch where
         the training goes on; without them for a fit that an earlier process finished."""
 
+    def capture_state(self) -> Callable[[], dict[str, Any]]:
+        """The state of now, for a checkpoint that may be written later or never: a function that gives what `state_dict` would give now.
+
+        A copy, unless overridden. Do that beside `state_dict` where the state grows with the run: a boundary should cost no more the
+        more there were before it. A list that only grows is captured by its length, see `History`.
+        """
+        state = copy.deepcopy(self.state_dict())
+        return lambda: copy.deepcopy(state)
+
     def state_arrays(self) -> dict[str, np.ndarray]:
         """Arrays that must survive a restart, by name, such as the best weights so far."""
         return {}
+
+    def capture_arrays(self) -> dict[str, np.ndarray]:
+        """The arrays as they are now, whatever you change in them afterwards: copies, unless overridden beside `state_arrays`, as by a
+        callback that only ever replaces its arrays by others."""
+        return {name: array.copy() for name, array in self.state_arrays().items()}
 
     def load_state_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """The inverse of `state_arrays`; called after `load_state_dict`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +19,7 @@ from disttrain.callbacks.base import (
     Logs,
     overrides,
 )
+from disttrain.callbacks.capture import capture, capture_arrays
 from disttrain.callbacks.history import History
 from disttrain.callbacks.progbar_logger import ProgbarLogger
 from disttrain.callbacks.telemetry import Telemetry
@@ -148,6 +150,11 @@ class CallbackList(Callback):
         states = {key: callback.state_dict() for key, callback in self._keyed()}
         return {key: state for key, state in states.items() if state}
 
+    def capture_state(self) -> Callable[[], dict[str, Any]]:
+        """Each callback's."""
+        captured = [(key, capture(callback)) for key, callback in self._keyed()]
+        return lambda: {key: state for key, give in captured if (state := give())}
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`. A callback that the state does not know starts afresh, one that is gone is passed over."""
         for key, callback in self._keyed():
@@ -157,6 +164,10 @@ class CallbackList(Callback):
     def state_arrays(self) -> dict[str, np.ndarray]:
         """The arrays of the callbacks, as `"EarlyStopping/best_weights/0"`."""
         return {f"{key}/{name}": array for key, callback in self._keyed() for name, array in callback.state_arrays().items()}
+
+    def capture_arrays(self) -> dict[str, np.ndarray]:
+        """`state_arrays` as they are now, whatever the callbacks change afterwards."""
+        return {f"{key}/{name}": array for key, callback in self._keyed() for name, array in capture_arrays(callback).items()}
 
     def load_state_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """The inverse of `state_arrays`."""

@@ -58,7 +58,7 @@ class CSVLogger(Callback):
         self._write()
 
     def _read(self) -> str:
-        import fsspec
+        import fsspec  # late: loads when a file is opened
 
         files, path = fsspec.core.url_to_fs(self.filename)
         if not files.exists(path):
@@ -67,7 +67,7 @@ class CSVLogger(Callback):
             return str(file.read())
 
     def _write(self) -> None:
-        import fsspec
+        import fsspec  # late: loads when a file is opened
 
         files, path = fsspec.core.url_to_fs(self.filename)
         folder = path.rpartition("/")[0]

@@ -113,6 +113,9 @@ class EarlyStopping(MonitorCallback):
     def state_arrays(self) -> dict[str, np.ndarray]:
         return {f"best_weights/{number}": weight for number, weight in enumerate(self.best_weights or [])}
 
+    def capture_arrays(self) -> dict[str, np.ndarray]:
+        return self.state_arrays()  # replaced by others, never changed
+
     def load_state_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         self.best_weights = [arrays[f"best_weights/{number}"] for number in range(len(arrays))]
         self._weights_lost = False

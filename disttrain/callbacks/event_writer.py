@@ -135,7 +135,7 @@ class EventFileWriter:
         return event
 
     def _append(self, data: bytes) -> None:
-        import fsspec
+        import fsspec  # late: loads when a file is opened
 
         if not self._name or not self.grows:
             head: list[bytes] = []

@@ -45,7 +45,10 @@ def summary(health: Health) -> str:
         'Goodput 94.0 % of 200 s: losses of workers 5.0 % (0), checkpoints 1.0 % (0).'
     """
     elapsed_s = health.elapsed_seconds
-    counts = {"recovery": f" ({len(health.recoveries)})", "save": f" ({len(health.saves)})"}
+    counts = {
+        "recovery": f" ({health.earlier_recoveries + len(health.recoveries)})",
+        "save": f" ({health.earlier_saves + len(health.saves)})",
+    }
     lost = sorted(((float(getattr(health, f"{part}_seconds")), part) for part in _PARTS), reverse=True)
     shares = [
         f"{_PARTS[part]} {100 * seconds / elapsed_s:.1f} %{counts.get(part, '')}" for seconds, part in lost if seconds > 0 < elapsed_s

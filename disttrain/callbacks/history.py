@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 from disttrain.callbacks.base import Callback, Logs, from_json, to_json
@@ -40,6 +42,17 @@ class History(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": {name: to_json(values) for name, values in self.history.items()}, "epoch": list(self.epoch)}
+
+    def capture_state(self) -> Callable[[], dict[str, Any]]:
+        """By the lengths of the lists, which only grow: a boundary after many epochs costs what the first one did."""
+        kept = {name: (values, len(values)) if isinstance(values, list) else copy.deepcopy(values) for name, values in self.history.items()}
+        epoch, count = self.epoch, len(self.epoch)
+
+        def state() -> dict[str, Any]:
+            history = {name: to_json(entry[0][: entry[1]] if isinstance(entry, tuple) else entry) for name, entry in kept.items()}
+            return {"history": history, "epoch": epoch[:count]}
+
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.history = {name: from_json(values) for name, values in state["history"].items()}

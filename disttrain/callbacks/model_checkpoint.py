@@ -143,7 +143,7 @@ def _make_folder_of(path: str) -> None:
     if "://" not in path:
         os.makedirs(folder, exist_ok=True)
         return
-    import fsspec
+    import fsspec  # late: loads when a file is opened
 
     files, inside = fsspec.core.url_to_fs(folder)
     files.makedirs(inside, exist_ok=True)

@@ -6,6 +6,7 @@ import math
 import shutil
 import sys
 import threading
+import weakref
 from typing import Any, TextIO
 
 from disttrain.clock import Clock, SystemClock
@@ -52,7 +53,7 @@ class ProgressBar:
     def start(self) -> None:
         """Print the title; from now on this is the active bar."""
         with self._lock:
-            _set_active(self)
+            _begin(self)
             if self._dynamic and self.title:
                 self._print(self.title + "\n")
 
@@ -85,7 +86,7 @@ class ProgressBar:
                 title = f"{self.title} - " if self.title else ""
                 self._print(title + self._text(now, done=True) + "\n")
             self._line = ""
-            _set_active(None, instead_of=self)
+            _end(self)
 
     def stop(self) -> None:
         """Leave the line as it stands, as when training ends in an error."""
@@ -93,7 +94,7 @@ class ProgressBar:
             if self._line:
                 self._print("\n")
             self._line = ""
-            _set_active(None, instead_of=self)
+            _end(self)
 
     def note(self, text: str) -> None:
         """Print a line of its own: the bar makes room and comes back below."""
@@ -142,13 +143,14 @@ class ProgressBar:
         self._stream.flush()
 
 
-_active: ProgressBar | None = None
-_active_lock = threading.Lock()
+_drawn: list[weakref.ref[ProgressBar]] = []  # in the order of their starts; several where several threads train. The terminal is one.
+_drawn_lock = threading.Lock()
 
 
 def active_bar() -> ProgressBar | None:
-    """The bar being drawn in this process, or None."""
-    return _active
+    """The bar being drawn in this process, the newest of several, or None."""
+    with _drawn_lock:
+        return next((bar for reference in reversed(_drawn) if (bar := reference()) is not None), None)
 
 
 def note(text: str) -> None:
@@ -160,11 +162,15 @@ def note(text: str) -> None:
         print(text, flush=True)
 
 
-def _set_active(bar: ProgressBar | None, instead_of: ProgressBar | None = None) -> None:
-    global _active
-    with _active_lock:
-        if instead_of is None or _active is instead_of:
-            _active = bar
+def _begin(bar: ProgressBar) -> None:
+    _end(bar)
+    with _drawn_lock:
+        _drawn.append(weakref.ref(bar))
+
+
+def _end(bar: ProgressBar) -> None:
+    with _drawn_lock:
+        _drawn[:] = [reference for reference in _drawn if reference() not in (None, bar)]
 
 
 def _is_terminal(stream: TextIO) -> bool:

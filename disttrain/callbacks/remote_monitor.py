@@ -52,7 +52,7 @@ class RemoteMonitor(Callback):
         self._away = False
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        import http.client  # here: they take longer to load than all callbacks together
+        import http.client  # late: they take longer to load than all callbacks together
         import urllib.error
         import urllib.request
 

@@ -72,6 +72,9 @@ class SwapEMAWeights(Callback):
     def state_arrays(self) -> dict[str, np.ndarray]:
         return {f"weights/{number}": weight for number, weight in enumerate(self._kept or [])}
 
+    def capture_arrays(self) -> dict[str, np.ndarray]:
+        return self.state_arrays()  # replaced by others, never changed
+
     def load_state_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         self._kept = [arrays[f"weights/{number}"] for number in range(len(arrays))]
 
@@ -112,7 +115,7 @@ class SwapEMAWeights(Callback):
 
 def _array(weight: Any) -> np.ndarray:
     """A copy; float32 where NumPy lacks the dtype, which holds bfloat16 exactly."""
-    import torch
+    import torch  # late: callbacks load without it
 
     value = weight.detach().cpu()
     return np.array((value.float() if value.dtype == torch.bfloat16 else value).numpy())
@@ -120,8 +123,12 @@ def _array(weight: Any) -> np.ndarray:
 
 def _write(weights: list[Any], values: list[Any]) -> None:
     """In place, so that whoever holds the weights sees it."""
-    import torch
+    import torch  # late: callbacks load without it
 
     with torch.no_grad():
         for weight, value in zip(weights, values, strict=True):
+            if tuple(value.shape) != tuple(weight.shape):  # copy_ would repeat the one along the other
+                raise ValueError(
+                    f"SwapEMAWeights: weights of shape {tuple(value.shape)} for one of {tuple(weight.shape)}: not of this model."
+                )
             weight.copy_(value if isinstance(value, torch.Tensor) else torch.from_numpy(value))

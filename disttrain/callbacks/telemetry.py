@@ -70,7 +70,8 @@ class Health:
         steps: optimizer steps completed.
         workers: alive now; 1 without a launch.
         wanted_workers: asked for.
-        recoveries, saves: each, in order.
+        recoveries, saves: the newest, in order: all of them, until there are very many.
+        earlier_recoveries, earlier_saves: how many came before those.
         paces: of each worker by name; "local" without a launch.
     """
 
@@ -84,6 +85,8 @@ class Health:
     wanted_workers: int = 1
     recoveries: tuple[Recovery, ...] = ()
     saves: tuple[Save, ...] = ()
+    earlier_recoveries: int = 0
+    earlier_saves: int = 0
     paces: dict[str, Pace] = field(default_factory=dict)
 
     @property
@@ -109,5 +112,5 @@ class Telemetry(Protocol):
         """The gradient of the newest training step, the mean over the global batch, by weight name; for callbacks with
         `wants_gradients` only, at a batch or epoch end. Under a launch it is fetched then and only then."""
 
-    def tell(self, event: str, **details: Any) -> None:
+    def tell(self, event: str, /, **details: Any) -> None:
         """Put something, in JSON types, on the timeline of the run directory; without a launch nothing happens."""

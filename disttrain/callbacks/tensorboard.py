@@ -108,7 +108,7 @@ class TensorBoard(Callback):
         if self.telemetry is not None:
             self.telemetry.tell("tensorboard", log_dir=url if "://" in url else os.path.abspath(url))
         if self.embeddings_freq:
-            from disttrain.callbacks.boards.embeddings import Projector, embedding_layers
+            from disttrain.callbacks.boards.embeddings import Projector, embedding_layers  # late: each board loads where it is asked for
 
             self._projector = Projector(f"{url}/train", self.embeddings_metadata)
             self._projector.check(embedding_layers(self.model))
@@ -116,7 +116,7 @@ class TensorBoard(Callback):
     def on_train_end(self, logs: Logs | None = None) -> None:
         self._end_trace()
         if self.hparams:
-            from disttrain.callbacks.boards.summaries import session_end_summary
+            from disttrain.callbacks.boards.summaries import session_end_summary  # late: each board loads where it is asked for
 
             self._logs.summary("", session_end_summary(self._clock.wall_s()), 0)
         self._in_fit = False
@@ -175,7 +175,7 @@ class TensorBoard(Callback):
         self._logs.scalars("validation", "epoch_{}", {n.removeprefix("val_"): v for n, v in logs.items() if n.startswith("val_")}, epoch)
         self._weights(epoch)
         if self._projector is not None and epoch % self.embeddings_freq == 0:
-            from disttrain.callbacks.boards.embeddings import embedding_layers
+            from disttrain.callbacks.boards.embeddings import embedding_layers  # late: each board loads where it is asked for
 
             projector = self._projector
             self._logs.guarded("the embeddings", lambda: projector.write(embedding_layers(self.model)))
@@ -184,7 +184,7 @@ class TensorBoard(Callback):
                 self._logs.writer("run").add_scalar(tag, value, step)
         if self.hparams:
             if not self._has_columns:
-                from disttrain.callbacks.boards.summaries import experiment_summary
+                from disttrain.callbacks.boards.summaries import experiment_summary  # late: each board loads where it is asked for
 
                 self._logs.summary("", experiment_summary(self.hparams, logs), 0)
                 self._has_columns = True
@@ -213,6 +213,9 @@ class TensorBoard(Callback):
     def state_arrays(self) -> dict[str, np.ndarray]:
         return self._logs.unsettled()
 
+    def capture_arrays(self) -> dict[str, np.ndarray]:
+        return self._logs.unsettled()  # of bytes, which nobody changes
+
     def load_state_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         self._logs.take_unsettled(arrays)
 
@@ -230,11 +233,11 @@ class TensorBoard(Callback):
         """What a run is, written once."""
         if not self._logs.takes_events:
             return
-        from disttrain.callbacks.boards import summaries
+        from disttrain.callbacks.boards import summaries  # late: each board loads where it is asked for
 
         model, guarded = self.model, self._logs.guarded
         if self.write_graph:
-            from disttrain.callbacks.boards.graph import graph_def
+            from disttrain.callbacks.boards.graph import graph_def  # late: each board loads where it is asked for
 
             graph = guarded("the graph", lambda: graph_def(model))
             if graph is not None:
@@ -258,7 +261,7 @@ class TensorBoard(Callback):
         pictures = self.write_images and epoch % (self.histogram_freq or 1) == 0
         if not wanted and not pictures:
             return
-        from disttrain.callbacks.boards import weights as boards
+        from disttrain.callbacks.boards import weights as boards  # late: each board loads where it is asked for
 
         # What looks at the workers' state stands outside of the guard: its errors are those of the run.
         named = [] if wanted == ("gradients",) and not pictures else list(boards.weights_of(self.model))
@@ -268,7 +271,7 @@ class TensorBoard(Callback):
         for tag, values in boards.histograms(gradients.items(), "gradient"):
             self._logs.writer("train").add_histogram(tag, values, epoch)
         if "activations" in wanted:
-            from disttrain.callbacks.boards.activations import activations
+            from disttrain.callbacks.boards.activations import activations  # late: each board loads where it is asked for
 
             given = self._logs.guarded("the activations", lambda: activations(self.model, self.activation_samples)) or {}
             for tag, values in boards.histograms(given.items(), "activation"):
@@ -282,7 +285,7 @@ class TensorBoard(Callback):
         trace, self._trace = self._trace, None
         if trace is None:
             return
-        from disttrain.callbacks.boards.summaries import text_summary
+        from disttrain.callbacks.boards.summaries import text_summary  # late: each board loads where it is asked for
 
         folder = f"{self._logs.url}/train/plugins/profile"
         url = self._logs.guarded("the trace", lambda: trace.save(folder, self._batches))

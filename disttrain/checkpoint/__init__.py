@@ -4,15 +4,28 @@ A save: `split` -> `snapshot` -> `write_shard` on each worker, `commit` on the d
 """
 
 from disttrain.checkpoint.arrays import NamedArray, TensorSpec
-from disttrain.checkpoint.attempts import Superseded, end_attempt, read_attempts, record_resume, start_attempt
+from disttrain.checkpoint.attempts import Superseded, end_attempt, newest_number, read_attempts, record_resume, start_attempt
 from disttrain.checkpoint.commit import CommittedCheckpoint, commit, new_save_nonce
 from disttrain.checkpoint.digest import checkpoint_digest, weights_digest
-from disttrain.checkpoint.history import Attempt, valid_history
+from disttrain.checkpoint.history import Attempt, counts, last_sequences, valid_history
 from disttrain.checkpoint.layout import CommitName, save_folder, shard_path
 from disttrain.checkpoint.manifest import Manifest
 from disttrain.checkpoint.partition import Piece, split
-from disttrain.checkpoint.reader import CheckpointInfo, Loaded, list_checkpoints, load, load_newest, read_history, verify
+from disttrain.checkpoint.reader import (
+    CheckpointInfo,
+    Loaded,
+    NewestWhole,
+    bad_checkpoints,
+    list_checkpoints,
+    load,
+    load_newest,
+    mark_bad,
+    newest_whole,
+    read_history,
+    verify,
+)
 from disttrain.checkpoint.retention import Deletions, plan_deletions
+from disttrain.checkpoint.sealed import seal, unseal
 from disttrain.checkpoint.shards import ShardReport
 from disttrain.checkpoint.store import Store
 from disttrain.checkpoint.sweep import sweep
@@ -28,29 +41,38 @@ __all__ = [
     "Loaded",
     "Manifest",
     "NamedArray",
+    "NewestWhole",
     "Piece",
     "ShardReport",
     "Snapshot",
     "Store",
     "Superseded",
     "TensorSpec",
+    "bad_checkpoints",
     "checkpoint_digest",
     "commit",
+    "counts",
     "end_attempt",
+    "last_sequences",
     "list_checkpoints",
     "load",
     "load_newest",
+    "mark_bad",
     "new_save_nonce",
+    "newest_number",
+    "newest_whole",
     "plan_deletions",
     "read_attempts",
     "read_history",
     "record_resume",
     "save_folder",
+    "seal",
     "shard_path",
     "snapshot",
     "split",
     "start_attempt",
     "sweep",
+    "unseal",
     "valid_history",
     "verify",
     "weights_digest",

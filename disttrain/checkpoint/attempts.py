@@ -15,6 +15,7 @@ from disttrain.errors import CheckpointCorrupt, CheckpointError, RunInUse
 
 _TRIES = 100
 _MAX_RECORD_BYTES = 1 << 20
+_REMEDY = "restore this file from a copy, or --restart to begin anew; the checkpoints are untouched"
 
 
 class Superseded(CheckpointError):
@@ -27,42 +28,62 @@ def attempt_numbers(store: Store) -> list[int]:
     return sorted(number for number in numbers if number is not None)
 
 
-def start_attempt(store: Store, info: dict[str, Json], fresh: bool) -> Attempt:
-    """Take the next number, create-only; whoever loses a race for it takes the one after.
+def newest_number(store: Store) -> int:
+    """The highest number that an attempt has had, by its own record or by a commit; 0 for none. Should the records be lost, no number
+    is given out twice."""
+    commits = (name.attempt for name in filter(None, map(parse_commit_file, store.list(COMMITS))))
+    return max([*attempt_numbers(store), *commits], default=0)
+
+
+def start_attempt(store: Store, info: dict[str, Json], fresh: bool, after: int | None = None) -> Attempt:
+    """Take the next number, create-only; whoever loses a race for it takes the one after, unless `after` forbids it.
 
     Args:
         store: the run directory.
         info: JSON that says who: host, pid, time.
         fresh: from nothing, not from the newest checkpoint.
+        after: the newest number when the run was looked at: if another has begun since, what was seen is no longer true.
 
     Raises:
-        RunInUse: 100 rivals in a row were faster.
+        RunInUse: another began after `after`, or 100 rivals in a row were faster.
         RunUnwritable: the run directory cannot be written.
         ValueError: `info` is no JSON, or longer than 1 MiB.
     """
     nonce = secrets.token_hex(16)
-    for _ in range(_TRIES):
-        # commits too: should the records be lost, no number is given out twice
-        taken = [*attempt_numbers(store), *(name.attempt for name in filter(None, map(parse_commit_file, store.list(COMMITS))))]
-        number = max(taken, default=0) + 1
+    for _ in range(_TRIES if after is None else 1):
+        number = (newest_number(store) if after is None else after) + 1
         data = seal({"attempt": number, "fresh": fresh, "nonce": nonce, "info": info})
         if len(data) > _MAX_RECORD_BYTES:
             raise ValueError(f"info takes {len(data)} bytes: expected at most {_MAX_RECORD_BYTES}.")
         # reading back finds the winner also on servers that let both create the file
         if store.create(attempt_path(number), data) and store.read(attempt_path(number)) == data:
             return Attempt(number, fresh, nonce, dict(info))
+    if after is not None:
+        raise RunInUse(
+            f"{store.url} is in use: another driver has just begun attempt {after + 1} of it.\n"
+            "  expected  one driver for a run\n"
+            "  try       another --run-dir, or the same command once that one has ended"
+        )
     raise RunInUse(f"{store.url} is being started by others: {_TRIES} attempts in a row were taken. Stop the other drivers and try again.")
 
 
-def read_attempts(store: Store) -> list[Attempt]:
+def read_attempts(store: Store, *, newest_run: bool = False) -> list[Attempt]:
     """All attempts, ascending, with what each resumed from and how it ended.
+
+    Args:
+        newest_run: only back to the last one that began from nothing. What was before counts for nothing, and damage to it hinders nobody.
 
     Raises:
         CheckpointCorrupt: a record is damaged; the message names the file.
     """
     names = store.list(ATTEMPTS)
     present = {f"{ATTEMPTS}/{name}" for name in names}
-    return [_read_attempt(store, number, present) for number in sorted(filter(None, map(parse_attempt, names)))]
+    found: list[Attempt] = []
+    for number in sorted(filter(None, map(parse_attempt, names)), reverse=True):
+        found.insert(0, _read_attempt(store, number, present))
+        if newest_run and found[0].fresh:
+            break
+    return found
 
 
 def record_resume(store: Store, attempt: Attempt, commit_name: str | None) -> Attempt:
@@ -139,14 +160,14 @@ def _read_attempt(store: Store, number: int, present: set[str]) -> Attempt:
 
 def _record(store: Store, path: str, number: int, fields: dict[str, Any]) -> dict[str, Json]:
     source = store.locate(path)
-    body = unseal(store.read(path, stop=_MAX_RECORD_BYTES + 1), source)
+    body = unseal(store.read(path, stop=_MAX_RECORD_BYTES + 1), source, _REMEDY)
     if body.get("attempt") != number or not all(field in body and isinstance(body[field], kind) for field, kind in fields.items()):
         raise CheckpointCorrupt(
             explain(
                 f"{source} is no record of attempt {number}.",
                 expected=f"attempt={number} and the fields {', '.join(fields)}",
                 found=str(sorted(body))[:200],
-                remedy="restore this file from a copy, or delete it: its attempt then counts as one that never began",
+                remedy=_REMEDY,
             )
         )
     return body

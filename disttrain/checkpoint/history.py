@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,19 +41,30 @@ def valid_history(attempts: Iterable[Attempt], commits: Iterable[str]) -> list[s
     its clock says. Commits of an attempt whose records were lost count, but what they built on is not known: they end the chain too.
     Texts that are no commit name fall outside.
     """
+    names = [name for name in map(CommitName.parse, commits) if name is not None]
+    last = last_sequences(attempts, map(str, names))
+    chain = [name for name in names if counts(name, last)]
+    return [str(name) for name in sorted(chain, key=lambda name: (name.attempt, name.sequence, name.step), reverse=True)]
+
+
+def counts(name: CommitName, last: Mapping[int, int | None]) -> bool:
+    """Is a commit one of the valid history? `last` is what `last_sequences` gave."""
+    limit = last.get(name.attempt, 0)
+    return limit is None or name.sequence <= limit
+
+
+def last_sequences(attempts: Iterable[Attempt], commits: Iterable[str]) -> dict[int, int | None]:
+    """For each attempt of the valid history, newest first, the last of its saves that counts; None for all of them."""
     by_number = {attempt.number: attempt for attempt in attempts}
-    by_attempt: dict[int, list[CommitName]] = defaultdict(list)
-    for name in filter(None, map(CommitName.parse, commits)):
-        by_attempt[name.attempt].append(name)
-    numbers = by_number.keys() | by_attempt.keys()
-    chain: list[str] = []
+    committed = {name.attempt for name in filter(None, map(CommitName.parse, commits))}
+    numbers = by_number.keys() | committed
+    last: dict[int, int | None] = {}
     number: int | None = max(numbers, default=None)
     up_to: int | None = None  # sequence, of the attempt `number`; None: all
     while number is not None:
-        mine = [name for name in by_attempt.get(number, []) if up_to is None or name.sequence <= up_to]
-        chain.extend(str(name) for name in sorted(mine, reverse=True))
-        number, up_to = _built_on(by_number.get(number), number, number in by_attempt, numbers)
-    return chain
+        last[number] = up_to
+        number, up_to = _built_on(by_number.get(number), number, number in committed, numbers)
+    return last
 
 
 def _built_on(attempt: Attempt | None, number: int, committed: bool, numbers: Iterable[int]) -> tuple[int | None, int | None]:

@@ -5,6 +5,7 @@ attempts/00000003.resume.json                                       what it resu
 attempts/00000003.end.json                                          how it ended
 checkpoints/data/<commit name>-<16 hex>/w00-of-04.safetensors       one file a writer, never overwritten
 checkpoints/commits/step-000000012000-a0003-s0007.json              written last: the checkpoint exists
+checkpoints/bad/step-000000012000-a0003-s0007.json                  a reader found it damaged, and why
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 from dataclasses import dataclass
 
 ATTEMPTS = "attempts"
+BAD = "checkpoints/bad"
 COMMITS = "checkpoints/commits"
 DATA = "checkpoints/data"
 
@@ -87,6 +89,11 @@ def parse_attempt(file_name: str) -> int | None:
 def commit_path(name: str) -> str:
     """The commit file of a checkpoint."""
     return f"{COMMITS}/{name}.json"
+
+
+def bad_path(name: str) -> str:
+    """The file that says that a checkpoint was found damaged."""
+    return f"{BAD}/{name}.json"
 
 
 def parse_commit_file(file_name: str) -> CommitName | None:

@@ -57,6 +57,27 @@ class LocalFiles:
         _write_new(path, chunks)
         _sync_folder(os.path.dirname(path))
 
+    def append(self, path: str, data: bytes, at: int) -> int:
+        """Write from byte `at` on, or from the end of a shorter file; what lies behind, such as half of an earlier try, is cut off."""
+        folder = os.path.dirname(path)
+        make_folder(folder)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            size = os.fstat(descriptor).st_size
+            at = min(at, size)
+            if size > at:
+                os.ftruncate(descriptor, at)
+            os.lseek(descriptor, at, os.SEEK_SET)
+            done = 0
+            while done < len(data):
+                done += os.write(descriptor, data[done : done + _WRITE_BYTES])
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if at == 0:
+            _sync_folder(folder)
+        return at + len(data)
+
     def read(self, path: str, start: int, stop: int | None) -> bytes:
         """Bytes from `start` to `stop`."""
         with open(path, "rb") as file:

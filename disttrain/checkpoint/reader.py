@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import xxhash
@@ -13,12 +13,15 @@ from disttrain.checkpoint.arrays import Bytes, NamedArray
 from disttrain.checkpoint.attempts import read_attempts
 from disttrain.checkpoint.commit import check_sizes
 from disttrain.checkpoint.history import valid_history
-from disttrain.checkpoint.layout import COMMITS, CommitName, commit_path, parse_commit_file
+from disttrain.checkpoint.layout import BAD, COMMITS, CommitName, bad_path, commit_path, parse_commit_file
 from disttrain.checkpoint.manifest import MAX_MANIFEST_BYTES, Manifest
 from disttrain.checkpoint.messages import explain, nearest_first, some
+from disttrain.checkpoint.sealed import seal
 from disttrain.checkpoint.shards import PieceReport, ShardReport, digest_of
 from disttrain.checkpoint.store import Store
 from disttrain.errors import CheckpointCorrupt, CheckpointIncomplete
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,13 @@ class NewestLoaded(NamedTuple):
     skipped: list[str]
 
 
+class NewestWhole(NamedTuple):
+    """The newest checkpoint that is whole, and why newer ones were passed over, by name, newest first."""
+
+    manifest: Manifest
+    skipped: dict[str, str]
+
+
 def list_checkpoints(store: Store) -> list[CheckpointInfo]:
     """Every commit in the store, newest first by attempt and sequence; those outside the valid history too."""
     names = sorted(filter(None, map(parse_commit_file, store.list(COMMITS))), reverse=True)
@@ -56,7 +66,7 @@ def read_history(store: Store) -> list[str]:
     """The checkpoints that a resume may choose from, newest first; see `history.valid_history`."""
     # commits first: one that appears in between belongs to an attempt that is listed as well
     commits = [info.name for info in list_checkpoints(store)]
-    return valid_history(read_attempts(store), commits)
+    return valid_history(read_attempts(store, newest_run=True), commits)
 
 
 def read_manifest(store: Store, name: str) -> Manifest:
@@ -135,23 +145,50 @@ def load_newest(
     Raises:
         CheckpointCorrupt: checkpoints exist and none is whole, so starting from nothing must be a person's choice.
     """
-    skipped: list[str] = []
+    found, skipped = _first_whole(store, history, lambda name: _load(store, name, prefix, into))
+    if found is None:
+        return None
+    return NewestLoaded(found.arrays, found.manifest, [f"{name}: {reason}" for name, reason in skipped.items()])
+
+
+def newest_whole(store: Store, history: Sequence[str]) -> NewestWhole | None:
+    """The first of `history` of which every byte is as it was written, as `verify` reads it; None if `history` is empty.
+
+    Those that `mark_bad` has named come last. Raises what `load_newest` raises.
+    """
+    bad = bad_checkpoints(store)
+    ordered = sorted(history, key=bad.__contains__)  # stable: the newest first in each half
+    found, skipped = _first_whole(store, ordered, lambda name: verify(store, name))
+    return None if found is None else NewestWhole(found, skipped)
+
+
+def mark_bad(store: Store, name: str, reason: str) -> None:
+    """Leave a word that a checkpoint is damaged: retention does not count it, and no later reader tries it before sound ones."""
+    store.create(bad_path(name), seal({"checkpoint": name, "reason": reason}))
+
+
+def bad_checkpoints(store: Store) -> set[str]:
+    """The names that `mark_bad` has named."""
+    return {str(name) for name in filter(None, map(parse_commit_file, store.list(BAD)))}
+
+
+def _first_whole(store: Store, history: Sequence[str], read: Callable[[str], T]) -> tuple[T | None, dict[str, str]]:
+    """What `read` made of the first that is sound, and why those before it are not."""
+    skipped: dict[str, str] = {}
     for name in history:
         try:
-            loaded = _load(store, name, prefix, into)
+            return read(name), skipped
         except (CheckpointIncomplete, CheckpointCorrupt) as error:
-            skipped.append(f"{name}: {error}")
-        else:
-            return NewestLoaded(loaded.arrays, loaded.manifest, skipped)
+            skipped[name] = str(error)
     if not history:
-        return None
-    reasons = "; ".join(reason.replace("\n", " ") for reason in skipped[:3])
+        return None, skipped
+    reasons = "; ".join(f"{name}: {reason}".replace("\n", " ") for name, reason in list(skipped.items())[:3])
     raise CheckpointCorrupt(
         explain(
             f"{store.url} cannot be resumed: none of its {len(history)} checkpoints is whole.",
             expected="at least one with every byte matching its digest",
             found=reasons,
-            remedy="restore the files from a copy, or start fresh on purpose",
+            remedy="restore the files from a copy, or start fresh on purpose with --restart",
         )
     )
 

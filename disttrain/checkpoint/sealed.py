@@ -31,33 +31,39 @@ def seal(body: dict[str, Json]) -> bytes:
     return _OPEN + hashlib.sha256(text).hexdigest().encode() + _BODY + text + _CLOSE
 
 
-def unseal(data: bytes, source: str) -> dict[str, Json]:
-    """The body of a sealed record; `source` names it in messages.
+_REMEDY = "an older checkpoint, or restore this file from a copy"
+
+
+def unseal(data: bytes, source: str, remedy: str = _REMEDY) -> dict[str, Json]:
+    """The body of a sealed record; `source` names it in messages, `remedy` says what helps where it is damaged.
 
     Raises:
         CheckpointCorrupt: any byte differs from what `seal` wrote, or the body is not an object.
     """
     if len(data) < _PREFIX_BYTES + len(_CLOSE) or not data.startswith(_OPEN) or not data.endswith(_CLOSE):
-        raise _damaged(source, "a record that starts with its sha256 and ends with '}' and a newline", f"{len(data)} bytes of another form")
+        raise _damaged(
+            source, remedy, "a record that starts with its sha256 and ends with '}' and a newline", f"{len(data)} bytes of another form"
+        )
     named, text = data[len(_OPEN) : len(_OPEN) + 64], data[_PREFIX_BYTES : -len(_CLOSE)]
     digest = hashlib.sha256(text).hexdigest().encode()
     if named != digest or data[len(_OPEN) + 64 : _PREFIX_BYTES] != _BODY:
         raise _damaged(
-            source, f"sha256 {named[:16].decode(errors='replace')}..., as its own first line says", f"sha256 {digest[:16].decode()}..."
+            source,
+            remedy,
+            f"sha256 {named[:16].decode(errors='replace')}..., as its own first line says",
+            f"sha256 {digest[:16].decode()}...",
         )
     try:
         body = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise _damaged(source, "JSON", str(error)) from None
+        raise _damaged(source, remedy, "JSON", str(error)) from None
     if not isinstance(body, dict):
-        raise _damaged(source, "a JSON object", type(body).__name__)
+        raise _damaged(source, remedy, "a JSON object", type(body).__name__)
     return body
 
 
-def _damaged(source: str, expected: str, found: str) -> CheckpointCorrupt:
-    return CheckpointCorrupt(
-        explain(f"{source} is damaged.", expected=expected, found=found, remedy="an older checkpoint, or restore this file from a copy")
-    )
+def _damaged(source: str, remedy: str, expected: str, found: str) -> CheckpointCorrupt:
+    return CheckpointCorrupt(explain(f"{source} is damaged.", expected=expected, found=found, remedy=remedy))
 
 
 def _encode(value: Json, place: str, depth: int) -> Json:

@@ -109,6 +109,21 @@ class Store:
         with self._writing(path):
             self.files.put(self._full(path), data)
 
+    @property
+    def can_append(self) -> bool:
+        """Whether `append` works: object stores only know whole objects."""
+        return hasattr(self.files, "append")
+
+    def append(self, path: str, data: bytes, at: int) -> int:
+        """Add to a file of which `at` bytes are known to be whole; what a failed try left behind them is replaced. For hints to people.
+
+        Returns:
+            How many bytes are whole now.
+        """
+        assert self.can_append, f"{self.url} has no append"
+        with self._writing(path):
+            return int(self.files.append(self._full(path), data, at))  # type: ignore[attr-defined]
+
     def write_file(self, path: str, chunks: Sequence[Chunk]) -> None:
         """Write a big file under a name never used before. When this returns, it outlives a power cut; when it raises, nothing is left."""
         with self._writing(path):

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from disttrain.cli.failures import report_failure
+from disttrain.cli.simulate import simulate
+from disttrain.errors import UsageError
 
 app = typer.Typer(
     name="disttrain",
@@ -23,7 +25,7 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
+        from importlib.metadata import version  # late: each command loads what it needs
 
         print(f"disttrain {version('disttrain')}")
         raise typer.Exit
@@ -54,19 +56,30 @@ def launch(
     keep: Annotated[int, typer.Option(help="Committed checkpoints to keep.")] = 3,
     seed: Annotated[int | None, typer.Option(help="Seed of the run. [0]")] = None,
     address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto or HOST:PORT. [start Ray here]")] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Begin anew beside what the run directory holds.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew: beside the run, or in --run-dir.")] = False,
+    step: Annotated[
+        int | None, typer.Option(help="Go on from the checkpoint of this step, not from the newest; disttrain status shows them.")
+    ] = None,
     take_over: Annotated[bool, typer.Option("--take-over", help="Go on although another driver seems to hold the run.")] = False,
+    hang_timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="A worker without progress for so long hangs and is replaced; by default that follows the measured steps.",
+        ),
+    ] = None,
     samples: Annotated[int, typer.Option(help="Samples of the validation data kept in the run directory for disttrain view.")] = 16,
     timings: Annotated[bool, typer.Option("--timings", help="Say where the time goes.")] = False,
 ) -> None:
     """Train SCRIPT on Ray actors; the same command again resumes it."""
-    from disttrain.launch.config import RunConfig
+    from disttrain.launch.config import RunConfig  # late: each command loads what it needs
     from disttrain.launch.script import launch as run
 
     config = RunConfig(
         workers=workers, virtual_workers=virtual_workers, min_workers=min_workers, max_workers=max_workers, spares=spares,
         cpus_per_worker=cpus_per_worker, gpus_per_worker=gpus_per_worker, run_dir=run_dir, checkpoint_every=checkpoint_every,
-        keep=keep, seed=seed, address=address, restart=restart, take_over=take_over, samples=samples,
+        keep=keep, seed=seed, address=address, restart=restart, take_over=take_over, step=step, samples=samples,
+        hang_timeout_s=hang_timeout,
     )  # fmt: skip
     run(config, script, tuple(arguments or ()), show_timings=timings, command=shlex.join(["disttrain", *sys.argv[1:]]))
 
@@ -77,13 +90,11 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What a run does, read from its directory alone."""
-    from disttrain.cli.tables import print_status
+    from disttrain.cli.tables import print_status  # late: each command loads what it needs
     from disttrain.rundir.directory import RunDirectory
 
     found = RunDirectory(run_dir).status()
     if found["state"] == "empty":
-        from disttrain.errors import UsageError
-
         raise UsageError(f"{run_dir} holds no run.\n  expected  a directory that disttrain launch --run-dir has written")
     if as_json:
         print(json.dumps(found, indent=1))
@@ -103,7 +114,7 @@ def view(
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """See in a browser what each layer makes of an input; of a run, checkpoint by checkpoint."""
-    from disttrain.viewers import server
+    from disttrain.viewers import server  # late: each command loads what it needs
 
     names = [name.strip() for name in classes.split(",")] if classes else None
     server.launch(
@@ -118,15 +129,18 @@ def tensorboard(
     host: Annotated[str, typer.Option(help="Another than this machine's own lets others look.")] = "127.0.0.1",
 ) -> None:
     """Open TensorBoard on what the TensorBoard callback of a run wrote."""
-    from disttrain.viewers.tensorboard import launch as open_board
+    from disttrain.viewers.tensorboard import launch as open_board  # late: each command loads what it needs
 
     open_board(run_dir, port=port, host=host, block=True)
+
+
+app.command()(simulate)
 
 
 @app.command()
 def digest(path: Annotated[str, typer.Argument(help="A run directory, one of its checkpoints, or a saved model.")]) -> None:
     """One sha256 over the weights: equal digests, equal weights, bit for bit."""
-    from disttrain.rundir.digests import digest_of
+    from disttrain.rundir.digests import digest_of  # late: each command loads what it needs
 
     print(digest_of(path))
 

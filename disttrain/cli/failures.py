@@ -6,15 +6,15 @@ import sys
 
 import typer
 
+from disttrain.errors import DisttrainError
+from disttrain.tracebacks import own_traceback
+
 # Typer brings click along in newer releases and depends on it in older ones; its own classes lead to either.
 _ClickException = next(parent for parent in typer.BadParameter.__mro__ if parent.__name__ == "ClickException")
 
 
 def report_failure(error: BaseException) -> int:
     """Print what a person needs of `error` to stderr; the exit code it means."""
-    from disttrain.errors import DisttrainError
-    from disttrain.tracebacks import own_traceback
-
     if isinstance(error, SystemExit):
         if isinstance(error.code, str):
             print(error.code, file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -14,6 +15,8 @@ def print_status(run_dir: str, status: dict[str, Any]) -> None:
     driver = status.get("driver", {})
     where = f"driver pid {driver.get('pid')} on {driver.get('host')}"
     console.print(f"[bold]{run_dir}[/bold]  {status['state']}   attempt {status.get('attempt')}, {where}")
+    if "problem" in status:
+        console.print(f"[yellow]{escape(status['problem'])}[/yellow]")
     if "epoch" in status:
         logs = "  ".join(f"{name} {value:.4g}" for name, value in sorted(status.get("logs", {}).items()))
         console.print(
@@ -30,5 +33,5 @@ def print_status(run_dir: str, status: dict[str, Any]) -> None:
         console.print(table)
     table = Table("committed checkpoint", "step")
     for checkpoint in status["checkpoints"]:
-        table.add_row(checkpoint["name"], str(checkpoint["step"]))
+        table.add_row(checkpoint["name"] + ("  damaged" if checkpoint.get("damaged") else ""), str(checkpoint["step"]))
     console.print(table if status["checkpoints"] else "no committed checkpoint yet")

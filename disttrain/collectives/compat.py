@@ -2,11 +2,14 @@
 
 Found by reading and measuring gloo of torch 2.13, and the reason for each line below:
 
-- The time limit of a group is for connecting; a collective takes its own from its options. So a wait need not have a clock.
+- The time limit of a group is for connecting; a collective takes its own from its options.
 - A timed-out `Work.wait` of a collective only says so and changes nothing, which makes it a wait that can look around. An error of the
   operation itself makes the work complete first, so the two are told apart without reading words.
-- gloo has no abort (`abort()` and `shutdown()` return and unblock nothing). But a *receive* that times out takes every connection of its
-  group with it, and with them all operations under way, on this side at once and on the others' as soon as they see the sockets close.
+- gloo has no abort (`abort()` and `shutdown()` return and unblock nothing). But a *receive* that times out closes every connection of its
+  group, which ends the operations under way: on this side at once, on the others' as soon as they see the sockets close.
+- All but one kind: when a connection closes in the middle of a message, gloo forgets to tell the operation that this message belongs to. It
+  ends with its own time limit, no sooner. So a collective must have one, and a short one, or each loss of a worker costs threads and memory
+  for ever; that a wait has none all the same is the work of torch_group.py.
 - The destructor of a group waits for its operations; once they have ended it takes a few milliseconds. Works keep the connections and the
   loop thread of their group alive, too.
 - A timed wait in nccl aborts the communicator, so its works are asked, not waited for.
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed
@@ -26,7 +29,6 @@ dist: Any = torch.distributed  # its types leave out most of what is used here
 c10d: Any = torch._C._distributed_c10d
 
 CONNECTING = timedelta(seconds=60)  # from the meeting of all members to the last connection; milliseconds unless somebody dies in between
-NEVER = timedelta(days=3650)  # the limit of a collective: it ends by progress, by a broken connection, or because it is cut
 _AT_ONCE = timedelta(milliseconds=1)
 _TAG_OF_NOBODY = 0x7FFF_FFFF
 
@@ -34,21 +36,24 @@ _TAG_OF_NOBODY = 0x7FFF_FFFF
 class Transport:
     """A torch process group without torch's own ways of waiting and ending."""
 
+    broken_is_over: ClassVar[bool]  # False where an operation may also have ended for no other reason than its time limit
+
     def __init__(self, group: Any, rank: int, size: int) -> None:
         self._group, self._rank, self._size = group, rank, size
-        self._gathering = c10d.AllgatherOptions()
-        self._swapping = dist.AllToAllOptions()
-        self._gathering.timeout = self._swapping.timeout = NEVER
+        self._gathering: dict[int, Any] = {}  # options by their limit, made once: the same few are used in every step
+        self._swapping: dict[int, Any] = {}
 
-    def all_gather(self, output: Tensor, input: Tensor) -> Any:
-        return self._group._allgather_base(output, input, self._gathering)
+    def all_gather(self, output: Tensor, input: Tensor, limit_s: int) -> Any:
+        options = self._gathering.get(limit_s) or _limited(self._gathering, c10d.AllgatherOptions(), limit_s)
+        return self._group._allgather_base(output, input, options)
 
-    def all_to_all(self, output: Tensor, input: Tensor, output_splits: list[int], input_splits: list[int]) -> Any:
-        return self._group.alltoall_base(output, input, output_splits, input_splits, self._swapping)
+    def all_to_all(self, output: Tensor, input: Tensor, output_splits: list[int], input_splits: list[int], limit_s: int) -> Any:
+        options = self._swapping.get(limit_s) or _limited(self._swapping, dist.AllToAllOptions(), limit_s)
+        return self._group.alltoall_base(output, input, output_splits, input_splits, options)
 
-    def broadcast(self, tensor: Tensor, source: int) -> Any:
+    def broadcast(self, tensor: Tensor, source: int, limit_s: int) -> Any:
         options = dist.BroadcastOptions()
-        options.rootRank, options.rootTensor, options.timeout = source, 0, NEVER
+        options.rootRank, options.rootTensor, options.timeout = source, 0, timedelta(seconds=limit_s)
         return self._group.broadcast([tensor], options)
 
     def complete_within(self, work: Any, patience: timedelta) -> bool:
@@ -60,12 +65,20 @@ class Transport:
         raise NotImplementedError
 
 
+def _limited(known: dict[int, Any], options: Any, limit_s: int) -> Any:
+    options.timeout = timedelta(seconds=limit_s)
+    known[limit_s] = options
+    return options
+
+
 class Gloo(Transport):
     """Connects on construction, which waits in native code for the other members: for `CONNECTING` at most.
 
     Raises:
         RuntimeError: no connection. Let go of it at once: its frames hold the listening socket, and gloo must not hear a late peer there.
     """
+
+    broken_is_over = False
 
     def __init__(self, store: Any, rank: int, size: int, host: str) -> None:
         options = dist.ProcessGroupGloo._Options()
@@ -94,9 +107,11 @@ class Gloo(Transport):
 class Nccl(Transport):
     """One GPU for each member; connects at the first collective."""
 
+    broken_is_over = True
+
     def __init__(self, store: Any, rank: int, size: int) -> None:
         options = dist.ProcessGroupNCCL.Options()
-        options._timeout = NEVER
+        options._timeout = timedelta(days=3650)  # a limit of nccl's ends the process
         super().__init__(dist.ProcessGroupNCCL(store, rank, size, options), rank, size)
         self._pause = threading.Event()
 

@@ -19,13 +19,13 @@ _LOOK_AROUND_S = 0.02
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.0005, 0.1
 
 
-def meet(store: Any, size: int, aborted: threading.Event) -> None:
+def meet(store: Any, size: int, aborted: threading.Event, go_on: Callable[[], bool] = lambda: True) -> None:
     """Return when `size` members have come to `store`, whose keys are this generation's alone.
 
     The store is asked again and again, with pauses of a tenth of the time waited: its own timed wait writes a warning at each end.
 
     Raises:
-        GroupBroken: aborted meanwhile, or the store is gone.
+        GroupBroken: aborted meanwhile, or `go_on` said no, or the store is gone.
     """
     try:
         if store.add("arrived", 1) >= size:
@@ -36,6 +36,8 @@ def meet(store: Any, size: int, aborted: threading.Event) -> None:
             pause_s = min(max(_FIRST_PAUSE_S, waited_s / 10), _LONGEST_PAUSE_S)
             if aborted.wait(pause_s):
                 raise GroupBroken("the generation was aborted while it formed")
+            if not go_on():
+                raise GroupBroken("a member is gone")
             waited_s += pause_s
     except RuntimeError as error:
         raise GroupBroken(f"the group could not be formed, the store of the run is gone: {error}") from error

@@ -23,8 +23,9 @@ class Pending(Protocol):
 class Group(Protocol):
     """The members of one generation. Every member calls the same operations in the same order.
 
-    All tensors are contiguous and of one dtype per call. Inputs must stay untouched until `wait` has returned. One thread uses a group; the
-    others may `abort` it.
+    All tensors are contiguous and of one dtype per call. Inputs must stay untouched until `wait` has returned. Where it raised
+    `GroupBroken`, bytes may still arrive in the outputs: make new ones for the next generation. One thread uses a group; others may
+    `abort` it.
 
     Attributes:
         on_wait: called with True when a wait begins that has to wait, with False when it ends, by the thread that waits; or None.

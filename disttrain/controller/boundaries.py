@@ -10,7 +10,7 @@ from disttrain.clock import Clock
 from disttrain.controller.callback_history import CallbackHistory
 from disttrain.controller.telemetry import CallStatistics
 from disttrain.elastic import messages as m
-from disttrain.rundir.directory import ResumePoint
+from disttrain.rundir.resume import ResumePoint
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ from disttrain.checkpoint import (
     Store,
     Superseded,
     TensorSpec,
+    bad_checkpoints,
     commit,
     plan_deletions,
     read_history,
@@ -28,7 +28,15 @@ from disttrain.checkpoint import (
     write_shard,
 )
 from disttrain.checkpoint.layout import COMMITS, DATA
+from disttrain.clock import Clock, SystemClock
+from disttrain.controller.callback_history import StateForgotten
 from disttrain.elastic.messages import ShardWritten
+
+_WAITING = 16  # saves that wait for parts: a worker writes one at a time, so most of so many were cut short
+_REMEMBERED = 256  # saves that failed, whose other parts may come yet
+
+Save = tuple[int, int, int]  # call, generation, tick
+OwnPart = Callable[[ShardWritten], tuple[dict[str, Any], dict[str, NDArray[Any]]]]
 
 
 @dataclass(frozen=True)
@@ -41,15 +49,17 @@ class Committed:
     nbytes: int
     seconds: float = 0.0
     stall_seconds: float = 0.0
+    call: int = 0
 
 
 @dataclass(frozen=True)
 class SaveFailed:
-    """A save was abandoned; the older checkpoints stay. `fatal`: another driver took over, this one must stop."""
+    """A save was abandoned; the older checkpoints stay. `fatal`: no save will ever be committed here, as when another driver took over."""
 
     tick: int
     reason: str
     fatal: bool = False
+    call: int = field(default=0, compare=False)
 
 
 @dataclass
@@ -64,42 +74,65 @@ class Committer:
         directory: gives the store and the attempt.
         keep: commits kept beside the pinned ones.
         pinned: names that finished calls need; read when deleting.
+        clock: where time comes from.
     """
 
-    def __init__(self, store: Store, attempt: Any, keep: int, pinned: set[str]) -> None:
+    def __init__(self, store: Store, attempt: Any, keep: int, pinned: set[str], clock: Clock | None = None) -> None:
         self._store, self._attempt, self._keep, self._pinned = store, attempt, keep, pinned
-        self._open: dict[tuple[int, int, int], _Collected] = {}
-        self._done_ticks: set[tuple[int, int]] = set()
-        self._failed: set[tuple[int, int, int]] = set()
+        self._clock: Clock = clock if clock is not None else SystemClock()
+        self._call = -1  # whose saves those below are
+        self._open: dict[Save, _Collected] = {}
+        self._done_ticks: set[int] = set()  # complete, and no older than the newest commit that was heard of: nobody redoes what is older
+        self._failed: dict[Save, None] = {}  # in order
+        self._lock = threading.Lock()  # of what both threads change
         self._work: queue.SimpleQueue[tuple[list[ShardWritten], dict[str, Any], dict[str, NDArray[Any]]] | None] = queue.SimpleQueue()
         self.results: queue.SimpleQueue[Committed | SaveFailed] = queue.SimpleQueue()
         self._begun, self._ended = 0, 0
         self._arena = Arena()
+        self._closing = False
         self._thread = threading.Thread(target=self._run, name="checkpoint-commits", daemon=True)
         self._thread.start()
 
-    def take(self, part: ShardWritten, own_part: Callable[[ShardWritten], tuple[dict[str, Any], dict[str, NDArray[Any]]]]) -> None:
+    def take(self, part: ShardWritten, own_part: OwnPart) -> None:
         """One worker's part; `own_part(rank_0_part)` gives the driver's, JSON and arrays, once all others are there."""
+        if part.call < self._call:
+            return  # that call is over
+        if part.call > self._call:
+            with self._lock:
+                self._call, self._open, self._done_ticks, self._failed = part.call, {}, set(), {}
         key = (part.call, part.generation, part.tick)
-        if (part.call, part.tick) in self._done_ticks:
+        if part.tick in self._done_ticks:
             return  # committed in an earlier generation already; the state of a tick is one
         if key in self._failed:
             return  # a part of it is missing for good
         if part.error is not None:
-            self._open.pop(key, None)
-            self._failed.add(key)
-            self.results.put(SaveFailed(part.tick, f"{part.worker}: {part.error}"))
+            self._give_up(key, f"{part.worker}: {part.error}")
             return
         save = self._open.setdefault(key, _Collected())
         save.parts[part.rank] = part
         if len(save.parts) < part.size:
+            if len(self._open) > _WAITING:
+                self._give_up(next(iter(self._open)), "the group broke before every worker had written its part")
             return
         del self._open[key]
         for older in [other for other in self._open if other[0] == part.call and other[2] < part.tick and other[1] < part.generation]:
             del self._open[older]  # cut short by a loss: nobody will complete it
-        self._done_ticks.add((part.call, part.tick))
+        try:
+            own = own_part(save.parts[0])
+        except StateForgotten as error:
+            self._give_up(key, str(error))
+            return
+        with self._lock:
+            self._done_ticks.add(part.tick)
         self._begun += 1
-        self._work.put(([save.parts[rank] for rank in range(part.size)], *own_part(save.parts[0])))
+        self._work.put(([save.parts[rank] for rank in range(part.size)], *own))
+
+    def _give_up(self, key: Save, reason: str) -> None:
+        self._open.pop(key, None)
+        self._failed[key] = None  # parts of it may come yet
+        if len(self._failed) > _REMEMBERED:
+            del self._failed[next(iter(self._failed))]
+        self.results.put(SaveFailed(key[2], reason, call=key[0]))
 
     @property
     def open(self) -> bool:
@@ -116,34 +149,48 @@ class Committer:
         found = []
         while not self.results.empty():
             found.append(self.results.get())
+        newest = max((outcome.tick for outcome in found if isinstance(outcome, Committed) and outcome.call == self._call), default=0)
+        with self._lock:
+            self._done_ticks = {tick for tick in self._done_ticks if tick >= newest}
         return found
 
-    def close(self) -> None:
-        """Finish what is under way and end the thread."""
+    def close(self, limit_s: float = 60.0) -> bool:
+        """Finish what is under way and end the thread; False if that takes longer than `limit_s`: it then ends after the save it is at."""
         self._work.put(None)
-        self._thread.join(timeout=60.0)
+        self._thread.join(timeout=limit_s)
+        self._closing = True
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while (work := self._work.get()) is not None:
-            parts, extra, arrays = work
-            first, began = parts[0], time.monotonic()
-            reports = [part.report for part in parts if part.report is not None]
-            specs = list(first.specs or [])
-            try:
-                own, report = self._write_own(first, arrays)
-                specs, reports = specs + own, [*reports, report]
-                done = commit(self._store, self._attempt, first.sequence, first.step, reports, specs, extra)
-            except Superseded as error:
-                self.results.put(SaveFailed(first.tick, str(error), fatal=True))
-            except Exception as error:  # storage has many ways to fail: the save is abandoned, training goes on
-                self._done_ticks.discard((first.call, first.tick))
-                self.results.put(SaveFailed(first.tick, f"{type(error).__name__}: {error}"))
-            else:
-                seconds = max(part.seconds for part in parts) + time.monotonic() - began
-                stall = max(part.stall_seconds for part in parts)
-                self.results.put(Committed(done.name, first.tick, done.step, done.nbytes, seconds, stall))
-                self._delete_old()
-            self._ended += 1
+        tick = 0
+        try:
+            while not self._closing and (work := self._work.get()) is not None:
+                tick = work[0][0].tick
+                self._carry_out(*work)
+        except BaseException as error:  # a mistake of ours: without this thread no save ends, and who waits for one would wait for ever
+            self.results.put(SaveFailed(tick, f"the thread that commits checkpoints ended: {type(error).__name__}: {error}", fatal=True))
+            raise
+
+    def _carry_out(self, parts: list[ShardWritten], extra: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        first, began = parts[0], self._clock.monotonic_s()
+        reports = [part.report for part in parts if part.report is not None]
+        specs = list(first.specs or [])
+        try:
+            own, report = self._write_own(first, arrays)
+            done = commit(self._store, self._attempt, first.sequence, first.step, [*reports, report], specs + own, extra)
+        except Superseded as error:
+            self.results.put(SaveFailed(first.tick, str(error), fatal=True, call=first.call))
+        except Exception as error:  # storage has many ways to fail: the save is abandoned, training goes on
+            with self._lock:
+                if first.call == self._call:
+                    self._done_ticks.discard(first.tick)
+            self.results.put(SaveFailed(first.tick, f"{type(error).__name__}: {error}", call=first.call))
+        else:
+            seconds = max(part.seconds for part in parts) + self._clock.monotonic_s() - began
+            stall = max(part.stall_seconds for part in parts)
+            self.results.put(Committed(done.name, first.tick, done.step, done.nbytes, seconds, stall, first.call))
+            self._delete_old()
+        self._ended += 1
 
     def _write_own(self, first: ShardWritten, arrays: dict[str, NDArray[Any]]) -> tuple[list[TensorSpec], ShardReport]:
         """The driver's shard: what callbacks keep in arrays, often nothing; its place in the save is there all the same."""
@@ -156,8 +203,9 @@ class Committer:
         try:
             names = [name.removesuffix(".json") for name in self._store.list(COMMITS)]
             plan = plan_deletions(
-                read_history(self._store), names, self._store.list(DATA), attempt=self._attempt.number, keep=self._keep, pinned=self._pinned
-            )
+                read_history(self._store), names, self._store.list(DATA), attempt=self._attempt.number, keep=self._keep,
+                pinned=self._pinned, bad=bad_checkpoints(self._store),
+            )  # fmt: skip
             sweep(self._store, self._attempt, plan)
         except Exception:  # what could not be deleted now is found again after the next commit
             return

@@ -25,6 +25,7 @@ class CallEnvironment:
         interrupts: how often the user has asked to stop.
         first_step: called when a call has made its first progress.
         clock: what time it is.
+        identity: what belongs to the call, see `rundir.identity`; kept in its checkpoints.
     """
 
     cluster: Any
@@ -40,6 +41,7 @@ class CallEnvironment:
     interrupts: Callable[[], int]
     first_step: Callable[[], None]
     clock: Clock = field(default_factory=SystemClock)
+    identity: dict[str, Any] = field(default_factory=dict)
 
     def settings(self, kind: str, sequence_base: int) -> m.CallSettings:
         """What workers are told of a call of this kind; its saves are numbered from `sequence_base` on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from disttrain import orchestrator as o
@@ -12,7 +12,7 @@ from disttrain.controller.reporting import Reporting
 from disttrain.elastic import messages as m
 from disttrain.orchestrator.call_events import CallEvent, GroupChanged, Halted
 from disttrain.orchestrator.patience import Patience
-from disttrain.orchestrator.states import Holding, in_loop, members_of
+from disttrain.orchestrator.states import Holding, count_members, in_loop, is_member, members_of
 from disttrain.training.program import Program
 from disttrain.training.trainability import Frozen
 
@@ -56,7 +56,7 @@ class GroupControl:
         self._opening = decision.effects
 
     @property
-    def members(self) -> tuple[str, ...]:
+    def members(self) -> Sequence[str]:
         """Who belongs to the newest generation and lives."""
         return members_of(self.state)
 
@@ -100,16 +100,17 @@ class GroupControl:
             self._console.event("start failed", f"worker {report.worker} could not start: {report.reason}", worker=report.worker)
         elif isinstance(report, o.WorkerLost):
             self.patience.forget(report.worker)
-        elif report.condition == "alive":
-            self.patience.mute(report.worker, report.since_s)
+        elif isinstance(report, o.Silent) and report.condition == "alive":
+            self.patience.alive(report.worker, now)
         self.decide(report, now=now)
 
     def stopped(self, report: m.Stopped, now: float) -> None:
         """A member has left the loop."""
         if report.generation == self.generation:
             if report.because == "asked to stop" and isinstance(self.state, o.Running):
-                self._halted[report.worker] = report.tick
-                if set(self._halted) >= set(in_loop(self.state)):
+                if is_member(self.state, report.worker):
+                    self._halted[report.worker] = report.tick
+                if len(self._halted) == count_members(self.state):  # members come and go only while it gathers
                     self._advance(Halted(report.generation, report.tick or 0))
                 return
             if report.tick is not None:
@@ -138,7 +139,7 @@ class GroupControl:
             self._reporting.slow(look.slow)
 
     def _time_is_up(self, now: float) -> None:
-        before, working = self.state, self.patience.working()
+        before, working = self.state, self.patience.working(now)
         if now - self._begun_at < _LISTEN_S:  # no beat has come in this call yet: whoever opens a job does not seem to
             working |= {start.worker for start in before.roster.starting}
         self.decide(o.Timer(now, working))
@@ -190,6 +191,7 @@ class GroupControl:
                     for worker in effect.workers:
                         self._cluster.send(worker, m.Abort(self._number, effect.generation))
                 case o.Pause():
+                    self._kept.name = None
                     self.ask(effect.generation, "pause")
                 case o.Form():
                     self._form(effect)

@@ -32,7 +32,7 @@ from disttrain.orchestrator import call_events as happened
 from disttrain.orchestrator import call_states as c
 from disttrain.orchestrator.call_events import Boundary
 from disttrain.orchestrator.patience import Doing
-from disttrain.rundir.directory import ResumePoint
+from disttrain.rundir.resume import ResumePoint
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
@@ -65,7 +65,7 @@ class Controller:
         self.hooks = hooks if isinstance(hooks, FitHooks) else None
         self.cluster, self.policy, self.console, self._clock = around.cluster, around.policy, around.console, around.clock
         self.facts, self.resume = facts, resume
-        self.statistics = CallStatistics(around.policy.workers)
+        self.statistics = CallStatistics(around.policy.workers, clock=around.clock)
         self.outputs = Outputs(job)
         self.boundaries = Boundaries(job, hooks, self.statistics, self._clock, resume, keeps=saves is not None)
         self.saving = Saving(around, number, job, saves, self.boundaries, self.statistics)
@@ -136,8 +136,8 @@ class Controller:
     def turn(self, wait_s: float) -> None:
         """Hear whatever came, or wait a little; then look at clocks and flags."""
         if isinstance(self.call, c.Opening):
-            # No worker knows of the call: what is reported, a death say, is heard of once they do.
-            self._hear_script(wait_s)
+            # No worker knows of the call: what is reported, a death say, is heard of once they do, and no clock runs.
+            self._hear_script(_LOOK_S)
         else:
             for report in self.cluster.reports(wait_s):
                 self._hear(report)
@@ -390,7 +390,7 @@ class Controller:
                     self.group.decide(o.CheckpointCommitted(outcome.name, outcome.tick, self._clock.monotonic_s()))
                 self._advance(happened.SaveCommitted(outcome.tick))
             else:
-                self._advance(happened.SaveFailed(outcome.tick))
+                self._advance(happened.SaveAbandoned(outcome.tick))
 
     def _look_at_flags(self) -> None:
         interrupts = self.around.interrupts()

@@ -7,19 +7,20 @@ from typing import Any
 
 from disttrain.training.job import Job
 from disttrain.training.program import BOUNDARIES, Kind, Position
-from disttrain.training.step.engine import outputs_of_step
+from disttrain.training.step.predictions import outputs_of_step
 
 
 class Outputs:
     """The outputs of `job` that are here.
 
     Attributes:
-        parts: by number; step s of a call with V virtual workers has the parts from s * V on.
+        parts: by number; step s of a call with V virtual workers has the parts from s * V on. What has come stays.
     """
 
     def __init__(self, job: Job) -> None:
         self.parts: dict[int, Any] = {}
         self._program, self._virtual_workers = job.program, job.virtual_workers
+        self._complete = 0  # steps from the first on whose outputs are all here: only ever more
 
     def take(self, parts: Mapping[int, Any]) -> None:
         """Parts that a worker has computed; the same bits whoever does."""
@@ -32,11 +33,13 @@ class Outputs:
     def first_missing(self) -> int:
         """The first step whose outputs are not all here."""
         plan = self._program.plan(Kind.PREDICT)
-        for step in range(plan.steps):
-            leaves = min(self._virtual_workers, plan.batch_count(0, step))
-            if any(step * self._virtual_workers + rank not in self.parts for rank in range(leaves)):
-                return step
-        return plan.steps
+        while self._complete < plan.steps:
+            first = self._complete * self._virtual_workers
+            leaves = min(self._virtual_workers, plan.batch_count(0, self._complete))
+            if any(part not in self.parts for part in range(first, first + leaves)):
+                break
+            self._complete += 1
+        return self._complete
 
     def goes_on_at(self, handled: int) -> int:
         """Where a group goes on: at the boundary whose hooks have not run, where its outputs are here, else at the first tick without.

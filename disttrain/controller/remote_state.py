@@ -13,11 +13,12 @@ from torch import Tensor
 
 from disttrain import watch
 from disttrain.layers.weight_holder import watched_attributes
+from disttrain.optimizers import Optimizer
 from disttrain.training.step.optimizer_slots import arrange_slots, slots_by_weight, trained_weights
 
 if TYPE_CHECKING:
     from disttrain.controller.loop import Controller
-    from disttrain.rundir.directory import ResumePoint
+    from disttrain.rundir.resume import ResumePoint
 
 
 class RemoteState:
@@ -65,7 +66,7 @@ class RemoteState:
         return {name: now for name, now in self._state_dicts().items() if now != self._counters.get(name)} or None
 
     def finalize(self) -> None:
-        """Do here what `Engine.finalize` will do on the workers, for the hooks that follow: averages take the place of the weights."""
+        """Do here what `Replica.finalize` will do on the workers, for the hooks that follow: averages take the place of the weights."""
         for name, optimizer in self._optimizers().items():
             if not getattr(getattr(optimizer, "inner_optimizer", optimizer), "use_ema", False) or not optimizer.iterations:
                 continue
@@ -81,7 +82,7 @@ class RemoteState:
                     optimizer.finalize_variable_values(own)
 
     def changed(self) -> dict[str, np.ndarray] | None:
-        """Weights and slots, by the names of `Engine.arrays`, that the hooks of this boundary changed or gave to other weights."""
+        """Weights and slots, by the names of `Replica.state_dict`, that the hooks of this boundary changed or gave to other weights."""
         pulled, self._pulled, looked, self._looked = self._pulled, {}, self._looked, set()
         if not looked:
             return None
@@ -136,8 +137,6 @@ class RemoteState:
             arrange_slots(optimizer, *trained_weights(model))
 
     def _optimizers(self) -> dict[str, Any]:
-        from disttrain.optimizers import Optimizer
-
         return {name: value for name, value in vars(self._model).items() if isinstance(value, Optimizer)}
 
     def _state_dicts(self) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from disttrain.callbacks.telemetry import Recovery
 from disttrain.controller.environment import CallEnvironment, WorkerFacts
 from disttrain.controller.telemetry import CallStatistics
 from disttrain.orchestrator.patience import Patience, Slow
-from disttrain.orchestrator.states import members_of
+from disttrain.orchestrator.states import count_members, is_member, members_of
 from disttrain.training.program import Position, Program
 
 _QUIET_S = 2.5  # beats come every second: a worker unheard of for longer had stopped before we knew
@@ -64,8 +64,8 @@ class Reporting:
     def lost(self, report: o.WorkerLost, before: o.State, after: o.State, now: float) -> None:
         """A worker is dead; `before` and `after` are what `decide` made of it."""
         quiet_since = self.heard.pop(report.worker, now)
-        if report.worker not in members_of(before):
-            if report.worker in before.roster.ready or report.worker not in self._ranks:
+        if not is_member(before, report.worker):
+            if before.roster.ready.has(report.worker) or report.worker not in self._ranks:
                 words = f"worker {report.worker} lost before it joined: {report.reason}"
                 self._console.event("worker lost", words, worker=report.worker, reason=report.reason)
             return
@@ -74,7 +74,7 @@ class Reporting:
         recovery.lost.append(report.worker)
         self._statistics.workers = max(0, self._statistics.workers - 1)
         self._statistics.step_times.pop(report.worker, None)
-        rank = self._ranks.get(report.worker, members_of(before).index(report.worker))
+        rank = self._ranks[report.worker] if report.worker in self._ranks else members_of(before).index(report.worker)
         self._console.event(
             "worker lost",
             f"worker {report.worker} lost (rank {rank}, pid {facts.pid} on {facts.host}): {report.reason}{self._what_follows(after)}",
@@ -88,7 +88,7 @@ class Reporting:
     def killed(self, worker: str, because: str, now: float) -> None:
         """We end a worker that does not answer or does not get on."""
         quiet_since = self.heard.get(worker, now)
-        if self._recovery is None and now - quiet_since > _QUIET_S:
+        if worker in self._ranks and self._recovery is None and now - quiet_since > _QUIET_S:
             self._recovery = _Recovery(quiet_since, self.step, -1)
         self._console.event("kill", f"{because}: killed", worker=worker)
 
@@ -127,15 +127,14 @@ class Reporting:
         return self._recovery
 
     def _what_follows(self, after: o.State) -> str:
-        match after:
-            case o.Waiting():
-                there = len(after.holders) + len(after.roster.ready)
-                kept = "the state is kept in memory" if after.holders else "going on from the newest checkpoint then"
-                return f"; training pauses until {self._policy.min_workers} workers are there, {there} are; {kept}"
-            case o.Gathering() | o.Running():
-                return f"; {len(members_of(after))} go on"
-            case _:
-                return ""
+        if not isinstance(after, o.Gathering | o.Running | o.Waiting):
+            return ""
+        left, needed = count_members(after), self._policy.min_workers
+        there = left + len(after.roster.ready)
+        if there >= needed:
+            return f"; {left} go on" if left > 1 else "; 1 goes on" if left else ""
+        kept = "the state is kept in memory" if left else "going on from the newest checkpoint then"
+        return f"; training pauses until {needed} workers are there, {there} {'is' if there == 1 else 'are'}; {kept}"
 
     # -- where it stands ------------------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ class Saving:
 
     Attributes:
         newest: the last that was committed in this call.
+        failure: why the newest save was abandoned, if none was committed since.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Saving:
         self._boundaries, self._statistics = boundaries, statistics
         self._saved_at = around.clock.monotonic_s()
         self.newest: Committed | None = None
+        self.failure: str | None = None
 
     @property
     def keeps(self) -> bool:
@@ -67,23 +69,24 @@ class Saving:
             self._committer.take(report, self._own_part)
 
     def ended(self) -> list[Committed | SaveFailed]:
-        """What has been committed or abandoned since the last look.
+        """What has been committed or abandoned of this call since the last look; a late save of an earlier one is told, no more.
 
         Raises:
             InfrastructureError: another driver took the run over.
         """
         found = [] if self._committer is None else self._committer.finished()
         for outcome in found:
-            self._tell(outcome)
-        return found
+            self._tell(outcome, own=outcome.call == self._number)
+        return [outcome for outcome in found if outcome.call == self._number]
 
-    def _tell(self, outcome: Committed | SaveFailed) -> None:
-        console, history = self._around.console, self._boundaries.history
+    def _tell(self, outcome: Committed | SaveFailed, *, own: bool) -> None:
+        console, history = self._around.console, self._boundaries.history if own else None
         if isinstance(outcome, SaveFailed):
             if outcome.fatal:
                 raise InfrastructureError(outcome.reason)
             words = f"warning: a checkpoint was abandoned: {outcome.reason}"
             console.event("save failed", words, tick=outcome.tick, reason=outcome.reason)
+            self.failure = outcome.reason if own else self.failure
             if history is not None:
                 history.save_failed(outcome.tick)
             return
@@ -92,7 +95,8 @@ class Saving:
         console.event("committed", f"checkpoint {outcome.name} committed", name=outcome.name, step=outcome.step, bytes=outcome.nbytes)
         if history is not None:
             history.save_committed(outcome.tick)
-        self.newest = outcome
+        if own:
+            self.newest, self.failure = outcome, None
 
     def _own_part(self, part: m.ShardWritten) -> tuple[dict[str, Any], dict[str, Any]]:
         """The driver's part of a save: what the callbacks' counters were at its tick."""
@@ -100,6 +104,6 @@ class Saving:
         hooks = self._boundaries.history.at(part.tick)
         extra = {
             "call": self._number, "kind": self._job.kind, "tick": part.tick, "meta": part.meta, "hooks": hooks.state,
-            "virtual_workers": self._job.virtual_workers, "seed": self._job.seed,
+            "virtual_workers": self._job.virtual_workers, "seed": self._job.seed, "identity": self._around.identity,
         }  # fmt: skip
         return extra, hooks.arrays

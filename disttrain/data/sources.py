@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import default_collate
 
+from disttrain.alignment import copy_of, on_border
 from disttrain.data.structure import flatten, leaf_paths, map_structure
 from disttrain.errors import DataError
 
@@ -107,7 +109,7 @@ def _rows(tensor: Tensor, first: int, stop: int) -> Tensor:
 
 
 def standard_layout(tensor: Tensor) -> Tensor:
-    """The same values with the strides that a fresh tensor of its shape has, copied only where it must be.
+    """The same values as a fresh tensor of its shape has them: with its strides, from a border on; copied only where it must be.
 
     `array[..., None]` has a stride of 0 in its last axis, which is lost when the array travels to another process: kernels are chosen
     by strides, so without this the same samples could give other bits there.
@@ -115,9 +117,9 @@ def standard_layout(tensor: Tensor) -> Tensor:
     shape, expected = tensor.shape, 1
     for size, stride in zip(shape[::-1], tensor.stride()[::-1], strict=True):  # a view takes longer than this
         if stride != expected:
-            return tensor.contiguous().view(-1).view(shape)
+            return on_border(tensor.contiguous().view(-1).view(shape))
         expected *= size
-    return tensor
+    return on_border(tensor)
 
 
 class DatasetSource:
@@ -141,8 +143,6 @@ class DatasetSource:
         return len(self.dataset)
 
     def fetch(self, indices: NDArray[np.int64], key: int) -> Batch:
-        from torch.utils.data import default_collate
-
         seed_generators(key)
         numbers = [int(i) for i in indices]
         several = getattr(self.dataset, "__getitems__", None)
@@ -161,7 +161,7 @@ def as_batch(batch: Any) -> Batch:
     """(x, y, sample_weight) as tensors from x, (x,), (x, y) or (x, y, sample_weight)."""
 
     def tensor(leaf: Any) -> Tensor:
-        value = leaf if isinstance(leaf, Tensor) else torch.from_numpy(np.array(as_array(leaf)))
+        value = leaf if isinstance(leaf, Tensor) else copy_of(as_array(leaf))
         return standard_layout(value.float() if value.dtype == torch.float64 else value)
 
     parts = list(batch) if isinstance(batch, list | tuple) and len(batch) in (1, 2, 3) else [batch]

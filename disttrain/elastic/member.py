@@ -27,9 +27,11 @@ from disttrain.elastic.activity import Activity, Beating
 from disttrain.elastic.shard_writer import ShardWriter
 from disttrain.elastic.transfer import share_state
 from disttrain.tracebacks import own_traceback
+from disttrain.training.allocator import keep_freed_memory
 from disttrain.training.job import Job
 from disttrain.training.program import BOUNDARIES, Kind
-from disttrain.training.step.engine import REQUESTS, Engine
+from disttrain.training.step.engine import Engine
+from disttrain.training.step.side_channel import REQUESTS
 
 _log = logging.getLogger(__name__)
 
@@ -136,13 +138,14 @@ class Member:
         self.activity.now("opening")
         self._settings = command.settings
         torch.set_num_threads(command.settings.threads)
+        keep_freed_memory()
         started = self._clock.monotonic_s()
         job = self._open_job(command.job)
         opened = self._clock.monotonic_s()
         self._engine = Engine(job, _device(command.settings.backend))
         built = self._clock.monotonic_s()
         if command.settings.run_dir is not None and self._shards is None:
-            self._shards = ShardWriter(command.settings.run_dir, self.name, self._report)
+            self._shards = ShardWriter(command.settings.run_dir, self.name, self._report, self._clock)
         self.activity.now("idle")
         timings = {"open job": opened - started, "build engine": built - opened}
         self._report(m.Ready(self.name, self._call, os.getpid(), socket.gethostname(), timings))
@@ -162,19 +165,17 @@ class Member:
         self._group.on_wait = self.activity.waits
         self._engine.attach(self._group, command.placement)
         if self._engine.job.kind == "predict":
-            self._engine.go_back_to(command.tick)
+            self._engine.replica.go_back_to(command.tick)
         else:
             if command.frozen is not None:
                 self._engine.rearrange(command.frozen)
             if command.restore is not None and rank == 0:
                 assert self._shards is not None
                 self.activity.now("loading", command.tick)
-                arrays, meta = self._shards.load(command.restore)
-                self._engine.set_arrays(arrays)
-                self._engine.set_meta(meta)
+                self._engine.replica.load_state_dict(self._shards.load(command.restore))
             if command.source is not None:
                 behind = [command.restore is not None or tick != command.tick for tick in command.ticks]
-                share_state(self._engine, self._group, command.source, behind, lambda: self.activity.now("receiving", command.tick))
+                share_state(self._engine.replica, self._group, command.source, behind, lambda: self.activity.now("receiving", command.tick))
         self._holds_state = True
         self._go()
 
@@ -185,7 +186,7 @@ class Member:
         if engine.position.kind not in BOUNDARIES:
             return
         engine.apply(command.decision)
-        if command.decision.save and not engine.ended:
+        if command.decision.save and not engine.replica.ended:
             self._save()
         self._go()
 
@@ -211,7 +212,7 @@ class Member:
                     self._send_predictions(all_of_them=True)
                 if group.rank == 0:
                     logs = engine.logs(position)
-                    about = engine.main_counters(), engine.counters()
+                    about = engine.replica.main_counters(), engine.replica.counters()
                     self._report(m.AtBoundary(self.name, self._call, self._generation, position.tick, logs, *about))
                 return
             if aborted.is_set():
@@ -221,7 +222,7 @@ class Member:
             self.activity.end_tick()
             if position.kind is Kind.PREDICT:
                 self._send_predictions(all_of_them=False)
-            due = position.kind is Kind.TRAIN and settings.every_steps and engine.optimizer.iterations % settings.every_steps == 0
+            due = position.kind is Kind.TRAIN and settings.every_steps and engine.replica.optimizer.iterations % settings.every_steps == 0
             if (save or stop or due) and engine.trains:
                 self._save()
             if any(agreed):
@@ -233,7 +234,7 @@ class Member:
             now = self._clock.monotonic_s()
             if group.rank == 0 and (now - said >= settings.progress_every_s or first):
                 said = now
-                step = engine.optimizer.iterations if engine.trains else engine.tick
+                step = engine.replica.optimizer.iterations if engine.trains else engine.tick
                 self._report(m.Progress(self.name, self._call, self._generation, engine.tick, engine.logs(position), step))
             if engine.trains and now - self._paced >= _PACED_EVERY_S:
                 self._pace()
@@ -248,8 +249,9 @@ class Member:
         elif engine.trains:
             self._save()
             if group.rank == 0:
-                arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in engine.arrays().items()}
-                result = self._aside({"arrays": arrays, "meta": engine.meta()})
+                state = engine.replica.state_dict()
+                arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in state.tensors.items()}
+                result = self._aside({"arrays": arrays, "meta": dict(state.meta)})
         elif group.rank == 0:
             result = engine.results()
         self.activity.now("idle", engine.tick)
@@ -257,10 +259,10 @@ class Member:
 
     def _send_predictions(self, *, all_of_them: bool) -> None:
         assert self._engine is not None
-        parts = self._engine.predictions
+        parts = self._engine.by_products.predictions
         if parts and (all_of_them or _size(parts) * len(parts) >= _PREDICTED_BYTES):
             self._report(m.Predicted(self.name, self._call, self._aside(parts)))
-            self._engine.predictions = {}
+            self._engine.by_products.predictions = {}
 
     def _save(self) -> None:
         if self._group is not None:
@@ -277,7 +279,7 @@ class Member:
         with self.activity.during("copying"):
             sequence = self._settings.sequence_base + self._engine.tick + 1
             attempt = self._settings.attempt
-            self._shards.save(self._engine, rank, size, call=self._call, generation=generation, attempt=attempt, sequence=sequence)
+            self._shards.save(self._engine.replica, rank, size, call=self._call, generation=generation, attempt=attempt, sequence=sequence)
 
     def _aside(self, value: Any) -> Any:
         """Leave something that can be large where the driver collects it, so that no beat waits behind it."""
@@ -287,15 +289,15 @@ class Member:
     def _fetched(self, what: str) -> dict[str, Any]:
         assert self._engine is not None
         if what == "gradients":
-            return self._engine.gradients()
-        arrays = self._engine.arrays()
+            return self._engine.by_products.gradient_arrays()
+        arrays = self._engine.replica.state_dict().tensors
         chosen = [name for name in arrays if name != "totals" and name.startswith("model/") == (what == "weights")]
         return {name: arrays[name].detach().cpu().numpy().copy() for name in chosen}
 
     def _pace(self) -> None:
         assert self._engine is not None
         self._paced = self._clock.monotonic_s()
-        self._report(m.Timed(self.name, self._call, copy.copy(self._engine.step_times)))
+        self._report(m.Timed(self.name, self._call, copy.copy(self._engine.by_products.step_times)))
 
     # -- the group ------------------------------------------------------------------------------------------------------------------
 
@@ -377,7 +379,7 @@ def torch_group(command: m.Form, rank: int, backend: str, aborted: threading.Eve
 
     Each generation has a connection of its own: a forming that was given up goes on waiting inside the one it has.
     """
-    from disttrain.collectives.torch_group import TorchGroup, reach_store
+    from disttrain.collectives.torch_group import TorchGroup, reach_store  # late: a worker alone needs no sockets
 
     try:
         store = reach_store(command.store_host, command.store_port)

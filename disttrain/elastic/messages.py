@@ -251,7 +251,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Arrays by name: those of weights and slots as in `Engine.arrays`, gradients by weight; empty where this worker has none."""
+    """Arrays by name: those of weights and slots as in `Replica.state_dict`, gradients by weight; empty where this worker has none."""
 
     worker: str
     call: int

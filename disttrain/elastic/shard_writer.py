@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
@@ -25,8 +24,9 @@ from disttrain.checkpoint import (
     split,
     write_shard,
 )
+from disttrain.clock import Clock, SystemClock
 from disttrain.elastic.messages import ShardWritten, SnapshotTaken
-from disttrain.training.step.engine import Engine
+from disttrain.training.step.replica import Replica, StateDict
 
 _DTYPES = {
     torch.bfloat16: "BF16",
@@ -58,46 +58,47 @@ def as_tensor(array: NamedArray) -> Tensor:
 class ShardWriter:
     """Committer into, and loads from, one run directory. One save is under way at a time; the next waits for it."""
 
-    def __init__(self, run_dir: str, worker: str, report: Callable[[object], None]) -> None:
+    def __init__(self, run_dir: str, worker: str, report: Callable[[object], None], clock: Clock | None = None) -> None:
         self._store = Store(run_dir)
-        self._worker, self._report = worker, report
+        self._worker, self._report, self._clock = worker, report, clock or SystemClock()
         self._arena = Arena()
         self._writing: threading.Thread | None = None
 
-    def save(self, engine: Engine, rank: int, size: int, *, call: int, generation: int, attempt: int, sequence: int) -> None:
+    def save(self, replica: Replica, rank: int, size: int, *, call: int, generation: int, attempt: int, sequence: int) -> None:
         """Copy this rank's share of the state and write it in the background; `ShardWritten` follows, from rank 0 first `SnapshotTaken`."""
-        began = time.monotonic()
+        began = self._clock.monotonic_s()
         if self._writing is not None:
             self._writing.join()
-        arrays = {name: named_array(tensor) for name, tensor in engine.arrays().items()}
+        state = replica.state_dict()
+        arrays = {name: named_array(tensor) for name, tensor in state.tensors.items()}
         specs = [array.spec(name) for name, array in arrays.items()]
         shot = snapshot(arrays, split(specs, size)[rank], self._arena)
-        step = engine.optimizer.iterations
+        step = replica.optimizer.iterations
         # Every rank names the folder alone, so the nonce is a function of what all know; a generation never comes twice.
-        nonce = blake2b(f"{attempt}.{call}.{generation}.{engine.tick}".encode(), digest_size=8).hexdigest()
+        nonce = blake2b(f"{attempt}.{call}.{generation}.{replica.tick}".encode(), digest_size=8).hexdigest()
         folder = save_folder(CommitName(attempt, sequence, step), nonce)
         path = shard_path(folder, rank, size + 1)  # the last place is the driver's, for arrays that callbacks keep
         about = {
             "worker": self._worker,
             "call": call,
             "generation": generation,
-            "tick": engine.tick,
+            "tick": replica.tick,
             "rank": rank,
             "size": size,
             "step": step,
         }
         if rank == 0:
-            about |= {"meta": engine.meta(), "specs": specs, "sequence": sequence, "folder": folder}
-            self._report(SnapshotTaken(self._worker, call, engine.tick))
-        about["stall_seconds"] = time.monotonic() - began
+            about |= {"meta": dict(state.meta), "specs": specs, "sequence": sequence, "folder": folder}
+            self._report(SnapshotTaken(self._worker, call, replica.tick))
+        about["stall_seconds"] = self._clock.monotonic_s() - began
         self._writing = threading.Thread(target=self._write, args=(path, shot, about, began), name="checkpoint-writer", daemon=True)
         self._writing.start()
 
-    def load(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """(arrays, meta) of a committed checkpoint, every byte checked."""
+    def load(self, name: str) -> StateDict:
+        """The state in a committed checkpoint, every byte checked."""
         loaded = load(self._store, name)
-        arrays = {key: as_tensor(array) for key, array in loaded.arrays.items() if not key.startswith("callbacks/")}
-        return arrays, loaded.manifest.extra["meta"]
+        tensors = {key: as_tensor(array) for key, array in loaded.arrays.items() if not key.startswith("callbacks/")}
+        return StateDict(tensors, loaded.manifest.extra["meta"])
 
     def _write(self, path: str, shot: Snapshot, about: dict[str, Any], began: float) -> None:
         try:
@@ -106,4 +107,4 @@ class ShardWriter:
         except Exception as error:  # a save that fails is abandoned, training goes on; the driver says so
             self._report(ShardWritten(**about, report=None, error=f"{type(error).__name__}: {error}"))
         else:
-            self._report(ShardWritten(**about, report=report, seconds=time.monotonic() - began))
+            self._report(ShardWritten(**about, report=report, seconds=self._clock.monotonic_s() - began))

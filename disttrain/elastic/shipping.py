@@ -7,6 +7,7 @@ one run; nothing that lasts is written this way.
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import sys
 from collections import ChainMap
@@ -22,6 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from disttrain.alignment import copy_of
+
 
 @dataclass(frozen=True)
 class Shipment:
@@ -32,8 +35,7 @@ class Shipment:
 
 
 def _tensor(data: np.ndarray, dtype: torch.dtype, shape: tuple[int, ...], parameter: bool, requires_grad: bool) -> Tensor:
-    flat = torch.frombuffer(bytearray(data), dtype=dtype) if data.size else torch.empty(0, dtype=dtype)
-    tensor = flat.reshape(shape)
+    tensor = copy_of(data).view(dtype).view(shape) if data.size else torch.empty(shape, dtype=dtype)
     return nn.Parameter(tensor, requires_grad=requires_grad) if parameter else tensor.requires_grad_(requires_grad)
 
 
@@ -73,17 +75,31 @@ def unpack(shipment: Shipment) -> Any:
     return pickle.loads(shipment.pickled, buffers=shipment.buffers)
 
 
+_real_paths: dict[str, str] = {}  # of the modules' files: each takes system calls, and there are thousands of modules
+
+
+def _real(path: str) -> str:
+    """Without links; one that is relative hangs on the working directory, and is looked up each time."""
+    found = _real_paths.get(path)
+    if found is None:
+        found = os.path.realpath(path)
+        if os.path.isabs(path):
+            _real_paths[path] = found
+    return found
+
+
 @contextmanager
 def _by_value(folder: Path | None) -> Iterator[None]:
     """Let cloudpickle take the script's neighbours by value: other machines may not have the files."""
     modules: list[ModuleType] = []
     if folder is not None:
         registered = cloudpickle.list_registry_pickle_by_value()
+        inside = os.path.join(os.path.realpath(folder), "")
         for name, module in list(sys.modules.items()):
             origin = getattr(module, "__file__", None)
             if name == "__main__" or name in registered or not origin or "site-packages" in origin or name.split(".")[0] == "disttrain":
                 continue
-            if Path(origin).resolve().is_relative_to(folder.resolve()):
+            if _real(origin).startswith(inside):
                 modules.append(module)
     for module in modules:
         cloudpickle.register_pickle_by_value(module)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 import torch
 
 from disttrain.collectives import Group
-from disttrain.training.step.engine import Engine
+from disttrain.training.step.replica import Replica, StateDict
 
 
-def share_state(engine: Engine, group: Group, source: int, behind: Sequence[bool], progressed: Callable[[], None] = lambda: None) -> None:
+def share_state(replica: Replica, group: Group, source: int, behind: Sequence[bool], progressed: Callable[[], None] = lambda: None) -> None:
     """Copy the state of rank `source` to the ranks that are `behind`; every member calls this with the same arguments.
 
     `progressed` is called after each piece.
@@ -22,15 +22,15 @@ def share_state(engine: Engine, group: Group, source: int, behind: Sequence[bool
     if group.size == 1 or not any(flag for rank, flag in enumerate(behind) if rank != source):
         return
     sending, taking = group.rank == source, behind[group.rank] and group.rank != source
-    packed = json.dumps(engine.meta()).encode() if sending else b""
-    length = torch.tensor([len(packed)], dtype=torch.int64, device=engine.device)
+    packed = json.dumps(dict(replica.state_dict().meta)).encode() if sending else b""
+    length = torch.tensor([len(packed)], dtype=torch.int64, device=replica.device)
     group.broadcast(length, source).wait()
-    meta = torch.zeros(int(length), dtype=torch.uint8, device=engine.device)
+    meta = torch.zeros(int(length), dtype=torch.uint8, device=replica.device)
     if sending:
         meta.copy_(torch.frombuffer(bytearray(packed), dtype=torch.uint8))
     group.broadcast(meta, source).wait()
     arrived = []
-    for tensor in engine.flat_state():
+    for tensor in replica.flat_state():
         if not tensor.numel():
             continue
         flat = (
@@ -48,4 +48,4 @@ def share_state(engine: Engine, group: Group, source: int, behind: Sequence[bool
     with torch.no_grad():
         for tensor, message in arrived:
             tensor.copy_(message.view(tensor.dtype).view(tensor.shape))
-    engine.set_meta(json.loads(bytes(meta.cpu().numpy())))
+    replica.load_state_dict(StateDict({}, json.loads(bytes(meta.cpu().numpy()))), strict=False)

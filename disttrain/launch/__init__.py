@@ -23,11 +23,14 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
         with dt.distribute(workers=4, run_dir="runs/digits"):
             model.fit(x, y, epochs=5)
 
-    A run directory that holds an unfinished run is gone on with: its finished calls are not done again.
+    Without `run_dir` the run gets a directory of its own, `runs/session`, `runs/session-2` ..., which is named at the start. With one, the
+    run in it is gone on with: its finished calls give their results back, an open one goes on from its checkpoint, and a call that is
+    another than the one it holds is refused, with the difference in words.
     """
-    from disttrain.errors import UsageError
+    from disttrain.errors import UsageError  # late: RunConfig alone brings no torch
     from disttrain.launch.cluster_start import ClusterStart
     from disttrain.launch.door import enter
+    from disttrain.launch.finished import finished_run
     from disttrain.launch.session import Session
     from disttrain.launch.timings import Timings
 
@@ -37,7 +40,13 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
     config = RunConfig(workers=workers, **options)
     entry = enter(config, script="", arguments=(), script_sha256="")
     if entry.finished:
-        raise UsageError(f"{entry.directory.url}: this run is finished.\n  try  another run_dir, or restart=True to begin anew beside it")
+        with finished_run(entry) as run:
+            yield run
+        return
+    if entry.claimed:
+        print(f"[disttrain] this run is kept in {entry.directory.run_dir}", flush=True)
+    for note in entry.notes:
+        print(f"[disttrain] {note}", flush=True)
     timings = Timings()
     start = ClusterStart(config, timings)
     start.begin()

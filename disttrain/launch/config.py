@@ -26,7 +26,8 @@ class RunConfig:
         keep: committed checkpoints kept beside those that finished calls need.
         seed: None for what the run or the script says, else 0.
         address: None starts Ray here; "auto" or "host:port" joins a cluster.
-        restart: begin anew beside what the run directory holds.
+        restart: begin anew: in `run_dir`, where the older checkpoints stay until there are newer ones, or in the next `runs/<script>`.
+        step: go on from the checkpoint of so many optimizer updates, not from the newest; what came after it is done again.
         take_over: go on although another driver seems to hold the run.
         hang_timeout_s: a worker without progress for so many seconds hangs and is replaced; None follows the measured steps.
         samples: so many samples of the validation data, at most, are kept in the run directory for `disttrain view`.
@@ -45,6 +46,7 @@ class RunConfig:
     seed: int | None = None
     address: str | None = None
     restart: bool = False
+    step: int | None = None
     take_over: bool = False
     samples: int = 16
     hang_timeout_s: float | None = None
@@ -70,6 +72,10 @@ class RunConfig:
             check_virtual_workers(self.virtual_workers, self.workers)
         if self.seed is not None and not 0 <= self.seed < 2**32:
             raise UsageError(f"--seed {self.seed}: expected an integer from 0 to 2**32 - 1.")
+        if self.step is not None and (not isinstance(self.step, int) or isinstance(self.step, bool) or self.step < 0):
+            raise UsageError(f"--step {self.step!r}: expected an integer of 0 or more, the step of a checkpoint.")
+        if self.step is not None and self.restart:
+            raise UsageError(f"--step {self.step} --restart: expected one of them; --restart goes on from no checkpoint.")
         CheckpointInterval.parse(self.checkpoint_every)
         if self.run_dir is not None:
             _check_url(self.run_dir)
@@ -91,7 +97,7 @@ def check_virtual_workers(virtual_workers: int, workers: int) -> None:
 
 
 def _check_url(url: str) -> None:
-    import fsspec
+    import fsspec  # late: loads when a path is checked
 
     protocol = url.split("://", 1)[0] if "://" in url else "file"
     known = fsspec.available_protocols()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from disttrain.errors import RunMismatch
+from disttrain.errors import CheckpointError, RunInUse, RunUnwritable
 from disttrain.launch.config import RunConfig
-from disttrain.rundir.directory import FINISHED, RunDescription, RunDirectory, check_same_run
+from disttrain.rundir.directory import FINISHED, RunDirectory
+from disttrain.rundir.identity import Asked, RunDescription, changes, check_same_run
+
+RUNS = "runs"
+SESSION = "session"  # what runs begun from Python are called
 
 
 @dataclass(frozen=True)
@@ -17,76 +24,113 @@ class Entry:
     Args:
         finished: the run is done: there is nothing to do.
         fresh: begin from nothing.
+        after: the newest attempt that was seen; if another has begun since, this decision is void.
+        claimed: the directory was made here, for this run; it goes again if nothing comes of it.
+        notes: what is not as it was when the run began, though it may go on; or where it went, and why.
     """
 
     directory: RunDirectory
     description: RunDescription | None
     finished: bool
     fresh: bool
+    after: int = 0
+    claimed: bool = False
+    notes: tuple[str, ...] = ()
 
 
-def enter(config: RunConfig, *, script: str, arguments: tuple[str, ...], script_sha256: str) -> Entry:
+def enter(config: RunConfig, *, script: str, arguments: tuple[str, ...], script_sha256: str, script_code: str = "") -> Entry:
     """Open the run directory of a launch.
+
+    Without `run_dir` it is the newest `runs/<script>`, `runs/<script>-2` ... that holds this script with these arguments, to which the same
+    rules apply; the next one where there is none, where it is told to begin anew, or where another driver is at work in it. From Python,
+    where nothing says that two sessions are the same, it is always the next one.
 
     Raises:
         RunInUse, RunMismatch, RunUnwritable: see the errors; nothing was changed.
+        CheckpointError: what the directory says of the run is damaged.
     """
-    if config.run_dir is None:
-        return _enter_default(config, script=script, arguments=arguments, script_sha256=script_sha256)
-    directory = RunDirectory(config.run_dir)
-    directory.store.probe()
+    asked = Asked(script, arguments, script_sha256, script_code, config.cpus_per_worker)
+    if config.run_dir is not None:
+        directory = RunDirectory(config.run_dir)
+        directory.store.probe()
+        return _opened(config, directory, asked)
+    notes: tuple[str, ...] = ()
+    if script and not config.restart:
+        found = _newest_of(script, arguments)
+        if found is not None:
+            try:
+                return _opened(config, found, asked)
+            except RunInUse as error:
+                notes = (str(error).splitlines()[0] + " This run goes beside it.",)
+    directory = RunDirectory(_claimed(Path(script).stem or SESSION))
+    return Entry(directory, None, finished=False, fresh=True, claimed=True, notes=notes)
+
+
+def _opened(config: RunConfig, directory: RunDirectory, asked: Asked) -> Entry:
+    after = directory.newest_number()
+    if config.restart:
+        if not config.take_over:
+            with suppress(CheckpointError):  # damaged: to begin anew is the way out
+                directory.refuse_if_live(directory.attempts())
+        return Entry(directory, None, finished=False, fresh=True, after=after)
     attempts = directory.attempts()
     if not config.take_over:
         directory.refuse_if_live(attempts)
     if not attempts:
-        return Entry(directory, None, finished=False, fresh=True)
-    if config.restart:
-        return Entry(directory, None, finished=False, fresh=True)
+        return Entry(directory, None, finished=False, fresh=True, after=after)
     description = directory.description(attempts)
+    notes: list[str] = []
     if description is not None:
-        check_same_run(description, script=script, virtual_workers=config.virtual_workers, workers=config.workers, url=config.run_dir)
-        if config.seed is not None and config.seed != description.seed:
-            raise RunMismatch(
-                f"{config.run_dir} holds a run with seed {description.seed}, --seed {config.seed} was given.\n"
-                "  try       leave --seed out, another --run-dir, or --restart to begin anew beside it"
-            )
-    finished = attempts[-1].outcome == FINISHED
-    return Entry(directory, description, finished=finished, fresh=description is None and not finished)
-
-
-def _enter_default(config: RunConfig, *, script: str, arguments: tuple[str, ...], script_sha256: str) -> Entry:
-    """`runs/<script>`: go on with the newest of this script's runs if it is unfinished and the same, else begin the next beside it."""
-    stem = Path(script).stem or "session"
-    number = 1
-    while Path(_numbered(stem, number)).exists():
-        number += 1
-    directory = RunDirectory(_numbered(stem, number - 1)) if number > 1 else None
-    if directory is not None and not config.restart:
-        attempts = directory.attempts()
-        description = directory.description(attempts)
-        same = (
-            description is not None
-            and (description.script, description.arguments, description.script_sha256) == (script, arguments, script_sha256)
-            and config.virtual_workers in (None, description.virtual_workers)
-            and config.workers <= description.virtual_workers
-            and config.seed in (None, description.seed)
+        check_same_run(
+            description,
+            script=asked.script,
+            virtual_workers=config.virtual_workers,
+            workers=config.workers,
+            seed=config.seed,
+            run_dir=directory.run_dir,
         )
-        if same and attempts[-1].outcome != FINISHED and not _in_use(directory):
-            return Entry(directory, description, finished=False, fresh=False)
-    directory = RunDirectory(_numbered(stem, number))
-    directory.store.probe()
-    return Entry(directory, None, finished=False, fresh=True)
+        notes = changes(description, asked)
+    finished = attempts[-1].outcome == FINISHED and config.step is None
+    return Entry(
+        directory, description, finished=finished, fresh=description is None and not finished, after=after, notes=tuple(notes)
+    )  # fmt: skip
 
 
-def _in_use(directory: RunDirectory) -> bool:
-    from disttrain.errors import RunInUse
-
+def _newest_of(script: str, arguments: tuple[str, ...]) -> RunDirectory | None:
+    """The newest directory of a run of this script with these arguments; one that got to no call is of nobody."""
+    stem = Path(script).stem
+    numbered = re.compile(rf"{re.escape(stem)}(?:-(\d+))?")
     try:
-        directory.refuse_if_live(directory.attempts())
-    except RunInUse:
-        return True
-    return False
+        names = [name for name in os.listdir(RUNS) if os.path.isdir(os.path.join(RUNS, name))]
+    except OSError:
+        return None
+    numbers = sorted((int(match[1] or 1) for match in map(numbered.fullmatch, names) if match), reverse=True)
+    for number in numbers:
+        directory = RunDirectory(_numbered(stem, number))
+        description = directory.description(directory.attempts())
+        if description is not None and (description.script, description.arguments) == (script, arguments):
+            return directory
+    return None
+
+
+def _claimed(stem: str) -> str:
+    """Make the next directory: of two launches in the same instant, each gets its own."""
+    try:
+        os.makedirs(RUNS, exist_ok=True)
+        number = 1
+        while True:
+            try:
+                os.mkdir(_numbered(stem, number))
+                return _numbered(stem, number)
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise RunUnwritable(
+            f"{os.path.abspath(RUNS)} cannot be written: {error.strerror or error}.\n"
+            "  expected  a folder that this user may write to, with room\n"
+            "  try       --run-dir with another place"
+        ) from error
 
 
 def _numbered(stem: str, number: int) -> str:
-    return f"runs/{stem}" if number == 1 else f"runs/{stem}-{number}"
+    return os.path.join(RUNS, stem if number == 1 else f"{stem}-{number}")

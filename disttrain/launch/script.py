@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import runpy
+import shlex
 import sys
+import tokenize
 from pathlib import Path
 
 from disttrain.errors import UsageError
@@ -12,6 +14,7 @@ from disttrain.launch.cluster_start import ClusterStart
 from disttrain.launch.config import RunConfig
 from disttrain.launch.door import enter
 from disttrain.launch.timings import Timings
+from disttrain.rundir.identity import code_of
 
 
 def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, show_timings: bool = False, command: str = "") -> None:
@@ -26,19 +29,23 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
         raise UsageError(f"there is no script {script!r}.\n  expected  a Python file{', such as ' + ', '.join(near) if near else ''}")
     timings = Timings()
     timings.mark("command line parsed")
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    entry = enter(config, script=path.name, arguments=arguments, script_sha256=sha256)
+    text = path.read_bytes()
+    compile(text, str(path), "exec", dont_inherit=True)  # a script that is no Python must not begin a run
+    sha256, code = hashlib.sha256(text).hexdigest(), _code_digest(text)
+    entry = enter(config, script=path.name, arguments=arguments, script_sha256=sha256, script_code=code)
+    for note in entry.notes:
+        print(f"[disttrain] {note}", flush=True)
     if entry.finished:
-        print(f"[disttrain] {entry.directory.url}: this run is finished; nothing was changed (--restart begins anew beside it)")
+        print(f"[disttrain] {entry.directory.run_dir}: this run is finished; nothing was changed (--restart trains anew)")
         return
     start = ClusterStart(config, timings)
     start.begin()
     with timings.span("importing disttrain and torch"):
-        from disttrain.launch.session import Session
+        from disttrain.launch.session import Session  # late: brings torch, while Ray starts
 
     folder = path.resolve().parent
     session = Session(
-        config, entry, start, timings, script=path.name, arguments=arguments, script_folder=folder, script_sha256=sha256
+        config, entry, start, timings, script=path.name, arguments=arguments, script_folder=folder, script_sha256=sha256, script_code=code
     )  # fmt: skip
     before = sys.argv, sys.path[:]
     sys.argv = [script, *arguments]
@@ -47,7 +54,7 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
         with session, timings.span("script"):
             runpy.run_path(str(path), run_name="__main__")
     except KeyboardInterrupt:
-        print(f"[disttrain] interrupted. Go on with:\n  {_resume_command(command, config, entry.directory.url)}", file=sys.stderr)
+        print(f"[disttrain] interrupted. Go on with:\n  {resume_command(command, entry.directory.run_dir)}", file=sys.stderr)
         raise
     finally:
         sys.argv, sys.path[:] = before
@@ -55,8 +62,28 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
             print(timings.table())
 
 
-def _resume_command(command: str, config: RunConfig, url: str) -> str:
-    if not command or config.run_dir is not None:
-        return command or "the same command"
-    head, _, tail = command.partition(" -- ")
-    return f"{head} --run-dir {url}" + (f" -- {tail}" if tail else "")
+def _code_digest(text: bytes) -> str:
+    try:
+        return hashlib.sha256(code_of(text).encode()).hexdigest()
+    except (SyntaxError, tokenize.TokenError):  # Python accepts it, so it is ours that does not
+        return ""
+
+
+def resume_command(command: str, run_dir: str) -> str:
+    """What goes on with the run that `command` began, for a shell: it begins nothing anew, drives nobody out, and names the directory.
+
+    Example:
+        >>> resume_command("disttrain launch train.py --workers 2 --restart -- --restart 'a b'", "runs/train-3")
+        "disttrain launch train.py --workers 2 --run-dir runs/train-3 -- --restart 'a b'"
+    """
+    if not command:
+        return "the same command"
+    words = shlex.split(command)
+    end = words.index("--") if "--" in words else len(words)
+    own = [word for word in words[:end] if word not in ("--restart", "--take-over") and not word.startswith("--step=")]
+    if "--step" in own:  # it went back there once; what came after is to be kept
+        place = own.index("--step")
+        del own[place : place + 2]
+    if not any(word == "--run-dir" or word.startswith("--run-dir=") for word in own):
+        own += ["--run-dir", run_dir]
+    return shlex.join(own + words[end:])

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-import numpy as np
 import torch
 
 from disttrain import orchestrator as o
@@ -23,20 +22,22 @@ from disttrain.controller.loop import Controller
 from disttrain.controller.remote_state import RemoteState
 from disttrain.controller.telemetry import RunTelemetry
 from disttrain.elastic.shipping import pack
-from disttrain.errors import InfrastructureError, Interrupted, RunMismatch
+from disttrain.errors import InfrastructureError, Interrupted, RunUnwritable
 from disttrain.launch.cluster_start import ClusterStart, policy_of
 from disttrain.launch.config import RunConfig, check_virtual_workers
 from disttrain.launch.door import Entry
+from disttrain.launch.recall import Recall, take_over_state
 from disttrain.launch.timings import Timings
-from disttrain.rundir.directory import FINISHED, ResumePoint, RunDescription, arrays_of_callbacks
+from disttrain.rundir.directory import FINISHED
 from disttrain.rundir.heartbeat import Heartbeat
+from disttrain.rundir.identity import Identity, RunDescription
 from disttrain.rundir.model_description import ModelDescription
 from disttrain.rundir.timeline import Console
 from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
 from disttrain.training.local import runner
 from disttrain.training.local.telemetry import facts_of
-from disttrain.training.step.engine import join_predictions
+from disttrain.training.step.predictions import join_predictions
 
 
 class Session:
@@ -46,28 +47,29 @@ class Session:
         config: what was asked for.
         entry: what the door decided.
         start: a cluster, already starting; the session ends it.
-        script, arguments, script_folder: whose run it is; empty from Python.
+        script, arguments, script_folder, script_sha256, script_code: whose run it is; empty from Python.
         clock: what time it is.
         limits: fields of `RecoveryPolicy` that are not as a launch has them.
     """
 
     def __init__(
         self, config: RunConfig, entry: Entry, start: ClusterStart, timings: Timings, *, script: str = "", arguments: tuple[str, ...] = (),
-        script_folder: Path | None = None, script_sha256: str = "", clock: Clock | None = None, limits: Mapping[str, Any] | None = None,
+        script_folder: Path | None = None, script_sha256: str = "", script_code: str = "",
+        clock: Clock | None = None, limits: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        self.config, self.directory, self._start = config, entry.directory, start
-        fresh, description = entry.fresh, entry.description
-        self._description = None if fresh else description
-        self._fresh = fresh
-        self._script, self._arguments, self._folder, self._sha = script, arguments, script_folder, script_sha256
+        self.config, self.directory, self._entry, self._start = config, entry.directory, entry, start
+        self._description = None if entry.fresh else entry.description
+        self._script, self._arguments, self._folder = script, arguments, script_folder
+        self._text = {"script_sha256": script_sha256, "script_code": script_code}
         self.timings = timings
-        self.console = Console()
         self._calls = 0
-        self._finished: dict[int, dict[str, Any]] = {}
-        self._resume: ResumePoint | None = None
         self._state: o.State | None = None
         self._facts: dict[str, WorkerFacts] = {}
         self._clock, self._limits = clock or SystemClock(), dict(limits or {})
+        self.console = Console(clock=self._clock)
+        self._recall = Recall(self.directory, self.console, {})
+        self._newest_commit: str | None = None
+        self._unkept = False  # a fit is done whose result lies nowhere: whatever the script makes of that, the run is not finished
         self._group = KeptGroup()
         self._conductor: Controller | None = None
         self._interrupts = 0
@@ -78,7 +80,7 @@ class Session:
         self._store: Any = None
         self._heartbeat: Heartbeat | None = None
         self._model_description = ModelDescription(entry.directory.store, self.console, config.samples)
-        self._describes_afresh = self._fresh
+        self._describes_afresh = entry.fresh
         self._handlers: dict[int, Any] = {}
         self._local = runner.LocalRunner(runner._InProcess(1, config.cpus_per_worker))
 
@@ -87,19 +89,22 @@ class Session:
     def __enter__(self) -> Session:
         try:
             self._enter()
-        except BaseException:
+        except BaseException as error:
             self._start.end()  # what has been started must not outlive a door that did not open
+            if self._heartbeat is None:
+                self._end(outcome_of(error), error)
             raise
         return self
 
     def _enter(self) -> None:
-        self.directory.begin(fresh=self._fresh)
-        self._finished = self.directory.finished_calls()
-        self._pinned = {record["commit"] for record in self._finished.values() if record.get("commit")}
-        self._resume = self.directory.resume_point()
-        if self._resume is not None:
-            self._pinned.add(self._resume.name)
-            self.console.event("resume", f"resuming {self.directory.url} from checkpoint {self._resume.name}", name=self._resume.name)
+        self.directory.begin(fresh=self._entry.fresh, after=self._entry.after)
+        resume = self.directory.resume_point(self.config.step)
+        finished = {} if self._entry.fresh else self.directory.finished_calls()  # those that rest on what is gone on from
+        self._recall = Recall(self.directory, self.console, finished, resume)
+        self._pinned, self._newest_commit = self._recall.commits(), None if resume is None else resume.name
+        if not self._entry.fresh:
+            self._recall.tell()
+            self._tell_versions()
         seeds.set_random_seed(self._seed())
         self._heartbeat = Heartbeat(self.directory, self.console, self._status)
         self._heartbeat.start()
@@ -112,6 +117,8 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._installed.__exit__(None, None, None)
         outcome = FINISHED if error is None or (isinstance(error, SystemExit) and not error.code) else outcome_of(error)
+        if outcome == FINISHED and self._unkept:
+            outcome = "lost"
         try:
             if self._saves is not None:
                 self._saves.close()
@@ -121,15 +128,31 @@ class Session:
             assert self._heartbeat is not None
             self._heartbeat.stop({"state": outcome})
             try:
-                self.directory.end(outcome)
+                self._end(outcome, error)
             finally:
                 for number, handler in self._handlers.items():
                     signal.signal(number, handler)
+
+    def _end(self, outcome: str, error: BaseException | None) -> None:
+        """Record the end; one that cannot be recorded takes the place of no other error."""
+        if self._entry.claimed and self._description is None and self.directory.attempt is not None:
+            self.directory.discard()  # made for a run that never was
+            return
+        try:
+            self.directory.end(outcome)
+        except Exception as failed:
+            words = f"the end of this run ({outcome}) cannot be recorded in {self.directory.run_dir}: {failed}"
+            if error is None:
+                raise InfrastructureError(
+                    f"{words}\n  try       the same command, once that is mended: nothing is trained again"
+                ) from failed
+            self.console.note(f"warning: {words}")
 
     def _ready_cluster(self) -> Any:
         """The cluster; waits for Ray where it is still starting."""
         cluster = self._cluster = self._start.cluster(lambda: self._interrupts)
         if self._store is None:
+            # late: loads torch.distributed, which a script without calls never needs
             from disttrain.collectives.torch_group import serve_store
 
             self._state = self._start.state
@@ -165,44 +188,49 @@ class Session:
         if self._conductor is not None:
             return self._nested().fit(job, callbacks)
         number = self._calls - 1
-        record = self._record(number, "fit")
+        record, identity = self._recall.result(number, job)
         if record is not None:
-            return self._recall_fit(number, record, job, callbacks)
-        with self._conducting(number, job, callbacks) as controller:
+            self._newest_commit = record["commit"]
+            return self._recall.take_fit(number, record, job, callbacks)
+        with self._conducting(number, job, callbacks, identity) as controller:
             controller.run()
         assert controller.result is not None and controller.hooks is not None
-        self._take_over_state(job, controller.result["arrays"], controller.result["meta"])
-        if controller.final_commit is not None:
-            self._pinned.add(controller.final_commit)
-            history = callbacks.history
-            result = {"history": history.history, "epoch": history.epoch} if history is not None else {}
-            self.directory.finish_call(number, {"kind": "fit", "commit": controller.final_commit, **result})
+        take_over_state(self.directory, job, controller.result["arrays"], controller.result["meta"])
+        commit = controller.final_commit or self._recall.holds(number, controller.result["meta"]["tick"])
+        if commit is None:
+            raise self._nothing_kept(number, controller)
+        self._pinned.add(commit)
+        self._newest_commit = commit
+        history = callbacks.history
+        result = {"history": history.history, "epoch": history.epoch} if history is not None else {}
+        self._finish(number, {"kind": "fit", "commit": commit, "identity": identity, **result})
         return None
 
     def evaluate(self, job: Job, callbacks: CallbackList | None = None) -> dict[str, Any]:
         if self._conductor is not None:
             return self._nested().evaluate(job, callbacks)
         number = self._calls - 1
-        record = self._record(number, "evaluate")
+        record, identity = self._recall.result(number, job)
         if record is not None:
             return dict(record["logs"])
-        with self._conducting(number, job, callbacks) as controller:
+        with self._conducting(number, job, callbacks, identity) as controller:
             controller.run()
         assert controller.result is not None
-        self.directory.finish_call(number, {"kind": "evaluate", "logs": controller.result})
+        self._finish(number, {"kind": "evaluate", "after": self._newest_commit, "identity": identity, "logs": controller.result})
         return controller.result
 
     def predict(self, job: Job, callbacks: CallbackList | None = None) -> Any:
         if self._conductor is not None:
             return self._nested().predict(job, callbacks)
-        with self._conducting(self._calls - 1, job, callbacks) as controller:
+        with self._conducting(self._calls - 1, job, callbacks, {}) as controller:
             controller.run()
         return join_predictions(controller.outputs.parts)
 
     # -- one call -------------------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _conducting(self, number: int, job: Job, callbacks: CallbackList | None) -> Iterator[Controller]:
+    def _conducting(self, number: int, job: Job, callbacks: CallbackList | None, identity: Identity) -> Iterator[Controller]:
+        resume = self._recall.point(number, job, identity)
         self._describe(job)
         cluster = self._ready_cluster()
 
@@ -212,7 +240,6 @@ class Session:
             with self.timings.span(f"call {number}: putting it into the object store"):
                 return cluster.put(shipment)
 
-        resume = self._resume if self._resume is not None and self._resume.call == number else None
         attempt = self.directory.attempt
         assert attempt is not None
         changes: RemoteState | None = None
@@ -222,7 +249,7 @@ class Session:
             facts = facts_of(job, workers=self.config.workers, script=self._script)
             facts["call"] = f"{self._description.root}.{number}"  # the same in every attempt, so that callbacks know what they wrote
             telemetry = RunTelemetry(
-                self.directory.url, facts, lambda: controller.statistics, lambda: controller.gradients(), self.console.event
+                self.directory.run_dir, facts, lambda: controller.statistics, lambda: controller.gradients(), self.console.event
             )
             changes = RemoteState(job.model, lambda: controller)
             hooks = FitHooks(callbacks, job.model, job.program, changes, telemetry=telemetry)
@@ -230,11 +257,11 @@ class Session:
             self._model_description.write(number, job, fresh=self._describes_afresh)
             self._describes_afresh = False
         if job.kind == "fit" and self._saves is None:
-            self._saves = Committer(self.directory.store, attempt, self.config.keep, self._pinned)
+            self._saves = Committer(self.directory.store, attempt, self.config.keep, self._pinned, clock=self._clock)
         around = CallEnvironment(
             cluster=cluster,
             policy=policy_of(self.config, job.virtual_workers, **self._limits),
-            run_dir=self.directory.url,
+            run_dir=self.directory.run_dir,
             attempt=attempt.number,
             threads=self._threads(),
             backend="nccl" if self.config.gpus_per_worker else "gloo",
@@ -245,6 +272,7 @@ class Session:
             interrupts=lambda: self._interrupts,
             first_step=lambda: self.timings.mark("first step completed"),
             clock=self._clock,
+            identity=identity,
         )
         controller = Controller(
             around, number, job, put_job, state=self._state, facts=self._facts, hooks=hooks,
@@ -270,48 +298,25 @@ class Session:
         assert self._conductor is not None
         return runner.LocalRunner(runner._InProcess(self._conductor.job.virtual_workers, self._threads()))
 
-    def _record(self, number: int, kind: str) -> dict[str, Any] | None:
-        record = self._finished.get(number)
-        if record is not None and record["kind"] != kind:
-            raise RunMismatch(
-                f"call {number} of this script is {kind}(), the run in {self.directory.url} recorded {record['kind']}() there.\n"
-                "  expected  the script that began the run\n"
-                "  try       another --run-dir, or --restart to begin anew beside it"
-            )
-        return record
+    def _nothing_kept(self, number: int, controller: Controller) -> InfrastructureError:
+        """The error for a fit that is done, but whose last state lies nowhere: the run must not count as finished."""
+        self._unkept, newest = True, controller.saving.newest
+        reason = controller.saving.failure or "no save of the last step was committed"
+        return InfrastructureError(
+            f"fit number {number + 1} is done, but its result could not be kept in {self.directory.run_dir}: {reason}\n"
+            "  expected  a committed checkpoint of the last step; without one this run is not finished\n"
+            f"  try       the same command once that is mended: it goes on from {newest.name if newest else 'what was committed before'}; "
+            "or catch this error and model.save() elsewhere: the model holds the trained weights"
+        )
 
-    def _recall_fit(self, number: int, record: dict[str, Any], job: Job, callbacks: CallbackList) -> None:
-        """A fit that an earlier attempt finished: take its result."""
-        from disttrain.checkpoint import load
-        from disttrain.elastic.shard_writer import as_tensor
-
-        loaded = load(self.directory.store, record["commit"])
-        arrays = {name: as_tensor(array).numpy() for name, array in loaded.arrays.items() if not name.startswith("callbacks/")}
-        self._take_over_state(job, arrays, loaded.manifest.extra["meta"])
-        if "hooks" in loaded.manifest.extra:  # what the callbacks counted and kept, for a script that looks at it after the fit
-            callbacks.load_state_dict(loaded.manifest.extra["hooks"]["callbacks"])
-            callbacks.load_state_arrays(arrays_of_callbacks(loaded))
-        history = callbacks.history
-        if history is not None:
-            history.history, history.epoch = dict(record["history"]), list(record["epoch"])
-        self.console.event("recalled", f"fit number {number + 1} was finished before: result taken from {record['commit']}", call=number)
-
-    def _take_over_state(self, job: Job, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
-        """Leave the result of a fit in the script's own model and optimizer."""
-        from disttrain.training.step.engine import Engine
-
-        engine = Engine(job)
-        if "frozen" in meta:
-            engine.rearrange(meta["frozen"])
-        own = engine.arrays()
-        if set(own) != set(arrays) or any(tuple(own[name].shape) != arrays[name].shape for name in own):
-            different = sorted(set(own) ^ set(arrays)) or [name for name in own if tuple(own[name].shape) != arrays[name].shape]
-            raise RunMismatch(
-                f"{self.directory.url} holds another model: {different[0]!r} (and {len(different) - 1} others) differ in name or shape.\n"
-                "  try       another --run-dir, or --restart to begin anew beside it"
-            )
-        engine.set_arrays({name: torch.tensor(value) for name, value in arrays.items()})
-        engine.set_meta(meta)
+    def _finish(self, number: int, result: dict[str, Any]) -> None:
+        try:
+            self.directory.finish_call(number, result)
+        except (OSError, RunUnwritable) as error:
+            raise InfrastructureError(
+                f"{result['kind']} number {number + 1} is done, but cannot be recorded as finished: {error}\n"
+                "  try       the same command once that is mended: it goes on from the newest checkpoint"
+            ) from error
 
     def _describe(self, job: Job) -> None:
         """Write down what the run is, at its first call."""
@@ -319,18 +324,22 @@ class Session:
             return
         attempt = self.directory.attempt
         assert attempt is not None
-        roots = [known for known in self.directory.attempts() if known.fresh and known.number <= attempt.number]
         self._description = RunDescription(
             script=self._script,
             arguments=self._arguments,
             virtual_workers=job.virtual_workers,
             seed=job.seed,
             threads=self.config.cpus_per_worker,
-            root=max((known.number for known in roots), default=1),
-            script_sha256=self._sha,
-            versions={"torch": torch.__version__},
+            root=attempt.number,  # only a fresh attempt has none yet
+            versions={"torch": str(torch.__version__)},
+            **self._text,
         )
         self.directory.describe(self._description)
+
+    def _tell_versions(self) -> None:
+        then = {} if self._description is None else self._description.versions
+        if then.get("torch", str(torch.__version__)) != str(torch.__version__):
+            self.console.note(f"this run began with torch {then['torch']} and goes on with {torch.__version__}: its bits may differ")
 
     def _threads(self) -> int:
         return self._description.threads if self._description is not None else self.config.cpus_per_worker

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from disttrain import mixed_precision, regularizers, watch
+from disttrain.alignment import on_border
 from disttrain.layers import masking, tracking
 from disttrain.layers.config import accepted_arguments, for_constructor, known_arguments, simple_arguments, unwritten_arguments
 from disttrain.layers.context import CallContext, call_context, enter, innermost, leave
@@ -299,7 +300,7 @@ class Layer(WeightHolder):
     def _as_input(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
             weight = next(self.parameters(), None)
-            value = torch.from_numpy(np.ascontiguousarray(value))
+            value = on_border(torch.from_numpy(np.ascontiguousarray(value)))
             value = value if weight is None else value.to(weight.device)
         if self._autocast and isinstance(value, Tensor) and value.dtype is not self._compute_dtype and value.is_floating_point():
             return masking.like(value, value.to(self._compute_dtype))

@@ -3,15 +3,51 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
+from disttrain.layers.signature import Signature
 from disttrain.layers.structure import flatten
-
-if TYPE_CHECKING:
-    from disttrain.layers.layer import Layer
 
 Shape = tuple[int | None, ...]
 _serial = itertools.count()
+
+
+class Caller(Protocol):
+    """What a node of a graph knows of the layer that was called."""
+
+    name: str
+    _nodes: list[Node]
+    _is_operation: bool
+    _signature: Signature
+
+
+class DeclaredOperation(Protocol):
+    """A function of tensors that can be a node of a graph."""
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What it computes."""
+
+    def node_of(self, *arguments: Any, **settings: Any) -> Any:
+        """Make a node of it: what it gives for symbolic tensors among `arguments`."""
+
+
+DECLARED: dict[str, DeclaredOperation] = {}
+"""By class name in files; `ops.operation` fills it, as its modules are loaded."""
+
+_loading: list[Callable[[], Any]] = []
+
+
+def operations_from(load: Callable[[], Any]) -> None:
+    """Have the operations loaded by `load` when one is first asked for: most models have no operator between symbolic tensors."""
+    _loading.append(load)
+
+
+def _declared() -> dict[str, DeclaredOperation]:
+    while _loading:
+        _loading.pop()()
+    return DECLARED
 
 
 class SymbolicTensor:
@@ -58,10 +94,8 @@ class SymbolicTensor:
 
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        from disttrain.layers.ops.operation import DECLARED  # a layer, which needs this module
-
         name = getattr(function, "__name__", str(function))
-        known = next((declared.function.__name__ for declared in DECLARED.values() if declared.function.__name__ == name), None)
+        known = next((declared.function.__name__ for declared in _declared().values() if declared.function.__name__ == name), None)
         raise TypeError(
             f"torch.{name} was called on a symbolic tensor, which has no value.\n"
             + (f"  try  disttrain.ops.{known}\n" if known else "")
@@ -189,7 +223,7 @@ class Node:
 
     __slots__ = ("args", "inputs", "kwargs", "layer", "number", "outputs")
 
-    def __init__(self, layer: Layer, number: int, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> None:
+    def __init__(self, layer: Caller, number: int, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> None:
         self.layer, self.number = layer, number
         self.args, self.kwargs = args, kwargs
         self.inputs = [leaf for leaf in flatten([list(args), kwargs]) if isinstance(leaf, SymbolicTensor)]
@@ -209,6 +243,5 @@ def has_symbolic(args: Any, kwargs: Any) -> bool:
 
 
 def _operate(name: str, *arguments: Any, **settings: Any) -> SymbolicTensor:
-    from disttrain.layers.ops.operation import Operation  # a layer, which needs this module
-
-    return Operation(name, settings)(*arguments)  # type: ignore[no-any-return]
+    result: SymbolicTensor = _declared()[name].node_of(*arguments, **settings)
+    return result

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from disttrain import constraints, initializers, regularizers, watch
+from disttrain.alignment import on_border
 from disttrain.layers import tracking
 from disttrain.layers.dtypes import DTYPES, standard_dtype
 from disttrain.layers.weight_budget import charge
@@ -69,6 +70,7 @@ class WeightHolder(nn.Module):
         charge(shape, torch_dtype)
         value = chosen(shape, torch_dtype)
         value = torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value).detach().to(torch_dtype).contiguous()
+        value = on_border(value)
         if tuple(value.shape) != shape:
             raise ValueError(f"{type(self).__name__} {self.name!r}: the initializer of {name!r} gave {tuple(value.shape)}, not {shape}.")
         key = self._free_weight_name(name or "variable")

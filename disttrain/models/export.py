@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +15,14 @@ from torch import Tensor, nn
 from disttrain.layers.dtypes import DTYPES
 from disttrain.layers.structure import flatten, is_shape, map_shapes, map_structure, pack_like
 from disttrain.layers.symbolic import SymbolicTensor
-
-if TYPE_CHECKING:
-    from disttrain.models.model import Model
+from disttrain.models.network import Network
 
 _BATCH, _ELSEWHERE = 3, 11  # what stands for None while the program is recorded; 0 and 1 would become constants
 _ENDINGS = {"onnx": ".onnx", "torch": ".pt2"}
 _OTHERS = ("litert", "openvino", "tf_saved_model")  # of Keras
 
 
-def export(model: Model, path: Any, format: str | None = None, input_signature: Any = None, **options: Any) -> None:
+def export(model: Network, path: Any, format: str | None = None, input_signature: Any = None, **options: Any) -> None:
     """Write what `model` computes, without training.
 
     Args:
@@ -48,7 +46,7 @@ def export(model: Model, path: Any, format: str | None = None, input_signature: 
     sample, free = _samples(signature, model._own_device())
     with torch.no_grad():
         data = (_to_onnx if chosen == "onnx" else _to_torch)(model, sample, free, options)
-    from disttrain.models.saving.files import write_bytes
+    from disttrain.models.saving.files import write_bytes  # late: with all that reads and writes files
 
     write_bytes(path, data)
 
@@ -76,7 +74,7 @@ class _Flat(nn.Module):
         return tuple(flatten(outputs))
 
 
-def _to_torch(model: Model, sample: Any, free: Any, options: dict[str, Any]) -> bytes:
+def _to_torch(model: Network, sample: Any, free: Any, options: dict[str, Any]) -> bytes:
     shapes = map_structure(lambda leaf: {axis: _dim(axis, torch.export.Dim.DYNAMIC) for axis in leaf.axes} or None, free)
     with _named_failures(model, "torch"):
         program = torch.export.export(_Structured(model), (sample,), **{"dynamic_shapes": {"inputs": shapes}, "strict": False, **options})
@@ -99,8 +97,8 @@ def _check_free(program: Any, free: list[_Free]) -> None:
                 )
 
 
-def _to_onnx(model: Model, sample: Any, free: Any, options: dict[str, Any]) -> bytes:
-    from disttrain.models.onnx_sort import stable_sort_translation
+def _to_onnx(model: Network, sample: Any, free: Any, options: dict[str, Any]) -> bytes:
+    from disttrain.models.onnx_sort import stable_sort_translation  # late: optional packages
 
     batch = torch.export.Dim("batch")
     shapes = tuple({axis: _dim(axis, batch) for axis in leaf.axes} or None for leaf in flatten(free))
@@ -150,7 +148,7 @@ def _samples(signature: Any, device: Any) -> tuple[Any, Any]:
     return pack_like(signature, samples), pack_like(signature, free)
 
 
-def _signature(model: Model) -> Any:
+def _signature(model: Network) -> Any:
     """What the model is called with, as far as it knows."""
     if model._graph is not None or getattr(model, "_input_layer", None) is not None:
         inputs = model.input
@@ -194,7 +192,7 @@ def _need_onnx() -> None:
 
 
 @contextmanager
-def _named_failures(model: Model, format: str) -> Iterator[None]:
+def _named_failures(model: Network, format: str) -> Iterator[None]:
     try:
         yield
     except ImportError:

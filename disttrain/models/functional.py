@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from disttrain.alignment import on_border
 from disttrain.layers import masking
 from disttrain.layers.context import innermost
 from disttrain.layers.core.input_layer import InputLayer
@@ -209,7 +210,7 @@ class Graph:
                 return None
             raise ValueError(f"{self.described}: input {self.layers[slot.layer].name!r} is None.\n  try  Input(..., optional=True)")
         if not isinstance(leaf, Tensor):
-            leaf = torch.as_tensor(np.asarray(leaf))
+            leaf = on_border(torch.as_tensor(np.asarray(leaf)))
         given, dtype, shape = leaf, DTYPES[slot.dtype], slot.shape
         if leaf.dtype is not dtype:
             leaf = leaf.to(dtype)
@@ -349,7 +350,7 @@ def _ordered_layers(
     """Layers by decreasing distance from the outputs, then as met: Keras's order, which names the groups of weights in its files."""
     depths: dict[int, int] = {}
     layer_depths: dict[int, int] = {}
-    layers: dict[int, Layer] = {}
+    layers: dict[int, Any] = {}
     for node in reversed(nodes):
         depth = max(depths.get(id(node), 0), layer_depths.get(id(node.layer), 0))
         depths[id(node)] = layer_depths[id(node.layer)] = depth

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from disttrain import watch
+from disttrain.alignment import copy_of
 from disttrain.data import ArraySource, BatchPlan, flatten, map_structure
 from disttrain.data.plan import slice_of
 from disttrain.data.sources import as_array, standard_layout
 from disttrain.errors import DataError
 from disttrain.layers.context import call_context
 from disttrain.seeds import fold_in, random_seed
+from disttrain.training.allocator import keep_freed_memory
 from disttrain.training.compiled.class_weight import class_weights
 from disttrain.training.compiled.outputs import as_arrays
 from disttrain.training.job import Job
@@ -75,7 +77,7 @@ class OnBatch:
         if model is not self.model or self.settings != _settings():
             return False
         engine = self._engine
-        return engine is None or len(engine.state.params) == sum(param.requires_grad for param in model.parameters())
+        return engine is None or len(engine.replica.state.params) == sum(param.requires_grad for param in model.parameters())
 
     def train(self, x: Any, y: Any, sample_weight: Any, class_weight: dict[int, float] | None) -> dict[str, Any]:
         """One update; the logs of this batch, by sorted name."""
@@ -87,6 +89,7 @@ class OnBatch:
 
     def _step(self, position: Position, x: Any, y: Any, weight: Any, class_weight: dict[int, float] | None) -> dict[str, Any]:
         watch.sync_before_read()
+        keep_freed_memory()
         self._take(x, y, weight, class_weight)
         virtual_workers, threads = self.settings
         with runner.intra_op_threads(threads), runner.kept_generators(self._engine is None or self._engine.draws):
@@ -151,6 +154,7 @@ def predict_one_batch(model: Any, x: Any, batch_size: int | None, *, whole: bool
     if device.type != "cpu":
         inputs = map_structure(lambda t: t.to(device), inputs)
     watch.sync_before_read()
+    keep_freed_memory()
     context = StepContext(training=False)
     context.begin(_key_of_the_first_batch, 1.0, (0, count, count))
     with torch.inference_mode(), call_context(context):
@@ -171,5 +175,5 @@ def _tensor(value: Any) -> Tensor:
     elif value.dtype == np.float32 and value.flags.c_contiguous and value.flags.writeable:
         return standard_layout(torch.from_numpy(value))
     else:
-        tensor = torch.from_numpy(np.array(as_array(value)))
+        tensor = copy_of(as_array(value))
     return standard_layout(tensor.float() if tensor.dtype is torch.float64 else tensor)

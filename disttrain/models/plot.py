@@ -81,7 +81,7 @@ def plot_model(
     drawing.arrows = [[(x + _MARGIN, y + _MARGIN) for x, y in points] for points in arrows]
     drawing = _turned(drawing, rankdir)
     if name is not None:
-        from disttrain.models.saving.files import write_bytes
+        from disttrain.models.saving.files import write_bytes  # late: with all that reads and writes files
 
         write_bytes(to_file, drawing.svg().encode() if name.endswith(".svg") else drawing.png(dpi))
     return drawing

@@ -15,10 +15,12 @@ from disttrain.layers.dtypes import DTYPES
 from disttrain.layers.layer import Layer
 from disttrain.layers.structure import flatten, is_shape, map_shapes
 from disttrain.layers.symbolic import Node, SymbolicTensor
+from disttrain.models.file_classes import named_in_files
 from disttrain.models.functional import carrying, fits
 from disttrain.models.model import Model
 
 
+@named_in_files("Sequential")
 class Sequential(Model):
     """Layers called one after the other.
 
@@ -190,7 +192,7 @@ class Sequential(Model):
         return [self._chain[-1].name] if self._chain else None
 
     def get_config(self) -> dict[str, Any]:
-        from disttrain.models.saving.serialize import serialize_object
+        from disttrain.models.saving.serialize import serialize_object  # late: files load where one is read or written
 
         inside = [] if self._input_layer is None else [self._input_layer]
         config = {"name": self.name, "trainable": self._trainable, "dtype": self.dtype}
@@ -203,7 +205,7 @@ class Sequential(Model):
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
         if custom_objects:
             return super().from_config(config, custom_objects)
-        from disttrain.models.saving.deserialize import deserialize_object
+        from disttrain.models.saving.deserialize import deserialize_object  # late: files load where one is read or written
 
         layers = [layer if isinstance(layer, Layer) else deserialize_object(layer) for layer in config["layers"]]
         model = cls(layers, name=config.get("name"))

@@ -6,7 +6,7 @@ import io
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -15,15 +15,13 @@ from disttrain.layers.layer import Layer
 from disttrain.layers.structure import flatten, is_shape
 from disttrain.layers.tracking import named_weights
 from disttrain.models.functional import Graph, Ref
-
-if TYPE_CHECKING:
-    from disttrain.models.model import Model
+from disttrain.models.network import Network
 
 _WIDTH, _WIDTH_CONNECTED, _WIDTH_OF_TRAINABLE = 88, 108, 12  # characters, Keras's
 
 
 def summary(
-    model: Model,
+    model: Network,
     line_length: int | None = None,
     positions: Sequence[float] | None = None,
     print_fn: Callable[[str], Any] | None = None,
@@ -44,7 +42,7 @@ def summary(
     Raises:
         ValueError: a line too short for its columns, or a `layer_range` that matches nothing.
     """
-    from rich.console import Console
+    from rich.console import Console  # late: only a table needs it
     from rich.markup import escape
     from rich.table import Table
 
@@ -91,7 +89,7 @@ def type_name(layer: Layer) -> str:
     return str(getattr(layer, "kind", type(layer).__name__))
 
 
-def output_shapes(model: Model, layer: Layer) -> list[tuple[int | None, ...]] | None:
+def output_shapes(model: Network, layer: Layer) -> list[tuple[int | None, ...]] | None:
     """The shapes that a layer of `model` gives at its first call there; None where they are not known."""
     if isinstance(layer, InputLayer):
         return [layer.batch_shape]
@@ -153,7 +151,7 @@ def _with_nested(layer: Layer, expand: bool, depth: int = 0) -> Iterator[tuple[L
             yield from _with_nested(inner, expand, depth + 1)
 
 
-def _output_shape(model: Model, layer: Layer) -> str:
+def _output_shape(model: Network, layer: Layer) -> str:
     shapes = output_shapes(model, layer)
     if shapes is None:
         return "?"
@@ -171,7 +169,7 @@ def _count(layer: Layer) -> int:
     return sum(tensor.numel() for _, tensor in named_weights(layer))
 
 
-def _totals(model: Model) -> list[str]:
+def _totals(model: Network) -> list[str]:
     weights = model.weights
     groups = [
         ("Trainable params", [w for w in weights if w.requires_grad]),
@@ -186,7 +184,7 @@ def _totals(model: Model) -> list[str]:
     return [f" Total params: {total:,} ({_size(total_bytes)})", *lines]
 
 
-def _optimizer_sizes(model: Model) -> tuple[int, int] | None:
+def _optimizer_sizes(model: Network) -> tuple[int, int] | None:
     """(numbers, bytes) of what the optimizer keeps; None before it has started."""
     optimizer = model.optimizer
     if optimizer is None or not getattr(optimizer, "built", False):

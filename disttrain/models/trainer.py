@@ -324,7 +324,7 @@ class Trainer(TrainStep):
     def _has_outputs(self) -> bool:
         """Can the model be called? One that trains by a `train_step` of its own may define no `call`."""
         code = getattr(type(self), "call", None)
-        return getattr(self, "_graph", None) is not None or getattr(code, "__module__", "") != "disttrain.models.model"
+        return getattr(self, "_graph", None) is not None or getattr(code, "__module__", "") != "disttrain.models.network"
 
     def _example_outputs(self, x: Any) -> Any:
         """The outputs for some samples; row states stay as they were."""

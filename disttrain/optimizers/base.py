@@ -44,7 +44,8 @@ class Optimizer(HasLearningRate, KerasVariables):
     Attributes:
         slot_names: the state that the rule keeps for each variable, such as `("momentum", "velocity")`.
         elementwise: the rule treats every number alike, so variables may be handed over as one flat tensor; in float32 and float64 with
-            the same bits (torch rounds bfloat16 differently at the end of a tensor).
+            the same bits (torch rounds bfloat16 differently at the end of a tensor), if the rule adds, multiplies, divides and takes roots;
+            for powers see `fused.powers`, for what else torch computes otherwise at the end of a tensor `fused.in_whole_vectors`.
         slots: after `build`, for each slot name a tensor for each variable, of its shape or one that broadcasts to it. Beside those of
             the rule: `average` with `use_ema`, `gradient_accumulator` with `gradient_accumulation_steps`.
         iterations: calls of `apply` so far; the schedule's step.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from disttrain.optimizers.arguments import number
 from disttrain.optimizers.base import Optimizer, Slots
-from disttrain.optimizers.fused import in_whole_vectors
+from disttrain.optimizers.fused import powers
 from disttrain.optimizers.learning_rate import LearningRate
 
 
@@ -69,9 +69,9 @@ class Ftrl(Optimizer):
             raise ValueError(f"Ftrl divides by the learning rate, which is 0 in update {step + 1}: let its schedule start above 0.")
         accumulators, linears = slots["accumulator"], slots["linear"]
         power, l1, shrinkage = -self.learning_rate_power, self.l1_regularization_strength, self.l2_shrinkage_regularization_strength
-        before = _powers(accumulators, power)
+        before = powers(accumulators, power)
         torch._foreach_addcmul_(accumulators, grads, grads)
-        divisors = _powers(accumulators, power)
+        divisors = powers(accumulators, power)
         torch._foreach_add_(linears, grads)
         if shrinkage:
             torch._foreach_add_(linears, params, alpha=2.0 * shrinkage)
@@ -96,10 +96,3 @@ class Ftrl(Optimizer):
             "beta",
         )
         return {**super().get_config(), **{key: getattr(self, key) for key in own}}
-
-
-def _powers(tensors: list[Tensor], power: float) -> list[Tensor]:
-    """Each number to the `power`, as new tensors."""
-    found = [torch.empty_like(tensor) for tensor in tensors]
-    in_whole_vectors(lambda out, base: torch._foreach_copy_(out, torch._foreach_pow(base, power)), found, tensors)
-    return found

@@ -1,4 +1,4 @@
-"""torch's fused update kernels: they read and write each number once, where plain operations go over memory again and again."""
+"""torch's fused update kernels, which read and write each number once; and powers: what rounds otherwise at the end of a tensor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-_BORDER = 64  # bytes: a multiple of every vector register, and the border on which the runtime lays variables side by side
+from disttrain.alignment import in_rounds
+
+_UNSHARED = 16384  # elements: torch shares longer loops (its grain is 32,768) among threads, wherever those then begin and end
 
 
 def fused(params: list[Tensor]) -> bool:
@@ -21,11 +23,11 @@ def fused(params: list[Tensor]) -> bool:
 def in_whole_vectors(kernel: Callable[..., None], changed: list[Tensor], read: list[Tensor], *more_changed: list[Tensor]) -> None:
     """`kernel(changed, read, *more_changed)`, with the same bits for any arrangement of the same numbers.
 
-    On CPUs some kernels round the last elements, those that fill no whole vector, differently from all others. So tensors that end
-    inside a vector are laid side by side in one with zeros between, which is how the runtime hands them over in the first place.
+    On CPUs some kernels round the last elements, those that fill no whole round of vectors, differently from all others. So tensors that
+    end inside a round are laid side by side in one with zeros between, which is how the runtime hands them over in the first place.
     """
     lists = (changed, read, *more_changed)
-    ragged = [place for place, tensor in enumerate(changed) if tensor.numel() * tensor.itemsize % _BORDER]
+    ragged = [place for place, tensor in enumerate(changed) if tensor.numel() != in_rounds(tensor.numel(), tensor.itemsize)]
     if not ragged or changed[0].device.type != "cpu":
         kernel(*lists)
         return
@@ -40,10 +42,26 @@ def in_whole_vectors(kernel: Callable[..., None], changed: list[Tensor], read: l
             torch._foreach_copy_(tensors, views)
 
 
+def powers(tensors: list[Tensor], exponent: float) -> list[Tensor]:
+    """Each number to the power of `exponent`, as new tensors, with the same bits for any arrangement and any number of threads."""
+    if exponent == 0.5:
+        return list(torch._foreach_sqrt(tensors))  # has one right answer
+    found = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
+    in_whole_vectors(lambda results, bases: _powers(results, bases, exponent), found, tensors)
+    return found
+
+
+def _powers(results: list[Tensor], bases: list[Tensor], exponent: float) -> None:
+    for result, base in zip(results, bases, strict=True):
+        longest = _UNSHARED if torch.get_num_threads() > 1 else max(1, base.numel())
+        for part, of in zip(result.view(-1).split(longest), base.reshape(-1).split(longest), strict=True):
+            torch.pow(of, exponent, out=part)
+
+
 def _side_by_side(tensors: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """(a flat copy of all with zeros up to each border, a view of it for each tensor)."""
-    per_border = _BORDER // tensors[0].itemsize
-    sizes = [size for tensor in tensors for size in (tensor.numel(), -tensor.numel() % per_border)]
+    """(a flat copy of all with zeros up to the end of each round, a view of it for each tensor)."""
+    itemsize = tensors[0].itemsize
+    sizes = [size for tensor in tensors for size in (tensor.numel(), in_rounds(tensor.numel(), itemsize) - tensor.numel())]
     flat = torch.zeros(sum(sizes), dtype=tensors[0].dtype)
     views = [view.view(tensor.shape) for view, tensor in zip(flat.split(sizes)[::2], tensors, strict=True)]
     torch._foreach_copy_(views, tensors)

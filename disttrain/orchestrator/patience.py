@@ -18,6 +18,7 @@ _UNKNOWN_LIMIT_S = 3600.0  # before the first tick is measured, and for what is 
 _LEAST_LIMIT_S = 300.0  # a stalled disk, a page cache gone cold or a swapped process can hold a short step up for minutes
 _SLOWEST_TIMES = 5.0  # the slowest tick so far, times that
 _MEDIAN_TIMES = 30.0
+_ALIVE_S = 5.0  # a machine is asked about a silent worker every second
 _BEAT_S = 1.0  # so much older is what is known of a worker
 _SLOW_S = 10.0  # nobody is called slow earlier
 _SLOW_TIMES = 5.0  # the median tick, times that
@@ -72,7 +73,7 @@ class Patience:
     def __init__(self, policy: RecoveryPolicy) -> None:
         self._policy = policy
         self._doing: dict[str, Doing] = {}
-        self._mute: dict[str, float] = {}  # since when a worker says nothing, though its process runs
+        self._mute: dict[str, tuple[float, float]] = {}  # since when a silent one runs, and until when, as its machine said
         self._told: dict[str, tuple[str, int, float]] = {}  # what it did, the tick and the seconds in the last word about a slow one
 
     def heard(self, worker: str, doing: Doing) -> None:
@@ -80,9 +81,10 @@ class Patience:
         self._doing[worker] = doing
         self._mute.pop(worker, None)
 
-    def mute(self, worker: str, since_s: float) -> None:
-        """It says nothing, but its process runs: a long call holds the interpreter, so nobody knows what it does."""
-        self._mute.setdefault(worker, since_s)
+    def alive(self, worker: str, at_s: float) -> None:
+        """It does not beat, but its machine says that the process runs: a long call may hold the interpreter."""
+        since_s, _ = self._mute.get(worker, (at_s, at_s))
+        self._mute[worker] = since_s, at_s
 
     def rests(self, worker: str, at_s: float) -> None:
         """It has said that it is through with what it did, which is newer than its last beat."""
@@ -105,9 +107,10 @@ class Patience:
         """What it last said."""
         return self._doing.get(worker)
 
-    def working(self) -> frozenset[str]:
-        """Who says that it works, and whose process runs though it says nothing."""
-        return frozenset(worker for worker, doing in self._doing.items() if doing.activity in WORKING).union(self._mute)
+    def working(self, at_s: float) -> frozenset[str]:
+        """Who says that it works, or cannot say anything but runs."""
+        alive = {worker for worker, (_, seen_s) in self._mute.items() if at_s - seen_s < _ALIVE_S}
+        return frozenset({worker for worker, doing in self._doing.items() if doing.activity in WORKING} | alive)
 
     def limit_s(self) -> float:
         """So long may a tick take before it is a hang."""
@@ -126,15 +129,15 @@ class Patience:
         """
         members = tuple(members)
         limit_s, unknown_s = self.limit_s(), self._policy.hang_timeout_s or _UNKNOWN_LIMIT_S
-        stuck = []
+        stuck, least_s = [], at_s - min(limit_s, unknown_s)
         for worker, doing in self._doing.items():
-            if doing.activity not in WORKING or doing.activity in WAITING:
+            if doing.since_s >= least_s or doing.activity not in WORKING or doing.activity in WAITING:
                 continue
             seconds, allowed = at_s - doing.since_s, limit_s if doing.activity == "computing" else unknown_s
             if seconds > allowed:
                 stuck.append(Stuck(worker, _words(doing), seconds, allowed, at_s))
         known = {found.worker for found in stuck}
-        for worker, since_s in self._mute.items():
+        for worker, (since_s, _) in self._mute.items():
             if at_s - since_s > unknown_s and worker not in known:
                 stuck.append(Stuck(worker, "silent, though its process runs,", at_s - since_s, unknown_s, at_s))
         here = [(worker, self._doing[worker]) for worker in members if worker in self._doing]
@@ -147,7 +150,7 @@ class Patience:
                 group_stuck = GroupStuck(generation, at_s - newest, at_s)
         elif waiting:
             slow = self._slow([(worker, doing) for worker, doing in busy if doing.activity in WORKING], len(waiting), at_s)
-        return Look(self.working(), tuple(stuck), group_stuck, slow)
+        return Look(self.working(at_s), tuple(stuck), group_stuck, slow)
 
     def _slow(self, busy: list[tuple[str, Doing]], others: int, at_s: float) -> Slow | None:
         """Whoever has worked the longest while others wait; told again when the time has doubled."""

@@ -15,7 +15,7 @@ def digest_of(path: str) -> str:
     """
     trimmed = path.rstrip("/")
     if trimmed.endswith((".keras", ".h5", ".safetensors")):
-        from disttrain.models.saving import file_digest
+        from disttrain.models.saving import file_digest  # late: a run directory needs no models
 
         return file_digest(trimmed)
     head, _, last = trimmed.rpartition("/")

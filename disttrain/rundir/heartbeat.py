@@ -11,15 +11,20 @@ from disttrain.rundir.timeline import Console
 
 _EVERY_S = 1.0
 _LOOK_S = 0.2  # something that happened is told so soon
+_LAST_S = 30.0
 
 
 class Heartbeat:
-    """Writes status.json and the timeline on a thread of its own; a store that is slow or away costs the training nothing."""
+    """Writes status.json and the timeline on a thread of its own; a store that is slow or away costs the training nothing.
+
+    What could not be written is kept by the timeline and written once the store is back.
+    """
 
     def __init__(self, directory: RunDirectory, console: Console, status: Callable[[], dict[str, Any]]) -> None:
-        self._directory, self._console, self._status = directory, console, status
+        self._directory, self._timeline, self._status = directory, console.timeline, status
         self._over = threading.Event()
         self._beats = 0
+        self._failures = 0  # beats in a row that storage did not take
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -27,17 +32,18 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self, last: dict[str, Any]) -> None:
-        """Write the last words and end."""
+        """Write the last words and end; without them where storage hangs."""
         self._over.set()
-        self._thread.join(timeout=30.0)
-        self._beat(last)
+        self._thread.join(timeout=_LAST_S)
+        if not self._thread.is_alive():
+            self._beat(last)
 
     def _run(self) -> None:
         self._beat({})
         waited = 0.0
         while not self._over.wait(_LOOK_S):
             waited += _LOOK_S
-            if self._console.changed or waited >= _EVERY_S:
+            if waited >= _EVERY_S or (not self._failures and self._timeline.unwritten() is not None):
                 waited = 0.0
                 self._beat({})
 
@@ -45,8 +51,14 @@ class Heartbeat:
         self._beats += 1
         try:
             self._directory.write_status({**self._status(), "beat": self._beats, **last})
-            if self._console.changed:
-                self._console.changed = False
-                self._directory.write_events(list(self._console.events))
+            while (events := self._timeline.unwritten()) is not None:
+                self._directory.add_events(events.lines)
+                self._timeline.written(events)
         except Exception as error:  # status is a hint; the run does not depend on it
-            self._console.events.append({"event": "status failed", "reason": f"{type(error).__name__}: {error}"})
+            if not self._failures:  # said once, however long it lasts
+                self._timeline.add("status failed", reason=f"{type(error).__name__}: {error}")
+            self._failures += 1
+        else:
+            if self._failures:
+                self._timeline.add("status written again", missed=self._failures)
+            self._failures = 0

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save
 
 from disttrain.checkpoint import Store
 from disttrain.data.py_dataset import BatchesSource
@@ -54,8 +55,6 @@ class ModelDescription:
             self._thread = None
 
     def _put(self, call: int, files: dict[str, bytes], samples: dict[str, torch.Tensor], fresh: bool) -> None:
-        from safetensors.torch import save
-
         try:
             if samples:
                 files = {f"{FOLDER}/{call:06d}.safetensors": save(samples), **files}

@@ -16,7 +16,7 @@ class BoundaryDecision:
     Args:
         learning_rate: the new one, or None to keep it.
         optimizers: new counters of optimizers, by attribute of the model, as their `state_dict()` has them, or None to keep them.
-        arrays: new values of weights and slots, by the names of `Engine.arrays`, or None to keep them.
+        arrays: new values of weights and slots, by the names of `Replica.state_dict`, or None to keep them.
         frozen: what must not be changed from now on, or None to keep that.
         end_phase: go on after the rest of this phase (a callback stopped training within an epoch).
         end_call: no more ticks.

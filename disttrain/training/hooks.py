@@ -5,6 +5,7 @@ Runs once, in the driver's process. At a boundary every worker waits, so the hoo
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import numpy as np
 
 from disttrain.callbacks import CallbackList
 from disttrain.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, overrides
+from disttrain.callbacks.capture import capture
 from disttrain.callbacks.telemetry import Telemetry
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.nested_calls import inside_hooks
@@ -30,7 +32,7 @@ class RemoteState(Protocol):
     """Tells what callbacks did to the state: the driver's model is brought up to date when one looks, and compared afterwards."""
 
     def changed(self) -> dict[str, np.ndarray] | None:
-        """Weights and slots, by the names of `Engine.arrays`, that a hook changed since the last call; None for none."""
+        """Weights and slots, by the names of `Replica.state_dict`, that a hook changed since the last call; None for none."""
 
     def resume(self) -> None:
         """The hooks where a checkpoint stands are about to run: the state is that of the checkpoint."""
@@ -165,16 +167,19 @@ class FitHooks:
         if failed:
             self.callbacks.abandon()
 
+    def capture(self) -> Callable[[], dict[str, Any]]:
+        """`state()` as of now, as a function that gives it later; cheap however long the run is, for few of them are ever asked for."""
+        own = {"handled": self.handled, "epoch": self.epoch, "ended": self.ended, "stops": bool(self.model.stop_training)}
+        logs, frozen, callbacks = copy.deepcopy(self.logs), self.trainability.frozen(), capture(self.callbacks)
+        return lambda: {**own, "callbacks": callbacks(), "logs": copy.deepcopy(logs), "frozen": copy.deepcopy(frozen)}
+
     def state(self) -> dict[str, Any]:
         """What a restart needs, in JSON types, as of the last boundary."""
-        return {
-            "handled": self.handled, "epoch": self.epoch, "ended": self.ended, "callbacks": self.callbacks.state_dict(), "logs": self.logs,
-            "frozen": self.trainability.frozen(), "stops": bool(self.model.stop_training),
-        }  # fmt: skip
+        return self.capture()()
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays that callbacks keep, such as the best weights so far."""
-        return self.callbacks.state_arrays()
+        """The arrays that callbacks keep, such as the best weights so far, as they are now."""
+        return self.callbacks.capture_arrays()
 
     def load_state(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """The inverse of `state` and `arrays`."""

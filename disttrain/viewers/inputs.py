@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from disttrain.viewers.array_files import ArrayHeader, read_headers, read_row
 from disttrain.viewers.cache import BoundedCache
@@ -154,8 +155,6 @@ class Inputs:
 
     def model_inputs(self, item_id: str) -> Any:
         """Tensors with a batch of one, as the model is called: one, or a dict by input name."""
-        import torch
-
         arrays = self.arrays(item_id)
         specs = {spec.name: spec for spec in self._preprocessing.specs}
         batch = {}

@@ -18,6 +18,7 @@ import torch
 from disttrain.checkpoint import NamedArray, Store, list_checkpoints, load, read_attempts, read_history
 from disttrain.elastic.shard_writer import as_tensor
 from disttrain.errors import CheckpointError, DisttrainError, UsageError
+from disttrain.models import model_from_json
 from disttrain.viewers.copying import copied
 from disttrain.viewers.refusal import Refusal
 from disttrain.viewers.samples import Samples, read_samples
@@ -221,8 +222,6 @@ def _read_skeletons(store: Store) -> list[Skeleton]:
 
 
 def _made(skeleton: Skeleton, url: str) -> Any:
-    from disttrain.models import model_from_json
-
     try:
         return model_from_json(str(skeleton.model_json))
     except ValueError as error:

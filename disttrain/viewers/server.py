@@ -111,7 +111,7 @@ def launch(
         with server.launch(model, input_folder="digits", block=False) as viewer:
             print(viewer.url)
     """
-    from disttrain.viewers.app import create_app
+    from disttrain.viewers.app import create_app  # late: the server loads where it is launched
     from disttrain.viewers.door import Door, listen
     from disttrain.viewers.folder import Folder
 
@@ -120,7 +120,7 @@ def launch(
     folder = Folder(input_folder)
     with contextlib.ExitStack() as undo:
         opened = undo.enter_context(listen(host, port))  # before a large model is read: a port in use is told at once
-        from disttrain.viewers.answers import Answers
+        from disttrain.viewers.answers import Answers  # late: bring torch; a port in use is told before
         from disttrain.viewers.sources import open_source
 
         answers = Answers(
@@ -134,7 +134,7 @@ def launch(
     with viewer._until_ctrl_c() if blocks else contextlib.nullcontext():  # from the line on that promises it
         print(f"activation viewer: {viewer.url}{'  (Ctrl-C stops it)' if blocks else ''}", flush=True)
         if open_browser:
-            import webbrowser
+            import webbrowser  # late: only where it is asked for
 
             with contextlib.suppress(Exception):  # no browser is no reason to stop
                 webbrowser.open(viewer.url)

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 import torch
 
 from disttrain.errors import UsageError
+from disttrain.models import Model, load_model
 from disttrain.viewers.copying import copied
 from disttrain.viewers.refusal import Refusal
+from disttrain.viewers.run_source import RunSource, holds_run
 from disttrain.viewers.samples import Samples
 
 _LOOKED_AT_SECONDS = 1.0  # how often a model in memory is asked whether its weights changed
@@ -123,8 +125,6 @@ def _fingerprint(model: Any) -> str:
 
 def is_model(value: Any) -> bool:
     """Is it a model, rather than a path?"""
-    from disttrain.models import Model
-
     return isinstance(value, Model)
 
 
@@ -138,8 +138,6 @@ def open_source(model: Any, run: Any = None) -> Source:
     Raises:
         UsageError: it is none of these, or a file that holds no model.
     """
-    from disttrain.viewers.run_source import RunSource, holds_run
-
     if run is not None:
         if not is_model(model):
             raise UsageError(f"launch({_described(model)}, run=...): expected the model whose weights the run has.")
@@ -150,8 +148,6 @@ def open_source(model: Any, run: Any = None) -> Source:
         raise UsageError(f"launch({_described(model)}): expected a model of disttrain, the path of a .keras file, or a run directory.")
     path = os.fspath(model)
     if path.endswith((".keras", ".h5", ".hdf5", ".safetensors")):
-        from disttrain.models import load_model
-
         try:
             return ModelSource(load_model(path, compile=False), path)
         except FileNotFoundError:

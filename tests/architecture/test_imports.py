@@ -7,7 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from imports import BELOW, Table, foreign_imports, imports_of, room_cycle, rooms_of, table_in, upward_imports
+from imports import (
+    BELOW,
+    Table,
+    file_cycle,
+    foreign_imports,
+    imports_of,
+    late_imports_without_reason,
+    room_cycle,
+    rooms_of,
+    table_in,
+    upward_imports,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "disttrain"
@@ -26,19 +37,33 @@ ROOMS: Table = {
     "elastic": BELOW,
     "training": BELOW,
     "callbacks": BELOW,
-    "layers": ["activations", "constraints", "errors", "identifiers", "initializers", "mixed_precision", "regularizers", "seeds", "watch"],
+    "layers": [
+        "activations",
+        "alignment",
+        "constraints",
+        "errors",
+        "identifiers",
+        "initializers",
+        "mixed_precision",
+        "regularizers",
+        "seeds",
+        "watch",
+    ],
     "losses": ["errors", "identifiers", "seeds"],
     "metrics": ["errors", "identifiers", "seeds"],
-    "optimizers": ["errors", "identifiers", "seeds", "watch"],
-    "data": ["clock", "errors", "seeds"],
+    "optimizers": ["alignment", "errors", "identifiers", "seeds", "watch"],
+    "data": ["alignment", "clock", "errors", "seeds"],
     "collectives": ["clock", "errors", "seeds"],
     "checkpoint": ["clock", "errors"],
+    "simulation": ["errors", "orchestrator", "quantities"],
     "orchestrator": ["clock", "errors"],
     "activations": ["errors", "seeds"],
     "initializers": ["errors", "identifiers", "seeds"],
     "regularizers": ["errors", "identifiers", "seeds"],
     "constraints": ["errors", "identifiers", "seeds"],
     "mixed_precision": ["errors"],
+    "quantities": ["errors"],
+    "alignment": [],
     "identifiers": [],
     "errors": [],
     "tracebacks": [],
@@ -70,12 +95,15 @@ THIRD_PARTY = {
     "data": [*TENSORS, "fsspec"],
     "collectives": TENSORS,
     "checkpoint": ["fsspec", "numpy", "safetensors", "xxhash"],
+    "simulation": [],
     "orchestrator": [],
     "activations": TENSORS,
     "initializers": TENSORS,
     "regularizers": TENSORS,
     "constraints": TENSORS,
     "mixed_precision": TENSORS,
+    "quantities": [],
+    "alignment": TENSORS,
     "identifiers": [],
     "errors": [],
     "tracebacks": [],
@@ -108,6 +136,15 @@ def test_no_rooms_import_one_another_in_a_ring():
     assert " -> ".join(room_cycle(PACKAGE)) == ""
 
 
+def test_no_files_import_one_another_in_a_ring():
+    assert " -> ".join(file_cycle(PACKAGE)) == ""
+
+
+def test_every_import_inside_a_function_says_why_it_waits():
+    found = late_imports_without_reason(PACKAGE, LAZY)
+    assert not found, "\n" + "\n".join(found)
+
+
 def test_the_table_itself_points_downwards_and_knows_each_room_once():
     floors = list(ROOMS)
     assert [room for room in THIRD_PARTY if "/" not in room] == floors
@@ -130,6 +167,22 @@ def test_no_file_is_a_drawer_for_things_without_a_place():
 def test_the_architecture_page_shows_this_table():
     shown = table_in((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"))
     assert list(shown.items()) == list(ROOMS.items())
+
+
+# Rooms whose time is handed to them, so that a test can hold the hands. The helper processes of a Ray run beside everything else.
+TAKES_THE_TIME = ["orchestrator", "controller", "collectives", "elastic", "clusters"]
+OWN_PROCESSES = {"lease_server.py", "sweeper.py"}
+
+
+def test_no_room_that_is_handed_a_clock_asks_the_machine_for_the_time():
+    found = [
+        str(item.file.relative_to(PACKAGE))
+        for item in imports_of(PACKAGE)
+        if item.module.split(".")[0] == "time"
+        and item.file.relative_to(PACKAGE).parts[0] in TAKES_THE_TIME
+        and item.file.name not in OWN_PROCESSES
+    ]
+    assert not found
 
 
 # The checker itself, on a small package that breaks each rule once.
@@ -182,6 +235,46 @@ def test_a_longer_folder_has_rules_of_its_own(broken: Path):
 
 def test_a_ring_of_rooms_is_spelled_out(broken: Path):
     assert room_cycle(broken) == ["layers", "training", "layers"]
+
+
+def test_a_ring_of_files_is_found_through_late_imports_type_checking_and_names_of_packages(tmp_path: Path):
+    package = tmp_path / "disttrain"
+    files = {
+        "__init__.py": "",
+        "layers/__init__.py": "from disttrain.layers.base import Layer\n",
+        "layers/base.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from disttrain.layers.graph import Node\n",
+        "layers/graph.py": "import disttrain.layers.table\n",
+        "layers/table.py": "def fill():\n    from . import Layer\n",
+    }
+    for name, text in files.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    base, graph, table, door = (f"disttrain/layers/{name}.py" for name in ("base", "graph", "table", "__init__"))
+    assert file_cycle(package) == [door, base, graph, table, door]
+    (package / "layers/table.py").write_text("")
+    assert file_cycle(package) == []
+
+
+def test_a_late_import_needs_a_reason_beside_or_above_it_and_those_on_lines_without_a_gap_share_one(tmp_path: Path):
+    package = tmp_path / "disttrain"
+    package.mkdir()
+    (package / "late.py").write_text(
+        "import os\n"
+        "def f():\n"
+        "    import json  # late: seldom\n"
+        "    import csv\n"
+        "\n"
+        "    import ast\n"
+        "    # late: optional\n"
+        "    import h5py\n"
+        "    print(h5py)  # late, but no import\n"
+        "    import PIL.Image\n"
+        "    import ray\n"
+    )
+    assert late_imports_without_reason(package, lazy=["PIL"]) == [
+        f"disttrain/late.py:{line} imports {module} late: say why in a comment `# late: ...`, or move it up"
+        for line, module in ((6, "ast"), (11, "ray"))
+    ]
 
 
 def test_the_rooms_are_the_folders_and_files_that_hold_code(broken: Path):

@@ -10,11 +10,11 @@ import threading
 import leaks
 import psutil
 import pytest
-from leaks import CallEnvironment, clear_away
+from leaks import Surroundings, clear_away
 
 
 def test_a_test_that_cleans_up_leaves_nothing(monkeypatch: pytest.MonkeyPatch):
-    before = CallEnvironment.now()
+    before = Surroundings.now()
     thread = threading.Thread(target=lambda: None)
     thread.start()
     subprocess.run([sys.executable, "-c", ""], check=True)
@@ -25,7 +25,7 @@ def test_a_test_that_cleans_up_leaves_nothing(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_running_thread_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(leaks, "GRACE_S", 0.0)
-    before, stop = CallEnvironment.now(), threading.Event()
+    before, stop = Surroundings.now(), threading.Event()
     thread = threading.Thread(target=stop.wait, name="forgotten")
     thread.start()
     try:
@@ -38,7 +38,7 @@ def test_a_running_thread_is_named(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_running_process_is_named_and_ended(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(leaks, "GRACE_S", 0.2)
-    before = CallEnvironment.now()
+    before = Surroundings.now()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         found = clear_away(before)
         assert found == [f"process {child.pid} is still running: {sys.executable} -c input()"]
@@ -48,7 +48,7 @@ def test_a_running_process_is_named_and_ended(monkeypatch: pytest.MonkeyPatch):
 def test_a_variable_that_was_set_or_changed_or_deleted_is_named_and_put_back(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DISTTRAIN_TEST_A", "old")
     monkeypatch.setenv("DISTTRAIN_TEST_B", "old")
-    before = CallEnvironment.now()
+    before = Surroundings.now()
     os.environ["DISTTRAIN_TEST_A"] = "new"
     del os.environ["DISTTRAIN_TEST_B"]
     os.environ["DISTTRAIN_TEST_C"] = "new"
@@ -63,7 +63,7 @@ def test_a_variable_that_was_set_or_changed_or_deleted_is_named_and_put_back(mon
 
 def test_a_misspelt_kind_is_refused_with_the_valid_ones():
     with pytest.raises(ValueError, match="threads, processes, environment"):
-        clear_away(CallEnvironment.now(), ["thread"])
+        clear_away(Surroundings.now(), ["thread"])
 
 
 def test_every_test_is_watched(request: pytest.FixtureRequest):

@@ -77,7 +77,8 @@ def test_what_the_door_can_see_is_refused_before_anything_starts(arguments, word
 
 
 def test_a_run_directory_of_another_script_or_other_slices_is_refused_by_name(refused, tmp_path):
-    from disttrain.rundir.directory import RunDescription, RunDirectory
+    from disttrain.rundir.directory import RunDirectory
+    from disttrain.rundir.identity import RunDescription
 
     directory = RunDirectory(str(tmp_path / "run"))
     directory.begin(fresh=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 from unittest.mock import Mock
 
@@ -18,6 +19,7 @@ import slice_models
 from engine_runs import bits, step
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from place_bits import OtherBitsByPlace
 from slice_runs import Outcome, Task, assert_same, different, engine_of, jobs_of, on_threads, outcomes, train
 
 from disttrain import losses, metrics, optimizers
@@ -28,8 +30,10 @@ from disttrain.training.program import Kind
 from disttrain.training.step.engine import Engine
 
 
-def assert_workers_do_not_matter(task: Task, virtual_workers: int = 4, workers: tuple[int, ...] = (1, 2, 3)) -> None:
-    one, *others = outcomes(task, virtual_workers, workers)
+def assert_workers_do_not_matter(
+    task: Task, virtual_workers: int = 4, workers: tuple[int, ...] = (1, 2, 3), within: Callable[[], Any] = nullcontext
+) -> None:
+    one, *others = outcomes(task, virtual_workers, workers, within)
     for other in others:
         assert_same(other, one)
 
@@ -80,6 +84,18 @@ def test_an_optimizer_gives_the_same_bits(name: str, variant: str):
 @pytest.mark.parametrize("name", [*slice_models.PARTS, *slice_models.MODELS])
 def test_what_else_takes_part_in_a_step_gives_the_same_bits(name: str):
     assert_workers_do_not_matter(slice_models.feature_task(name))
+
+
+@pytest.mark.parametrize("name", optimizers.CLASSES)
+def test_an_optimizer_gives_the_same_bits_on_a_processor_where_the_place_of_a_number_decides_its_last(name: str):
+    assert_workers_do_not_matter(slice_models.optimizer_task(name, "plain"), 3, (1, 3), OtherBitsByPlace)
+
+
+@pytest.mark.parametrize("name", [*slice_models.STATEFUL, *slice_models.PARTS, *slice_models.MODELS])
+def test_what_else_takes_part_in_a_step_gives_the_same_bits_on_such_a_processor(name: str):
+    stateful = name in slice_models.STATEFUL
+    task = slice_models.stateful_task(name) if stateful else slice_models.feature_task(name)
+    assert_workers_do_not_matter(task, 3 if stateful else 4, (1, 3), OtherBitsByPlace)
 
 
 @settings(max_examples=15)
@@ -145,15 +161,15 @@ class Loss:
         return _ended(engine)
 
     def vanish_from(self, engine: Engine) -> None:
-        reduce, sums = engine.reduce, iter(range(self.sums))
+        reduce, sums = engine.workspace.reduce, iter(range(self.sums))
 
         def vanishing(*args: Any, **kwargs: Any) -> Any:
             if next(sums, None) is None:
                 self.fired = True
-                engine.group.abort()
+                engine.workspace.group.abort()
             return reduce(*args, **kwargs)
 
-        engine.reduce = vanishing  # type: ignore[method-assign]
+        engine.workspace.reduce = vanishing  # type: ignore[method-assign]
 
 
 def _ended(engine: Engine) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
@@ -167,7 +183,7 @@ def test_a_first_step_that_breaks_leaves_the_sums():
     while engine.position.kind is not Kind.VALIDATE:
         step(engine)
     before = bits(engine)
-    engine.reduce = Mock(side_effect=GroupBroken("gone"))
+    engine.workspace.reduce = Mock(side_effect=GroupBroken("gone"))
     with pytest.raises(GroupBroken):
         step(engine)
     assert different(bits(engine), before) == []

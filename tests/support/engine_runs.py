@@ -14,6 +14,7 @@ from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.local import runner
 from disttrain.training.program import Kind
 from disttrain.training.step.engine import Engine
+from disttrain.training.step.replica import StateDict
 
 
 class Captured:
@@ -52,8 +53,17 @@ def job_of(model, virtual_workers: int, *data, **arguments):
 
 def bits(engine: Engine) -> dict[str, bytes]:
     """The whole state, byte for byte."""
-    state = {name: tensor.cpu().numpy().tobytes() for name, tensor in engine.arrays().items()}
-    return {**state, "meta": json.dumps(engine.meta()).encode()}
+    state = engine.replica.state_dict()
+    return {
+        **{name: tensor.cpu().numpy().tobytes() for name, tensor in state.tensors.items()},
+        "meta": json.dumps(state.meta).encode(),
+    }
+
+
+def copied(engine: Engine) -> StateDict:
+    """The state as it is now, after a journey: copies of the tensors, and JSON read again."""
+    state = engine.replica.state_dict()
+    return StateDict({name: tensor.clone() for name, tensor in state.tensors.items()}, json.loads(json.dumps(state.meta)))
 
 
 def step(engine: Engine) -> None:

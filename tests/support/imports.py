@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +15,21 @@ Table = Mapping[str, Sequence[str] | str]  # room -> rooms it may import, or BEL
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """One imported module. `module` is absolute; `top_level` is False inside a function, where the import waits for its first use."""
+    """One imported module. `module` is absolute; `top_level` is False inside a function, where the import waits for its first use.
+
+    `reason` is why such a late import waits: what a comment `# late: ...` says on its line, among the imports right beside it, or above.
+    """
 
     file: Path
     line: int
     module: str
     top_level: bool
+    reason: str = ""
 
 
 def imports_of(package: Path) -> list[Import]:
     """Every import in `package/**/*.py`: in functions and under TYPE_CHECKING too, and `import_module("...")` with a literal name."""
-    return [found for file in sorted(package.rglob("*.py")) for found in _imports_in(file, package)]
+    return [found for file in sorted(package.rglob("*.py")) for found in _imports_in(file, package, file.read_text(encoding="utf-8"))]
 
 
 def rooms_of(package: Path) -> set[str]:
@@ -101,20 +106,60 @@ def room_cycle(package: Path) -> list[str]:
         room, target = room_of(item.file, package), target_room(item.module, package)
         if target is not None and target != room:
             edges.setdefault(room, set()).add(target)
+    return _ring(edges)
+
+
+def file_cycle(package: Path) -> list[str]:
+    """Files that import one another in a ring, late and under TYPE_CHECKING too, first one repeated at the end; empty when there is none.
+
+    That a module's packages are loaded before it is no import here.
+    """
+    edges: dict[str, set[str]] = {}
+    for item in imports_of(package):
+        target = target_file(item.module, package)
+        if target is not None and target != item.file:
+            edges.setdefault(_shown(item.file, package), set()).add(_shown(target, package))
+    return _ring(edges)
+
+
+def target_file(module: str, package: Path) -> Path | None:
+    """The file that an absolute module name, or a name in it, lies in; None outside the package."""
+    parts = module.split(".")
+    if parts[0] != package.name:
+        return None
+    for length in range(len(parts), 0, -1):
+        place = package.parent.joinpath(*parts[:length])
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.is_file():
+                return file
+    return None
+
+
+def late_imports_without_reason(package: Path, lazy: Sequence[str] = ()) -> list[str]:
+    """One line for each import inside a function that does not say why it waits; modules in `lazy` wait by rule."""
+    found = []
+    for item in imports_of(package):
+        by_rule = any(item.module == late or item.module.startswith(late + ".") for late in lazy)
+        if not item.top_level and not item.reason and not by_rule:
+            found.append(f"{where(item, package)} imports {item.module} late: say why in a comment `# late: ...`, or move it up")
+    return found
+
+
+def _ring(edges: Mapping[str, set[str]]) -> list[str]:
     done: set[str] = set()
 
-    def walk(room: str, path: list[str]) -> list[str]:
-        if room in path:
-            return [*path[path.index(room) :], room]
-        if room in done:
+    def walk(place: str, path: list[str]) -> list[str]:
+        if place in path:
+            return [*path[path.index(place) :], place]
+        if place in done:
             return []
-        for target in sorted(edges.get(room, ())):
-            if ring := walk(target, [*path, room]):
+        for target in sorted(edges.get(place, ())):
+            if ring := walk(target, [*path, place]):
                 return ring
-        done.add(room)
+        done.add(place)
         return []
 
-    return next((ring for room in sorted(edges) if (ring := walk(room, []))), [])
+    return next((ring for place in sorted(edges) if (ring := walk(place, []))), [])
 
 
 def table_in(text: str) -> dict[str, Sequence[str] | str]:
@@ -129,7 +174,7 @@ def table_in(text: str) -> dict[str, Sequence[str] | str]:
 
 
 def where(item: Import, package: Path) -> str:
-    return f"{item.file.relative_to(package.parent).as_posix()}:{item.line}"
+    return f"{_shown(item.file, package)}:{item.line}"
 
 
 def _longest_key(file: Path, room: str, table: Mapping[str, Sequence[str]]) -> str | None:
@@ -137,12 +182,36 @@ def _longest_key(file: Path, room: str, table: Mapping[str, Sequence[str]]) -> s
     return max(folders, key=len) if folders else room if room in table else None
 
 
-def _imports_in(file: Path, package: Path) -> Iterator[Import]:
-    tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+@functools.cache  # each rule reads the whole package
+def _imports_in(file: Path, package: Path, text: str) -> list[Import]:
+    found = []
+    tree, reasons = ast.parse(text, filename=str(file)), _reasons(text.splitlines())
     inside = {id(node) for outer in ast.walk(tree) if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef) for node in ast.walk(outer)}
     for node in ast.walk(tree):
         for module in _modules(node, file, package):
-            yield Import(file, getattr(node, "lineno", 0), module, id(node) not in inside)
+            line, top_level = getattr(node, "lineno", 0), id(node) not in inside
+            found.append(Import(file, line, module, top_level, "" if top_level else reasons.get(line, "")))
+    return found
+
+
+def _reasons(lines: Sequence[str]) -> dict[int, str]:
+    """{number of a line: the reason that holds for an import there}; imports on lines without a gap share one."""
+    found: dict[int, str] = {}
+    run: list[int] = []  # lines of imports that follow one another
+    reason = ""
+    for number, line in enumerate(lines, start=1):
+        said = line.partition("# late:")[2].strip()
+        if line.strip().startswith(("import ", "from ")) or "import_module(" in line:
+            run.append(number)
+            reason = reason or said
+            found.update(dict.fromkeys(run, reason))
+        else:
+            run, reason = [], said if line.strip().startswith("#") else ""
+    return found
+
+
+def _shown(file: Path, package: Path) -> str:
+    return file.relative_to(package.parent).as_posix()
 
 
 def _modules(node: ast.AST, file: Path, package: Path) -> list[str]:

@@ -20,7 +20,7 @@ LASTING_VARIABLES = frozenset({"PYTEST_CURRENT_TEST", "RAY_CLIENT_MODE", "KMP_DU
 
 
 @dataclass(frozen=True, slots=True)
-class CallEnvironment:
+class Surroundings:
     """What ran and what was set at one moment."""
 
     threads: frozenset[threading.Thread]
@@ -28,12 +28,12 @@ class CallEnvironment:
     environment: dict[str, str]
 
     @classmethod
-    def now(cls) -> CallEnvironment:
+    def now(cls) -> Surroundings:
         children = psutil.Process().children(recursive=True)
         return cls(frozenset(threading.enumerate()), frozenset(children), dict(os.environ))
 
 
-def clear_away(before: CallEnvironment, allowed: Collection[str] = ()) -> list[str]:
+def clear_away(before: Surroundings, allowed: Collection[str] = ()) -> list[str]:
     """One line for each thing that is there now and was not in `before`, less the kinds in `allowed`.
 
     Leaked processes are ended and leaked variables put back, so that one careless test fails and not all that follow it. A thread cannot be
@@ -52,14 +52,14 @@ def clear_away(before: CallEnvironment, allowed: Collection[str] = ()) -> list[s
     return found
 
 
-def _threads(before: CallEnvironment) -> list[str]:
+def _threads(before: Surroundings) -> list[str]:
     new = [t for t in threading.enumerate() if t not in before.threads and not t.name.startswith(LASTING_THREADS)]
     for thread in new:
         thread.join(GRACE_S)
     return [f"thread {t.name!r} is still running (daemon={t.daemon})" for t in new if t.is_alive()]
 
 
-def _processes(before: CallEnvironment) -> list[str]:
+def _processes(before: Surroundings) -> list[str]:
     new = [p for p in psutil.Process().children(recursive=True) if p not in before.processes]
     _, running = psutil.wait_procs([p for p in new if not _lasting(p)], timeout=GRACE_S)
     found = []
@@ -70,7 +70,7 @@ def _processes(before: CallEnvironment) -> list[str]:
     return found
 
 
-def _environment(before: CallEnvironment) -> list[str]:
+def _environment(before: Surroundings) -> list[str]:
     found = []
     for name in sorted(before.environment.keys() | os.environ.keys()):
         was, now = before.environment.get(name), os.environ.get(name)

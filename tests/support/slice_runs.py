@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,8 @@ from disttrain.orchestrator import place
 from disttrain.training.job import Job
 from disttrain.training.local import runner
 from disttrain.training.program import Kind
-from disttrain.training.step.engine import Engine, join_predictions
+from disttrain.training.step.engine import Engine
+from disttrain.training.step.predictions import join_predictions
 
 
 @dataclass(frozen=True)
@@ -98,21 +100,31 @@ def train(engine: Engine) -> list[dict[str, Any]]:
     return logs
 
 
-def outcomes(task: Task, virtual_workers: int, workers: Sequence[int]) -> list[Outcome]:
+def outcomes(
+    task: Task, virtual_workers: int, workers: Sequence[int], within: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> list[Outcome]:
     """Train, then predict, in so many slices on each of these numbers of workers; the task's own model stays as it was.
+
+    Args:
+        within: what each worker works in.
 
     Raises:
         AssertionError: the workers of one run ended with different weights, slots, sums or logs.
     """
     jobs = jobs_of(task, virtual_workers)
-    return [_outcome(on_threads(jobs, number, _train_and_predict)) for number in workers]
+
+    def work(jobs: tuple[Job, Job], group: ThreadGroup) -> Any:
+        with within():
+            return _train_and_predict(jobs, group)
+
+    return [_outcome(on_threads(jobs, number, work)) for number in workers]
 
 
 def _train_and_predict(jobs: tuple[Job, Job], group: ThreadGroup) -> tuple[dict[str, bytes], list[dict[str, Any]], dict[int, Any]]:
     fit, predict = jobs
     engine = engine_of(fit, group)
     logs = train(engine)
-    return bits(engine), logs, run_to_end(engine_of(predict, group)).predictions
+    return bits(engine), logs, run_to_end(engine_of(predict, group)).by_products.predictions
 
 
 def _outcome(ends: list[Any]) -> Outcome:

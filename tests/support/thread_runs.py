@@ -19,7 +19,7 @@ from disttrain.launch.config import RunConfig
 from disttrain.launch.door import enter
 from disttrain.launch.session import Session
 from disttrain.launch.timings import Timings
-from disttrain.rundir.directory import ResumePoint
+from disttrain.rundir.resume import ResumePoint
 from disttrain.rundir.timeline import Console
 from disttrain.testing.fake_cluster import FakeCluster, FaultPlan, Started
 
@@ -43,10 +43,13 @@ class Run(Session):
             samples=0, **own,
         )  # fmt: skip
         timings = Timings()
+        entry = enter(config, script="", arguments=(), script_sha256="")
         start = ClusterStart(config, timings, lambda config, timings: Started(self.cluster), limits)
         start.begin()
-        super().__init__(config, enter(config, script="", arguments=(), script_sha256=""), start, timings, limits=limits)
+        super().__init__(config, entry, start, timings, limits=limits)
         self.console = Console(quiet=True)
+        self.notes: list[str] = []
+        self.console.note = self.notes.append  # type: ignore[method-assign]
 
     @property
     def interrupts(self) -> int:
@@ -59,7 +62,7 @@ class Run(Session):
 
     @property
     def resume(self) -> ResumePoint | None:
-        return self._resume
+        return self._recall.resume
 
     @property
     def controller(self) -> Controller:

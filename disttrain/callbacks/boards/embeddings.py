@@ -75,7 +75,7 @@ class Projector:
         if given is None:
             return None
         if isinstance(given, str | os.PathLike):  # copied: TensorBoard serves only what lies beside the configuration
-            import fsspec
+            import fsspec  # late: loads when a file is opened
 
             with fsspec.open(os.fspath(given), "r", encoding="utf-8") as file:
                 text: str = file.read()
@@ -83,7 +83,7 @@ class Projector:
         return "".join(str(label).replace("\t", " ").replace("\n", " ") + "\n" for label in given)
 
     def _put(self, name: str, text: str) -> None:
-        import fsspec
+        import fsspec  # late: loads when a file is opened
 
         files, path = fsspec.core.url_to_fs(f"{self.folder}/{name}")
         files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)

@@ -2,9 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 from disttrain.callbacks.telemetry import Health
 
 Point = tuple[str, float, int]
+T = TypeVar("T")
+_HELD = 1000
+
+
+class _Shown:
+    """Which of many things have been shown: the steps that the newest stand at, and how many there were before those."""
+
+    def __init__(self) -> None:
+        self._steps: list[int] = []
+        self._before = 0
+
+    def __len__(self) -> int:
+        return self._before + len(self._steps)
+
+    def new(self, listed: Sequence[T], earlier: int) -> Sequence[T]:
+        """Those of `listed`, before which there were `earlier` others, that have not been shown."""
+        self._before += max(0, earlier - len(self))  # nobody looked while those were listed
+        return listed[len(self) - earlier :]
+
+    def append(self, step: int) -> None:
+        self._steps.append(step)
+        if len(self._steps) >= 2 * _HELD:
+            self._before += _HELD
+            del self._steps[:_HELD]
+
+    def go_back(self, step: int) -> None:
+        """Those beyond `step` are to be shown again."""
+        self._steps = [shown for shown in self._steps if shown <= step]
 
 
 class HealthCurves:
@@ -24,14 +55,13 @@ class HealthCurves:
     def begin(self) -> None:
         """A fit begins."""
         self._before = 0
-        self._recoveries: list[int] = []  # steps of those shown, in this process
-        self._saves: list[int] = []
+        self._recoveries, self._saves = _Shown(), _Shown()  # in this process
         self._last_step = -1
 
     def go_back(self, step: int, recoveries: int) -> None:
         """The fit goes on from `step`, when there had been so many recoveries; what this process showed beyond is shown again."""
-        self._recoveries = [shown for shown in self._recoveries if shown <= step]
-        self._saves = [shown for shown in self._saves if shown <= step]
+        self._recoveries.go_back(step)
+        self._saves.go_back(step)
         self._before = max(0, recoveries - len(self._recoveries))
         self._last_step = step
 
@@ -44,13 +74,13 @@ class HealthCurves:
         points: dict[
             tuple[str, int], float
         ] = {}  # one for each step: of two recoveries within it, the count after both and the seconds of both
-        for recovery in health.recoveries[len(self._recoveries) :]:
+        for recovery in self._recoveries.new(health.recoveries, health.earlier_recoveries):
             # One that set the training back lies ahead of it; one right after an epoch stands behind the point of that.
             at = min(max(recovery.step, self._last_step + 1), step)
             self._recoveries.append(at)
             points["run/recoveries", at] = float(self.recoveries)
             points["run/recovery_seconds", at] = points.get(("run/recovery_seconds", at), 0.0) + recovery.seconds
-        for save in health.saves[len(self._saves) :]:
+        for save in self._saves.new(health.saves, health.earlier_saves):
             at = min(save.step, step)
             self._saves.append(at)
             points["run/checkpoint_seconds", at] = save.seconds

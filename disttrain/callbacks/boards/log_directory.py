@@ -143,7 +143,7 @@ class LogDirectory:
             step = resumed.epochs if folder in ("", "train") else resumed.iterations + 1
         if not self.takes_events:
             return step, []
-        from disttrain.callbacks.boards import restart
+        from disttrain.callbacks.boards import restart  # late: only where a folder is gone on with
 
         unwritten = self._unwritten.pop(folder, b"")
         what = "what the folder holds"
@@ -171,7 +171,7 @@ def _fit_of(telemetry: Telemetry | None) -> str:
 
 def _remove_files_of(place: str, fit: str) -> None:
     """Remove what an attempt of this fit wrote that died before its first checkpoint: all of it comes again."""
-    import fsspec
+    import fsspec  # late: loads when a file is opened
 
     files, path = fsspec.core.url_to_fs(place)
     for name in files.ls(path, detail=False) if files.exists(path) else ():

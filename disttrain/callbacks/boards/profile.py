@@ -47,7 +47,7 @@ class Trace:
 
     def save(self, folder: str, batch: int) -> str:
         """End it and write `<host>_<pid>.<batch>.pt.trace.json` into the folder, a path or URL; gives the name with the folder."""
-        import fsspec
+        import fsspec  # late: loads when a file is opened
 
         self._profile.stop()
         url = f"{folder}/{socket.gethostname()}_{os.getpid()}.{batch}.pt.trace.json"

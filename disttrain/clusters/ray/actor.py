@@ -3,46 +3,88 @@
 from __future__ import annotations
 
 import os
+import pickle
 import queue
 import threading
-import time
+from dataclasses import dataclass
 from typing import Any
 
+import cloudpickle
 import ray
 
-from disttrain.elastic.messages import Leave
+from disttrain.clock import Clock, SystemClock
+from disttrain.clusters.ray import compat
+from disttrain.clusters.ray.last_words import Testament
+from disttrain.clusters.ray.lease import Lease
+from disttrain.clusters.ray.lookout import ProcessFacts, oom_kills, start_of
+from disttrain.clusters.ray.prints import Prints, listen_to_this_process
+from disttrain.clusters.ray.reasons import LEASE_OVER
+from disttrain.elastic.messages import Bulk, Leave
+
+_INLINE_BYTES = 64 << 10  # Ray carries answers of up to 100 KB in the reply itself
+_OOM_EVERY_S = 1.0
+_end_process = os._exit  # as it is, before it is made to leave word for the script's code that calls it
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The handle of a `Bulk` that lies in the object store. Ray does not fetch what it finds inside a value."""
+
+    ref: Any
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTerms:
+    """Where a worker asks for its lease, with what, and how long one grant is good for."""
+
+    address: tuple[str, int]
+    token: str
+    length_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """To one `reports` call. `oom_kills` as in `ProcessFacts`, by now."""
+
+    reports: list[object]
+    oom_kills: int | None
 
 
 class WorkerActor:
-    """One worker. The driver always has one `reports` call waiting here: it carries the reports, it is the heartbeat, and it is the lease.
+    """One worker. The driver always has one `reports` call waiting here: it carries the reports, and that it comes back is the heartbeat.
 
     Args:
         name: what the driver calls this worker.
-        lease_s: without a call from the driver for so long, the process ends itself: whoever was cut off must not go on writing.
+        lease: without a grant for so long, the process ends itself: whoever was cut off must not go on writing.
     """
 
-    def __init__(self, name: str, lease_s: float) -> None:
-        from disttrain.elastic.member import Member  # here, not above: the driver creates actors before it has loaded torch itself
+    def __init__(self, name: str, lease: LeaseTerms) -> None:
+        self._testament = Testament(compat.logs_folder())
+        self._lease = Lease(name, lease.address, lease.token, lease.length_s, self._lease_is_over)
+        self._lease.start()  # before everything that takes long
+        from disttrain.elastic.member import Member  # late: the driver creates actors before it has loaded torch
 
         self._outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
-        self._lease_s, self._renewed = lease_s, time.monotonic()
-        self._member = Member(name, self._outbox.put, _open)
+        self._clock: Clock = SystemClock()
+        self._oom_kills, self._oom_read = oom_kills(), self._clock.monotonic_s()
+        self._prints = Prints(name, lambda: self._outbox.put(None))
+        listen_to_this_process(self._prints)
+        self._member = Member(name, self._outbox.put, _open, ship=ship)
         threading.Thread(target=self._member.run, name="member", daemon=True).start()
-        threading.Thread(target=self._watch_lease, name="lease", daemon=True).start()
 
-    def where(self) -> tuple[int, str]:
-        """This process and the Ray node it runs on."""
-        return os.getpid(), ray.get_runtime_context().get_node_id()
+    def introduce(self) -> ProcessFacts:
+        """This process, and where it runs."""
+        node = ray.get_runtime_context().get_node_id()
+        return ProcessFacts(os.getpid(), start_of(os.getpid()), node, self._testament.path, self._oom_kills)
 
     def receive(self, command: object) -> None:
         """Take a command; returns at once."""
         self._member.receive(command)
         if isinstance(command, Leave):
-            threading.Timer(0.2, os._exit, (0,)).start()
+            threading.Timer(0.2, _end_process, (0,)).start()
 
-    def reports(self, wait_s: float) -> list[object]:
-        """Everything to report since the last call; waits up to `wait_s` for the first."""
-        self._renewed = time.monotonic()
+    def reports(self, wait_s: float) -> Answer:
+        """Everything to report since the last call; waits up to `wait_s` for the first. What was printed comes first."""
         found: list[object] = []
         try:
             found.append(self._outbox.get(timeout=wait_s))
@@ -50,26 +92,39 @@ class WorkerActor:
                 found.append(self._outbox.get_nowait())
         except queue.Empty:
             pass
-        self._renewed = time.monotonic()
-        return found
+        now = self._clock.monotonic_s()
+        if now - self._oom_read >= _OOM_EVERY_S:
+            self._oom_kills, self._oom_read = oom_kills(), now
+        return Answer([*self._prints.take(), *(report for report in found if report is not None)], self._oom_kills)
 
-    def _watch_lease(self) -> None:
-        while time.monotonic() - self._renewed < self._lease_s:
-            time.sleep(min(1.0, self._lease_s / 4))
-        os._exit(1)
+    def _lease_is_over(self, reason: str) -> None:
+        self._testament.write(LEASE_OVER + reason)
+        _end_process(1)
+
+
+def ship(key: str, value: Any) -> Bulk:
+    """`value` where the driver can collect it: in the object store, or in the message itself where it is small."""
+    nbytes = _size(value)
+    if nbytes <= _INLINE_BYTES:
+        return Bulk(key, nbytes, value)
+    return Bulk(key, nbytes, Stored(ray.put(value)))
+
+
+def collected(handle: Stored) -> Any:
+    """What `ship` put there; waits for it to arrive, however long that takes."""
+    return ray.get(handle.ref)
+
+
+def _size(value: Any) -> int:
+    """Bytes of its pickle; no array is copied for that."""
+    buffers: list[pickle.PickleBuffer] = []
+    pickled = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    return len(pickled) + sum(buffer.raw().nbytes for buffer in buffers)
 
 
 def _open(handle: Any) -> Any:
     """The job behind a handle: arrays stay where Ray mapped them."""
-    from disttrain.elastic.shipping import Shipment, unpack
+    from disttrain.elastic.shipping import Shipment, unpack  # late: brings torch
 
     (pickled,), buffers = ray.get(handle[0]), handle[1]
     return unpack(Shipment(pickled, ray.get(buffers) if buffers else []))
-
-
-def kill_process(pid: int) -> None:
-    """Run on a worker's own node: `ray.kill` does not end a process that is stopped."""
-    try:
-        os.kill(pid, 9)
-    except ProcessLookupError:
-        return

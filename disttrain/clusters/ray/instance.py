@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import shutil
+import secrets
 import signal
 import tempfile
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from importlib.metadata import version
 
-import psutil
-
+from disttrain.clusters.ray.sweeper import Sweeper
 from disttrain.errors import InfrastructureError
 
 # Workers import these while Ray is still starting, beside the script's own imports.
 _PRELOADED = ["torch", "disttrain.clusters.ray.actor", "disttrain.elastic.member"]
+
+# Ray reads these as it is imported, and hands them to its processes.
+_VARIABLES = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,111 +36,68 @@ class RayOptions:
 
 
 class RayInstance:
-    """Ray, from `start` to `stop`. `stop` leaves no process and no session folder of a Ray that was started here."""
+    """Ray, from `start` to `stop`. A Ray that was started here leaves no process and no folder, however this process ends."""
 
     def __init__(self, options: RayOptions) -> None:
         self._options = options
-        self._folder: str | None = None
-        self._processes: list[psutil.Process] = []
+        self._sweeper: Sweeper | None = None
 
     def start(self) -> None:
-        """Start or join.
+        """Start or join. Whatever interrupts it, nothing is left.
 
         Raises:
             InfrastructureError: no Ray answers at the address, or none could be started here.
         """
-        # A token that somebody's earlier ray.init left in the home folder must not lock this Ray's own workers out.
-        if self._options.address is None:
-            os.environ["RAY_AUTH_MODE"] = "disabled"
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        import ray
-
-        _silence(ray)
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
         try:
-            if self._options.address is not None:
-                ray.init(address=self._options.address, namespace="disttrain", **quiet)
-                return
-            self._folder = tempfile.mkdtemp(prefix="disttrain-ray-", dir="/tmp" if os.path.isdir("/tmp") else None)
-            ray.init(
-                address="local",
-                namespace="disttrain",
-                num_cpus=self._options.cpus,
-                num_gpus=self._options.gpus or None,
-                include_dashboard=False,
-                _temp_dir=self._folder,
-                _system_config={
-                    "preload_python_modules": _PRELOADED,
-                    # Ray's own limits take 14 to 64 s to see a dead or frozen node
-                    "health_check_initial_delay_ms": 1000,
-                    "health_check_period_ms": 1000,
-                    "health_check_timeout_ms": 3000,
-                    "health_check_failure_threshold": 3,
-                },
-                **quiet,
-            )
-            self._processes = psutil.Process().children(recursive=True)
-        except Exception as error:  # Ray raises many kinds here
+            self._start()
+        except BaseException as error:
+            with suppress(Exception):  # the first error is the one to tell
+                self.stop()
+            if not isinstance(error, Exception):  # Ctrl-C, or the end of the process
+                raise
             where = f"at {self._options.address}" if self._options.address else "on this machine"
-            self.stop()
-            raise InfrastructureError(
-                f"no Ray {where}: {error}\n  expected  a running cluster of Ray {ray.__version__} and Python of the same version\n"
+            raise InfrastructureError(  # Ray raises many kinds here
+                f"no Ray {where}: {error}\n  expected  a running cluster of Ray {_version()} and Python of the same version\n"
                 "  try       ray status; or leave --address out to start Ray here"
             ) from error
 
+    def _start(self) -> None:
+        for name, value in _VARIABLES.items():
+            os.environ.setdefault(name, value)
+        if self._options.address is None:
+            # a token that somebody's earlier ray.init left in the home folder must not lock this Ray's own workers out
+            os.environ["RAY_AUTH_MODE"] = "disabled"
+        from disttrain.clusters.ray import compat  # late: it brings Ray
+
+        compat.hush()
+        if self._options.address is not None:
+            compat.init_joined(self._options.address)
+            return
+        # the sweeper first: it knows the name before there is anything to leave behind
+        folder = os.path.join(
+            "/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir(), f"disttrain-ray-{os.getpid()}-{secrets.token_hex(4)}"
+        )
+        self._sweeper = Sweeper(folder)
+        os.mkdir(folder, 0o700)
+        # Ray opens its own folder to everybody, so that one lies inside; the name is short since sockets in it may have 107 characters
+        compat.init_new(f"{folder}/r", cpus=self._options.cpus, gpus=self._options.gpus, preloaded=_PRELOADED)
+
     def stop(self) -> None:
         """Leave the cluster; end a Ray that was started here. May be called twice."""
-        import ray
+        import ray  # late: reads the environment as it loads
 
-        if self._options.address is None and ray.is_initialized():
-            mine = {process.pid: process for process in [*self._processes, *_ray_children()]}
-            self._processes = list(mine.values())
         with _calm():
-            ray.shutdown()
-        _end(self._processes)
-        self._processes = []
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+            try:
+                ray.shutdown()
+            finally:
+                if self._sweeper is not None:
+                    self._sweeper.end()
+                    self._sweeper = None
 
 
-def _silence(ray: Any) -> None:
-    """Keep Ray's paragraphs about killed workers off the terminal, which has the run's own line about each.
+def _version() -> str:
 
-    `log_to_driver=False` does not reach them: a thread of the driver prints them with this function, and nothing else then does.
-    """
-    if hasattr(ray._private.worker, "print_to_stdstream"):
-        ray._private.worker.print_to_stdstream = lambda *_, **__: None
-
-
-def _ray_children() -> list[psutil.Process]:
-    """Processes of this driver's own Ray."""
-    try:
-        children = psutil.Process().children(recursive=True)
-    except psutil.Error:
-        return []
-    return [child for child in children if _is_ray(child)]
-
-
-def _is_ray(process: psutil.Process) -> bool:
-    try:
-        command = " ".join(process.cmdline())
-    except psutil.Error:
-        return False
-    return "ray::" in command or "/ray/" in command or "raylet" in command or "gcs_server" in command
-
-
-def _end(processes: list[psutil.Process]) -> None:
-    """Wait a moment for the processes to end by themselves, then end them; a stopped one too."""
-    alive = psutil.wait_procs(processes, timeout=2.0)[1]
-    for process in alive:
-        try:
-            process.send_signal(signal.SIGKILL)
-        except psutil.Error:
-            continue
-    psutil.wait_procs(alive, timeout=2.0)
+    return version("ray")
 
 
 class _calm:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from torch import Tensor
 
 from disttrain.layers.layer import Layer
-from disttrain.layers.symbolic import Node, Shape, SymbolicTensor
+from disttrain.layers.symbolic import Node, Shape, SymbolicTensor, operations_from
+
+operations_from(lambda: import_module("disttrain.layers.ops"))  # late: takes 20 ms; whoever has a symbolic tensor had this module
 
 
 class InputLayer(Layer):

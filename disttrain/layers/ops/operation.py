@@ -22,7 +22,7 @@ from disttrain.layers.layer import Layer
 from disttrain.layers.naming import auto_name
 from disttrain.layers.ops.bounds import check_bounds
 from disttrain.layers.structure import flatten
-from disttrain.layers.symbolic import Shape, SymbolicTensor, has_symbolic
+from disttrain.layers.symbolic import DECLARED, Shape, SymbolicTensor, has_symbolic
 from disttrain.layers.weight_budget import reads_a_file
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,6 +44,10 @@ class Declared:
     infer: Callable[..., Shape] | None = None
     spread: bool = False
 
+    def node_of(self, *arguments: Any, **settings: Any) -> Any:
+        """What it gives for symbolic tensors among `arguments`, as a new node of their graph."""
+        return Operation(self.class_name, settings)(*arguments)
+
     def from_config(self, config: dict[str, Any]) -> Operation:
         """The operation that a file describes.
 
@@ -55,9 +59,6 @@ class Declared:
         if unknown:
             raise ValueError(f"{self.class_name} has no setting {unknown[0]!r}.\n  expected  {', '.join(self.settings) or 'none'}")
         return Operation(self.class_name, settings, name=config.get("name"))
-
-
-DECLARED: dict[str, Declared] = {}
 
 
 class Operation(Layer):
@@ -73,7 +74,9 @@ class Operation(Layer):
     @property
     def declared(self) -> Declared:
         """What this is one of."""
-        return DECLARED[self.kind]
+        declared = DECLARED[self.kind]
+        assert isinstance(declared, Declared)
+        return declared
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if has_symbolic(args, kwargs):
@@ -81,7 +84,7 @@ class Operation(Layer):
         return self.call(*args, **kwargs)
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
-        declared = DECLARED[self.kind]
+        declared = self.declared
         if declared.spread:
             return declared.function(*args, **self.settings)
         return declared.function(**dict(zip(declared.tensors, args, strict=False)), **kwargs, **self.settings)
@@ -134,7 +137,7 @@ def operation(
             given = [bound.arguments[name] for name in declared.tensors]
             while given and given[-1] is None:  # an optional tensor that is not there
                 given.pop()
-            return Operation(class_name, {name: bound.arguments[name] for name in declared.settings})(*given)
+            return declared.node_of(*given, **{name: bound.arguments[name] for name in declared.settings})
 
         return public  # type: ignore[return-value]
 
@@ -184,3 +187,6 @@ def axes_of(axis: Any) -> Any:
 def _tuples(value: Any) -> Any:
     """Lists of a file as tuples, which torch takes wherever it takes sizes and axes."""
     return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+__all__ = ["DECLARED", "Declared", "Operation", "as_tensor", "axes_of", "both", "floating", "operation"]

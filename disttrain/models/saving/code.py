@@ -8,11 +8,17 @@ from __future__ import annotations
 import base64
 import binascii
 import marshal
+import math
 import types
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import torch
+
+from disttrain import activations, layers
+from disttrain.layers import ops
 from disttrain.models.saving import registry
 
 
@@ -80,13 +86,5 @@ def _listed(values: tuple[Any, ...] | None) -> list[Any] | None:
 
 def _names() -> dict[str, Any]:
     """The globals of a function that was read: what lambdas of models commonly call, Keras's names meaning those of this package."""
-    import math
-
-    import numpy
-    import torch
-
-    from disttrain import activations, layers
-    from disttrain.layers import ops
-
     keras = types.SimpleNamespace(ops=ops, activations=activations, layers=layers)
-    return {"torch": torch, "np": numpy, "numpy": numpy, "math": math, "ops": ops, "layers": layers, "keras": keras}
+    return {"torch": torch, "np": np, "numpy": np, "math": math, "ops": ops, "layers": layers, "keras": keras}

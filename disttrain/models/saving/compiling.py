@@ -6,17 +6,16 @@ import inspect
 import types
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from disttrain import losses, metrics, optimizers
+from disttrain.models.network import Network
 from disttrain.models.saving import registry
 from disttrain.models.saving.deserialize import plain
 from disttrain.models.saving.serialize import serialize_object
 
-if TYPE_CHECKING:
-    from disttrain.models.model import Model
 
-
-def compile_config(model: Model) -> dict[str, Any]:
+def compile_config(model: Network) -> dict[str, Any]:
     """The arguments of `compile`. A setting that is code without a name is left out, with a warning."""
     settings = {"optimizer": model.optimizer, **(model._compile_arguments or {})}
     written: dict[str, Any] = {name: getattr(model, name) for name in ("run_eagerly", "steps_per_execution", "jit_compile")}
@@ -33,14 +32,12 @@ def compile_config(model: Model) -> dict[str, Any]:
     return written
 
 
-def compile_from_config(model: Model, config: dict[str, Any], custom: dict[str, Any] | None = None, jit_compile: bool = True) -> None:
+def compile_from_config(model: Network, config: dict[str, Any], custom: dict[str, Any] | None = None, jit_compile: bool = True) -> None:
     """Compile as `config` says; settings that are not known here are a warning, and the model stays uncompiled.
 
     Args:
         jit_compile: believe what it says of that; Keras writes down what was best for another backend.
     """
-    from disttrain import losses, metrics, optimizers
-
     gets: dict[str, Callable[[Any], Any]] = {
         "optimizer": optimizers.get,
         "loss": losses.get,

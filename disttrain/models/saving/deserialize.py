@@ -13,9 +13,9 @@ from disttrain.layers.core.lambda_layer import Lambda
 from disttrain.layers.dtypes import DTYPES
 from disttrain.layers.layer import Layer
 from disttrain.layers.ops.operation import DECLARED
+from disttrain.models.file_classes import CLASSES as MODELS
 from disttrain.models.saving import registry
 from disttrain.models.saving.code import make_function
-from disttrain.models.saving.serialize import model_classes
 
 MAX_ARRAY_NUMBERS = 1 << 24  # of one array written in JSON; larger ones belong among the weights
 
@@ -54,11 +54,10 @@ def _find_class(data: dict[str, Any]) -> tuple[Any, bool]:
     found = registry.find(registered, name)
     if found is not None:
         return found, nested
-    model, sequential = model_classes()
     if name in ("Functional", "Model") and nested:
-        return model, True
+        return MODELS["Functional"], True
     if name == "Sequential":
-        return sequential, True
+        return MODELS["Sequential"], True
     if str(data.get("module", "")).startswith("keras.src.ops"):
         if name in DECLARED:
             return DECLARED[name], False

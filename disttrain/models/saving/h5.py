@@ -21,6 +21,8 @@ from disttrain.identifiers import to_snake_case
 from disttrain.layers.layer import Layer
 from disttrain.layers.ops.operation import Operation
 from disttrain.layers.tracking import adopt, own_weights
+from disttrain.models.saving.file_seal import check_h5_digest, seal_h5
+from disttrain.models.saving.fitting import misfit
 from disttrain.models.saving.foreign import refuse_foreign_hdf5
 from disttrain.models.saving.optimizer_state import MAX_VARIABLES, optimizer_arrays
 
@@ -132,10 +134,21 @@ def write_h5(model: nn.Module) -> bytes:
             group.attrs["name"] = name
             for number, array in enumerate(arrays):
                 group.create_dataset(str(number), data=array)
+        seal_h5(file)
     return buffer.getvalue()
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------------------------
+
+
+def check_h5(data: bytes, source: str) -> bool:
+    """Is every bit as it was written? False where the file does not say what was, as one of Keras.
+
+    Raises:
+        ValueError: it is not.
+    """
+    with _opened(data, source) as file:
+        return check_h5_digest(file, len(data), source)
 
 
 def read_h5(model: nn.Module, data: bytes, source: str) -> tuple[list[tuple[Tensor, Tensor]], list[str]]:
@@ -168,7 +181,12 @@ def _take(
             if dataset is None or shape is None or tuple(shape) != tuple(tensor.shape):
                 problems.append(f"{prefix}{key}: shape {shape} in the file, {tuple(tensor.shape)} in the model")
                 continue
-            found.append((tensor, _value(dataset, source)))
+            value = _value(dataset, source)
+            problem = misfit(tensor, value)
+            if problem is None:
+                found.append((tensor, value))
+            else:
+                problems.append(f"{prefix}{key}: {problem}")
 
 
 def read_h5_by_name(model: nn.Module, data: bytes, source: str) -> tuple[list[tuple[Tensor, Tensor]], list[str]]:

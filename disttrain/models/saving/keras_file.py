@@ -8,30 +8,28 @@ import json
 import os
 import time
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from disttrain.layers.weight_budget import weight_budget
+from disttrain.models.network import Network
 from disttrain.models.saving.archive import MAX_CONFIG_BYTES, read_member, sound_archive
 from disttrain.models.saving.assets import asset_members, load_assets
 from disttrain.models.saving.compiling import compile_config, compile_from_config
 from disttrain.models.saving.deserialize import deserialize_object
 from disttrain.models.saving.files import read_bytes, write_bytes
 from disttrain.models.saving.foreign import refuse_foreign_bytes, refuse_foreign_members, refuse_foreign_path, refuse_newer
-from disttrain.models.saving.h5 import read_h5, read_optimizer, write_h5
+from disttrain.models.saving.h5 import check_h5, read_h5, read_optimizer, write_h5
 from disttrain.models.saving.optimizer_state import restore_optimizer
 from disttrain.models.saving.registry import custom_objects as custom_objects_within
 from disttrain.models.saving.serialize import serialize_object
 from disttrain.models.saving.weights import put_weights
-
-if TYPE_CHECKING:
-    from disttrain.models.model import Model
 
 KERAS_VERSION = "3.15.1"  # whose format this is
 FORMAT_VERSION = 1  # of what this package adds to it, which Keras does not look at
 _MIN_BUDGET_BYTES = 16 << 20
 
 
-def save_model(model: Model, path: Any, overwrite: bool = True) -> None:
+def save_model(model: Network, path: Any, overwrite: bool = True) -> None:
     """Write a built model to a `.keras` file.
 
     Raises:
@@ -60,7 +58,7 @@ def save_model(model: Model, path: Any, overwrite: bool = True) -> None:
     write_bytes(path, buffer.getvalue(), overwrite)
 
 
-def to_json(model: Model, **options: Any) -> str:
+def to_json(model: Network, **options: Any) -> str:
     """The config of a model, and of its compiling, as JSON."""
     with custom_objects_within():
         config = serialize_object(model)
@@ -112,11 +110,15 @@ def load_model(path: Any, custom_objects: dict[str, Any] | None = None, compile:
         model = _made(config, custom_objects, safe_mode, name, len(weights))
         load_assets(model, archive, name)
         found, problems = read_h5(model, weights, name)
+        recompiles = compile and isinstance(config.get("compile_config"), dict) and bool(config["compile_config"])
+        kept = read_optimizer(weights, name) if recompiles else []
+        if not problems:
+            check_h5(weights, name)
         put_weights(model, found, problems, name)
-    if compile and isinstance(config.get("compile_config"), dict) and config["compile_config"]:
+    if recompiles:
         compile_from_config(model, config["compile_config"], custom_objects, jit_compile="disttrain_version" in metadata)
         if model.compiled:
-            restore_optimizer(model, read_optimizer(weights, name), name)
+            restore_optimizer(model, kept, name)
     return model
 
 

@@ -14,6 +14,7 @@ from disttrain.layers.core.lambda_layer import Lambda
 from disttrain.layers.dtypes import dtype_name
 from disttrain.layers.layer import Layer
 from disttrain.layers.ops.operation import Operation
+from disttrain.models.file_classes import CLASSES as MODELS
 from disttrain.models.saving import registry
 from disttrain.models.saving.code import describe_function
 
@@ -92,21 +93,12 @@ def address(value: Any) -> tuple[str, str, str | None]:
             return module, name, None
     if isinstance(value, mixed_precision.DTypePolicy):
         return "keras", "DTypePolicy", None
-    model, sequential = model_classes()
-    if cls is sequential:
+    if cls is MODELS["Sequential"]:
         return "keras", "Sequential", None
-    if cls is model:
+    if cls is MODELS["Functional"]:
         return "keras.src.models.functional", "Functional", "Functional"
     room = cls.__module__.split(".")
     if room[0] == "disttrain" and len(room) > 1 and room[1] in ("losses", "metrics", "optimizers"):
         kind = "optimizers.schedules" if "schedules" in room else room[1]
         return f"keras.{kind}", name, None
     return cls.__module__, name, name
-
-
-def model_classes() -> tuple[Any, Any]:
-    """(Model, Sequential), which need this module themselves."""
-    from disttrain.models.model import Model
-    from disttrain.models.sequential import Sequential
-
-    return Model, Sequential

@@ -11,13 +11,13 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from disttrain.errors import UsageError
 from disttrain.layers.layer import Layer
-from disttrain.models.digest import weights_digest
 from disttrain.models.saving.archive import read_member, sound_archive
+from disttrain.models.saving.file_seal import check_safetensors, is_sealed_safetensors, say_unchecked, seal_safetensors
 from disttrain.models.saving.files import read_bytes, write_bytes
+from disttrain.models.saving.fitting import misfit
 from disttrain.models.saving.foreign import refuse_foreign_members, refuse_foreign_path
-from disttrain.models.saving.h5 import keyed_weights, read_h5, read_h5_by_name, read_optimizer, write_h5
+from disttrain.models.saving.h5 import check_h5, read_h5, read_h5_by_name, read_optimizer, write_h5
 from disttrain.models.saving.optimizer_state import restore_optimizer
 
 _ENDINGS = ".keras, .weights.h5 or .safetensors"
@@ -39,7 +39,7 @@ def save_weights(model: Layer, path: Any, overwrite: bool = True) -> None:
         raise ValueError(f"{model._described()} has no weights yet: call it on data, or build(input_shape), before save_weights.")
     if name.endswith(".safetensors"):
         tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in model.named_weights()}
-        write_bytes(path, safetensors.torch.save(tensors, metadata={"format": "pt"}), overwrite)
+        write_bytes(path, seal_safetensors(safetensors.torch.save(tensors, metadata={"format": "pt"})), overwrite)
     else:
         write_bytes(path, write_h5(model), overwrite)
 
@@ -52,7 +52,7 @@ def load_weights(model: Layer, path: Any, skip_mismatch: bool = False, by_name: 
         by_name: load the layers whose names the file has, and leave the others alone.
 
     Raises:
-        ValueError: the file misses a weight or has it in another shape, is damaged, or has another ending.
+        ValueError: the file misses a weight or has it in another shape or dtype, is damaged, or has another ending.
     """
     name = os.fspath(path)
     if not model.built:
@@ -63,6 +63,8 @@ def load_weights(model: Layer, path: Any, skip_mismatch: bool = False, by_name: 
     data = read_bytes(path)
     if name.endswith(".safetensors"):
         found, problems = _from_safetensors(model, data, name, by_name)
+        if not is_sealed_safetensors(data):
+            say_unchecked(name)
         put_weights(model, found, problems, name, skip_mismatch)
         return
     if name.endswith(".keras"):
@@ -71,6 +73,10 @@ def load_weights(model: Layer, path: Any, skip_mismatch: bool = False, by_name: 
             data = read_member(archive, "model.weights.h5", name)
     found, problems = (read_h5_by_name if by_name else read_h5)(model, data, name)
     kept = [] if by_name or getattr(model, "optimizer", None) is None else read_optimizer(data, name)
+    if (
+        not (problems and not skip_mismatch) and not check_h5(data, name) and not name.endswith(".keras")
+    ):  # those have a checksum of each member
+        say_unchecked(name)
     put_weights(model, found, problems, name, skip_mismatch)
     restore_optimizer(model, kept, name)
 
@@ -93,15 +99,15 @@ def put_weights(model: Layer, found: list[tuple[Tensor, Tensor]], problems: list
 
 
 def _from_safetensors(model: Layer, data: bytes, source: str, by_name: bool) -> Found:
-    tensors = _safetensors(data, source)
+    tensors = read_safetensors(data, source)
     found, problems = [], []
     for key, weight in model.named_weights():
         value = tensors.pop(key, None)
         if value is None:
             if not by_name:
                 problems.append(f"{key}: not in the file")
-        elif value.shape != weight.shape:
-            problems.append(f"{key}: shape {tuple(value.shape)} in the file, {tuple(weight.shape)} in the model")
+        elif (problem := misfit(weight, value)) is not None:
+            problems.append(f"{key}: {problem}")
         else:
             found.append((weight, value))
     if not by_name:
@@ -109,34 +115,11 @@ def _from_safetensors(model: Layer, data: bytes, source: str, by_name: bool) -> 
     return found, problems
 
 
-def _safetensors(data: bytes, source: str) -> dict[str, Tensor]:
+def read_safetensors(data: bytes, source: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; `source` names it in errors."""
     try:
-        return dict(safetensors.torch.load(data))
+        tensors = dict(safetensors.torch.load(data))
     except safetensors.SafetensorError as error:
         raise ValueError(f"{source} is no sound safetensors file: {error}") from error
-
-
-def file_digest(path: Any) -> str:
-    """`model.digest()` of the model whose weights a `.keras`, `.weights.h5` or `.safetensors` file holds.
-
-    Raises:
-        UsageError: a `.weights.h5` file of Keras, which does not name its weights.
-        ValueError: a damaged file.
-    """
-    name, data = os.fspath(path), read_bytes(path)
-    if name.endswith(".safetensors"):
-        return weights_digest(_safetensors(data, name).items())
-    if not name.endswith(".keras"):
-        named = keyed_weights(data, name)
-        if named is None:
-            raise UsageError(
-                f"{path} was written by Keras, which does not name weights.\n  try  load_weights into its model, then model.digest()"
-            )
-        return weights_digest(named.items())
-    with sound_archive(data, name) as archive:
-        named = keyed_weights(read_member(archive, "model.weights.h5", name), name)
-    if named is None:
-        from disttrain.models.saving.keras_file import load_model
-
-        return str(load_model(path, compile=False).digest())
-    return weights_digest(named.items())
+    check_safetensors(data, source)
+    return tensors

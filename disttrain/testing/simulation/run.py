@@ -13,7 +13,7 @@ from disttrain.controller.environment import CallEnvironment, KeptGroup, WorkerF
 from disttrain.controller.loop import Controller
 from disttrain.errors import DisttrainError, InfrastructureError, Interrupted, PoisonBatch
 from disttrain.orchestrator import call_states as c
-from disttrain.rundir.directory import ResumePoint
+from disttrain.rundir.resume import ResumePoint
 from disttrain.testing.simulation.call import Call
 from disttrain.testing.simulation.cluster import SimulatedCluster
 from disttrain.testing.simulation.process import Process

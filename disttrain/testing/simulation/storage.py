@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from disttrain.controller.commits import Committed, Committer, SaveFailed
-from disttrain.rundir.directory import ResumePoint
+from disttrain.rundir.resume import ResumePoint
 from disttrain.testing.simulation.call import State
 from disttrain.testing.simulation.world import Violation, World
 
@@ -61,7 +61,7 @@ class Storage:
         """What an attempt finds."""
         newest = self.newest()
         store: Any = None
-        return None if newest is None else ResumePoint(newest.name, newest.call, newest.tick, newest.extra, {}, store)
+        return None if newest is None else ResumePoint(newest.name, newest.call, newest.tick, newest.extra, {}, store, {})
 
     def committer(self, attempt: int) -> SimulatedCommitter:
         """That of one attempt."""
@@ -132,12 +132,13 @@ class SimulatedCommitter(Committer):
         try:
             name = self._storage.commit(self.attempt_number, parts, extra)
         except OSError as error:
-            self._done_ticks.discard((first.call, first.tick))
-            self.results.put(SaveFailed(first.tick, f"OSError: {error}"))
+            if first.call == self._call:
+                self._done_ticks.discard(first.tick)
+            self.results.put(SaveFailed(first.tick, f"OSError: {error}", call=first.call))
         else:
             stall = max(part.stall_seconds for part in parts)
             seconds = max(part.seconds for part in parts)
-            self.results.put(Committed(name, first.tick, first.step, 1 << 20, seconds, stall))
+            self.results.put(Committed(name, first.tick, first.step, 1 << 20, seconds, stall, first.call))
         self._ended += 1
         self._storage.checks.saved(now)
         self._waiting.pop(0)

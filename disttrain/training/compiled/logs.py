@@ -10,7 +10,7 @@ from torch import Tensor
 
 from disttrain.training.compiled.metrics import bind, distinct, numbers
 from disttrain.training.program import Kind
-from disttrain.training.step.custom_step import ScriptStep
+from disttrain.training.step.custom_step import CustomStep
 
 
 class LogAccumulator:
@@ -30,7 +30,7 @@ class LogAccumulator:
     """
 
     def __init__(
-        self, means: Sequence[str], compiled: Any, own: Sequence[Any], reported: Sequence[Any], scripts: dict[Kind, ScriptStep]
+        self, means: Sequence[str], compiled: Any, own: Sequence[Any], reported: Sequence[Any], scripts: dict[Kind, CustomStep]
     ) -> None:
         self.means, self.compiled, self.reported, self.scripts = list(means), compiled, list(reported), scripts
         entries = [] if compiled is None else compiled.metrics

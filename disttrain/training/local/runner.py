@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from disttrain.callbacks import CallbackList
+from disttrain.training.allocator import keep_freed_memory
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
@@ -19,7 +20,8 @@ from disttrain.training.local.telemetry import LocalTelemetry
 from disttrain.training.nested_calls import next_nested_call
 from disttrain.training.program import BOUNDARIES, Kind, Position
 from disttrain.training.step.custom_step import generator_states, set_generator_states
-from disttrain.training.step.engine import Engine, join_predictions
+from disttrain.training.step.engine import Engine
+from disttrain.training.step.predictions import join_predictions
 
 _SAMPLE_EVERY_S = 0.1
 
@@ -69,10 +71,11 @@ class LocalRunner:
         return self._calls - 1
 
     def fit(self, job: Job, callbacks: CallbackList) -> None:
+        keep_freed_memory()
         with intra_op_threads(self._settings.threads), kept_generators():
             engine = Engine(job, device_of(job.model))
             telemetry = LocalTelemetry(engine)
-            hooks = FitHooks(callbacks, job.model, job.program, before_end=engine.finalize, telemetry=telemetry)
+            hooks = FitHooks(callbacks, job.model, job.program, before_end=engine.replica.finalize, telemetry=telemetry)
             done = False
             try:
                 hooks.begin()
@@ -107,10 +110,11 @@ class LocalRunner:
     def predict(self, job: Job, callbacks: CallbackList | None = None) -> Any:
         with self._called(job) as engine:
             self._run(engine, CallHooks(callbacks, job), lambda position: {"outputs": engine.outputs_of(position)})
-            return join_predictions(engine.predictions)
+            return join_predictions(engine.by_products.predictions)
 
     @contextmanager
     def _called(self, job: Job) -> Iterator[Engine]:
+        keep_freed_memory()
         with intra_op_threads(self._settings.threads):
             engine = Engine(job, device_of(job.model))
             with kept_generators(engine.draws):

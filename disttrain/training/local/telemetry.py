@@ -27,7 +27,7 @@ class LocalTelemetry:
         self.callback_seconds = 0.0
 
     def health(self) -> Health:
-        step_times = self._engine.step_times
+        step_times = self._engine.by_products.step_times
         return Health(
             elapsed_seconds=clock() - self._began,
             data_seconds=step_times.data_seconds,
@@ -37,9 +37,9 @@ class LocalTelemetry:
         )
 
     def gradients(self) -> dict[str, np.ndarray]:
-        return self._engine.gradients()
+        return self._engine.by_products.gradient_arrays()
 
-    def tell(self, event: str, **details: Any) -> None:
+    def tell(self, event: str, /, **details: Any) -> None:
         """There is no run directory."""
 
 

@@ -41,7 +41,7 @@ class LogEntry:
     part: str | None = None  # of a metric whose result is a dict
 
 
-class ScriptStep:
+class CustomStep:
     """The step as the engine needs it.
 
     Args:

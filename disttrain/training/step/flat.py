@@ -1,8 +1,8 @@
 """Many tensors in few: parameters, gradients, buffers and optimizer slots laid side by side, one flat tensor for each dtype.
 
-One flat tensor makes the update one kernel, a transfer one message and a snapshot one copy. Each tensor begins on a 64-byte border, as it
-would alone, so kernels take the same path and give the same bits. Tensors lie in reverse order of the model, which is the order in
-which the backward pass completes their gradients.
+One flat tensor makes the update one kernel, a transfer one message and a snapshot one copy. Each tensor begins on a border, as it would
+alone, and has room for a whole number of vector rounds, so kernels take the same path and give the same bits (`disttrain/alignment.py`).
+Tensors lie in reverse order of the model, which is the order in which the backward pass completes their gradients.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from disttrain.collectives.layout import ALIGNMENT
+from disttrain.alignment import in_rounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,7 @@ class FlatSpace:
                 sizes.append(0)
             group = dtypes.index(tensor.dtype)
             segments[index] = Segment(group, sizes[group], tensor.numel(), tensor.shape)
-            per_border = ALIGNMENT // tensor.dtype.itemsize
-            sizes[group] += -(-tensor.numel() // per_border) * per_border
+            sizes[group] += in_rounds(tensor.numel(), tensor.dtype.itemsize)
         self.segments: list[Segment] = [segment for segment in segments if segment is not None]
         self.parts: list[tuple[torch.dtype, int]] = list(zip(dtypes, sizes, strict=True))
 
@@ -55,6 +54,14 @@ class FlatSpace:
     def views(self, flats: Sequence[Tensor]) -> list[Tensor]:
         """Each tensor as a view of `flats`, in the order of the tensors, with its own shape."""
         return [flats[s.group][s.offset : s.offset + s.numel].view(s.shape) for s in self.segments]
+
+    def rooms(self, flats: Sequence[Tensor]) -> list[Tensor]:
+        """Each tensor as a view of one axis that goes on, over zeros, to where the next one begins."""
+        found = []
+        for s in self.segments:
+            flat = flats[s.group]
+            found.append(flat[s.offset : s.offset + in_rounds(s.numel, flat.dtype.itemsize)])
+        return found
 
     def gather(self, tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
         """Move the values of `tensors` into flat ones and make each tensor a view of them; returns the flat tensors."""

@@ -20,7 +20,7 @@ from disttrain.training.compiled.loss import CompiledLoss
 from disttrain.training.compiled.metrics import CompiledMetrics
 from disttrain.training.job import Job
 from disttrain.training.program import Kind
-from disttrain.training.step.custom_step import ScriptStep
+from disttrain.training.step.custom_step import CustomStep
 from disttrain.training.step.jit import compiled
 from disttrain.training.step.model_state import ModelState, Snapshot
 
@@ -40,7 +40,7 @@ class Forward:
         self.job, self.model, self.device, self._state = job, job.model, device, state
         self.before: Snapshot | None = None
         overrides = self.model.overridden_steps()
-        self.scripts: dict[Kind, ScriptStep] = {}
+        self.scripts: dict[Kind, CustomStep] = {}
         self._predict: Callable[[Any], Any] | None = None
         self.compiled: CompiledMetrics | None = None
         self.scale: Callable[[Tensor], Tensor] | None = None
@@ -95,7 +95,7 @@ class Forward:
         metrics = [*own, *model.loss_trackers(), *([] if self.compiled is None else self.compiled.metrics)]
         for kind, method, wanted in ((Kind.TRAIN, "train_step", training), (Kind.VALIDATE, "test_step", testing)):
             if wanted:
-                script = ScriptStep(model, method, state, metrics)
+                script = CustomStep(model, method, state, metrics)
                 key = fold_in(job.seed, "example", method)
                 size = len(flatten(x)[0])
                 with torch.set_grad_enabled(kind is Kind.TRAIN):

@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from disttrain.collectives.layout import ALIGNMENT
-from disttrain.training.step.flat import FlatSpace
 from disttrain.training.step.model_state import ModelState, OptimizerState
 
 
@@ -17,8 +15,8 @@ class InPlaceUpdate:
     """One optimizer over all parameters of a model.
 
     A rule that treats every number alike is handed each parameter as it lies in the flat memory, with the zeros behind it up to the next
-    border: then every tensor is a whole number of vectors, as the fused kernels like it, and only the gradients of parameters that end
-    inside a vector are copied.
+    one: then every tensor is a whole number of vector rounds, as the fused kernels like it, and only the gradients of parameters that end
+    inside a round are copied.
     """
 
     def __init__(self, state: ModelState, chosen: OptimizerState) -> None:
@@ -30,8 +28,8 @@ class InPlaceUpdate:
             self._flat = False
             return
         self._flat = True
-        self._targets = _with_zeros(state.space, state.flat_params)
-        self._slots = {slot: _with_zeros(chosen.space, flats) for slot, flats in chosen.flat_slots.items()}
+        self._targets = state.space.rooms(state.flat_params)
+        self._slots = {slot: chosen.space.rooms(flats) for slot, flats in chosen.flat_slots.items()}
         for number, (param, target) in enumerate(zip(state.params, self._targets, strict=True)):
             if target.numel() != param.numel():
                 room = torch.zeros_like(target)
@@ -53,13 +51,3 @@ class InPlaceUpdate:
             param.grad = None
         if grads:
             self._optimizer.apply(self._targets, grads, self._slots)
-
-
-def _with_zeros(space: FlatSpace, flats: Sequence[Tensor]) -> list[Tensor]:
-    """Each tensor of the space as a flat view that goes on to the next border."""
-    found = []
-    for segment in space.segments:
-        flat = flats[segment.group]
-        per_border = ALIGNMENT // flat.dtype.itemsize
-        found.append(flat[segment.offset : segment.offset + -(-segment.numel // per_border) * per_border])
-    return found

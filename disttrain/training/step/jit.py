@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from disttrain.layers.context import CallContext
+
 _RECOMPILATIONS = 64  # one for each size of slice and each phase, of every model; beyond torch's own limit it would run eagerly
 
 
@@ -16,7 +18,7 @@ def compiled(function: Callable[..., Any], described: str, undo: Callable[..., N
     `undo`, given the same arguments, takes back what a part of the function may have done before the compiler failed at another.
     Each size of a slice is compiled on its own: a kernel for any size may round otherwise, and which sizes a worker meets first differs.
     """
-    import torch._dynamo
+    import torch._dynamo  # late: the compiler takes seconds to load
     import torch._dynamo.exc
 
     _leave_draws_alone()
@@ -43,7 +45,7 @@ def compiled(function: Callable[..., Any], described: str, undo: Callable[..., N
 
 def _backend(graph: Any, inputs: list[Any], described: str) -> Any:
     """Inductor; a graph that it cannot take, for want of a C++ compiler perhaps, runs as it is."""
-    from torch._inductor.compile_fx import compile_fx
+    from torch._inductor.compile_fx import compile_fx  # late: see above
 
     try:
         return compile_fx(graph, inputs)
@@ -68,8 +70,6 @@ def _warn(described: str, error: BaseException) -> None:
 @functools.cache
 def _leave_draws_alone() -> None:
     """Layers draw from generators that the compiler cannot follow: there it steps aside, without a word."""
-    import torch._dynamo
+    import torch._dynamo  # late: see above
 
-    from disttrain.layers import context
-
-    context.CallContext.generator = torch._dynamo.disable(context.CallContext.generator)  # type: ignore[method-assign]
+    CallContext.generator = torch._dynamo.disable(CallContext.generator)  # type: ignore[method-assign]

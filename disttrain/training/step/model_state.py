@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from disttrain.alignment import on_border
 from disttrain.training.step.flat import FlatSpace
 from disttrain.training.step.optimizer_slots import arrange_slots, slots_by_weight, trained_weights
 
@@ -113,6 +114,10 @@ class ModelState:
         self._floats, self._trains = floats, trains
         self.buffer_space = FlatSpace(floats)
         self.flat_buffers = self.buffer_space.gather(floats, device) if trains else list(floats)
+        for tensor in (*model.parameters(), *model.buffers()):  # of those that do not lie flat
+            values = tensor.data
+            if (moved := on_border(values)) is not values:
+                tensor.data = moved
         self.has_buffers = bool(floats or self.others or self.rows)
         self.constraints = _constraints(model, self.params)
         self.optimizers: list[OptimizerState] = []

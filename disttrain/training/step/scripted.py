@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,48 +15,51 @@ from disttrain.errors import UsageError
 from disttrain.layers.context import CallContext
 from disttrain.seeds import fold_in
 from disttrain.training.program import Kind, Position
-from disttrain.training.step.custom_step import ApplyRequest, ScriptStep, generator_states, set_generator_states
+from disttrain.training.step.custom_step import ApplyRequest, CustomStep, generator_states, set_generator_states
 from disttrain.training.step.gradient_buffers import Contribution
 from disttrain.training.step.slice_thread import SliceThread
-from disttrain.training.step.sliced import samples_of
-
-if TYPE_CHECKING:
-    from disttrain.training.step.engine import Engine
+from disttrain.training.step.workspace import Workspace, samples_of
 
 
-def run_scripted(engine: Engine, script: ScriptStep, position: Position, requests: Sequence[bool]) -> tuple[bool, ...]:
-    """One step; the requests that any worker had.
+class ScriptedStep:
+    """The way of a phase whose steps are a `train_step` or `test_step` of the script's own."""
 
-    Raises:
-        GroupBroken: a worker is gone; the state is that of the tick before.
-        NonFiniteLoss: the loss is NaN or infinite; the state is that of the tick before.
-        UsageError: the slices did not all make the same updates.
-    """
-    step = _Step(engine, script, position)
-    try:
-        with script.installed():
-            return step.run(requests)
-    except BaseException:
-        step.roll_back()
-        raise
-    finally:
-        step.close()
+    def __init__(self, workspace: Workspace, custom: CustomStep) -> None:
+        self._workspace, self._custom = workspace, custom
+
+    def run(self, position: Position, requests: Sequence[bool]) -> tuple[bool, ...]:
+        """One step; the requests that any worker had.
+
+        Raises:
+            GroupBroken: a worker is gone; the state is that of the tick before.
+            NonFiniteLoss: the loss is NaN or infinite; the state is that of the tick before.
+            UsageError: the slices did not all make the same updates.
+        """
+        rounds = _Rounds(self._workspace, self._custom, position)
+        try:
+            with self._custom.installed():
+                return rounds.run(requests)
+        except BaseException:
+            rounds.roll_back()
+            raise
+        finally:
+            rounds.close()
 
 
-class _Step:
+class _Rounds:
     """One step: rounds of sums, each for one update, and a last one for logs, metrics and buffers."""
 
-    def __init__(self, engine: Engine, script: ScriptStep, position: Position) -> None:
-        self.engine, self.script, self.position = engine, script, position
+    def __init__(self, workspace: Workspace, custom: CustomStep, position: Position) -> None:
+        self.workspace, self.custom, self.position = workspace, custom, position
         self.kind = position.kind
-        self.count = engine.program.plan(self.kind).batch_count(position.epoch, position.step)
-        self.leaves = min(engine.job.virtual_workers, self.count)
-        self.before = engine.state.snapshot()
+        self.count = workspace.program.plan(self.kind).batch_count(position.epoch, position.step)
+        self.leaves = min(workspace.job.virtual_workers, self.count)
+        self.before = workspace.state.snapshot()
         self.optimizers_before: list[tuple[Any, dict[str, Any]]] | None = None
         self.flats_before: list[Tensor] = []
         self.slice_threads: list[SliceThread] = []
-        self.step_key = engine.step_key(position)
-        self.ranks = range(engine.start, min(engine.stop, self.leaves))
+        self.step_key = workspace.step_key(position)
+        self.ranks = range(workspace.start, min(workspace.stop, self.leaves))
 
     def run(self, requests: Sequence[bool]) -> tuple[bool, ...]:
         with torch.set_grad_enabled(self.kind is Kind.TRAIN):
@@ -88,30 +91,30 @@ class _Step:
 
     def _slice(self, rank: int, apply: Callable[[ApplyRequest], None]) -> tuple[list[float], CallContext]:
         """Run the step for one slice: its numbers, and what surrounded it. Buffers and states are left for whoever reads them next."""
-        engine = self.engine
-        engine.state.restore(self.before)
-        engine.scratch.zero_()
-        for param in engine.state.params:
+        workspace = self.workspace
+        workspace.state.restore(self.before)
+        workspace.scratch.zero_()
+        for param in workspace.state.params:
             param.grad = None
         key = fold_in(self.step_key, rank)
-        context = engine.context(self.position, key, rank, self.count, None)
-        data = pack_x_y_sample_weight(*engine.forward.fetch(self.kind, self.position.epoch, self.position.step, rank, context))
-        return self.script.numbers(self.script.run(data, context, apply)), context
+        context = workspace.context(key, rank, self.count, None)
+        data = pack_x_y_sample_weight(*workspace.forward.fetch(self.kind, self.position.epoch, self.position.step, rank, context))
+        return self.custom.numbers(self.custom.run(data, context, apply)), context
 
     def _save(self) -> Any:
         """What the other slices will change before this one goes on."""
-        state = self.engine.state
+        state = self.workspace.state
         grads = [param.grad for param in state.params]
         for param in state.params:
             param.grad = None
-        return generator_states(), state.snapshot(), self.engine.scratch.clone(), grads
+        return generator_states(), state.snapshot(), self.workspace.scratch.clone(), grads
 
     def _restore(self, kept: Any) -> None:
         generators, buffers, states, grads = kept
         set_generator_states(generators)
-        self.engine.state.restore(buffers)
-        self.engine.scratch.copy_(states)
-        for param, grad in zip(self.engine.state.params, grads, strict=True):
+        self.workspace.state.restore(buffers)
+        self.workspace.scratch.copy_(states)
+        for param, grad in zip(self.workspace.state.params, grads, strict=True):
             param.grad = grad
 
     # -- rounds ---------------------------------------------------------------------------------------------------------------------
@@ -126,13 +129,13 @@ class _Step:
         self._restore(kept)
 
     def _asking(self, rank: int, request: ApplyRequest) -> Contribution:
-        engine = self.engine
-        contribution = engine.pools[self.kind].take()
-        first, stop = engine.context(self.position, 0, rank, self.count, None).rows[:2]  # type: ignore[index]
+        workspace = self.workspace
+        contribution = workspace.pools[self.kind].take()
+        first, stop = workspace.context(0, rank, self.count, None).rows[:2]  # type: ignore[index]
         share = (stop - first) / self.count
         contribution.buffer.zero_()
         with torch.no_grad():
-            _, numbers = self.script.updates[request.mark - 1]
+            _, numbers = self.custom.updates[request.mark - 1]
             for number, grad in zip(numbers, request.grads, strict=True):
                 view = contribution.views[number]
                 view.copy_(grad if share == 1.0 else grad * share)
@@ -140,37 +143,37 @@ class _Step:
         return contribution
 
     def _ending(self, rank: int, numbers: list[float], context: CallContext) -> Contribution:
-        engine, layout = self.engine, self.engine.layouts[self.kind]
-        contribution = engine.pools[self.kind].take()
+        workspace, layout = self.workspace, self.workspace.layouts[self.kind]
+        contribution = workspace.pools[self.kind].take()
         for view in contribution.views:
             view.zero_()
         with torch.no_grad():
-            engine.fill(layout, contribution.side_channel, numbers, context)
+            workspace.fill(layout, contribution.side_channel, numbers, context)
             if layout.buffers:
                 target = layout.buffers_of(contribution.side_channel)
-                engine.state.write_changes(target, self.before, samples_of(context), first=rank == 0)
+                workspace.state.write_changes(target, self.before, samples_of(context), first=rank == 0)
             self._write_mark(contribution, 0)
         return contribution
 
     def _write_mark(self, contribution: Contribution, mark: int) -> None:
-        marks = self.engine.layouts[self.kind].marks_of(contribution.side_channel)
+        marks = self.workspace.layouts[self.kind].marks_of(contribution.side_channel)
         marks[0], marks[1] = mark, mark * mark
 
     def _round(self, contributions: list[Contribution], requests: Sequence[bool]) -> Contribution:
         """The sum of all slices' contributions. Slices run side by side, so they are folded here, in the order of the tree."""
-        engine, pool = self.engine, self.engine.pools[self.kind]
+        workspace, pool = self.workspace, self.workspace.pools[self.kind]
         stack: list[Contribution] = []
-        for contribution, merge in zip(contributions, local_merges(engine.start, engine.stop, self.leaves), strict=True):
+        for contribution, merge in zip(contributions, local_merges(workspace.start, workspace.stop, self.leaves), strict=True):
             stack.append(contribution)
             pool.merge(stack, merge)
-        reduction = pool.plan.start(self.leaves) if engine.group.size > 1 else None
-        total = engine.reduce(self.kind, reduction, stack, requests)
+        reduction = workspace.begin_reduction(self.kind, self.leaves)
+        total = workspace.reduce(self.kind, reduction, stack, requests)
         pool.give(stack)
         return total
 
     def _mark(self, total: Contribution) -> int:
         """Which update all slices ask for, 0 at the end. The sum of squares is what it should be only where all are the same."""
-        first, second = self.engine.layouts[self.kind].marks_of(total.side_channel).tolist()
+        first, second = self.workspace.layouts[self.kind].marks_of(total.side_channel).tolist()
         mark: int = round(first / self.leaves)
         if first != mark * self.leaves or second != mark * mark * self.leaves:
             raise self._different_ways()
@@ -178,68 +181,68 @@ class _Step:
 
     def _different_ways(self) -> UsageError:
         return UsageError(
-            f"{type(self.engine.model).__name__}.{self.script.method} made different updates for different slices of one batch.\n"
+            f"{type(self.custom.model).__name__}.{self.custom.method} made different updates for different slices of one batch.\n"
             "  expected  the same calls of apply() whatever the samples are: every slice takes part in each update"
         )
 
     def _update(self, total: Contribution) -> None:
         """Carry an update out."""
-        engine, mark = self.engine, self._mark(total)
-        name, numbers = self.script.updates[mark - 1]
-        chosen = next(state for state in engine.state.optimizers if state.name == name)
+        workspace, mark = self.workspace, self._mark(total)
+        name, numbers = self.custom.updates[mark - 1]
+        chosen = next(state for state in workspace.state.optimizers if state.name == name)
         if self.optimizers_before is None:
-            self.optimizers_before = [(state.optimizer, state.optimizer.state_dict()) for state in engine.state.optimizers]
+            self.optimizers_before = [(state.optimizer, state.optimizer.state_dict()) for state in workspace.state.optimizers]
             self.flats_before = [flat.clone() for flat in self._flats()]
-        if engine.job.keeps_gradients:
-            engine.keep_gradients(numbers, [total.views[number].clone() for number in numbers])
+        if workspace.job.keeps_gradients:
+            workspace.keep_gradients(numbers, [total.views[number].clone() for number in numbers])
         with torch.no_grad():
-            if chosen.flat and len(numbers) == len(engine.state.params):
-                chosen.optimizer.apply(engine.state.flat_params, total.flats, chosen.flat_slots)
+            if chosen.flat and len(numbers) == len(workspace.state.params):
+                chosen.optimizer.apply(workspace.state.flat_params, total.flats, chosen.flat_slots)
             else:
                 places = [chosen.places[number] for number in numbers]
                 slots = {slot: [tensors[place] for place in places] for slot, tensors in chosen.optimizer.slots.items()}
-                params = [engine.state.params[number] for number in numbers]
+                params = [workspace.state.params[number] for number in numbers]
                 some = None if len(places) == len(chosen.numbers) else places
                 chosen.optimizer.apply(params, [total.views[number] for number in numbers], slots, some)
-            engine.state.constrain(numbers)
-        engine.pools[self.kind].give([total])
+            workspace.state.constrain(numbers)
+        workspace.pools[self.kind].give([total])
 
     def _finish(self, total: Contribution) -> tuple[bool, ...]:
-        engine, layout = self.engine, self.engine.layouts[self.kind]
+        workspace, layout = self.workspace, self.workspace.layouts[self.kind]
         self._check_finite(total)
         with torch.no_grad():
             if layout.buffers:
-                engine.state.read_changes(layout.buffers_of(total.side_channel), self.before, self.count)
+                workspace.state.read_changes(layout.buffers_of(total.side_channel), self.before, self.count)
             else:
-                engine.state.restore(self.before)
-            engine.state.read_rows(layout.rows_of(total.side_channel))
-        agreed = engine.account(layout, total.side_channel, self.count)
-        engine.pools[self.kind].give([total])
+                workspace.state.restore(self.before)
+            workspace.state.read_rows(layout.rows_of(total.side_channel))
+        agreed = workspace.account(layout, total.side_channel, self.count)
+        workspace.pools[self.kind].give([total])
         return agreed
 
     def _check_finite(self, total: Contribution) -> None:
-        if self.kind is not Kind.TRAIN or self.engine.device.type != "cpu":
+        if self.kind is not Kind.TRAIN:
             return
-        entry = next((entry for entry in self.script.logs if entry.name == "loss"), None)
+        entry = next((entry for entry in self.custom.logs if entry.name == "loss"), None)
         if entry is None:
             return
         if entry.metric is None:
-            value = float(total.side_channel[self.script.means.index("loss")]) / self.count
+            value = float(total.side_channel[self.custom.means.index("loss")]) / self.count
         else:
-            self.engine.scratch.copy_(self.engine.layouts[self.kind].states_of(total.side_channel))
+            self.workspace.scratch.copy_(self.workspace.layouts[self.kind].states_of(total.side_channel))
             value = float(entry.metric.result())
         if not math.isfinite(value):
-            raise self.engine.not_finite(value, self.position)
+            raise self.workspace.not_finite(value, self.position)
 
     # -- leaving --------------------------------------------------------------------------------------------------------------------
 
     def _flats(self) -> list[Tensor]:
-        state = self.engine.state
+        state = self.workspace.state
         return [*state.flat_params, *(flat for own in state.optimizers for flats in own.flat_slots.values() for flat in flats)]
 
     def roll_back(self) -> None:
         """Back to the state of the tick before."""
-        self.engine.state.restore(self.before)
+        self.workspace.state.restore(self.before)
         if self.optimizers_before is not None:
             with torch.no_grad():
                 for flat, old in zip(self._flats(), self.flats_before, strict=True):

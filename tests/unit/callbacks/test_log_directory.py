@@ -118,3 +118,15 @@ def test_recoveries_at_one_step_are_one_point_and_never_stand_on_the_point_of_an
 def test_the_callbacks_load_no_layers_no_pictures_and_no_tensorboard():
     code = "import disttrain.callbacks, sys; print([m for m in sys.modules if m.startswith(('disttrain.layers', 'tensorboard', 'PIL'))])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_of_more_saves_than_are_listed_each_is_shown_once():
+    curves, shown = HealthCurves(), []
+    for listed in (range(10), range(8, 18), range(30, 40), range(30, 40)):  # the newest ten, at each look
+        saves = tuple(Save(step, 0.5, 0.1, 9) for step in listed)
+        points = curves.points(Health(saves=saves, earlier_saves=listed[0]), step=100)
+        shown += [step for tag, _, step in points if tag == "run/checkpoint_seconds"]
+    assert shown == [*range(18), *range(30, 40)]
+    curves.go_back(35, recoveries=0)
+    points = curves.points(Health(saves=saves, earlier_saves=30), step=100)
+    assert [step for tag, _, step in points if tag == "run/checkpoint_seconds"] == [36, 37, 38, 39]

@@ -109,6 +109,20 @@ def test_the_bar_is_active_from_its_start_to_its_end():
     assert active_bar() is None
 
 
+def test_of_two_bars_the_one_that_goes_on_is_active_when_the_other_ends():
+    first, second = (ProgressBar(1, stream=io.StringIO(), clock=FakeClock()) for _ in range(2))
+    first.start()
+    second.start()  # in another thread, say
+    assert active_bar() is second
+    second.finish()
+    assert active_bar() is first
+    second.start()
+    first.stop()
+    assert active_bar() is second
+    del second  # its training ended without a word
+    assert active_bar() is None
+
+
 def test_a_note_without_a_bar_is_printed(capsys):
     note("hello")
     assert capsys.readouterr().out == "hello\n"

@@ -109,10 +109,10 @@ def test_status_is_json_or_a_table(tmp_path, capsys):
     directory = RunDirectory(str(tmp_path / "run"))
     directory.begin(fresh=True)
     directory.end("finished")
-    assert run("status", directory.url, "--json") == 0
+    assert run("status", directory.run_dir, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["state"], found["attempt"], found["workers"], found["checkpoints"]) == ("finished", 1, [], [])
-    assert run("status", directory.url) == 0
+    assert run("status", directory.run_dir) == 0
     assert "finished" in capsys.readouterr().out
 
 

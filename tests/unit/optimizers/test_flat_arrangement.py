@@ -1,7 +1,10 @@
 """One flat tensor gives the same bits as its variables one by one: the runtime may arrange them as it likes."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import pytest
 import torch
+from place_bits import OtherBitsByPlace
 from torch import Tensor
 
 from disttrain.optimizers import (
@@ -58,9 +61,20 @@ def gradients(step: int, dtype: torch.dtype) -> list[Tensor]:
     return [torch.randn(shape, generator=generator).to(dtype) for shape in SHAPES]
 
 
+@pytest.fixture(params=["this processor", "any processor"])
+def processor(request: pytest.FixtureRequest) -> AbstractContextManager[object]:
+    """The one at hand, and one on which whatever depends on the place of a number shows it."""
+    return nullcontext() if request.param == "this processor" else OtherBitsByPlace()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("make", ELEMENTWISE.values(), ids=ELEMENTWISE)
-def test_a_flat_arrangement_gives_the_bits_of_its_variables(make, dtype):
+def test_a_flat_arrangement_gives_the_bits_of_its_variables(make, dtype, processor):
+    with processor:
+        assert_flat_is_one_by_one(make, dtype)
+
+
+def assert_flat_is_one_by_one(make, dtype):
     one_by_one, params = make(), start(dtype)
     flat, views_of = make(), start(dtype)
     one_by_one.build(params)
@@ -79,6 +93,38 @@ def test_a_flat_arrangement_gives_the_bits_of_its_variables(make, dtype):
     one_by_one.finalize_variable_values(params)
     flat.finalize_variable_values(flat_params, flat_slots)
     assert all(torch.equal(a, b) for a, b in zip(params, views_of, strict=True))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("make", ELEMENTWISE.values(), ids=ELEMENTWISE)
+def test_threads_that_share_a_variable_change_no_bit(make, threads, processor):
+    """Each takes a part that ends where the length of the whole says."""
+    values, slopes = (torch.randn(100_003, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    whole, parts = [values.clone()], [part.clone() for part in values.split(9_973)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with processor:
+            for params, grads in ((whole, [slopes]), (parts, list(slopes.split(9_973)))):
+                optimizer = make()
+                for _ in range(2):
+                    optimizer.apply(params, grads)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(torch.cat(parts), whole[0])
+
+
+class Squashed(SGD):
+    """A rule that takes no care of the ends of tensors."""
+
+    def update(self, params, grads, slots, step, learning_rate):
+        torch._foreach_add_(params, torch._foreach_sigmoid(grads), alpha=-learning_rate)
+
+
+def test_a_rule_that_takes_no_care_of_the_ends_of_tensors_is_found_out_on_any_processor():
+    with OtherBitsByPlace() as processor, pytest.raises(AssertionError):
+        assert_flat_is_one_by_one(lambda: Squashed(0.1), torch.float32)
+    assert processor.ends > 0
 
 
 @pytest.mark.parametrize("make", [Lamb, Adafactor, Muon])

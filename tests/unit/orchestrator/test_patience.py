@@ -49,16 +49,15 @@ def test_two_slow_workers_are_told_of_no_oftener_than_one():
     assert told == [("w1", 10), ("w2", 11), ("w1", 20), ("w2", 23), ("w1", 40)]
 
 
-def test_a_worker_that_says_nothing_though_its_process_runs_counts_as_working_until_it_speaks_or_an_hour_is_over():
+def test_a_worker_that_is_mute_for_longer_than_an_hour_is_stuck_though_its_process_runs():
     asked = patience(w0=waiting(), w1=Doing("boundary", 118, 4, 0.0))
-    asked.mute("w1", since_s=5.0)
-    asked.mute("w1", since_s=9.0)
-    assert asked.working() == {"w1"}
-    assert asked.look(("w0", "w1"), 4, at_s=3600.0).stuck == ()
+    for at_s in range(5, 3606):
+        asked.alive("w1", float(at_s))
+    assert asked.look(("w0", "w1"), 4, at_s=3605.0).stuck == ()
     (stuck,) = asked.look(("w0", "w1"), 4, at_s=3606.0).stuck
     assert (stuck.worker, stuck.seconds) == ("w1", 3601.0)
-    asked.heard("w1", Doing("boundary", 118, 4, 0.0))
-    assert asked.working() == frozenset()
+    asked.heard("w1", Doing("boundary", 118, 4, 3606.0))
+    assert asked.look(("w0", "w1"), 4, at_s=3607.0).stuck == ()
 
 
 def test_who_has_said_that_it_stopped_is_not_called_slow_for_what_its_last_beat_said():
@@ -89,7 +88,7 @@ def test_a_long_step_is_no_hang_until_a_limit_that_follows_the_measured_ones():
 def test_before_the_first_tick_is_known_and_for_what_is_no_tick_patience_is_an_hour():
     unknown = patience(w0=Doing("computing", 0, 1, 0.0), w1=Doing("opening", -1, -1, 0.0))
     assert unknown.look((), 1, at_s=3599.0).stuck == () and len(unknown.look((), 1, at_s=3601.0).stuck) == 2
-    assert unknown.working() == {"w0", "w1"}
+    assert unknown.working(0.0) == {"w0", "w1"}
 
 
 def test_a_limit_that_was_asked_for_holds_for_all_of_it():
@@ -118,3 +117,13 @@ def test_the_dead_are_forgotten():
     asked = patience(w0=computing())
     asked.forget("w0")
     assert asked.look(("w0",), 4, at_s=1e6).stuck == () and asked.doing("w0") is None
+
+
+def test_a_silent_worker_whose_process_runs_counts_as_working_while_its_machine_says_so():
+    asked = patience(w0=waiting())
+    assert asked.working(0.0) == set()
+    asked.alive("w0", at_s=100.0)
+    assert asked.working(104.0) == {"w0"} and asked.working(106.0) == set()
+    asked.alive("w0", at_s=107.0)
+    asked.heard("w0", waiting())
+    assert asked.working(107.0) == set()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
-from engine_runs import alone, bits, evaluation_of, job_of, on_workers, run_to_end, step
+from engine_runs import alone, bits, copied, evaluation_of, job_of, on_workers, run_to_end, step
 
 import disttrain as dt
 from disttrain import layers
@@ -16,6 +14,7 @@ from disttrain.layers.context import current
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.local import runner
 from disttrain.training.step.engine import Engine
+from disttrain.training.step.replica import StateDict
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(24, 3)).astype(np.float32), rng.normal(size=(24, 2)).astype(np.float32)
@@ -80,19 +79,18 @@ def test_weights_that_a_callback_puts_back_at_the_end_win_over_the_average():
     engine = alone(job_of(dense(dt.optimizers.SGD(0.1, use_ema=True)), 2, X, Y, batch_size=8))
     for _ in range(3):
         step(engine)
-    name, tensor = engine.model.named_weights()[0]
+    name, tensor = engine.replica.model.named_weights()[0]
     engine.apply(BoundaryDecision(arrays={f"model/{name}": np.full(tuple(tensor.shape), 7.0, np.float32)}, end_call=True))
     assert torch.equal(tensor, torch.full_like(tensor, 7.0))
-    bias = engine.model.named_weights()[1][1]
-    assert torch.equal(bias, engine.optimizer.slots["average"][1])
+    bias = engine.replica.model.named_weights()[1][1]
+    assert torch.equal(bias, engine.replica.optimizer.slots["average"][1])
 
 
 def test_a_state_taken_after_the_end_is_not_averaged_again():
     engine = run_to_end(alone(job_of(dense(dt.optimizers.SGD(0.1, use_ema=True)), 2, X, Y, batch_size=8)))
     other = alone(engine.job)
-    other.set_arrays({name: tensor.clone() for name, tensor in engine.arrays().items()})
-    other.set_meta(json.loads(json.dumps(engine.meta())))
-    other.finalize()
+    other.replica.load_state_dict(copied(engine))
+    other.replica.finalize()
     assert bits(other) == bits(engine)
 
 
@@ -125,21 +123,21 @@ def test_mixed_precision_keeps_losses_gradients_and_slots_in_float32_and_the_bit
     exact.set_weights(model.get_weights())
     job = job_of(model, 4, X, Y, batch_size=8, epochs=3)
     engine = run_to_end(alone(job))
-    assert {tensor.dtype for tensor in engine.arrays().values()} == {torch.float32, torch.float64}
+    assert {tensor.dtype for tensor in engine.replica.state_dict().tensors.values()} == {torch.float32, torch.float64}
     for other in on_workers(job, 3):
         assert bits(other) == bits(engine)
-    loss = run_to_end(alone(job_of(exact, 4, X, Y, batch_size=8, epochs=3))).train_logs["loss"]
-    assert engine.train_logs["loss"] == pytest.approx(loss, rel=0.1 if policy == "mixed_bfloat16" else 0.3)  # float16 skips steps
+    loss = run_to_end(alone(job_of(exact, 4, X, Y, batch_size=8, epochs=3))).replica.train_logs["loss"]
+    assert engine.replica.train_logs["loss"] == pytest.approx(loss, rel=0.1 if policy == "mixed_bfloat16" else 0.3)  # float16 skips steps
     assert model.predict(X[:2], verbose=0).dtype == (np.float32 if policy == "mixed_bfloat16" else np.float16)
 
 
 def test_a_step_whose_scaled_gradients_overflow_is_skipped_and_halves_the_scale():
     model = dense(dt.optimizers.LossScaleOptimizer(dt.optimizers.SGD(0.1), initial_scale=2.0**127))
     engine = alone(job_of(model, 2, X * 100, Y, batch_size=8))
-    before = [weight.clone() for weight in engine.model.weights]
+    before = [weight.clone() for weight in engine.replica.model.weights]
     step(engine)
-    assert engine.optimizer.iterations == 0 and engine.optimizer.dynamic_scale == 2.0**126
-    assert all(torch.equal(now, then) for now, then in zip(engine.model.weights, before, strict=True))
+    assert engine.replica.optimizer.iterations == 0 and engine.replica.optimizer.dynamic_scale == 2.0**126
+    assert all(torch.equal(now, then) for now, then in zip(engine.replica.model.weights, before, strict=True))
 
 
 # -- states of rows ---------------------------------------------------------------------------------------------------------------------
@@ -284,9 +282,9 @@ def test_a_state_from_the_middle_of_another_call_is_refused_by_what_differs(chan
 
     engine = Engine(job())
     step(engine)
-    meta = json.loads(json.dumps(engine.meta()))
-    Engine(job(epochs=5)).set_meta(meta)  # more epochs are welcome
+    where = StateDict({}, copied(engine).meta)
+    Engine(job(epochs=5)).replica.load_state_dict(where, strict=False)  # more epochs are welcome
     with pytest.raises(RunMismatch, match=says):
-        Engine(job(**changed)).set_meta(meta)
-    ended = json.loads(json.dumps(run_to_end(engine).meta()))
-    Engine(job(**changed)).set_meta(ended)  # at the end, ticks mean nothing any more
+        Engine(job(**changed)).replica.load_state_dict(where, strict=False)
+    ended = StateDict({}, copied(run_to_end(engine)).meta)
+    Engine(job(**changed)).replica.load_state_dict(ended, strict=False)  # at the end, ticks mean nothing any more

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import json
 import threading
 
 import numpy as np
 import pytest
 import torch
-from engine_runs import alone, bits, job_of, on_workers, run_to_end, step
+from engine_runs import alone, bits, copied, job_of, on_workers, run_to_end, step
 from torch import nn
 
 import disttrain as dt
@@ -17,12 +16,13 @@ from disttrain import layers
 from disttrain.collectives import GroupBroken, SoloGroup
 from disttrain.collectives import reduction as reduction_module
 from disttrain.collectives.reduction import TreeReduction
-from disttrain.errors import NonFiniteLoss
+from disttrain.errors import NonFiniteLoss, RunMismatch
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.compiled.class_weight import class_weights
 from disttrain.training.program import Kind
-from disttrain.training.step import engine as engine_module
+from disttrain.training.step import workspace as workspace_module
 from disttrain.training.step.engine import Engine
+from disttrain.training.step.replica import StateDict
 
 
 class FromTorch(nn.Module):
@@ -84,7 +84,7 @@ def test_one_slice_gives_the_numbers_of_a_plain_torch_loop():
     engine = run_to_end(Engine(job_of(model, 1, x, y, batch_size=4, epochs=2, shuffle=False)))
     for ours, theirs in zip(model.get_weights(), (kernel, bias, kernel2, bias2), strict=True):
         np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-5, atol=1e-6)
-    assert engine.train_logs["loss"] == pytest.approx(sum(value * count for value, count in losses[3:]) / 10, rel=1e-5)
+    assert engine.replica.train_logs["loss"] == pytest.approx(sum(value * count for value, count in losses[3:]) / 10, rel=1e-5)
 
 
 def test_slices_add_up_to_the_mean_over_the_batch():
@@ -115,7 +115,7 @@ def test_any_number_of_workers_gives_the_bits_of_one(samples, workers):
 def test_the_counter_of_a_torch_batch_norm_counts_batches_not_slices():
     job = job_of(rich_model(), 4, *rich_data(18), batch_size=8, epochs=2)
     engine = run_to_end(alone(job))
-    counters = [b for name, b in engine.model.named_buffers() if name.endswith("num_batches_tracked")]
+    counters = [b for name, b in engine.replica.model.named_buffers() if name.endswith("num_batches_tracked")]
     assert [int(counter) for counter in counters] == [6]
 
 
@@ -124,7 +124,7 @@ def test_frozen_and_unused_weights_stay_as_they_were():
     job = job_of(model, 4, *rich_data(16), batch_size=8)
     before = {name: tensor.clone() for name, tensor in model.named_weights()}
     engine = run_to_end(alone(job))
-    same = {name for name, tensor in engine.model.named_weights() if torch.equal(tensor, before[name])}
+    same = {name for name, tensor in engine.replica.model.named_weights() if torch.equal(tensor, before[name])}
     kept = [name for name in before if "frozen" in name or "unused" in name]
     assert len(kept) == 3 and same == set(kept)
 
@@ -134,12 +134,12 @@ def test_frozen_and_unused_weights_stay_as_they_were():
 def test_buckets_that_leave_during_the_backward_pass_change_no_bit(workers, whole_bytes, monkeypatch):
     job = job_of(rich_model(), 4, *rich_data(18), batch_size=8, epochs=2)
     expected = bits(run_to_end(alone(job)))
-    monkeypatch.setattr(engine_module, "OVERLAP_BYTES", 0)
-    monkeypatch.setattr(engine_module, "TreeReduction", functools.partial(TreeReduction, bucket_bytes=384))
+    monkeypatch.setattr(workspace_module, "OVERLAP_BYTES", 0)
+    monkeypatch.setattr(workspace_module, "TreeReduction", functools.partial(TreeReduction, bucket_bytes=384))
     monkeypatch.setattr(reduction_module, "WHOLE_BYTES", whole_bytes)
 
     def work(engine: Engine) -> Engine:
-        assert engine.overlaps and len(engine.pools[Kind.TRAIN].plan.buckets) > 3
+        assert engine.workspace.overlaps and len(engine.workspace.pools[Kind.TRAIN].plan.buckets) > 3
         return run_to_end(engine)
 
     for engine in on_workers(job, workers, work):
@@ -152,8 +152,8 @@ def test_a_group_that_breaks_in_the_reduction_leaves_the_state_of_the_tick_befor
     job = job_of(rich_model(), 4, *rich_data(24), batch_size=8, epochs=1)
     expected = bits(run_to_end(alone(job)))
     if overlap:
-        monkeypatch.setattr(engine_module, "OVERLAP_BYTES", 0)
-        monkeypatch.setattr(engine_module, "TreeReduction", functools.partial(TreeReduction, bucket_bytes=384))
+        monkeypatch.setattr(workspace_module, "OVERLAP_BYTES", 0)
+        monkeypatch.setattr(workspace_module, "TreeReduction", functools.partial(TreeReduction, bucket_bytes=384))
     seen = {}
     stepped = threading.Event()
 
@@ -162,14 +162,14 @@ def test_a_group_that_breaks_in_the_reduction_leaves_the_state_of_the_tick_befor
 
     def work(engine: Engine) -> Engine:
         step(engine)
-        if engine.group.rank == 1:
+        if engine.workspace.group.rank == 1:
             stepped.wait()
-            engine.group.abort()
+            engine.workspace.group.abort()
             return engine
         before = bits(engine)
         stepped.set()
         if sending:
-            engine.group._lay_down = broken
+            engine.workspace.group._lay_down = broken
         with pytest.raises(GroupBroken):
             step(engine)
         seen["before"], seen["after"] = before, bits(engine)
@@ -219,34 +219,58 @@ def test_sums_of_losses_and_metrics_are_those_over_all_samples():
     accuracy = float(np.mean(probabilities.argmax(1) == y))
     loss = float(np.mean(-np.log(probabilities[np.arange(11), y].astype(np.float64))))
     for engine in on_workers(job_of(model, 3, x, y, batch_size=4), 2):
-        assert engine.train_logs["accuracy"] == accuracy  # counts: exact
-        assert engine.train_logs["loss"] == pytest.approx(loss, rel=1e-6)
+        assert engine.replica.train_logs["accuracy"] == accuracy  # counts: exact
+        assert engine.replica.train_logs["loss"] == pytest.approx(loss, rel=1e-6)
     evaluated = dict(zip(("loss", "accuracy"), model.evaluate(x, y, batch_size=4, verbose=0), strict=True))
     assert evaluated == {"loss": pytest.approx(loss, rel=1e-6), "accuracy": accuracy}
 
 
-def test_arrays_and_meta_carry_the_whole_state_to_another_engine():
+def test_a_state_dict_carries_the_whole_state_to_another_engine():
     job = job_of(rich_model(), 4, *rich_data(24), batch_size=8, epochs=2, validation_split=0.25)
     first, second = alone(job), alone(job)
     for _ in range(5):  # two steps, validation, the boundary, and into the second epoch
         step(first)
-    second.set_arrays({name: tensor.clone() for name, tensor in first.arrays().items()})
-    second.set_meta(json.loads(json.dumps(first.meta())))
+    second.replica.load_state_dict(copied(first))
     assert bits(second) == bits(first)
     assert bits(run_to_end(second)) == bits(run_to_end(first))
 
 
-def test_arrays_that_the_state_does_not_have_are_refused_by_name():
-    engine = alone(job_of(rich_model(), 4, *rich_data(8), batch_size=8))
-    with pytest.raises(KeyError, match="model/nothing"):
-        engine.set_arrays({"model/nothing": torch.zeros(1)})
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        (lambda tensors, meta: tensors.update({"model/nothing": torch.zeros(1)}), KeyError, "holds, unlike this one, 'model/nothing' "),
+        (lambda tensors, meta: tensors.pop("totals"), KeyError, "lacks 'totals'"),
+        (lambda tensors, meta: tensors.update(totals=torch.zeros(2)), ValueError, r"'totals' has the shape \(2,\), expected"),
+        (lambda tensors, meta: tensors.update(totals=tensors["totals"].float()), ValueError, "'totals' has the dtype torch.float32"),
+        (lambda tensors, meta: meta.clear(), KeyError, "has no meta"),
+        (lambda tensors, meta: meta["call"].update(virtual_workers=3), RunMismatch, "virtual workers: 3 then, 4 now"),
+    ],
+    ids=["another tensor", "a tensor less", "another shape", "another dtype", "no meta", "another call"],
+)
+def test_a_state_dict_that_does_not_fit_is_refused_by_name_and_changes_nothing(change, error, says):
+    job = job_of(rich_model(), 4, *rich_data(24), batch_size=8)
+    first, second = alone(job), alone(job)
+    step(first)
+    state, before = copied(first), bits(second)
+    change(state.tensors, state.meta)
+    with pytest.raises(error, match=says):
+        second.replica.load_state_dict(state)
+    assert bits(second) == before
+
+
+def test_a_part_of_a_state_leaves_the_rest_as_it_is():
+    engine = alone(job_of(rich_model(), 4, *rich_data(24), batch_size=8))
+    before = bits(engine)
+    engine.replica.load_state_dict(StateDict({"totals": torch.full_like(engine.replica.totals, 2.0)}, {}), strict=False)
+    after = bits(engine)
+    assert [name for name in after if after[name] != before[name]] == ["totals"] and set(engine.replica.totals.tolist()) == {2.0}
 
 
 def test_a_wish_of_one_worker_is_granted_to_all_at_the_same_step():
     job = job_of(rich_model(), 4, *rich_data(24), batch_size=8)
 
     def work(engine: Engine) -> list:
-        requests = (engine.group.rank == 2, False, False)
+        requests = (engine.workspace.group.rank == 2, False, False)
         return [engine.run_tick(engine.position, requests if tick == 1 else (False, False, False)) for tick in range(3)]
 
     for agreed in on_workers(job, 3, work):
@@ -259,17 +283,17 @@ def test_orders_set_the_rate_the_weights_and_the_way():
     engine = alone(job)
     step(engine)
     assert engine.position.kind is Kind.BATCH_BOUNDARY
-    name, tensor = next(iter(engine.model.named_weights()))
+    name, tensor = next(iter(engine.replica.model.named_weights()))
     engine.apply(
         BoundaryDecision(learning_rate=0.5, arrays={f"model/{name}": np.full(tuple(tensor.shape), 7.0, np.float32)}, end_phase=True)
     )
-    assert engine.optimizer.learning_rate == 0.5
-    assert torch.equal(engine.arrays()[f"model/{name}"], torch.full(tuple(tensor.shape), 7.0))
+    assert engine.replica.optimizer.learning_rate == 0.5
+    assert torch.equal(engine.replica.state_dict().tensors[f"model/{name}"], torch.full(tuple(tensor.shape), 7.0))
     assert engine.position.kind is Kind.VALIDATE  # the rest of the phase is left out
     step(engine)
     assert engine.position.kind is Kind.EPOCH_BOUNDARY
     engine.apply(BoundaryDecision(end_call=True))
-    assert engine.position.kind is Kind.END and engine.ended
+    assert engine.position.kind is Kind.END and engine.replica.ended
 
 
 class EveryBatch(dt.Callback):

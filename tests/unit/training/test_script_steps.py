@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from engine_runs import alone, bits, evaluation_of, job_of, on_workers, run_to_end, step
+from engine_runs import alone, bits, copied, evaluation_of, job_of, on_workers, run_to_end, step
 
 import disttrain as dt
 from disttrain import layers, metrics
@@ -173,8 +173,10 @@ def test_a_step_of_the_scripts_own_gives_the_same_bits_on_any_number_of_workers(
     job = job_of(model, 4, *data, batch_size=8, epochs=2)  # the last batch holds two samples, fewer than slices
     expected = run_to_end(alone(job))
     for engine in on_workers(job, workers):
-        assert bits(engine) == bits(expected) and engine.train_logs == expected.train_logs
-    assert expected.optimizer.iterations == 6 and all(state.optimizer.iterations == 6 for state in expected.state.optimizers)
+        assert bits(engine) == bits(expected) and engine.replica.train_logs == expected.replica.train_logs
+    assert expected.replica.optimizer.iterations == 6 and all(
+        state.optimizer.iterations == 6 for state in expected.replica.state.optimizers
+    )
 
 
 def test_a_group_that_breaks_between_two_updates_leaves_the_state_of_the_tick_before():
@@ -185,17 +187,17 @@ def test_a_group_that_breaks_between_two_updates_leaves_the_state_of_the_tick_be
 
     def work(engine: Engine) -> Engine:
         step(engine)
-        if engine.group.rank == 1:
+        if engine.workspace.group.rank == 1:
             stepped.wait()
-            rounds = engine.reduce
+            rounds = engine.workspace.reduce
 
             def breaking(*args, **kwargs):
                 if seen.setdefault("rounds", 0) == 1:
-                    engine.group.abort()
+                    engine.workspace.group.abort()
                 seen["rounds"] += 1
                 return rounds(*args, **kwargs)
 
-            engine.reduce = breaking
+            engine.workspace.reduce = breaking
             with pytest.raises(GroupBroken):
                 step(engine)
             return engine
@@ -217,9 +219,8 @@ def test_the_state_of_every_optimizer_travels_to_another_engine():
     first, second = alone(job), alone(job)
     for _ in range(2):
         step(first)
-    assert {"d_optimizer/momentum", "g_optimizer/momentum"} <= {name.rsplit("/", 1)[0] for name in first.arrays()}
-    second.set_arrays({name: tensor.clone() for name, tensor in first.arrays().items()})
-    second.set_meta(first.meta())
+    assert {"d_optimizer/momentum", "g_optimizer/momentum"} <= {name.rsplit("/", 1)[0] for name in first.replica.state_dict().tensors}
+    second.replica.load_state_dict(copied(first))
     assert bits(run_to_end(second)) == bits(run_to_end(first))
 
 
@@ -295,7 +296,7 @@ def test_compute_loss_may_be_written_anew_and_update_metrics():
     job = job_of(model, 4, X, Y, batch_size=8)
     expected = run_to_end(alone(job))
     for engine in on_workers(job, 3):
-        assert bits(engine) == bits(expected) and engine.train_logs == expected.train_logs
+        assert bits(engine) == bits(expected) and engine.replica.train_logs == expected.replica.train_logs
 
 
 def test_a_compute_loss_from_before_keras_gave_it_training_is_called_without():

@@ -1,0 +1,58 @@
+"""The timeline of a run in its directory: lines of JSON that are added to, one file for each attempt.
+
+events/a0001.jsonl              where files can be added to
+events/a0001/00000001.jsonl     on object stores, which only know whole objects: in pieces, the last of which is replaced until it is full
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from disttrain.checkpoint import Store
+
+FOLDER = "events"
+_PIECE_BYTES = 8 << 10  # what an event costs at most, beside itself; some ten thousand pieces in a week of an event a second
+_READ_BYTES = 1 << 20
+
+
+class EventFile:
+    """Adds to the timeline of one attempt. What fails may be tried again, with more: nothing stands there twice.
+
+    Args:
+        attempt: its number; no other process writes to it.
+    """
+
+    def __init__(self, store: Store, attempt: int) -> None:
+        self._store, self._name = store, f"{FOLDER}/a{attempt:04d}"
+        self._size = 0  # of the file, as far as it is known to be whole
+        self._piece, self._number = b"", 1  # what the last one holds
+
+    def add(self, lines: Sequence[str]) -> None:
+        """Write these behind the others. A few hundred at a time: on an object store they become one object."""
+        data = "".join(f"{line}\n" for line in lines).encode()
+        if self._store.can_append:
+            self._size = self._store.append(f"{self._name}.jsonl", data, self._size)
+            return
+        piece = self._piece + data
+        self._store.put(f"{self._name}/{self._number:08d}.jsonl", piece)
+        self._piece, self._number = (b"", self._number + 1) if len(piece) >= _PIECE_BYTES else (piece, self._number)
+
+
+def read_events(store: Store) -> Iterator[dict[str, Any]]:
+    """The events of all attempts, in the order in which they were noted; a line that a kill cut off is left out."""
+    for name in store.list(FOLDER):
+        path = f"{FOLDER}/{name}"
+        paths = [path] if name.endswith(".jsonl") else [f"{path}/{piece}" for piece in store.list(path)]
+        for line in (line for path in paths for line in _lines(store, path)):
+            with suppress(ValueError):
+                yield json.loads(line)
+
+
+def _lines(store: Store, path: str) -> Iterator[bytes]:
+    rest = b""
+    for start in range(0, store.size(path), _READ_BYTES):
+        *lines, rest = (rest + store.read(path, start, start + _READ_BYTES)).split(b"\n")
+        yield from lines

@@ -1,0 +1,172 @@
+"""What the ways to carry a step out share: the state, the slices hosted here, buffers for their sum, and what is done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from disttrain.collectives import Group
+from disttrain.collectives.layout import Layout
+from disttrain.collectives.reduction import Reduction, TreeReduction
+from disttrain.data.plan import slice_of
+from disttrain.errors import NonFiniteLoss
+from disttrain.layers.context import CallContext
+from disttrain.seeds import fold_in
+from disttrain.training.program import Kind, Position
+from disttrain.training.step.gradient_buffers import Contribution, Pool, first_with_payload
+from disttrain.training.step.replica import Replica
+from disttrain.training.step.side_channel import SideChannelLayout
+from disttrain.training.step.step_times import StepTimes
+
+OVERLAP_BYTES = 4 << 20  # from here on buckets leave during the backward pass; below, the hooks cost more than they hide
+
+
+@dataclass(slots=True)
+class ByProducts:
+    """What steps leave behind beside the state; it outlives a generation.
+
+    Args:
+        predictions: outputs of the slices of `predict`, by (step, virtual rank) in one number.
+        gradients: of the last step, by weight, where the job asks for them.
+        step_times: where the time went.
+    """
+
+    predictions: dict[int, Any] = field(default_factory=dict)
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+    step_times: StepTimes = field(default_factory=StepTimes)
+
+    def gradient_arrays(self) -> dict[str, np.ndarray]:
+        """Copies of the gradients: means over the global batch; empty where this worker did not take part in the last step."""
+        return {name: gradient.detach().cpu().numpy().copy() for name, gradient in self.gradients.items()}
+
+
+class Workspace:
+    """What one step needs, for one generation and one layout of the state.
+
+    It is made anew for each: late bytes of a broken generation must not reach the numbers of the next.
+
+    Args:
+        replica: the state.
+        group: who takes part.
+        placement: the run of virtual ranks of each member, in rank order.
+        by_products: what steps leave behind.
+
+    Attributes:
+        start, stop: the virtual ranks hosted here.
+        layouts, pools: by kind of step, what a slice's side channel looks like, and buffers for what slices contribute.
+        scratch: the variables of metrics while a slice runs.
+        is_direct: is there one slice on one worker, so that nothing is ever summed and losses and metrics go straight into the totals?
+        overlaps: do buckets leave during the backward pass?
+    """
+
+    def __init__(self, replica: Replica, group: Group, placement: Sequence[tuple[int, int]], by_products: ByProducts) -> None:
+        self.replica, self.group, self.by_products = replica, group, by_products
+        self.job, self.program, self.device = replica.job, replica.job.program, replica.device
+        self.state, self.forward, self.totals = replica.state, replica.forward, replica.totals
+        self.seeds_generators = replica.seeds_generators
+        self.start, self.stop = placement[group.rank]
+        self.pools: dict[Kind, Pool] = {}
+        self.layouts: dict[Kind, SideChannelLayout] = {}
+        accumulator, state = self.forward.log_accumulator, self.state
+        width, states, marks = accumulator.width, accumulator.states, 2 if self.forward.scripts else 0
+        for kind in (Kind.TRAIN, Kind.VALIDATE, Kind.PREDICT):
+            trains = kind is Kind.TRAIN
+            if trains and not replica.trains:
+                continue
+            layout = self.layouts[kind] = SideChannelLayout(width, states, state.buffers_size if trains else 0, state.rows_size, marks)
+            parts = [*(state.space.parts if trains else ()), (torch.float64, layout.size)]
+            plan = TreeReduction(group, placement, Layout.of(parts), self.device)
+            self.pools[kind] = Pool(plan, state.space if trains else None)
+        self.overlaps = replica.trains and group.size > 1 and self.pools[Kind.TRAIN].plan.capacity >= OVERLAP_BYTES
+        self.scratch = torch.zeros(states, dtype=torch.float64, device=self.device)
+        self.is_direct = group.size == 1 and self.job.virtual_workers == 1 and not self.forward.scripts and not accumulator.own
+        self.bind()
+
+    def bind(self) -> None:
+        """Let metrics count in here."""
+        accumulator = self.forward.log_accumulator
+        accumulator.bind(self.totals[accumulator.width : -1] if self.is_direct else self.scratch)
+
+    # -- before the sum -------------------------------------------------------------------------------------------------------------
+
+    def context(self, key: int, rank: int, count: int, training: bool | None) -> CallContext:
+        """What surrounds the forward pass of the slice of virtual rank `rank` of a batch of `count`."""
+        first, stop = slice_of(count, self.job.virtual_workers, rank)
+        return CallContext(training=training, key=key, slice_fraction=(stop - first) / count, rows=(first, stop, count))
+
+    def step_key(self, position: Position) -> int:
+        """What the keys of the slices of a step are drawn from."""
+        if position.kind is Kind.TRAIN:
+            return fold_in(self.job.seed, "step", self.replica.optimizer.iterations)
+        return fold_in(self.job.seed, position.kind.value, position.tick)
+
+    def fill(self, layout: SideChannelLayout, side_channel: Tensor, means: Sequence[Tensor | float], context: CallContext) -> None:
+        """A slice's means, states of metrics and rows into its side channel; the rest of it zero."""
+        side_channel.zero_()
+        for number, mean in enumerate(means):
+            side_channel[number] = mean.detach() if isinstance(mean, Tensor) else mean
+        side_channel[: len(means)] *= samples_of(context)
+        if layout.states:
+            layout.states_of(side_channel).copy_(self.scratch)
+        if layout.rows:
+            assert context.rows is not None
+            self.state.write_rows(layout.rows_of(side_channel), context.rows[0], context.rows[1])
+
+    # -- the sum --------------------------------------------------------------------------------------------------------------------
+
+    def begin_reduction(self, kind: Kind, leaves: int) -> Reduction | None:
+        """The exchange with the other workers for one step whose first `leaves` virtual ranks have samples; None where there are none."""
+        return self.pools[kind].plan.start(leaves) if self.group.size > 1 else None
+
+    def reduce(
+        self, kind: Kind, reduction: Reduction | None, stack: list[Contribution], requests: Sequence[bool], *, sent: bool = False
+    ) -> Contribution:
+        """The sum over all slices; with `sent`, the buckets without any of the side channel have left already."""
+        pool, layout = self.pools[kind], self.layouts[kind]
+        if stack and any(requests):
+            layout.request(stack[0].side_channel, requests)
+        if reduction is None:
+            return stack.pop()
+        for bucket in range(first_with_payload(pool.plan) if sent else 0, len(pool.plan.buckets)):
+            reduction.send(bucket, [contribution.buffer for contribution in stack])
+        total = pool.take()
+        reduction.finish(total.buffer)
+        return total
+
+    def account(self, layout: SideChannelLayout, side_channel: Tensor, count: int) -> tuple[bool, ...]:
+        """Add a batch to the totals; the requests that came with it."""
+        self.totals[:-1] += side_channel[: layout.sums]
+        self.totals[-1] += count
+        return layout.agreed(side_channel)
+
+    # -- beside it ------------------------------------------------------------------------------------------------------------------
+
+    def not_finite(self, loss: float, position: Position) -> NonFiniteLoss:
+        """The error for a loss that is NaN or infinite."""
+        error = NonFiniteLoss(
+            f"the loss became {loss} at step {self.replica.optimizer.iterations + 1} "
+            f"(epoch {position.epoch + 1}, batch {position.step + 1}).\n"
+            "  expected  a finite number; the weights are those before this step\n"
+            "  try       a smaller learning rate, clipnorm=1.0, or look for NaN and infinity in the data"
+        )
+        error.loss = loss
+        return error
+
+    def keep_gradients(self, numbers: Sequence[int], gradients: Sequence[Tensor | None]) -> None:
+        """Keep those of the parameters of these numbers, which stay as they are; without the factor that the loss was scaled by."""
+        scale = self.forward.scale
+        factor = 1.0 if scale is None else 1.0 / float(scale(torch.ones((), device=self.device)))
+        for number, gradient in zip(numbers, gradients, strict=True):
+            kept = torch.zeros_like(self.state.params[number]) if gradient is None else gradient
+            self.by_products.gradients[self.state.names[number]] = kept if factor == 1.0 else kept * factor
+
+
+def samples_of(context: CallContext) -> int:
+    """How many samples a slice holds."""
+    assert context.rows is not None
+    return context.rows[1] - context.rows[0]

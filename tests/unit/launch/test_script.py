@@ -1,0 +1,67 @@
+"""Running a script: what a person is told after Ctrl-C goes on with the run."""
+
+from __future__ import annotations
+
+import shlex
+from functools import partial
+
+import pytest
+
+from disttrain.cli.app import main
+from disttrain.launch import script as script_module
+from disttrain.launch.cluster_start import ClusterStart
+from disttrain.launch.config import RunConfig
+from disttrain.launch.script import launch, resume_command
+from disttrain.testing.fake_cluster import FakeCluster, Started
+
+
+@pytest.mark.parametrize(
+    ("given", "advised"),
+    [
+        ("train.py --workers 2", "train.py --workers 2 --run-dir runs/train"),
+        ("train.py --restart", "train.py --run-dir runs/train"),
+        ("--take-over train.py --run-dir s3://b/run", "train.py --run-dir s3://b/run"),
+        ("train.py --restart --run-dir=/data/run", "train.py --run-dir=/data/run"),
+        ("train.py -- --restart --run-dir x", "train.py --run-dir runs/train -- --restart --run-dir x"),
+        ("'my script.py' --restart -- 'a b' '$HOME' --", "'my script.py' --run-dir runs/train -- 'a b' '$HOME' --"),
+    ],
+)
+def test_the_advice_after_ctrl_c_goes_on_and_neither_begins_anew_nor_takes_over(given, advised):
+    command = shlex.join(["disttrain", "launch", *shlex.split(given)])
+    assert resume_command(command, "runs/train") == f"disttrain launch {advised}"
+
+
+def test_a_directory_with_a_space_in_it_is_quoted_as_a_shell_needs():
+    command = resume_command("disttrain launch train.py", "runs/my script")
+    assert shlex.split(command) == ["disttrain", "launch", "train.py", "--run-dir", "runs/my script"]
+
+
+def test_from_python_there_is_no_command_to_repeat():
+    assert resume_command("", "runs/train") == "the same command"
+
+
+def test_going_back_to_a_step_is_not_repeated_by_the_advice():
+    for given in ("--step 40", "--step=40"):
+        command = f"disttrain launch train.py {given} --workers 2"
+        assert resume_command(command, "runs/train") == "disttrain launch train.py --workers 2 --run-dir runs/train"
+
+
+def test_a_script_that_is_no_python_is_told_in_its_own_lines_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "syntax.py").write_text("def f(:\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["launch", "syntax.py"])
+    told = capsys.readouterr().err
+    assert ended.value.code == 1 and told.splitlines()[-1].startswith("SyntaxError")
+    assert 'File "syntax.py", line 1' in told and "disttrain" not in told
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_script_that_fails_before_its_first_call_leaves_no_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    start = partial(ClusterStart, make=lambda config, timings: Started(FakeCluster()))
+    monkeypatch.setattr(script_module, "ClusterStart", start)
+    (tmp_path / "bad.py").write_text("raise ValueError('mine')\n")
+    with pytest.raises(ValueError, match="mine"):
+        launch(RunConfig(), "bad.py")
+    assert not list((tmp_path / "runs").iterdir())
