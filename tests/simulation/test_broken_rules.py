@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from disttrain import orchestrator as o
-from disttrain.controller.loop import Controller
 from disttrain.elastic import messages as m
 from disttrain.orchestrator import call as calls
 from disttrain.orchestrator import membership, rules
@@ -50,15 +49,9 @@ def a_late_report_is_believed(patch: pytest.MonkeyPatch) -> None:
     believe(o.Gathering, o.Stopped, patch)
 
 
-def the_fence_of_results_is_left_out(patch: pytest.MonkeyPatch) -> None:
-    hear = Controller._hear
-
-    def believing(self: Controller, report: Any) -> None:
-        if isinstance(report, m.Finished | m.AtBoundary) and report.call == self.number:
-            report = replace(report, generation=self.group.generation)
-        hear(self, report)
-
-    patch.setattr(Controller, "_hear", believing)
+def the_fence_of_saves_is_left_out(patch: pytest.MonkeyPatch) -> None:
+    take = SimulatedCommitter.take
+    patch.setattr(SimulatedCommitter, "take", lambda self, part, own: take(self, replace(part, generation=0), own))
 
 
 def a_request_between_form_and_its_obeying_is_dropped(patch: pytest.MonkeyPatch) -> None:
@@ -109,7 +102,7 @@ def the_newest_checkpoint_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     ("break_it", "seeds"),
     [
         (a_late_report_is_believed, 400),
-        (the_fence_of_results_is_left_out, 1500),
+        (the_fence_of_saves_is_left_out, 1000),
         (a_request_between_form_and_its_obeying_is_dropped, 1000),
         (hooks_run_whenever_a_boundary_is_reported, 400),
         (a_save_is_announced_and_lost, 100),

@@ -37,8 +37,8 @@ def test_every_promise_is_kept_whatever_goes_wrong(tell):
         endings.update(ending.split(":")[0] for ending in outcome.endings)
     took = time.process_time() - began
     tell(
-        f"simulation: {events:,} events in {seed - FIRST_SEED:,} runs, seeds {FIRST_SEED} to {seed - 1}; {simulated_s / 3600:.0f} simulated "
-        f"hours in {took:.0f} s of processor time, {1e6 * took / events:.0f} us an event"
+        f"simulation: {events:,} events in {seed - FIRST_SEED:,} runs, seeds {FIRST_SEED} to {seed - 1}; "
+        f"{simulated_s / 3600:.0f} simulated hours in {took:.0f} s of processor time, {1e6 * took / events:.0f} us an event"
     )
     tell(f"simulation: {faults.total():,} faults struck: {', '.join(f'{count} {kind}' for kind, count in faults.most_common())}")
     tell(f"simulation: starts of the driver ended: {', '.join(f'{count} {ending}' for ending, count in endings.most_common())}")

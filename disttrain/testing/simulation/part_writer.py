@@ -45,6 +45,7 @@ class PartWriter:
         about = {
             "worker": worker.name, "call": worker.call_number, "generation": generation, "tick": state.tick, "rank": rank, "size": size,
             "step": state.iterations, "stall_seconds": worker.world.now - began, "sequence": settings.sequence_base + state.tick + 1,
+            "folder": f"{settings.attempt}.{worker.call_number}.{generation}.{state.tick}",
         }  # fmt: skip
         if rank == 0:
             worker.process.say(m.SnapshotTaken(worker.name, worker.call_number, state.tick))

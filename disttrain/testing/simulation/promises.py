@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BEAT_S = 1.0
 LEAST_HANG_S = 300.0  # no tick is called a hang earlier, unless the launch says so
 _NOTICED_S = 6.5  # a death is known by then, a beat and a slow line included
+LONGEST_STALL_S = 16.0  # of the driver
 _WELL_S = 3.0  # a worker that has been well again for less may be killed for what it was before: the word is on its way
 
 
@@ -51,6 +52,7 @@ class Promises:
         self.calm_since_interrupt = False
         self.unresolved: dict[tuple[int, int, int], float] = {}
         self._parts: dict[tuple[int, int, int], set[int]] = {}
+        self._told_failed: set[tuple[int, int, int]] = set()
         self._told_commits: dict[int, int] = {}
         self._generation: dict[int, m.Form] = {}  # newest, by call
         self._furthest = -1
@@ -70,7 +72,7 @@ class Promises:
         self.done_at = self.world.now
         self._generation.pop(call.number, None)
         self._furthest, self._broke_at, self._disturbances, self._lost_steps = start, None, 0, False
-        self.unresolved, self._parts = {}, {}
+        self.unresolved, self._parts, self._told_failed = {}, {}, set()
         self._told_commits.pop(call.number, None)
         self._told_slow_s = {}
 
@@ -92,9 +94,8 @@ class Promises:
         if state.tick > self._furthest:
             self._furthest, self.done_at = state.tick, self.world.now
             if self.interrupted_at is not None and self.calm_since_interrupt and state.tick > self._stops_by:
-                self.fail(
-                    f"Ctrl-C was {self.world.now - self.interrupted_at:.2f} s ago, and tick {state.tick} is done; {self._stops_by} is the last that may be"
-                )
+                ago_s = self.world.now - self.interrupted_at
+                self.fail(f"Ctrl-C was {ago_s:.2f} s ago, and tick {state.tick} is done; {self._stops_by} is the last that may be")
 
     def stopped(self, worker: Worker, tick: int | None) -> None:
         """A worker has left its generation."""
@@ -147,7 +148,7 @@ class Promises:
         if (works and beat.seconds >= limit_s - 2 * BEAT_S) or now - (process.mute_since or now) >= unknown_s - 2 * BEAT_S:
             self._slow_since = min(self._slow_since, now - beat.seconds, process.mute_since or now)
             return  # healthy or not, it took longer than the limit that it was given
-        if not process.booted and now - process.started_at >= self.scenario.policy.start_limit_s:
+        if not process.booted and now - process.started_at >= self.scenario.policy.start_limit_s - LONGEST_STALL_S:
             return
         self.fail(
             f"{process.name} is killed while it is {worker.stage} (condition {process.condition or 'well'}), "
@@ -176,7 +177,7 @@ class Promises:
         key = part.call, part.generation, part.tick
         parts = self._parts.setdefault(key, set())
         parts.add(part.rank)
-        if part.error is not None or len(parts) == part.size:
+        if key not in self._told_failed and (part.error is not None or len(parts) == part.size):
             self.unresolved.setdefault(key, self.world.now)
 
     def commits(self, call: int, tick: int, state: State, extra: dict[str, Any]) -> None:
@@ -243,6 +244,7 @@ class Promises:
                 self._told_committed(details["name"])
             case "save failed":
                 tick = details["tick"]
+                self._told_failed |= {key for key in self.unresolved if key[2] == tick}
                 self.unresolved = {key: since for key, since in self.unresolved.items() if key[2] != tick}
             case "recovered":
                 self._told_recovered(text or "", details)
@@ -275,7 +277,7 @@ class Promises:
         if "no step lost" in text and self._lost_steps:
             self.fail(f"{text!r}: steps that were complete are done again")
         if self._broke_at is not None and self._disturbances == 1:
-            # While hooks ran nobody had to get on, a stalled driver hears nothing; a worker that is too slow for its limit can be said to stall since it began.
+            # While hooks ran nobody had to get on; a stalled driver hears nothing; who is too slow for its limit stalls since it began.
             most, least = (
                 self.world.now - min(self._broke_at, self._slow_since),
                 self.world.now - max(self._broke_at, self.hooks_until, self.stalled_until),

@@ -85,7 +85,7 @@ class Storage:
         first = parts[0]
         state = first.meta["state"]
         name = f"{attempt}.{first.sequence}.{first.step}"
-        if {part.generation for part in parts} != {first.generation} or [part.rank for part in parts] != list(range(first.size)):
+        if {part.folder for part in parts} != {first.folder} or [part.rank for part in parts] != list(range(first.size)):
             raise Violation(f"{name} is put together from parts that do not belong together")
         self.checks.commits(first.call, first.tick, state, extra)
         self.checkpoints.append(Checkpoint(name, first.call, first.tick, state, extra))
