@@ -123,6 +123,7 @@ class Reporting:
     def _begun(self, now: float, state: o.State) -> _Recovery:
         if self._recovery is None:
             self._recovery = _Recovery(now, self.step, state.roster.generation)
+        self._recovery.since_s = min(now, self._recovery.since_s)  # another that had been quiet for longer is found out later
         self._recovery.generation = max(self._recovery.generation, state.roster.generation)
         return self._recovery
 

@@ -238,7 +238,12 @@ class Worker:
     def _shared(self, _: int) -> None:
         self._in_collective = False
         self.stage = "receiving"
-        self.soon(self.scenario.transfer_s * self.rng.uniform(0.9, 1.1), self._exchange, ("shared", self.generation), self._received)
+        self.soon(self.scenario.transfer_s * self.rng.uniform(0.9, 1.1), self._sent)
+
+    def _sent(self) -> None:
+        assert self._form is not None
+        self.activity.now("receiving", self._form.tick)
+        self._exchange(("shared", self.generation), self._received)
 
     def _received(self, _: int) -> None:
         self._in_collective = False
