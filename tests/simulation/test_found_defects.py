@@ -56,8 +56,8 @@ def test_members_that_cannot_reach_each_other_while_they_form_are_not_waited_for
 
 
 def test_a_worker_that_still_opens_the_job_of_an_earlier_call_is_no_late_starter():
-    limits = {"workers": 1, "max_workers": 2, "start_limit_s": 40.0}
-    outcome = run(calls=(FIT, FIT, FIT, FIT), limits=limits, open_s=30.0)
+    limits = {"workers": 1, "max_workers": 2, "start_limit_s": 25.0}
+    outcome = run(Fault("die", stage="opening", nth=2, delay_s=12.0), calls=(FIT, FIT), limits=limits, open_s=30.0)
     assert said(outcome, "kill") == []
 
 
