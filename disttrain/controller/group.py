@@ -11,7 +11,7 @@ from disttrain.controller.environment import CallEnvironment, KeptGroup
 from disttrain.controller.reporting import Reporting
 from disttrain.elastic import messages as m
 from disttrain.orchestrator.call_events import CallEvent, GroupChanged, Halted
-from disttrain.orchestrator.patience import Patience
+from disttrain.orchestrator.patience import Doing, Patience
 from disttrain.orchestrator.states import Holding, count_members, in_loop, is_member, members_of
 from disttrain.training.program import Program
 from disttrain.training.trainability import Frozen
@@ -103,6 +103,16 @@ class GroupControl:
         elif isinstance(report, o.Silent) and report.condition == "alive":
             self.patience.alive(report.worker, now)
         self.decide(report, now=now)
+
+    def beat(self, beat: m.Beat, now: float) -> None:
+        """What a worker does; also of one that is still at an earlier call, opens its job say: that is work too."""
+        self._reporting.heard[beat.worker] = now
+        since_s = now - beat.seconds
+        if beat.call == self._number:
+            doing = Doing(beat.activity, beat.tick, beat.generation, since_s, beat.tick_seconds, beat.slowest_seconds)
+        else:
+            doing = Doing(beat.activity, -1, -1, since_s)
+        self.patience.heard(beat.worker, doing)
 
     def stopped(self, report: m.Stopped, now: float) -> None:
         """A member has left the loop."""

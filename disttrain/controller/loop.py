@@ -31,7 +31,6 @@ from disttrain.orchestrator import call as calls
 from disttrain.orchestrator import call_events as happened
 from disttrain.orchestrator import call_states as c
 from disttrain.orchestrator.call_events import Boundary
-from disttrain.orchestrator.patience import Doing
 from disttrain.rundir.resume import ResumePoint
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.hooks import CallHooks, FitHooks
@@ -169,18 +168,14 @@ class Controller:
         if isinstance(report, m.Collected):
             self.bulk.arrived(report)
             return
+        if isinstance(report, m.Beat):
+            self.group.beat(report, now)
+            return
         if getattr(report, "call", None) != self.number:
-            if isinstance(report, m.Beat):  # it still is at an earlier call, opens its job say: that is work too
-                self.reporting.heard[report.worker] = now
-                self.group.patience.heard(report.worker, Doing(report.activity, -1, -1, now - report.seconds))
             return  # a late word about an earlier call
         self.reporting.heard[report.worker] = now
         current = getattr(report, "generation", None) == self.group.generation
         match report:
-            case m.Beat():
-                since_s = now - report.seconds
-                doing = Doing(report.activity, report.tick, report.generation, since_s, report.tick_seconds, report.slowest_seconds)
-                self.group.patience.heard(report.worker, doing)
             case m.Ready():
                 self.facts[report.worker] = WorkerFacts(report.pid, report.host)
                 self.group.patience.rests(report.worker, now)

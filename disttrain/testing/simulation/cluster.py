@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from disttrain.elastic import messages as m
 from disttrain.orchestrator.events import Silent, StartFailed, WorkerLost
 from disttrain.testing.simulation.call import Call
+from disttrain.testing.simulation.contracts import Checks, Disk
 from disttrain.testing.simulation.group import Group
 from disttrain.testing.simulation.process import Process
 from disttrain.testing.simulation.scenario import Scenario
 from disttrain.testing.simulation.world import World
-
-if TYPE_CHECKING:
-    from disttrain.testing.simulation.promises import Promises
-    from disttrain.testing.simulation.storage import Storage
 
 
 class SimulatedCluster:
@@ -30,10 +27,10 @@ class SimulatedCluster:
         due: the driver has something to look at.
     """
 
-    SILENT_S = 5.0  # without an answer for so long, a heartbeat is missed
+    silent_s = 5.0  # without an answer for so long, a heartbeat is missed
 
     def __init__(
-        self, world: World, scenario: Scenario, attempt: int, storage: Storage, checks: Promises, entered: Callable[[str, Process], None]
+        self, world: World, scenario: Scenario, attempt: int, storage: Disk, checks: Checks, entered: Callable[[str, Process], None]
     ) -> None:
         self.world, self.scenario, self.attempt, self.storage, self.checks, self.enter = world, scenario, attempt, storage, checks, entered
         self.processes: dict[str, Process] = {}
@@ -151,7 +148,7 @@ class SimulatedCluster:
         mute = process.condition is not None or process.cut_since is not None
         if self.closed or process.told or not mute or not (process.alive or process.cut_since is not None):
             return
-        if process.booted and self.world.now - process.heard_at >= self.SILENT_S:
+        if process.booted and self.world.now - process.heard_at >= self.silent_s:
             condition = process.condition if process.cut_since is None and process.condition else "unknown"
             self._hear(Silent(process.name, process.heard_at, self.world.now, condition))  # type: ignore[arg-type]
         self.world.after(1.0, self.look_for_silence, process)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from disttrain.testing.simulation.call import State
+from disttrain.testing.simulation.contracts import Member
 from disttrain.testing.simulation.world import Violation, World
-
-if TYPE_CHECKING:
-    from disttrain.testing.simulation.call import State
-    from disttrain.testing.simulation.worker import Worker
 
 _SEEN = 0.7  # how often a member sees the connection to one that has left break; the others wait until they are told
 
@@ -35,14 +33,14 @@ class Group:
         self.gone: set[str] = set()
         self._rng = world.rng(f"group {name}")
         self._key: Any = None
-        self._there: dict[str, tuple[Worker, int, Callable[..., None]]] = {}
-        self._leaving: dict[str, tuple[Worker, int]] = {}  # of an operation that has ended: they go on in a moment
+        self._there: dict[str, tuple[Member, int, Callable[..., None]]] = {}
+        self._leaving: dict[str, tuple[Member, int]] = {}  # of an operation that has ended: they go on in a moment
 
     def usable(self, name: str) -> bool:
         """Is it whole, as far as a member can see, with nothing of its own under way?"""
         return not self.gone and name not in self._there and name not in self._leaving
 
-    def arrive(self, worker: Worker, key: Any, requests: int, then: Callable[..., None]) -> bool:
+    def arrive(self, worker: Member, key: Any, requests: int, then: Callable[..., None]) -> bool:
         """A member comes to an operation; `then` is called with what any of them asked for. True if it has to wait for others.
 
         Raises:

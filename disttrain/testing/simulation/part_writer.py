@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from disttrain.elastic import messages as m
 from disttrain.testing.simulation.call import State
-
-if TYPE_CHECKING:
-    from disttrain.testing.simulation.worker import Worker
+from disttrain.testing.simulation.contracts import Writes
 
 _COPY_S = 0.004
 _AGAIN_S = 0.2  # how often one that waits for the save before looks again
@@ -22,7 +20,7 @@ class PartWriter:
         worker: whose main thread copies.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Writes) -> None:
         self._worker, self._writing = worker, False
 
     def save(

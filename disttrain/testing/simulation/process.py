@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from disttrain.elastic import messages as m
+from disttrain.testing.simulation.contracts import Surroundings
 from disttrain.testing.simulation.worker import Worker
-
-if TYPE_CHECKING:
-    from disttrain.testing.simulation.cluster import SimulatedCluster
 
 LEASE_S = 20.0  # cut off from the driver for so long, a process ends itself
 BEAT_S = 1.0
@@ -24,7 +22,7 @@ class Process:
         told: the cluster has told of its death; `told_dead`: the driver has heard it; `killed`: the driver ended it.
     """
 
-    def __init__(self, name: str, cluster: SimulatedCluster) -> None:
+    def __init__(self, name: str, cluster: Surroundings) -> None:
         self.name, self.cluster, self.world, self.checks = name, cluster, cluster.world, cluster.checks
         self.number = int(name[1:])
         self.rng = self.world.rng(f"{cluster.attempt}/{name}")
@@ -89,7 +87,7 @@ class Process:
         self._mute += 1
         if condition != "alive":  # else it is merely slow
             self.checks.broke(self.name)
-        self.world.after(self.cluster.SILENT_S, self.cluster.look_for_silence, self)
+        self.world.after(self.cluster.silent_s, self.cluster.look_for_silence, self)
         if seconds is not None:
             self.world.after(seconds, self._thaw, self._mute)
 
@@ -110,7 +108,7 @@ class Process:
         if not self.alive or self.cut_since is not None:
             return
         self.cut_since = self.world.now
-        self.world.after(self.cluster.SILENT_S, self.cluster.look_for_silence, self)
+        self.world.after(self.cluster.silent_s, self.cluster.look_for_silence, self)
         self.world.after(LEASE_S + self.rng.uniform(0.0, 1.0), self._lease_over, self.cut_since)
         self.world.after(seconds, self._heal)
 

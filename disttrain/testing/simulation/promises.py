@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from disttrain import orchestrator as o
+from disttrain.controller.loop import Controller
 from disttrain.controller.mailbox import Done
 from disttrain.elastic import messages as m
 from disttrain.orchestrator.patience import WAITING, WORKING
 from disttrain.testing.simulation.call import Call, Hooks, State
+from disttrain.testing.simulation.cluster import SimulatedCluster
+from disttrain.testing.simulation.process import Process
 from disttrain.testing.simulation.scenario import LONGEST_TICK_S, SHORTEST_TICK_S, Scenario
+from disttrain.testing.simulation.storage import Storage
+from disttrain.testing.simulation.worker import Worker
 from disttrain.testing.simulation.world import Violation, World
 from disttrain.training.program import Position
-
-if TYPE_CHECKING:
-    from disttrain.controller.loop import Controller
-    from disttrain.testing.simulation.cluster import SimulatedCluster
-    from disttrain.testing.simulation.process import Process
-    from disttrain.testing.simulation.storage import Storage
-    from disttrain.testing.simulation.worker import Worker
 
 BEAT_S = 1.0
 LEAST_HANG_S = 300.0  # no tick is called a hang earlier, unless the launch says so
@@ -96,9 +94,6 @@ class Promises:
             if self.interrupted_at is not None and self.calm_since_interrupt and state.tick > self._stops_by:
                 ago_s = self.world.now - self.interrupted_at
                 self.fail(f"Ctrl-C was {ago_s:.2f} s ago, and tick {state.tick} is done; {self._stops_by} is the last that may be")
-
-    def stopped(self, worker: Worker, tick: int | None) -> None:
-        """A worker has left its generation."""
 
     def formed(self, form: m.Form) -> None:
         """The controller forms a generation: nobody is still in an older one, and nothing is thrown away that somebody holds."""

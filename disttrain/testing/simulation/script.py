@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from disttrain.controller.fetching import Fetch
 from disttrain.controller.mailbox import Done, Question
 from disttrain.testing.simulation.call import Call, Hooks, State
+from disttrain.testing.simulation.cluster import SimulatedCluster
+from disttrain.testing.simulation.contracts import Checks
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.program import Position
-
-if TYPE_CHECKING:
-    from disttrain.testing.simulation.cluster import SimulatedCluster
-    from disttrain.testing.simulation.promises import Promises
 
 
 class _Asked(Question):
@@ -39,7 +37,7 @@ class SimulatedMailbox:
         handled: the last boundary whose hooks have run.
     """
 
-    def __init__(self, cluster: SimulatedCluster, checks: Promises, handled: Callable[[], int]) -> None:
+    def __init__(self, cluster: SimulatedCluster, checks: Checks, handled: Callable[[], int]) -> None:
         self._cluster, self._world, self._checks, self._handled = cluster, cluster.world, checks, handled
         self._rng = self._world.rng(f"{cluster.attempt}/script")
         self._work: deque[tuple[object, Callable[[], Any]]] = deque()
@@ -127,7 +125,7 @@ class _Trainability:
 class SimulatedFitHooks(FitHooks):
     """The callbacks of a fit: they count, and what they decide hangs on what they have counted."""
 
-    def __init__(self, call: Call, checks: Promises) -> None:
+    def __init__(self, call: Call, checks: Checks) -> None:
         self._call, self._checks = call, checks
         self.counted = Hooks()
         self.start_tick, self.decision = 0, {}
@@ -173,7 +171,7 @@ class SimulatedFitHooks(FitHooks):
 class SimulatedCallHooks(CallHooks):
     """The callbacks of an evaluate or a predict."""
 
-    def __init__(self, call: Call, checks: Promises) -> None:
+    def __init__(self, call: Call, checks: Checks) -> None:
         self._call, self._checks = call, checks
         self.handled = -1
         self.counted = Hooks()

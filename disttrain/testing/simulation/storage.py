@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from disttrain.controller.commits import Committed, Committer, SaveFailed
 from disttrain.rundir.resume import ResumePoint
 from disttrain.testing.simulation.call import State
+from disttrain.testing.simulation.contracts import Checks
+from disttrain.testing.simulation.scenario import Scenario
 from disttrain.testing.simulation.world import Violation, World
-
-if TYPE_CHECKING:
-    from disttrain.testing.simulation.promises import Promises
-    from disttrain.testing.simulation.scenario import Scenario
-    from disttrain.testing.simulation.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +33,14 @@ class Storage:
         results: of the calls that have finished.
     """
 
-    def __init__(self, world: World, scenario: Scenario, checks: Promises) -> None:
+    def __init__(self, world: World, scenario: Scenario, checks: Checks) -> None:
         self.world, self.scenario, self.checks = world, scenario, checks
         self.checkpoints: list[Checkpoint] = []
         self.results: dict[int, Any] = {}
         self.parts_fail_until = self.commits_fail_until = self.hangs_until = 0.0
         self._rng = world.rng("storage")
 
-    def write(self, worker: Worker, about: dict[str, Any], began: float) -> None:
+    def write(self, worker: Any, about: dict[str, Any], began: float) -> None:
         """A worker's part, written beside its training."""
         seconds = self.scenario.write_s * self._rng.uniform(0.5, 2.0)
         error = "OSError: no space left" if self.world.now < self.parts_fail_until else None

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from disttrain.elastic import messages as m
 from disttrain.elastic.activity import Activity
 from disttrain.testing.simulation.call import Call, State
+from disttrain.testing.simulation.contracts import Host
 from disttrain.testing.simulation.group import Group
 from disttrain.testing.simulation.part_writer import PartWriter
 from disttrain.testing.simulation.scenario import tick_s
 from disttrain.training.program import BOUNDARIES, Kind, Position
 from disttrain.training.step.side_channel import REQUESTS
-
-if TYPE_CHECKING:
-    from disttrain.testing.simulation.process import Process
 
 _BITS = {name: 1 << number for number, name in enumerate(REQUESTS)}
 _ABORT_LOOK_S = 0.05  # how often a wait in a collective looks at the flag
@@ -31,7 +29,7 @@ _LOAD_S = 0.1
 class Worker:
     """One worker. `token` is valid for what its main thread does now."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Host) -> None:
         self.process, self.name, self.world, self.cluster = process, process.name, process.world, process.cluster
         self.scenario, self.checks, self.rng = self.cluster.scenario, self.cluster.checks, process.rng
         self.activity = Activity(self.name, self.world)
@@ -413,7 +411,6 @@ class Worker:
             self.activity.now("idle", self.state.tick)
             tick = self.state.tick if self.holds_state else None
             self.enter("stopping")
-            self.checks.stopped(self, tick)
             self.process.say(m.Stopped(self.name, self.call_number, self.generation, tick, because))
         self._be_free()
 
