@@ -124,7 +124,7 @@ class SimulatedCluster:
             return
         process.heard_at = self.world.now
         if isinstance(report, m.Beat):
-            process.heard_beat = self.world.now, report.seconds
+            process.heard = self.world.now, report
         self._hear(report)
         if self.scenario.doubles and not isinstance(report, m.Beat) and self._doubles.random() < self.scenario.doubles:
             self._hear(report)

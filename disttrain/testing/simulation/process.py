@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from disttrain.elastic import messages as m
@@ -38,7 +39,7 @@ class Process:
         self._outbound: list[object] = []
         self._up = self._down = 0.0
         self._mute = 0
-        self.heard_beat = (0.0, 0.0)  # when the driver heard the last one, and the seconds in it
+        self.heard: tuple[float, m.Beat] | None = None  # the last beat that the driver has, and since when
         self.last_words = 0.0  # what was said after that is lost
         self.worker = Worker(self)
 
@@ -136,6 +137,13 @@ class Process:
         if self.alive:
             self._up = max(self._up, self.world.now + self.latency_s * self.rng.uniform(0.5, 2.0))
             self.world.at(self._up, self.cluster.arrive, self, report, self.world.now)
+
+    def heard_beat(self, now: float) -> m.Beat:
+        """What the driver knows of it, as if that still were so."""
+        if self.heard is None:
+            return m.Beat(self.name, -1, -1, "idle", -1, 0.0)
+        at_s, beat = self.heard
+        return replace(beat, seconds=beat.seconds + now - at_s)
 
     @property
     def line_is_slow(self) -> bool:

@@ -59,7 +59,7 @@ class Promises:
         self._slow_since = float("inf")  # a worker that was killed for that
         self._lost_steps = False
         self._committed: dict[int, int] = {}
-        self._stops_by = 0
+        self._ticks_left = 0
         self._told_slow_s: dict[str, float] = {}
 
     # -- the calls ------------------------------------------------------------------------------------------------------------------
@@ -91,9 +91,10 @@ class Promises:
             self.fail(f"{worker.name} made another state of tick {state.tick} than one process does")
         if state.tick > self._furthest:
             self._furthest, self.done_at = state.tick, self.world.now
-            if self.interrupted_at is not None and self.calm_since_interrupt and state.tick > self._stops_by:
+            self._ticks_left -= 1
+            if self.interrupted_at is not None and self.calm_since_interrupt and self._ticks_left < 0:
                 ago_s = self.world.now - self.interrupted_at
-                self.fail(f"Ctrl-C was {ago_s:.2f} s ago, and tick {state.tick} is done; {self._stops_by} is the last that may be")
+                self.fail(f"Ctrl-C was {ago_s:.2f} s ago, and the call goes on and on: tick {state.tick} is done")
 
     def formed(self, form: m.Form) -> None:
         """The controller forms a generation: nobody is still in an older one, and nothing is thrown away that somebody holds."""
@@ -137,12 +138,15 @@ class Promises:
             return
         if now - process.well_since < _WELL_S and process.well_since > process.started_at:
             return
-        beat, unknown_s = worker.activity.beat(), self.scenario.policy.hang_timeout_s or 3600.0
-        limit_s = self.scenario.policy.hang_timeout_s or (LEAST_HANG_S if beat.activity == "computing" else unknown_s)
-        works = beat.activity in WORKING - WAITING
-        if (works and beat.seconds >= limit_s - 2 * BEAT_S) or now - (process.mute_since or now) >= unknown_s - 2 * BEAT_S:
-            self._slow_since = min(self._slow_since, now - beat.seconds, process.mute_since or now)
-            return  # healthy or not, it took longer than the limit that it was given
+        unknown_s = self.scenario.policy.hang_timeout_s or 3600.0
+        for beat in (worker.activity.beat(), process.heard_beat(now)):  # the second is what the driver knows
+            limit_s = self.scenario.policy.hang_timeout_s or (LEAST_HANG_S if beat.activity == "computing" else unknown_s)
+            if beat.activity in WORKING - WAITING and beat.seconds >= limit_s - 2 * BEAT_S:
+                self._slow_since = min(self._slow_since, now - beat.seconds, process.mute_since or now)
+                return  # healthy or not, it took longer than the limit that it was given
+        if now - (process.mute_since or now) >= unknown_s - 2 * BEAT_S:
+            self._slow_since = min(self._slow_since, process.mute_since or now)
+            return
         if not process.booted and now - process.started_at >= self.scenario.policy.start_limit_s - LONGEST_STALL_S:
             return
         self.fail(
@@ -307,8 +311,8 @@ class Promises:
             self.fail(f"{text!r} is said again after {details['seconds'] - before:.1f} s")
         self._told_slow_s[what] = details["seconds"]
         if self._is_well(process) and not process.line_is_slow:
-            now_s, (since_s, said_s) = process.worker.activity.beat().seconds, process.heard_beat
-            really = max(now_s, said_s + self.world.now - since_s)
+            now_s = process.worker.activity.beat().seconds
+            really = max(now_s, process.heard_beat(self.world.now).seconds)
             if really + 2 * BEAT_S < details["seconds"]:
                 self.fail(f"{details['worker']} is called slow for {details['seconds']} s; it has done this for {now_s:.1f} s")
 
@@ -318,7 +322,7 @@ class Promises:
         """Ctrl-C."""
         self.interrupted_at = self.world.now
         # the tick that is under way, the one after it, a boundary or two, and what is done while the word is on its way
-        self._stops_by = self._furthest + 5 + round(4 * self.scenario.latency_s / SHORTEST_TICK_S)
+        self._ticks_left = 5 + round(4 * self.scenario.latency_s / SHORTEST_TICK_S)
         self.calm_since_interrupt = self._calm()
 
     def disturbed(self) -> None:
@@ -329,7 +333,12 @@ class Promises:
     def _calm(self) -> bool:
         """Is everybody well, and nobody on the way from one generation to the next?"""
         controller = self.controller
-        if controller is None or not isinstance(controller.state, o.Running) or controller.call.known.group != "running":
+        if (
+            controller is None
+            or self.world.now < self.stalled_until
+            or not isinstance(controller.state, o.Running)
+            or controller.call.known.group != "running"
+        ):
             return False
         well = all(self._is_well(process) for process in self.cluster.processes.values() if process.name in controller.group.members)
         blocked = any(process.worker.group is not None and process.worker.group.blocked for process in self.cluster.processes.values())
