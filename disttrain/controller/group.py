@@ -100,8 +100,10 @@ class GroupControl:
             self._console.event("start failed", f"worker {report.worker} could not start: {report.reason}", worker=report.worker)
         elif isinstance(report, o.WorkerLost):
             self.patience.forget(report.worker)
-        elif isinstance(report, o.Silent) and report.condition == "alive":
-            self.patience.alive(report.worker, now)
+        else:
+            self._reporting.heard.setdefault(report.worker, report.since_s)  # by an earlier call perhaps
+            if report.condition == "alive":
+                self.patience.alive(report.worker, now)
         self.decide(report, now=now)
 
     def beat(self, beat: m.Beat, now: float) -> None:

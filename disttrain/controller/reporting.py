@@ -42,7 +42,7 @@ class Reporting:
         self._console, self._policy = around.console, around.policy
         self._ranks: dict[str, int] = {}
         self._recovery: _Recovery | None = None
-        self._reached = 0  # the furthest tick told of
+        self._reached, self._formed_s = 0, 0.0  # the furthest tick told of, and when the newest generation was formed
         self.heard: dict[str, float] = {}
         self.step = 0
         self.logs: dict[str, Any] = {}
@@ -59,18 +59,19 @@ class Reporting:
             if anew:
                 self._recovery.back_from = self.step
             self._recovery.again += max(0, max(self._reached, form.tick) - tick)
-        self._reached = tick
+        self._reached, self._formed_s = tick, self._around.clock.monotonic_s()
 
     def lost(self, report: o.WorkerLost, before: o.State, after: o.State, now: float) -> None:
         """A worker is dead; `before` and `after` are what `decide` made of it."""
-        quiet_since = self.heard.pop(report.worker, now)
+        since_s = self._stood_still_since(report.worker, now)
+        self.heard.pop(report.worker, None)
         if not is_member(before, report.worker):
             if before.roster.ready.has(report.worker) or report.worker not in self._ranks:
                 words = f"worker {report.worker} lost before it joined: {report.reason}"
                 self._console.event("worker lost", words, worker=report.worker, reason=report.reason)
             return
         facts = self._facts.get(report.worker, WorkerFacts())
-        recovery = self._begun(quiet_since if now - quiet_since > _QUIET_S else now, before)
+        recovery = self._begun(since_s, before)
         recovery.lost.append(report.worker)
         self._statistics.workers = max(0, self._statistics.workers - 1)
         self._statistics.step_times.pop(report.worker, None)
@@ -87,9 +88,9 @@ class Reporting:
 
     def killed(self, worker: str, because: str, now: float) -> None:
         """We end a worker that does not answer or does not get on."""
-        quiet_since = self.heard.get(worker, now)
-        if worker in self._ranks and self._recovery is None and now - quiet_since > _QUIET_S:
-            self._recovery = _Recovery(quiet_since, self.step, -1)
+        since_s = self._stood_still_since(worker, now)
+        if worker in self._ranks and self._recovery is None and since_s < now:
+            self._recovery = _Recovery(since_s, self.step, -1)
         self._console.event("kill", f"{because}: killed", worker=worker)
 
     def works(self, generation: int, tick: int, now: float) -> None:
@@ -126,6 +127,11 @@ class Reporting:
         self._recovery.since_s = min(now, self._recovery.since_s)  # another that had been quiet for longer is found out later
         self._recovery.generation = max(self._recovery.generation, state.roster.generation)
         return self._recovery
+
+    def _stood_still_since(self, worker: str, now: float) -> float:
+        """Since when the group has not got on because of a worker that is lost now, or killed: no longer than the group is there."""
+        quiet_since = self.heard.get(worker, now)
+        return max(quiet_since, self._formed_s) if now - quiet_since > _QUIET_S else now
 
     def _what_follows(self, after: o.State) -> str:
         if not isinstance(after, o.Gathering | o.Running | o.Waiting):

@@ -85,7 +85,7 @@ def whoever_computes_for_30_s_is_killed(patch: pytest.MonkeyPatch) -> None:
 
 
 def nobody_is_waited_for_in_a_break(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Patience, "working", lambda self: frozenset())
+    patch.setattr(Patience, "working", lambda self, at_s: frozenset())
 
 
 def kills_of_our_own_are_blamed_on_the_batch(patch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_a_broken_rule_is_found(break_it: Break, seeds: int, monkeypatch: pytest
     outcome = found(seeds)
     small = shrink(outcome.scenario)
     again = simulate(small)
-    assert again.failure is not None
+    assert again.failure is not None and not again.failure.startswith(("TypeError", "AttributeError"))
     assert len(small.faults) <= len(outcome.scenario.faults)
     needed = ", ".join(fault.kind for fault in small.faults) or "no fault at all"
     tell(

@@ -264,7 +264,9 @@ class Simulation:
                 before, process.latency_s = process.latency_s, max(process.latency_s, 4.0)
                 self.world.after(seconds, setattr, process, "latency_s", before)
             case "raise_if_new":
-                if process.booted or self.checks.controller is None or not self.checks.controller.group.members:
+                controller = self.checks.controller
+                members = () if controller is None else controller.group.members
+                if not members or process.name in members or process.worker.state is not None:
                     return False
                 process.worker.raised = True
             case "fail_start":

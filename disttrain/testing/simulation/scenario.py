@@ -155,7 +155,7 @@ def _call(rng: random.Random, pace: str) -> CallPlan:
 def _fault(rng: random.Random, span_s: float) -> Fault:
     kind = rng.choices(
         (*WORKER_FAULTS, *GROUP_FAULTS, *DRIVER_FAULTS, *STORAGE_FAULTS, *SCRIPT_FAULTS),
-        (12, 4, 4, 2, 4, 1, 3, 2, 1, 2, 1, 4, 3, 2, 4, 3, 2, 2, 2),
+        (12, 4, 4, 2, 4, 1, 3, 2, 2, 2, 1, 4, 3, 2, 4, 3, 2, 2, 2),
     )[0]
     seconds = {
         "freeze": rng.choice((None, None, rng.uniform(1, 60))),
