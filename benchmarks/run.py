@@ -6,13 +6,21 @@ import argparse
 import sys
 from pathlib import Path
 
+import control_plane
 import fit
 import recovery
 import startup
 import throughput
 import viewer
 
-PROGRAMS = {"fit": fit.main, "throughput": throughput.main, "startup": startup.main, "recovery": recovery.main, "viewer": viewer.main}
+PROGRAMS = {
+    "fit": fit.main,
+    "throughput": throughput.main,
+    "startup": startup.main,
+    "recovery": recovery.main,
+    "control_plane": control_plane.main,
+    "viewer": viewer.main,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from disttrain.cli.failures import report_failure
+from disttrain.cli.simulate import simulate
 from disttrain.errors import UsageError
 
 app = typer.Typer(
@@ -131,6 +132,9 @@ def tensorboard(
     from disttrain.viewers.tensorboard import launch as open_board  # late: each command loads what it needs
 
     open_board(run_dir, port=port, host=host, block=True)
+
+
+app.command()(simulate)
 
 
 @app.command()

@@ -40,26 +40,21 @@ class Transport:
 
     def __init__(self, group: Any, rank: int, size: int) -> None:
         self._group, self._rank, self._size = group, rank, size
-        self._options: dict[tuple[Any, int], Any] = {}
+        self._gathering: dict[int, Any] = {}  # options by their limit, made once: the same few are used in every step
+        self._swapping: dict[int, Any] = {}
 
     def all_gather(self, output: Tensor, input: Tensor, limit_s: int) -> Any:
-        return self._group._allgather_base(output, input, self._limited(c10d.AllgatherOptions, limit_s))
+        options = self._gathering.get(limit_s) or _limited(self._gathering, c10d.AllgatherOptions(), limit_s)
+        return self._group._allgather_base(output, input, options)
 
     def all_to_all(self, output: Tensor, input: Tensor, output_splits: list[int], input_splits: list[int], limit_s: int) -> Any:
-        return self._group.alltoall_base(output, input, output_splits, input_splits, self._limited(dist.AllToAllOptions, limit_s))
+        options = self._swapping.get(limit_s) or _limited(self._swapping, dist.AllToAllOptions(), limit_s)
+        return self._group.alltoall_base(output, input, output_splits, input_splits, options)
 
     def broadcast(self, tensor: Tensor, source: int, limit_s: int) -> Any:
         options = dist.BroadcastOptions()
         options.rootRank, options.rootTensor, options.timeout = source, 0, timedelta(seconds=limit_s)
         return self._group.broadcast([tensor], options)
-
-    def _limited(self, kind: Any, limit_s: int) -> Any:
-        """Options of a collective, made once: the same few are used in every step."""
-        options = self._options.get((kind, limit_s))
-        if options is None:
-            options = self._options[kind, limit_s] = kind()
-            options.timeout = timedelta(seconds=limit_s)
-        return options
 
     def complete_within(self, work: Any, patience: timedelta) -> bool:
         """Wait so long at most; True as soon as `work` is complete, well or with an error that its own `wait` raises."""
@@ -68,6 +63,12 @@ class Transport:
     def cut(self) -> None:
         """End every operation under way with an error, here and now, whatever the other members do."""
         raise NotImplementedError
+
+
+def _limited(known: dict[int, Any], options: Any, limit_s: int) -> Any:
+    options.timeout = timedelta(seconds=limit_s)
+    known[limit_s] = options
+    return options
 
 
 class Gloo(Transport):

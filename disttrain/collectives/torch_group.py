@@ -209,6 +209,8 @@ class TorchGroup:
 
 
 class _TorchPending:
+    __slots__ = ("_broken", "_group", "_operation", "number", "patience_s", "work")
+
     def __init__(self, group: TorchGroup, operation: Callable[[Transport, int], Any], number: int, patience_s: float) -> None:
         self.work: Any = None  # let go of as soon as it has ended: it keeps its tensors, and the connections of its group
         self.number, self.patience_s = number, patience_s

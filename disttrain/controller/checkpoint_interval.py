@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
+from disttrain import quantities
 from disttrain.errors import UsageError
-
-_EVERY = re.compile(r"(\d+(?:\.\d+)?)\s*(steps?|s|sec|seconds?|m|min|minutes?|h|hours?)")
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +17,8 @@ class CheckpointInterval:
     epoch: bool = False
 
     @staticmethod
-    def parse(text: str) -> CheckpointInterval:
-        """From `100steps`, `30s`, `5min` or `epoch`.
+    def parse(text: str, option: str = "--checkpoint-every") -> CheckpointInterval:
+        """From `100steps`, `30s`, `5min` or `epoch`; `option` is named where that cannot be read.
 
         Raises:
             UsageError: anything else.
@@ -29,10 +26,9 @@ class CheckpointInterval:
         text = text.strip().lower()
         if text in ("epoch", "1epoch"):
             return CheckpointInterval(epoch=True)
-        found = _EVERY.fullmatch(text)
-        number = float(found[1]) if found else 0.0
-        if found is None or number <= 0 or (found[2].startswith("step") and number != int(number)):
-            raise UsageError(f"--checkpoint-every {text!r}: expected steps, seconds or epoch, such as 100steps, 30s, 5min or epoch.")
-        if found[2].startswith("step"):
-            return CheckpointInterval(steps=int(number))
-        return CheckpointInterval(seconds=number * _SECONDS[found[2][0]])
+        found, seconds = quantities.split(text), quantities.seconds_of(text)
+        if found is not None and found[1] in ("step", "steps") and found[0] > 0 and found[0] == int(found[0]):
+            return CheckpointInterval(steps=int(found[0]))
+        if not seconds:
+            raise UsageError(f"{option} {text!r}: expected steps, seconds or epoch, such as 100steps, 30s, 5min or epoch.")
+        return CheckpointInterval(seconds=seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ class Fetching:
         self._requests += 1
         self._open[self._requests] = _Open(question)
 
-    def look(self, members: tuple[str, ...], generation: int) -> None:
+    def look(self, members: Sequence[str], generation: int) -> None:
         """Ask whoever can answer: a member of this generation, unless it has been asked. Who is there holds its state where the
         callbacks are, or comes there before it obeys."""
         for request, entry in self._open.items():

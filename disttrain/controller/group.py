@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from disttrain import orchestrator as o
@@ -12,7 +12,7 @@ from disttrain.controller.reporting import Reporting
 from disttrain.elastic import messages as m
 from disttrain.orchestrator.call_events import CallEvent, GroupChanged, Halted
 from disttrain.orchestrator.patience import Patience
-from disttrain.orchestrator.states import Holding, in_loop, members_of
+from disttrain.orchestrator.states import Holding, count_members, in_loop, is_member, members_of
 from disttrain.training.program import Program
 from disttrain.training.trainability import Frozen
 
@@ -55,7 +55,7 @@ class GroupControl:
         self._opening = decision.effects
 
     @property
-    def members(self) -> tuple[str, ...]:
+    def members(self) -> Sequence[str]:
         """Who belongs to the newest generation and lives."""
         return members_of(self.state)
 
@@ -107,8 +107,9 @@ class GroupControl:
         """A member has left the loop."""
         if report.generation == self.generation:
             if report.because == "asked to stop" and isinstance(self.state, o.Running):
-                self._halted[report.worker] = report.tick
-                if set(self._halted) >= set(in_loop(self.state)):
+                if is_member(self.state, report.worker):
+                    self._halted[report.worker] = report.tick
+                if len(self._halted) == count_members(self.state):  # members come and go only while it gathers
                     self._advance(Halted(report.generation, report.tick or 0))
                 return
             if report.tick is not None:

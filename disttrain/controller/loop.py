@@ -385,7 +385,7 @@ class Controller:
                     self.group.decide(o.CheckpointCommitted(outcome.name, outcome.tick, self._clock.monotonic_s()))
                 self._advance(happened.SaveCommitted(outcome.tick))
             else:
-                self._advance(happened.SaveFailed(outcome.tick))
+                self._advance(happened.SaveAbandoned(outcome.tick))
 
     def _look_at_flags(self) -> None:
         interrupts = self.around.interrupts()

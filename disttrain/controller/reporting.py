@@ -10,7 +10,7 @@ from disttrain.callbacks.telemetry import Recovery
 from disttrain.controller.environment import CallEnvironment, WorkerFacts
 from disttrain.controller.telemetry import CallStatistics
 from disttrain.orchestrator.patience import Patience, Slow
-from disttrain.orchestrator.states import members_of
+from disttrain.orchestrator.states import count_members, is_member, members_of
 from disttrain.training.program import Position, Program
 
 _QUIET_S = 2.5  # beats come every second: a worker unheard of for longer had stopped before we knew
@@ -59,8 +59,8 @@ class Reporting:
     def lost(self, report: o.WorkerLost, before: o.State, after: o.State, now: float) -> None:
         """A worker is dead; `before` and `after` are what `decide` made of it."""
         self.heard.pop(report.worker, None)
-        if report.worker not in members_of(before):
-            if report.worker in before.roster.ready or report.worker not in self._ranks:
+        if not is_member(before, report.worker):
+            if before.roster.ready.has(report.worker) or report.worker not in self._ranks:
                 words = f"worker {report.worker} lost before it joined: {report.reason}"
                 self._console.event("worker lost", words, worker=report.worker, reason=report.reason)
             return
@@ -69,7 +69,7 @@ class Reporting:
         recovery.lost.append(report.worker)
         self._statistics.workers = max(0, self._statistics.workers - 1)
         self._statistics.step_times.pop(report.worker, None)
-        rank = self._ranks.get(report.worker, members_of(before).index(report.worker))
+        rank = self._ranks[report.worker] if report.worker in self._ranks else members_of(before).index(report.worker)
         self._console.event(
             "worker lost",
             f"worker {report.worker} lost (rank {rank}, pid {facts.pid} on {facts.host}): {report.reason}{self._what_follows(after)}",
@@ -120,7 +120,7 @@ class Reporting:
     def _what_follows(self, after: o.State) -> str:
         if not isinstance(after, o.Gathering | o.Running | o.Waiting):
             return ""
-        left, needed = len(members_of(after)), self._policy.min_workers
+        left, needed = count_members(after), self._policy.min_workers
         there = left + len(after.roster.ready)
         if there >= needed:
             return f"; {left} go on" if left > 1 else "; 1 goes on" if left else ""

@@ -145,7 +145,7 @@ class Member:
         self._engine = Engine(job, _device(command.settings.backend))
         built = self._clock.monotonic_s()
         if command.settings.run_dir is not None and self._shards is None:
-            self._shards = ShardWriter(command.settings.run_dir, self.name, self._report)
+            self._shards = ShardWriter(command.settings.run_dir, self.name, self._report, self._clock)
         self.activity.now("idle")
         timings = {"open job": opened - started, "build engine": built - opened}
         self._report(m.Ready(self.name, self._call, os.getpid(), socket.gethostname(), timings))

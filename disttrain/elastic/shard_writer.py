@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
@@ -25,6 +24,7 @@ from disttrain.checkpoint import (
     split,
     write_shard,
 )
+from disttrain.clock import Clock, SystemClock
 from disttrain.elastic.messages import ShardWritten, SnapshotTaken
 from disttrain.training.step.replica import Replica, StateDict
 
@@ -58,15 +58,15 @@ def as_tensor(array: NamedArray) -> Tensor:
 class ShardWriter:
     """Committer into, and loads from, one run directory. One save is under way at a time; the next waits for it."""
 
-    def __init__(self, run_dir: str, worker: str, report: Callable[[object], None]) -> None:
+    def __init__(self, run_dir: str, worker: str, report: Callable[[object], None], clock: Clock | None = None) -> None:
         self._store = Store(run_dir)
-        self._worker, self._report = worker, report
+        self._worker, self._report, self._clock = worker, report, clock or SystemClock()
         self._arena = Arena()
         self._writing: threading.Thread | None = None
 
     def save(self, replica: Replica, rank: int, size: int, *, call: int, generation: int, attempt: int, sequence: int) -> None:
         """Copy this rank's share of the state and write it in the background; `ShardWritten` follows, from rank 0 first `SnapshotTaken`."""
-        began = time.monotonic()
+        began = self._clock.monotonic_s()
         if self._writing is not None:
             self._writing.join()
         state = replica.state_dict()
@@ -90,7 +90,7 @@ class ShardWriter:
         if rank == 0:
             about |= {"meta": dict(state.meta), "specs": specs, "sequence": sequence, "folder": folder}
             self._report(SnapshotTaken(self._worker, call, replica.tick))
-        about["stall_seconds"] = time.monotonic() - began
+        about["stall_seconds"] = self._clock.monotonic_s() - began
         self._writing = threading.Thread(target=self._write, args=(path, shot, about, began), name="checkpoint-writer", daemon=True)
         self._writing.start()
 
@@ -107,4 +107,4 @@ class ShardWriter:
         except Exception as error:  # a save that fails is abandoned, training goes on; the driver says so
             self._report(ShardWritten(**about, report=None, error=f"{type(error).__name__}: {error}"))
         else:
-            self._report(ShardWritten(**about, report=report, seconds=time.monotonic() - began))
+            self._report(ShardWritten(**about, report=report, seconds=self._clock.monotonic_s() - began))

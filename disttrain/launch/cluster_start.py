@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from disttrain import orchestrator as o
+from disttrain.clock import Clock, SystemClock
 from disttrain.errors import InfrastructureError, Interrupted
 from disttrain.launch.config import RunConfig
 from disttrain.launch.timings import Timings
@@ -29,6 +29,7 @@ class ClusterStart:
     Args:
         make: starts or joins the cluster; the default is Ray.
         limits: fields of `RecoveryPolicy` that are not as a launch has them.
+        clock: what time it is.
 
     Attributes:
         state: the orchestrator's, with the workers that were asked for; the first call goes on from there.
@@ -36,8 +37,9 @@ class ClusterStart:
 
     def __init__(
         self, config: RunConfig, timings: Timings, make: Callable[[RunConfig, Timings], StartedCluster] | None = None,
-        limits: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any] | None = None, clock: Clock | None = None,
     ) -> None:  # fmt: skip
+        self._clock = clock or SystemClock()
         self._config, self._timings, self._make, self._limits = config, timings, make or OnRay, dict(limits or {})
         self._failed: BaseException | None = None
         self._started: StartedCluster | None = None
@@ -90,7 +92,7 @@ class ClusterStart:
             started = self._started = self._make(config, self._timings)
             most = (config.max_workers or config.workers) + config.spares
             policy = policy_of(config, max(config.virtual_workers or 0, most), **self._limits)
-            decision = o.first_call(policy, at_s=time.monotonic())
+            decision = o.first_call(policy, at_s=self._clock.monotonic_s())
             self.state = decision.state
             for effect in decision.effects:
                 if isinstance(effect, o.StartWorker):

@@ -22,9 +22,9 @@ from disttrain.orchestrator.call_events import (
     Interrupted,
     OutputsArrived,
     RolledBack,
+    SaveAbandoned,
     SaveCommitted,
     SaveDue,
-    SaveFailed,
     StepsDone,
 )
 from disttrain.orchestrator.call_states import (
@@ -226,14 +226,14 @@ def end_if_saved(state: Halting, effects: tuple[CallEffect, ...], because: str) 
 # ---- saves and the end
 
 
-def with_save(known: Known, event: SaveCommitted | SaveFailed) -> Known:
-    if isinstance(event, SaveFailed):
+def with_save(known: Known, event: SaveCommitted | SaveAbandoned) -> Known:
+    if isinstance(event, SaveAbandoned):
         return replace(known, failed=(*known.failed[1 - _FAILED_KEPT :], event.tick))
     newest = event.tick if known.committed is None else max(event.tick, known.committed)
     return replace(known, committed=newest, failed=tuple(tick for tick in known.failed if tick > newest))
 
 
-def save_ended(state: Any, event: SaveCommitted | SaveFailed) -> CallDecision:
+def save_ended(state: Any, event: SaveCommitted | SaveAbandoned) -> CallDecision:
     after = replace(state, known=with_save(state.known, event))
     if isinstance(after, Halting):
         return end_if_saved(after, (), "a save has ended")
@@ -281,7 +281,7 @@ CALL_RULES: Mapping[type[CallState], Mapping[type[CallEvent], CallRule]] = {
         GroupChanged: CallRule(group_while_opening, (Opening,)),
         HooksDone: CallRule(opened, (Stepping, Over)),
         SaveCommitted: CallRule(save_ended, (Opening,)),
-        SaveFailed: CallRule(save_ended, (Opening,)),
+        SaveAbandoned: CallRule(save_ended, (Opening,)),
         Interrupted: CallRule(noted, (Opening,)),
     },
     Stepping: {
@@ -289,7 +289,7 @@ CALL_RULES: Mapping[type[CallState], Mapping[type[CallEvent], CallRule]] = {
         BoundaryReached: CallRule(boundary_reached, (Stepping, Awaiting, InHooks)),
         StepsDone: CallRule(steps_done, (Stepping, Finishing)),
         SaveCommitted: CallRule(save_ended, (Stepping,)),
-        SaveFailed: CallRule(save_ended, (Stepping,)),
+        SaveAbandoned: CallRule(save_ended, (Stepping,)),
         SaveDue: CallRule(save_due, (Stepping,)),
         Interrupted: CallRule(interrupted, (Halting, Over)),
     },
@@ -303,7 +303,7 @@ CALL_RULES: Mapping[type[CallState], Mapping[type[CallEvent], CallRule]] = {
         BoundaryReached: CallRule(asked_again, (InHooks,)),
         HooksDone: CallRule(hooks_done, (InHooks, Stepping, Halting, RollingBack, Over)),
         SaveCommitted: CallRule(save_ended, (InHooks,)),
-        SaveFailed: CallRule(save_ended, (InHooks,)),
+        SaveAbandoned: CallRule(save_ended, (InHooks,)),
         Interrupted: CallRule(interrupted_meanwhile, (InHooks,)),
     },
     RollingBack: {
@@ -311,7 +311,7 @@ CALL_RULES: Mapping[type[CallState], Mapping[type[CallEvent], CallRule]] = {
         BoundaryReached: CallRule(asked_again, (RollingBack,)),
         RolledBack: CallRule(rolled_back, (RollingBack, InHooks, Stepping, Halting, Over)),
         SaveCommitted: CallRule(save_ended, (RollingBack,)),
-        SaveFailed: CallRule(save_ended, (RollingBack,)),
+        SaveAbandoned: CallRule(save_ended, (RollingBack,)),
         Interrupted: CallRule(interrupted_meanwhile, (RollingBack,)),
     },
     Halting: {
@@ -320,14 +320,14 @@ CALL_RULES: Mapping[type[CallState], Mapping[type[CallEvent], CallRule]] = {
         Halted: CallRule(halted, (Halting, Over)),
         StepsDone: CallRule(steps_done, (Halting, Finishing)),
         SaveCommitted: CallRule(save_ended, (Halting, Over)),
-        SaveFailed: CallRule(save_ended, (Halting, Over)),
+        SaveAbandoned: CallRule(save_ended, (Halting, Over)),
     },
     Finishing: {
         GroupChanged: CallRule(group_while_finishing, (Finishing, Stepping, Halting, RollingBack, Over)),
         StepsDone: CallRule(steps_done, (Finishing,)),
         Delivered: CallRule(delivered, (Finishing, Over)),
         SaveCommitted: CallRule(save_ended, (Finishing, Over)),
-        SaveFailed: CallRule(save_ended, (Finishing, Over)),
+        SaveAbandoned: CallRule(save_ended, (Finishing, Over)),
         Interrupted: CallRule(noted, (Finishing,)),
     },
 }

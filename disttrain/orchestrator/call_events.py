@@ -94,7 +94,7 @@ class SaveCommitted:
 
 
 @dataclass(frozen=True, slots=True)
-class SaveFailed:
+class SaveAbandoned:
     """A checkpoint of `tick` was abandoned."""
 
     tick: int
@@ -120,7 +120,7 @@ CallEvent = (
     | StepsDone
     | Delivered
     | SaveCommitted
-    | SaveFailed
+    | SaveAbandoned
     | SaveDue
     | Interrupted
 )

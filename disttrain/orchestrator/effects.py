@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,7 +24,7 @@ class Abort:
     """
 
     generation: int
-    workers: tuple[str, ...]
+    workers: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from disttrain.orchestrator.forming import ended, form, listed
 from disttrain.orchestrator.policy import RecoveryPolicy
 from disttrain.orchestrator.roster import BreakHistory, Commit, Roster
 from disttrain.orchestrator.rules import RULES, abandoned, keep_roster_true, state_deadline
-from disttrain.orchestrator.states import Decision, Ended, Starting, State, members_of
+from disttrain.orchestrator.states import Decision, Ended, Starting, State, count_members, is_member
 
 
 class IllegalTransition(RuntimeError):
@@ -52,7 +52,7 @@ def next_deadline(state: State, policy: RecoveryPolicy) -> float | None:
     """When the driver is to send a Timer, in monotonic seconds; None: time alone changes nothing."""
     if isinstance(state, Ended):
         return None
-    times = (state_deadline(state, policy), state.roster.next_deadline(len(members_of(state)), policy))
+    times = (state_deadline(state, policy), state.roster.next_deadline(count_members(state), policy))
     return min((time for time in times if time is not None), default=None)
 
 
@@ -82,7 +82,7 @@ def _staffed(decision: Decision, at_s: float, policy: RecoveryPolicy) -> Decisio
     state = decision.state
     if isinstance(state, Ended):
         return decision
-    roster, starts = state.roster.staffed(len(members_of(state)), at_s, policy)
+    roster, starts = state.roster.staffed(count_members(state), at_s, policy)
     if not starts:
         return decision
     because = f"{decision.because}; starting {listed(tuple(start.worker for start in starts))}"
@@ -97,5 +97,5 @@ def _refuse_the_impossible(state: State, event: Event) -> None:
     generation = getattr(event, "generation", None)
     if generation is not None and generation > state.roster.generation:
         raise IllegalTransition(state, event, f"generation {generation} was never formed; the newest is {state.roster.generation}")
-    if isinstance(event, StartFailed) and event.worker in members_of(state) + state.roster.ready:
+    if isinstance(event, StartFailed) and (is_member(state, event.worker) or state.roster.ready.has(event.worker)):
         raise IllegalTransition(state, event, f"{event.worker} has started; its death is WorkerLost")

@@ -8,7 +8,19 @@ from disttrain.orchestrator.effects import Abort, Kill, Pause
 from disttrain.orchestrator.events import Silent, StartFailed, Stuck, WorkerLost, WorkerReady
 from disttrain.orchestrator.forming import form, form_if_enough, form_if_stopped, give_up
 from disttrain.orchestrator.policy import RecoveryPolicy
-from disttrain.orchestrator.states import Decision, Gathering, Live, Running, Starting, Waiting, members_of
+from disttrain.orchestrator.shared_tuple import SharedTuple
+from disttrain.orchestrator.states import (
+    NO_HOLDING,
+    NOTHING,
+    Decision,
+    Gathering,
+    Live,
+    Running,
+    Starting,
+    Waiting,
+    count_members,
+    is_member,
+)
 
 # ---- workers come
 
@@ -32,7 +44,7 @@ def ready_while_running(state: Running, event: WorkerReady, policy: RecoveryPoli
     if len(state.members) >= policy.member_limit:
         after = replace(state, roster=roster)
         return Decision(after, because=f"{event.worker} is ready; the group has its {policy.member_limit} members, so it is a spare")
-    pausing = Gathering(roster, state.members, state.tick, (), (), planned=True, deadline_s=event.at_s + policy.stop_limit_s)
+    pausing = Gathering(roster, state.members, state.tick, NO_HOLDING, NOTHING, planned=True, deadline_s=event.at_s + policy.stop_limit_s)
     return Decision(pausing, (Pause(roster.generation),), f"{event.worker} is ready and joins at the next boundary")
 
 
@@ -56,7 +68,7 @@ def outsider_lost(state: Live, event: WorkerLost | StartFailed, policy: Recovery
     """The loss of a worker that is in no group: a failed start, or a newcomer that costs nothing but its replacement."""
     roster = state.roster.without_killed(event.worker)
     state = replace(state, roster=roster)
-    if event.worker in roster.ready:
+    if roster.ready.has(event.worker):
         roster = roster.with_lost_ready(event.worker)
         after: Live = replace(state, roster=roster)
         if isinstance(after, Starting) and not roster.ready:
@@ -67,7 +79,7 @@ def outsider_lost(state: Live, event: WorkerLost | StartFailed, policy: Recovery
     roster = roster.with_failed_start(event.worker, event.at_s, policy)
     after = replace(state, roster=roster)
     failures = roster.start_failures
-    if failures >= policy.start_failure_limit and not members_of(after) and not roster.ready:
+    if failures >= policy.start_failure_limit and not count_members(after) and not roster.ready:
         return give_up(after, "start_failed", f"workers failed to start {failures} times in a row; {event.worker}: {event.reason}")
     pause_s = max(0.0, roster.start_after_s - event.at_s)
     return Decision(after, because=f"{event.worker} failed to start ({event.reason}), {failures} in a row; next start in {pause_s:g} s")
@@ -75,17 +87,19 @@ def outsider_lost(state: Live, event: WorkerLost | StartFailed, policy: Recovery
 
 def blamed(state: Live, event: WorkerLost) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(worker, reason) of a death that may be the step's fault; nothing for a kill of our own."""
-    return ((), ()) if event.worker in state.roster.killed else ((event.worker,), (event.reason,))
+    return ((), ()) if state.roster.killed.has(event.worker) else ((event.worker,), (event.reason,))
 
 
 def lost_while_running(state: Running, event: WorkerLost, policy: RecoveryPolicy) -> Decision:
-    if event.worker not in state.members:
+    if not state.members.has(event.worker):
         return outsider_lost(state, event, policy)
-    left = tuple(worker for worker in state.members if worker != event.worker)
+    left = state.members.without(event.worker)
     deadline_s = event.at_s + policy.stop_limit_s
     lost, reasons = blamed(state, event)
     roster = state.roster.without_killed(event.worker)
-    gathering = Gathering(roster, left, state.tick, (), lost, planned=False, deadline_s=deadline_s, reasons=reasons)
+    gathering = Gathering(
+        roster, left, state.tick, NO_HOLDING, SharedTuple(lost), planned=False, deadline_s=deadline_s, reasons=SharedTuple(reasons)
+    )
     decision = form_if_stopped(
         gathering, event.at_s, policy, f"lost {event.worker} ({event.reason}) in generation {gathering.roster.generation}"
     )
@@ -94,35 +108,35 @@ def lost_while_running(state: Running, event: WorkerLost, policy: RecoveryPolicy
 
 
 def lost_while_gathering(state: Gathering, event: WorkerLost, policy: RecoveryPolicy) -> Decision:
-    if event.worker not in state.members:
+    if not state.members.has(event.worker):
         return outsider_lost(state, event, policy)
     lost, reasons = blamed(state, event)
     after = replace(
         state,
         roster=state.roster.without_killed(event.worker),
-        members=tuple(worker for worker in state.members if worker != event.worker),
-        stopped=tuple(holding for holding in state.stopped if holding.worker != event.worker),
-        lost=state.lost + lost,
-        reasons=state.reasons + reasons,
+        members=state.members.without(event.worker),
+        stopped=state.stopped.without(event.worker),
+        lost=state.lost.plus_all(lost),
+        reasons=state.reasons.plus_all(reasons),
         planned=False,
     )
     decision = form_if_stopped(after, event.at_s, policy, f"lost {event.worker} ({event.reason}) while the group was stopping")
     # a pause agrees on its boundary through the group, which the death has broken
-    abort = (Abort(state.roster.generation, after.stepping),) if state.planned and after.stepping else ()
+    abort = (Abort(state.roster.generation, after.stepping),) if state.planned and after.still_stepping else ()
     return replace(decision, effects=abort + decision.effects)
 
 
 def lost_while_waiting(state: Waiting, event: WorkerLost, policy: RecoveryPolicy) -> Decision:
-    holders = tuple(holding for holding in state.holders if holding.worker != event.worker)
-    if len(holders) == len(state.holders):
+    if not state.holders.has(event.worker):
         return outsider_lost(state, event, policy)
+    holders = state.holders.without(event.worker)
     roster = state.roster.without_killed(event.worker)
     return form_if_enough(roster, holders, state.since_s, policy, f"lost {event.worker} ({event.reason}) while waiting")
 
 
 def silent(state: Live, event: Silent, policy: RecoveryPolicy) -> Decision:
     silence_s = event.at_s - event.since_s
-    if event.worker not in members_of(state) + state.roster.ready:
+    if not is_member(state, event.worker) and not state.roster.ready.has(event.worker):
         return Decision(state, because=f"{event.worker} is silent, but not a worker whose heartbeat is awaited")
     if event.condition == "alive":
         return Decision(state, because=f"{event.worker} has been silent for {silence_s:.3g} s, but its process runs: it is waited for")
@@ -133,8 +147,8 @@ def silent(state: Live, event: Silent, policy: RecoveryPolicy) -> Decision:
 
 
 def stuck(state: Live, event: Stuck, policy: RecoveryPolicy) -> Decision:
-    known = event.worker in members_of(state) + state.roster.ready or state.roster.is_starting(event.worker)
-    if not known:
+    roster = state.roster
+    if not (is_member(state, event.worker) or roster.ready.has(event.worker) or roster.is_starting(event.worker)):
         return Decision(state, because=f"{event.worker} is stuck, but no worker of the run any more")
     why = f"{event.worker} has been {event.doing} for {event.seconds:.0f} s without progress; {event.limit_s:.0f} s are allowed"
     return own_kill(state, event.worker, why)

@@ -115,9 +115,9 @@ class Patience:
         """
         members = tuple(members)
         limit_s, unknown_s = self.limit_s(), self._policy.hang_timeout_s or _UNKNOWN_LIMIT_S
-        stuck = []
+        stuck, least_s = [], at_s - min(limit_s, unknown_s)
         for worker, doing in self._doing.items():
-            if doing.activity not in WORKING or doing.activity in WAITING:
+            if doing.since_s >= least_s or doing.activity not in WORKING or doing.activity in WAITING:
                 continue
             seconds, allowed = at_s - doing.since_s, limit_s if doing.activity == "computing" else unknown_s
             if seconds > allowed:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from disttrain.orchestrator.effects import StartWorker
 from disttrain.orchestrator.policy import RecoveryPolicy
+from disttrain.orchestrator.shared_tuple import SharedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class BreakHistory:
     furthest: int = -1
     breaks: int = 0
 
-    def after_break(self, tick: int, lost: tuple[str, ...], reasons: tuple[str, ...] = ()) -> BreakHistory:
+    def after_break(self, tick: int, lost: Sequence[str], reasons: Sequence[str] = ()) -> BreakHistory:
         """The series with one more: a generation that broke at `tick`, `lost` being its dead, perhaps none.
 
         Workers that die together (a machine with four of them) are one break, so they alone are no poison.
@@ -49,11 +52,15 @@ class BreakHistory:
         return BreakHistory(
             tick=tick,
             losses=(self.losses if same else 0) + bool(lost),
-            workers=(self.workers if same else ()) + lost,
-            reasons=(self.reasons if same else ()) + reasons,
+            workers=(*(self.workers if same else ()), *lost),
+            reasons=(*(self.reasons if same else ()), *reasons),
             furthest=max(tick, self.furthest),
             breaks=1 if tick > self.furthest else self.breaks + 1,
         )
+
+
+_NOBODY: SharedTuple[str] = SharedTuple()
+_NONE_STARTING: SharedTuple[Start] = SharedTuple()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +69,17 @@ class Roster:
 
     next_worker: int = 0  # number in the next name: names are never used twice
     generation: int = 0  # newest that was formed; 0 is none
-    starting: tuple[Start, ...] = ()
-    ready: tuple[str, ...] = ()  # living, in no group; in order of arrival
+    starting: SharedTuple[Start] = _NONE_STARTING  # in order of `overdue_at_s`
+    ready: SharedTuple[str] = _NOBODY  # living, in no group; in order of arrival
     committed: Commit | None = None  # newest of this call
     trouble: BreakHistory = BreakHistory()
     start_failures: int = 0  # in a row
     start_after_s: float = 0.0  # no start before that, while start_failures > 0
-    killed: tuple[str, ...] = ()  # by us, their deaths not yet reported: nobody's samples are blamed for those
+    killed: SharedTuple[str] = _NOBODY  # by us, their deaths not yet reported: nobody's samples are blamed for those
+
+    def __post_init__(self) -> None:
+        for name in ("starting", "ready", "killed"):
+            object.__setattr__(self, name, SharedTuple.of(getattr(self, name)))
 
     def made(self, worker: str) -> bool:
         """Whether `worker` is a name that this roster gave out."""
@@ -76,18 +87,18 @@ class Roster:
         return worker[:1] == "w" and number.isdecimal() and int(number) < self.next_worker
 
     def is_starting(self, worker: str) -> bool:
-        return any(start.worker == worker for start in self.starting)
+        return self.starting.has(worker)
 
     def with_ready(self, worker: str) -> Roster:
         """`worker` came up. Starts work again, so the pause between them ends too."""
-        return replace(self._without(worker), ready=(*self.ready, worker), start_failures=0)
+        return replace(self, starting=self.starting.without(worker), ready=self.ready.plus(worker), start_failures=0)
 
     def with_lost_ready(self, worker: str) -> Roster:
-        return replace(self, ready=tuple(name for name in self.ready if name != worker))
+        return replace(self, ready=self.ready.without(worker))
 
     def with_failed_start(self, worker: str, at_s: float, policy: RecoveryPolicy) -> Roster:
         """`worker` will not come up. Starts that fail during the pause began together with the one that caused it, and count as one."""
-        roster = self._without(worker)
+        roster = replace(self, starting=self.starting.without(worker))
         if self.start_failures and at_s < self.start_after_s:
             return roster
         failures = self.start_failures + 1
@@ -95,24 +106,27 @@ class Roster:
 
     def with_killed(self, workers: tuple[str, ...]) -> Roster:
         """`workers` are being killed because we say so."""
-        return replace(self, killed=self.killed + tuple(worker for worker in workers if worker not in self.killed))
+        return replace(self, killed=self.killed.plus_all(worker for worker in workers if not self.killed.has(worker))) if workers else self
 
     def without_killed(self, worker: str) -> Roster:
         """The death of `worker` was reported."""
-        return replace(self, killed=tuple(name for name in self.killed if name != worker)) if worker in self.killed else self
+        return replace(self, killed=self.killed.without(worker)) if self.killed.has(worker) else self
 
     def with_commit(self, commit: Commit) -> Roster:
         return replace(self, committed=commit)
 
     def overdue(self, at_s: float, working: frozenset[str] = frozenset()) -> tuple[str, ...]:
         """Who should be ready by now, and does not say that it works on it."""
-        return tuple(start.worker for start in self.starting if start.overdue_at_s <= at_s and start.worker not in working)
+        return tuple(start.worker for start in self._late(at_s) if start.worker not in working)
 
     def with_patience(self, at_s: float, policy: RecoveryPolicy) -> Roster:
         """A fresh limit for the overdue: those that work get more time, the others are being killed, and once more should their death
         not be reported."""
-        later = at_s + policy.start_limit_s
-        return replace(self, starting=tuple(Start(s.worker, later) if s.overdue_at_s <= at_s else s for s in self.starting))
+        late = self._late(at_s)
+        if not late:
+            return self
+        rest = self.starting[len(late) :]
+        return replace(self, starting=SharedTuple((*rest, *(Start(start.worker, at_s + policy.start_limit_s) for start in late))))
 
     def missing(self, members: int, policy: RecoveryPolicy) -> int:
         """Processes to start so that `members` in a group, the ready and the starting are as many as the policy wants."""
@@ -124,15 +138,15 @@ class Roster:
         if not count or (self.start_failures and at_s < self.start_after_s):
             return self, ()
         names = [f"w{number}" for number in range(self.next_worker, self.next_worker + count)]
-        starting = self.starting + tuple(Start(name, at_s + policy.start_limit_s) for name in names)
+        starting = self.starting.plus_all(Start(name, at_s + policy.start_limit_s) for name in names)
         return replace(self, next_worker=self.next_worker + count, starting=starting), tuple(StartWorker(name) for name in names)
 
     def next_deadline(self, members: int, policy: RecoveryPolicy) -> float | None:
         """When a Timer would start or kill something here."""
-        times = [start.overdue_at_s for start in self.starting]
+        times = [self.starting[0].overdue_at_s] if self.starting else []
         if self.start_failures and self.missing(members, policy):
             times.append(self.start_after_s)
         return min(times, default=None)
 
-    def _without(self, worker: str) -> Roster:
-        return replace(self, starting=tuple(start for start in self.starting if start.worker != worker))
+    def _late(self, at_s: float) -> tuple[Start, ...]:
+        return tuple(takewhile(lambda start: start.overdue_at_s <= at_s, self.starting))

@@ -44,26 +44,41 @@ from disttrain.orchestrator.membership import (
 )
 from disttrain.orchestrator.policy import RecoveryPolicy
 from disttrain.orchestrator.roster import Commit, Roster
-from disttrain.orchestrator.states import Decision, Ended, Gathering, Holding, Live, Running, Starting, State, Waiting, in_loop, members_of
+from disttrain.orchestrator.shared_tuple import SharedTuple
+from disttrain.orchestrator.states import (
+    NO_HOLDING,
+    NOTHING,
+    Decision,
+    Ended,
+    Gathering,
+    Holding,
+    Live,
+    Running,
+    Starting,
+    State,
+    Waiting,
+    count_members,
+    in_loop,
+)
 
 # ---- members report
 
 
 def stopped_while_running(state: Running, event: Stopped, policy: RecoveryPolicy) -> Decision:
-    if event.generation < state.roster.generation or event.worker not in state.members:
+    if event.generation < state.roster.generation or not state.members.has(event.worker):
         return late(state, event, policy)
     # it saw a broken connection before anybody knew of a death; the others may see nothing
-    stopped = (Holding(event.worker, event.tick),)
-    gathering = Gathering(state.roster, state.members, state.tick, stopped, (), planned=False, deadline_s=event.at_s + policy.stop_limit_s)
+    stopped, deadline_s = SharedTuple((Holding(event.worker, event.tick),)), event.at_s + policy.stop_limit_s
+    gathering = Gathering(state.roster, state.members, state.tick, stopped, NOTHING, planned=False, deadline_s=deadline_s)
     decision = form_if_stopped(gathering, event.at_s, policy, f"{event.worker} found generation {event.generation} broken")
-    abort = (Abort(event.generation, gathering.stepping),) if gathering.stepping else ()
+    abort = (Abort(event.generation, gathering.stepping),) if gathering.still_stepping else ()
     return replace(decision, effects=abort + decision.effects)
 
 
 def stopped_while_gathering(state: Gathering, event: Stopped, policy: RecoveryPolicy) -> Decision:
-    if event.generation < state.roster.generation or event.worker not in state.stepping:
+    if event.generation < state.roster.generation or not state.is_stepping(event.worker):
         return late(state, event, policy)
-    after = replace(state, stopped=(*state.stopped, Holding(event.worker, event.tick)))
+    after = replace(state, stopped=state.stopped.plus(Holding(event.worker, event.tick)))
     held = "no state" if event.tick is None else f"the state of tick {event.tick}"
     return form_if_stopped(after, event.at_s, policy, f"{event.worker} stopped with {held}")
 
@@ -97,7 +112,7 @@ def user_error(state: Live, event: UserError, policy: RecoveryPolicy) -> Decisio
 
 
 def user_error_while_starting(state: Starting, event: UserError, policy: RecoveryPolicy) -> Decision:
-    known = event.worker in state.roster.ready or state.roster.is_starting(event.worker)
+    known = state.roster.ready.has(event.worker) or state.roster.is_starting(event.worker)
     if event.generation > 0 or not known:
         return late(state, event, policy)
     return give_up(state, "user_error", f"the script's code raised in {event.worker} before the first tick; never retried")
@@ -105,7 +120,7 @@ def user_error_while_starting(state: Starting, event: UserError, policy: Recover
 
 def newcomer_raised(state: Live, event: UserError) -> Decision:
     """The same code has run in the workers of the group, so the place is at fault (a missing file, say): no reason to end the call."""
-    if event.worker not in state.roster.ready and not state.roster.is_starting(event.worker):
+    if not state.roster.ready.has(event.worker) and not state.roster.is_starting(event.worker):
         return Decision(state, because=f"{event.worker} is no newcomer: a late or repeated report")
     return own_kill(state, event.worker, f"the script's code raised in newcomer {event.worker}, though it runs in others: replacing it")
 
@@ -114,7 +129,8 @@ def group_stuck(state: Running, event: GroupStuck, policy: RecoveryPolicy) -> De
     """Nobody works and nobody gets on: let all of them leave the group and form another, which costs no worker."""
     if event.generation < state.roster.generation:
         return late(state, event, policy)
-    gathering = Gathering(state.roster, state.members, state.tick, (), (), planned=False, deadline_s=event.at_s + policy.stop_limit_s)
+    deadline_s = event.at_s + policy.stop_limit_s
+    gathering = Gathering(state.roster, state.members, state.tick, NO_HOLDING, NOTHING, planned=False, deadline_s=deadline_s)
     why = f"all of generation {event.generation} have waited for each other for {event.seconds:.0f} s"
     return Decision(gathering, (Abort(event.generation, state.members),), why)
 
@@ -164,7 +180,7 @@ def state_deadline(state: State, policy: RecoveryPolicy) -> float | None:
 
 def limit_reached(state: Live, event: Timer, policy: RecoveryPolicy) -> Decision:
     """What `state_deadline` leads to."""
-    living = len(state.roster.ready) + len(members_of(state))
+    living = len(state.roster.ready) + count_members(state)
     if isinstance(state, Gathering):
         return gathering_takes_long(state, event, policy)
     if isinstance(state, Starting) and living >= policy.min_workers:
@@ -271,7 +287,7 @@ def keep_roster_true(roster: Roster, event: Event, policy: RecoveryPolicy) -> Ro
     match event:
         case WorkerReady() if roster.is_starting(event.worker):
             return roster.with_ready(event.worker)
-        case WorkerLost() if event.worker in roster.killed:
+        case WorkerLost() if roster.killed.has(event.worker):
             return keep_roster_true(roster.without_killed(event.worker), event, policy)
         case WorkerLost() | StartFailed() if roster.is_starting(event.worker):
             return roster.with_failed_start(event.worker, event.at_s, policy)

@@ -1,11 +1,19 @@
-"""Where a run can stand. Each state is a frozen value that prints and pickles: the journal is made of them."""
+"""Where a run can stand. Each state is a frozen value that prints and pickles: the journal is made of them.
+
+What has an entry for each worker is a `SharedTuple`, whatever sequence it is given as, so that an event about one of many thousands costs
+no walk over all of them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from disttrain.orchestrator.effects import Effect
 from disttrain.orchestrator.roster import Roster
+from disttrain.orchestrator.shared_tuple import SharedTuple
+
+NOTHING: SharedTuple[str] = SharedTuple()
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +22,9 @@ class Holding:
 
     worker: str
     tick: int | None
+
+
+NO_HOLDING: SharedTuple[Holding] = SharedTuple()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +41,11 @@ class Running:
     """Generation `roster.generation` steps on. `roster.ready` are spares: every ready worker that fits is a member."""
 
     roster: Roster
-    members: tuple[str, ...]  # by rank
+    members: SharedTuple[str]  # by rank
     tick: int  # newest completed that was told
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "members", SharedTuple.of(self.members))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +53,31 @@ class Gathering:
     """The generation broke or pauses; the next is formed as soon as each living member has left the step loop."""
 
     roster: Roster
-    members: tuple[str, ...]  # the living, by rank
+    members: SharedTuple[str]  # the living, by rank
     tick: int  # newest completed that was told
-    stopped: tuple[Holding, ...]  # those members that have left the loop
-    lost: tuple[str, ...]  # members that died in this generation, but for those that we killed
+    stopped: SharedTuple[Holding]  # those members that have left the loop
+    lost: SharedTuple[str]  # members that died in this generation, but for those that we killed
     planned: bool  # a pause: nobody died, nothing was aborted
     deadline_s: float  # who has not left the loop by then, and does not say that it works, is killed
-    reasons: tuple[str, ...] = ()  # what those in `lost` died of
+    reasons: SharedTuple[str] = NOTHING  # what those in `lost` died of
+
+    def __post_init__(self) -> None:
+        for name in ("members", "stopped", "lost", "reasons"):
+            object.__setattr__(self, name, SharedTuple.of(getattr(self, name)))
 
     @property
     def stepping(self) -> tuple[str, ...]:
         """Members that have not left the loop, by rank."""
-        stopped = {holding.worker for holding in self.stopped}
-        return tuple(worker for worker in self.members if worker not in stopped)
+        return tuple(worker for worker in self.members if not self.stopped.has(worker)) if self.still_stepping else ()
+
+    @property
+    def still_stepping(self) -> int:
+        """How many those are: only members are noted in `stopped`."""
+        return len(self.members) - len(self.stopped)
+
+    def is_stepping(self, worker: str) -> bool:
+        """Whether `worker` is one of them."""
+        return self.members.has(worker) and not self.stopped.has(worker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +85,11 @@ class Waiting:
     """Too few workers for a group. Those that live keep the state in memory; if none does, the next group loads a checkpoint."""
 
     roster: Roster
-    holders: tuple[Holding, ...]  # former members, by rank
+    holders: SharedTuple[Holding]  # former members, by rank
     since_s: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "holders", SharedTuple.of(self.holders))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +113,7 @@ class Decision:
     because: str = ""
 
 
-def members_of(state: State) -> tuple[str, ...]:
+def members_of(state: State) -> Sequence[str]:
     """Workers that belong to the newest generation and live, as far as was told, by rank."""
     match state:
         case Running() | Gathering():
@@ -95,7 +124,29 @@ def members_of(state: State) -> tuple[str, ...]:
             return ()
 
 
-def in_loop(state: State) -> tuple[str, ...]:
+def count_members(state: State) -> int:
+    """How many `members_of` has, without a walk."""
+    match state:
+        case Running() | Gathering():
+            return len(state.members)
+        case Waiting():
+            return len(state.holders)
+        case _:
+            return 0
+
+
+def is_member(state: State, worker: str) -> bool:
+    """Whether `worker` is in `members_of`, without a walk."""
+    match state:
+        case Running() | Gathering():
+            return state.members.has(worker)
+        case Waiting():
+            return state.holders.has(worker)
+        case _:
+            return False
+
+
+def in_loop(state: State) -> Sequence[str]:
     """Members that may still be inside a collective of the newest generation."""
     match state:
         case Running():

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
+from disttrain.clock import Clock, SystemClock
 from disttrain.collectives import Group, GroupBroken
 from disttrain.collectives.port import Pending
 from disttrain.collectives.threads import ThreadGroup, thread_groups
@@ -96,7 +96,7 @@ class _Worker:
     def die(self, reason: str) -> None:
         if not self.dead.is_set():
             self.dead.set()
-            self.cluster.heard.put(WorkerLost(self.name, reason, time.monotonic()))
+            self.cluster.heard.put(WorkerLost(self.name, reason, self.cluster.clock.monotonic_s()))
             for group in self.groups:
                 group.abort()
             self.member.receive(m.Leave())
@@ -167,8 +167,8 @@ class _FaultyGroup:
 class FakeCluster:
     """Workers as threads. `faults` strike by themselves; `kill` works as on a real cluster."""
 
-    def __init__(self, faults: FaultPlan | None = None) -> None:
-        self.faults = faults or FaultPlan()
+    def __init__(self, faults: FaultPlan | None = None, clock: Clock | None = None) -> None:
+        self.faults, self.clock = faults or FaultPlan(), clock or SystemClock()
         self.heard: queue.SimpleQueue[object] = queue.SimpleQueue()
         self.workers: dict[str, _Worker] = {}
         self._meetings: dict[tuple[int, int], list[ThreadGroup]] = {}

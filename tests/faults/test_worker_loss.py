@@ -25,7 +25,6 @@ def alone(tmp_path_factory):
         ("the optimizer", "optimizer:5:0"),
         ("a checkpoint", "checkpoint:6:1"),
         ("two places at once", "reduction:4:0,reduction:4:2"),
-        ("one after the other", "reduction:2:2,optimizer:3:1,reduction:12:0"),
     ],
 )
 def test_a_worker_that_dies_at_a_place_costs_no_step_and_no_bit(place, acts, alone, tmp_path, ray_address):
@@ -36,6 +35,31 @@ def test_a_worker_that_dies_at_a_place_costs_no_step_and_no_bit(place, acts, alo
     assert len(list((tmp_path / "marks").iterdir())) == len(acts.split(",")), f"not every act happened\n{done.out}"
     assert done.report == alone
     assert job.events("worker lost") and not job.events("restart")
+
+
+def asks_in(job, since):
+    """Has a newcomer asked to join since then?"""
+    return any(event["time"] >= since and "joins at the next boundary" in event["because"] for event in job.events("decision"))
+
+
+def test_workers_that_die_one_after_the_other_and_one_more_when_another_has_come_cost_no_step_and_no_bit(alone, tmp_path, ray_address):
+    acts = ("reduction:2:2", "optimizer:3:1", "gate:8:any", "reduction:12:0")
+    job = launch(
+        tmp_path,
+        "--workers",
+        "3",
+        *OPTIONS,
+        arguments=("--sabotage", ",".join(acts), "--marks", str(tmp_path / "marks")),
+        address=ray_address,
+    )
+    # The last act is one of a group, so a newcomer has to ask in first: it does so while step 8 waits.
+    job.wait_for(lambda s: len(job.events("worker lost")) == 2 and asks_in(job, since=job.events("worker lost")[1]["time"]))
+    (tmp_path / "marks" / "gate-8").touch()
+    done = job.wait()
+    assert done.code == 0, done.out
+    assert len(list((tmp_path / "marks").glob("done-*"))) == 3, f"not every act happened\n{done.out}"
+    assert done.report == alone
+    assert len(job.events("worker lost")) == 3 and not job.events("restart")
 
 
 def test_two_of_four_killed_at_random_moments_come_back_and_change_nothing(alone, tmp_path, ray_address):

@@ -1,6 +1,7 @@
 """Real harm at exact places: the process that gets there kills itself with SIGKILL, once for all workers.
 
 Places: `reduction` (as the contributions leave), `optimizer` (in the middle of the update), `checkpoint` (half of a shard written).
+`gate` does no harm: the update waits until the test has made the file `gate-STEP` beside the marks.
 """
 
 import os
@@ -36,6 +37,10 @@ class Saboteur(optimizers.Adam):
 
     def update(self, params, grads, slots, step, learning_rate):
         self._patch()
+        if any(where == "gate" and when == step for where, when, _ in self.plan):
+            end = time.monotonic() + 120
+            while not Path(self.marks, f"gate-{step}").exists() and time.monotonic() < end:
+                time.sleep(0.02)
         if self._due("optimizer", step):
             half = params[0].view(-1)[: params[0].numel() // 2]
             half.add_(1.0)  # a half-done update is what the others must never see

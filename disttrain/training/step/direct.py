@@ -79,7 +79,7 @@ class DirectStep:
         replica, program, forward, state = workspace.replica, workspace.program, workspace.forward, workspace.state
         plan = program.plan(Kind.TRAIN)
         many, steps, tick = self._many(position, until), plan.steps, position.tick
-        context, seeds_generators, on_cpu = StepContext(training=True), workspace.seeds_generators, workspace.device.type == "cpu"
+        context, seeds_generators = StepContext(training=True), workspace.seeds_generators
         compiled, scale, update = forward.compiled, forward.scale, self._update
         step_times, keeps = workspace.by_products.step_times, workspace.job.keeps_gradients
         assert update is not None
@@ -99,7 +99,7 @@ class DirectStep:
                     loss = means[0]
                     if loss.requires_grad:
                         (loss if scale is None else scale(loss)).backward()
-                    if on_cpu and not math.isfinite(value := loss.item()):
+                    if not math.isfinite(value := loss.item()):
                         raise workspace.not_finite(value, _last(position, step - first + 1))
                 except BaseException:
                     if before is not None:

@@ -221,7 +221,7 @@ class _Rounds:
         return agreed
 
     def _check_finite(self, total: Contribution) -> None:
-        if self.kind is not Kind.TRAIN or self.workspace.device.type != "cpu":
+        if self.kind is not Kind.TRAIN:
             return
         entry = next((entry for entry in self.custom.logs if entry.name == "loss"), None)
         if entry is None:

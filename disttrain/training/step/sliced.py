@@ -40,7 +40,7 @@ class SlicedStep:
         before = workspace.forward.before = state.snapshot()
         try:
             total, stack = self._summed_gradients(position, requests, before)
-            if workspace.device.type == "cpu" and not math.isfinite(value := total.side_channel[0].item()):
+            if not math.isfinite(value := total.side_channel[0].item()):
                 raise workspace.not_finite(value, position)
         except BaseException:
             state.restore(before)  # the forward pass has moved them: without the sum they must be those of the tick before

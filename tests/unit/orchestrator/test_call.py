@@ -16,9 +16,9 @@ from disttrain.orchestrator.call_events import (
     Interrupted,
     OutputsArrived,
     RolledBack,
+    SaveAbandoned,
     SaveCommitted,
     SaveDue,
-    SaveFailed,
     StepsDone,
 )
 from disttrain.orchestrator.call_states import (
@@ -110,7 +110,7 @@ def test_a_stop_is_asked_for_and_ends_the_call_once_its_step_is_saved():
     state, effects = after(*STEPPING, Interrupted())
     assert isinstance(state, Halting) and effects == (Ask(1, "stop"),)
     assert isinstance(after(*STEPPING, Interrupted(), Halted(1, 7))[0], Halting)
-    for saved in (SaveCommitted(7), SaveFailed(7)):
+    for saved in (SaveCommitted(7), SaveAbandoned(7)):
         state, effects = after(*STEPPING, Interrupted(), Halted(1, 7), saved)
         assert isinstance(state, Over) and effects == (EndInterrupted("interrupted"),)
         assert after(*STEPPING, Interrupted(), saved, Halted(1, 7))[1] == (EndInterrupted("interrupted"),)
@@ -168,10 +168,10 @@ def test_a_stop_that_comes_with_the_last_step_lets_the_call_finish():
 
 
 def test_a_call_ends_when_its_result_is_here_and_its_last_save_has_ended_in_whatever_order():
-    for events in ((Delivered(1), SaveCommitted(20)), (SaveCommitted(20), Delivered(1)), (Delivered(1), SaveFailed(20))):
+    for events in ((Delivered(1), SaveCommitted(20)), (SaveCommitted(20), Delivered(1)), (Delivered(1), SaveAbandoned(20))):
         state, effects = after(*STEPPING, StepsDone(1, 20), *events)
         assert isinstance(state, Over) and state.outcome == "finished" and effects == (Finish(),)
-    assert after(*STEPPING, SaveFailed(20), StepsDone(1, 20), Delivered(1))[1] == (Finish(),)
+    assert after(*STEPPING, SaveAbandoned(20), StepsDone(1, 20), Delivered(1))[1] == (Finish(),)
     assert after(*STEPPING, StepsDone(1, 20), Delivered(1), saves=False)[1] == (Finish(),)
 
 
