@@ -15,6 +15,7 @@ from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
 from disttrain.training.program import Position
+from disttrain.training.trainability import Frozen
 
 
 class Boundaries:
@@ -84,6 +85,15 @@ class Boundaries:
     def sampler(self, position: Position, logs: dict[str, Any]) -> Callable[[], None]:
         """What shows the newest batch to callbacks that are content with one now and then."""
         return lambda: self._hooks.sample(position, logs)
+
+    def frozen_at(self, tick: int) -> Frozen | None:
+        """What training must not change at a tick; None where nothing is trained."""
+        return None if self.history is None else self.history.frozen_at(tick)
+
+    def pin(self, tick: int) -> None:
+        """The workers go on at `tick`; `go_back_to(tick)` follows."""
+        if self.history is not None:
+            self.history.pin(tick)
 
     def go_back_to(self, tick: int) -> None:
         """The callbacks as they were at `tick`."""

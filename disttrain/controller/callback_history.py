@@ -71,6 +71,7 @@ class CallbackHistory:
         self._newest = self._first
         self._announced: dict[int, _Announced] = {}
         self._committed: int | None = None
+        self._pinned: tuple[int, HookState] | None = None  # where the workers are; the callbacks go there soon
         self._frozen: list[tuple[int, Frozen]] = [(0, hooks.trainability.frozen())]
 
     def note(self, tick: int) -> None:
@@ -136,7 +137,16 @@ class CallbackHistory:
     def frozen_at(self, tick: int) -> Frozen:
         """What training must not change in the workers' state of `tick`."""
         with self._lock:
+            if self._pinned is not None and tick >= self._pinned[0]:
+                return _frozen_in(self._pinned[1])
+            if tick in self._announced:  # of a checkpoint: its own, though the callbacks may have gone back to before it since
+                return _frozen_in(self._announced[tick].state)
             return next((frozen for since, frozen in reversed(self._frozen) if since <= tick), self._frozen[0][1])
+
+    def pin(self, tick: int) -> None:
+        """The workers go on at `tick`, and `go_back_to(tick)` follows: until then that state is kept, whatever is committed meanwhile."""
+        with self._lock:
+            self._pinned = tick, self.at(tick)
 
     def go_back_to(self, tick: int) -> None:
         """Put the callbacks back to where they were at `tick`, and let what came after happen anew.
@@ -144,11 +154,14 @@ class CallbackHistory:
         A save of a later tick stays announced: its parts may all be there, and then it will be committed.
         """
         with self._lock:
-            kept = self.at(tick)
+            if self._pinned is not None and self._pinned[0] == tick:
+                (_, kept), self._pinned = self._pinned, None
+            else:
+                kept = self.at(tick)
             self._newest, self._before = replace(kept, until=None), None
             if kept.tick == self._first.tick:
                 self._first = self._newest
-            self._frozen = [self._frozen[0], *(entry for entry in self._frozen[1:] if entry[0] <= tick)]
+            self._frozen = [*(entry for entry in self._frozen if entry[0] < tick), (tick, _frozen_in(kept))]
         self._hooks.load_state(kept.state, {name: array.copy() for name, array in kept.arrays.items()})
 
     def _found(self, tick: int) -> HookState | None:
@@ -157,3 +170,8 @@ class CallbackHistory:
 
     def _state_from(self, tick: int) -> HookState:
         return HookState(tick, self._hooks.capture(), self._hooks.arrays())
+
+
+def _frozen_in(state: HookState) -> Frozen:
+    found: Frozen = state.state["frozen"]
+    return found

@@ -29,23 +29,29 @@ class GroupControl:
         kept: the group that the workers keep from the call before.
         predicts_from: of a predict, the tick where a group goes on; None for a call whose state lies on the workers.
         frozen_at: what training must not change at a tick.
+        pin: keeps what the callbacks go back to, now that the workers do.
         advance: tells the call's machine.
     """
 
     def __init__(
         self, around: CallEnvironment, number: int, program: Program, *, state: o.State | None, committed: o.Commit | None,
         kept: KeptGroup, reporting: Reporting, predicts_from: Callable[[], int] | None, frozen_at: Callable[[int], Frozen | None],
+        pin: Callable[[int], None],
         advance: Callable[[CallEvent], None],
     ) -> None:  # fmt: skip
         self._around, self._number, self._program, self._kept = around, number, program, kept
         self._cluster, self._policy, self._console, self._clock = around.cluster, around.policy, around.console, around.clock
-        self._reporting, self._predicts_from, self._frozen_at, self._advance = reporting, predicts_from, frozen_at, advance
+        self._reporting, self._predicts_from, self._frozen_at, self._pin, self._advance = (
+            reporting, predicts_from, frozen_at, pin, advance,
+        )  # fmt: skip
         self.patience = Patience(self._policy)
         self._begin: m.Begin | None = None  # the job, once it is packed
         self._begun: set[str] = set()
         self._ticks: dict[str, int] = {}  # what members reported to hold when they stopped
         self._halted: dict[str, int | None] = {}  # the same of those that were asked to stop
         self._formed = False
+        self._lost_some = False  # since the newest generation formed
+        self.jumps = False  # the newest one goes on from a checkpoint though nobody was lost: it was committed meanwhile, and is further on
         self._told: tuple[Any, ...] = ()  # what the call's machine last heard of the group
         self._judged = self._begun_at = now = self._clock.monotonic_s()
         if state is None:
@@ -173,6 +179,7 @@ class GroupControl:
         if type(decision.state) is not type(before) or decision.effects:
             self._console.event("decision", None, state=type(decision.state).__name__, because=decision.because, after=type(event).__name__)
         if isinstance(event, o.WorkerLost):
+            self._lost_some |= is_member(before, event.worker)
             # Before what it leads to is done, the end of the call say: the words need no more than what was decided.
             self._reporting.lost(event, before, decision.state, event.at_s if now is None else now)
         self._perform(decision.effects, decision.because, failed)
@@ -232,7 +239,10 @@ class GroupControl:
         own = f"c{self._number}g{form.generation}"
         same = not self._formed and self._kept.name is not None and self._kept.members == form.members
         self._kept.name, self._kept.members = self._kept.name if same else own, form.members
-        self._formed, self._ticks, self._halted = True, {}, {}
+        if anew:
+            self._pin(tick)
+        self.jumps = anew and not self._lost_some
+        self._formed, self._lost_some, self._ticks, self._halted = True, False, {}, {}
         command = m.Form(
             self._number, form.generation, form.members, form.placement, ticks, self._around.store_host, self._around.store_port,
             source, form.restore, tick, self._frozen_at(tick), self._kept.name or own,

@@ -72,7 +72,7 @@ class Controller:
         self.group = GroupControl(
             around, number, job.program, state=state, committed=None if resume is None else o.Commit(resume.name, resume.tick),
             kept=kept or KeptGroup(), reporting=self.reporting, predicts_from=self._predicts_from if job.kind == "predict" else None,
-            frozen_at=lambda tick: None if self.boundaries.history is None else self.boundaries.history.frozen_at(tick),
+            frozen_at=self.boundaries.frozen_at, pin=self.boundaries.pin,
             advance=self._advance,
         )  # fmt: skip
         self.call: c.CallState = calls.open_call(saves=saves is not None, committed=None if resume is None else resume.tick)
@@ -332,8 +332,7 @@ class Controller:
                 if self.hooks is None:  # of an evaluate: what was shown was shown
                     self._advance(happened.RolledBack(tick))
                     return
-                words = f"all workers were lost: going on from {restore or 'the start'}"
-                self.console.event("restart", words, restore=restore, tick=tick)
+                self.reporting.rolls_back(tick, restore, jumps=self.group.jumps)
                 self.mailbox.do(("back", tick), lambda: self.boundaries.go_back_to(tick))
             case c.Proceed(tick):
                 self._proceed(tick)

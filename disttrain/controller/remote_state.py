@@ -29,7 +29,7 @@ class RemoteState:
     """
 
     def __init__(self, model: Any, controller: Callable[[], Controller]) -> None:
-        self._model, self._conductor = model, controller
+        self._model, self._controller = model, controller
         self._pulled: dict[str, np.ndarray] = {}
         self._looked: set[str] = set()
         self._counters: dict[str, dict[str, Any]] = {}
@@ -48,7 +48,7 @@ class RemoteState:
 
     def resume(self) -> None:
         """Until the first boundary the state is that of the checkpoint that the call goes on from."""
-        self._resumed, self._looked = self._conductor().resume, set()
+        self._resumed, self._looked = self._controller().resume, set()
         assert self._resumed is not None
         meta = self._resumed.extra["meta"]
         for name, counters in {"optimizer": meta["optimizer"], **meta.get("other_optimizers", {})}.items():
@@ -70,7 +70,7 @@ class RemoteState:
         for name, optimizer in self._optimizers().items():
             if not getattr(getattr(optimizer, "inner_optimizer", optimizer), "use_ema", False) or not optimizer.iterations:
                 continue
-            if not self._conductor().at_boundary:
+            if not self._controller().at_boundary:
                 continue  # nothing was trained
             watch.sync_before_read("weights")
             watch.sync_before_read("slots")
@@ -108,7 +108,7 @@ class RemoteState:
 
     def _fetch(self, what: watch.What) -> None:
         """Somebody looks."""
-        controller = self._conductor()
+        controller = self._controller()
         if what in self._looked or threading.get_ident() != self._thread:
             return
         if not controller.at_boundary and self._resumed is None:

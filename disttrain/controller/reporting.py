@@ -114,6 +114,14 @@ class Reporting:
         )  # fmt: skip
         self._statistics.recoveries.append(Recovery(recovery.step, took, len(recovery.lost)))
 
+    def rolls_back(self, tick: int, restore: str | None, *, jumps: bool) -> None:
+        """The callbacks go to the tick of a checkpoint, as the workers do; `jumps`: forward, and nobody was lost."""
+        if jumps:
+            words = f"checkpoint {restore}, committed meanwhile, is further on: going on from there"
+            self._console.event("newer checkpoint", words, restore=restore, tick=tick)
+        else:
+            self._console.event("restart", f"all workers were lost: going on from {restore or 'the start'}", restore=restore, tick=tick)
+
     def slow(self, slow: Slow) -> None:
         """Others wait for a worker, longer than usual."""
         usual = f"; median {slow.median_s:.2g} s" if slow.median_s else ""

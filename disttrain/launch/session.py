@@ -71,7 +71,7 @@ class Session:
         self._newest_commit: str | None = None
         self._unkept = False  # a fit is done whose result lies nowhere: whatever the script makes of that, the run is not finished
         self._group = KeptGroup()
-        self._conductor: Controller | None = None
+        self._controller: Controller | None = None
         self._interrupts = 0
         self._sequence = 0
         self._pinned: set[str] = set()
@@ -164,7 +164,7 @@ class Session:
         self._interrupts += 1
         if self._cluster is not None and hasattr(self._cluster, "wake"):
             self._cluster.wake()
-        if self._conductor is None or self._interrupts > 1:
+        if self._controller is None or self._interrupts > 1:
             raise Interrupted("interrupted")
 
     # -- the runner -----------------------------------------------------------------------------------------------------------------
@@ -179,20 +179,20 @@ class Session:
         return chosen
 
     def next_call(self) -> int:
-        if self._conductor is not None:
+        if self._controller is not None:
             return self._local.next_call()  # made by a callback: not one of the run's own
         self._calls += 1
         return self._calls - 1
 
     def fit(self, job: Job, callbacks: CallbackList) -> None:
-        if self._conductor is not None:
+        if self._controller is not None:
             return self._nested().fit(job, callbacks)
         number = self._calls - 1
         record, identity = self._recall.result(number, job)
         if record is not None:
             self._newest_commit = record["commit"]
             return self._recall.take_fit(number, record, job, callbacks)
-        with self._conducting(number, job, callbacks, identity) as controller:
+        with self._carried(number, job, callbacks, identity) as controller:
             controller.run()
         assert controller.result is not None and controller.hooks is not None
         take_over_state(self.directory, job, controller.result["arrays"], controller.result["meta"])
@@ -207,29 +207,29 @@ class Session:
         return None
 
     def evaluate(self, job: Job, callbacks: CallbackList | None = None) -> dict[str, Any]:
-        if self._conductor is not None:
+        if self._controller is not None:
             return self._nested().evaluate(job, callbacks)
         number = self._calls - 1
         record, identity = self._recall.result(number, job)
         if record is not None:
             return dict(record["logs"])
-        with self._conducting(number, job, callbacks, identity) as controller:
+        with self._carried(number, job, callbacks, identity) as controller:
             controller.run()
         assert controller.result is not None
         self._finish(number, {"kind": "evaluate", "after": self._newest_commit, "identity": identity, "logs": controller.result})
         return controller.result
 
     def predict(self, job: Job, callbacks: CallbackList | None = None) -> Any:
-        if self._conductor is not None:
+        if self._controller is not None:
             return self._nested().predict(job, callbacks)
-        with self._conducting(self._calls - 1, job, callbacks, {}) as controller:
+        with self._carried(self._calls - 1, job, callbacks, {}) as controller:
             controller.run()
         return join_predictions(controller.outputs.parts)
 
     # -- one call -------------------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _conducting(self, number: int, job: Job, callbacks: CallbackList | None, identity: Identity) -> Iterator[Controller]:
+    def _carried(self, number: int, job: Job, callbacks: CallbackList | None, identity: Identity) -> Iterator[Controller]:
         resume = self._recall.point(number, job, identity)
         self._describe(job)
         cluster = self._ready_cluster()
@@ -278,7 +278,7 @@ class Session:
             around, number, job, put_job, state=self._state, facts=self._facts, hooks=hooks,
             saves=self._saves if job.kind == "fit" else None, resume=resume, sequence_base=self._sequence, kept=self._group,
         )  # fmt: skip
-        self._conductor = controller
+        self._controller = controller
         done = False
         try:
             with nullcontext() if changes is None else changes.attached():
@@ -289,14 +289,14 @@ class Session:
                 hooks.close(failed=not done)
             self._state = controller.state
             self._sequence += job.program.ticks + 2
-            self._conductor = None
+            self._controller = None
             if self._interrupts == 1 and controller.result is not None:
                 self.console.note("interrupted after the last step")
 
     def _nested(self) -> runner.LocalRunner:
         """A call that a callback makes: carried out here, with the same slices and threads, so with the same bits."""
-        assert self._conductor is not None
-        return runner.LocalRunner(runner._InProcess(self._conductor.job.virtual_workers, self._threads()))
+        assert self._controller is not None
+        return runner.LocalRunner(runner._InProcess(self._controller.job.virtual_workers, self._threads()))
 
     def _nothing_kept(self, number: int, controller: Controller) -> InfrastructureError:
         """The error for a fit that is done, but whose last state lies nowhere: the run must not count as finished."""
@@ -351,8 +351,8 @@ class Session:
 
     def _status(self) -> dict[str, Any]:
         attempt = self.directory.attempt
-        status = {"state": "starting"} if self._conductor is None else self._conductor.status()
-        if self._conductor is None and self._calls:
+        status = {"state": "starting"} if self._controller is None else self._controller.status()
+        if self._controller is None and self._calls:
             status = {"state": "running", "phase": "between calls"}
         return {
             "attempt": None if attempt is None else attempt.number,

@@ -31,7 +31,7 @@ from disttrain.checkpoint import (
     record_resume,
     start_attempt,
 )
-from disttrain.checkpoint.layout import commit_path
+from disttrain.checkpoint.layout import attempt_path, commit_path
 from disttrain.checkpoint.messages import explain, some
 from disttrain.clock import Clock, SystemClock
 from disttrain.errors import CheckpointCorrupt, CheckpointIncomplete, RunInUse
@@ -103,6 +103,15 @@ class RunDirectory:
         if known is not None and known.root == _root(attempts):
             return known
         if attempts and (held := self._held(attempts)):
+            if known is not None and not self.store.exists(attempt_path(known.root)):
+                raise CheckpointIncomplete(
+                    explain(
+                        f"{self.store.locate(attempt_path(known.root))} is missing.",
+                        expected="the record of the attempt that began the run, as run.json says",
+                        found=f"attempts from {attempts[0].number} on, and {held}",
+                        remedy=_RUN_REMEDY,
+                    )
+                )
             raise (CheckpointIncomplete if known is None else CheckpointCorrupt)(
                 explain(
                     f"{self.store.locate('run.json')} {'is missing' if known is None else 'describes another run'}.",

@@ -14,7 +14,7 @@ import thread_runs as t
 
 import disttrain as dt
 from disttrain.checkpoint import load
-from disttrain.errors import CheckpointError, DisttrainError
+from disttrain.errors import CheckpointError, DisttrainError, RunInUse
 from disttrain.launch.config import RunConfig
 from disttrain.launch.door import enter
 from disttrain.rundir.directory import RunDirectory
@@ -52,6 +52,10 @@ def whole(tmp_path_factory):
     return place / "run", digest
 
 
+def files_beside(path: Path) -> list[Path]:
+    return [other for other in sorted(path.parent.iterdir()) if other.is_file()]
+
+
 def damage(path: Path, random: random.Random) -> str:
     """Do something to a file; what, in a word."""
     data = path.read_bytes()
@@ -63,7 +67,7 @@ def damage(path: Path, random: random.Random) -> str:
         "null": lambda: path.write_bytes(b"null"),
         "brackets": lambda: path.write_bytes(b"[" * 200_000),
         "gone": path.unlink,
-        "another file": lambda: path.write_bytes(random.choice(sorted(path.parent.iterdir())).read_bytes()),
+        "another file": lambda: path.write_bytes(random.choice(files_beside(path)).read_bytes()),
         "a piece twice": lambda: path.write_bytes(data[:place] + data[max(0, place - 40) :]),
         "zeroed": lambda: path.write_bytes(data[:place] + b"\0" * (len(data) - place)),
     }
@@ -101,6 +105,9 @@ def test_one_damaged_file_costs_a_checkpoint_or_a_word_and_never_the_truth(whole
                 assert calls() == digest, what
             return
         directory, point = opened(run)
+    except RunInUse:
+        assert path.name.endswith("end.json"), what  # without it, the driver of the last attempt, this process, is alive
+        return
     except DisttrainError as error:
         assert isinstance(error, CheckpointError) and error.exit_code in (2, 3), (what, error)
         assert "try  " in str(error) and str(run) in str(error), (what, error)

@@ -20,13 +20,15 @@ class Hooks:
 
     def __init__(self, *callbacks: Callback) -> None:
         self.callbacks = CallbackList([*callbacks], add_history=True, model=FakeModel())
-        self.trainability = SimpleNamespace(frozen=lambda: {"layers": [], "weights": []})
+        self.frozen = {"layers": [], "weights": []}
+        self.trainability = SimpleNamespace(frozen=lambda: self.frozen)
         self.callbacks.on_train_begin()
         self.history = CallbackHistory(self, 0)
         self.epoch = 0
 
     def capture(self):
-        return capture(self.callbacks)
+        captured, frozen = capture(self.callbacks), self.frozen
+        return lambda: {**captured(), "frozen": frozen}
 
     def arrays(self):
         return self.callbacks.capture_arrays()
@@ -221,9 +223,41 @@ def test_a_boundary_copies_nothing_of_the_epochs_before_it():
 def test_what_is_frozen_is_known_from_the_newest_commit_on():
     hooks = Hooks()
     for tick in range(1, 40):
+        hooks.frozen = {"layers": [f"layer{tick}"], "weights": []}
         hooks.boundary()
-        hooks.history.note_frozen(tick, {"layers": [f"layer{tick}"], "weights": []})
+        hooks.history.note_frozen(tick, hooks.frozen)
     hooks.history.save_begun(39)
     hooks.history.save_committed(38)
     assert [hooks.history.frozen_at(tick)["layers"] for tick in (38, 39, 50)] == [["layer38"], ["layer39"], ["layer39"]]
     assert len(hooks.history._frozen) == 2
+
+
+def test_what_is_frozen_in_a_checkpoint_committed_late_is_known_though_the_callbacks_went_back_to_before_it():
+    hooks = Hooks()
+    hooks.boundary()  # tick 1
+    hooks.frozen = {"layers": ["dense"], "weights": []}
+    hooks.boundary()
+    hooks.history.note_frozen(2, hooks.frozen)
+    hooks.history.save_begun(2)
+    hooks.history.pin(0)  # all were lost, and the workers begin anew
+    assert hooks.history.frozen_at(0) == hooks.history.frozen_at(1) == {"layers": [], "weights": []}
+    hooks.history.go_back_to(0)
+    hooks.history.save_committed(2)
+    assert hooks.history.frozen_at(2) == {"layers": ["dense"], "weights": []}
+    hooks.history.pin(2)
+    hooks.history.go_back_to(2)
+    assert hooks.history.frozen_at(3) == {"layers": ["dense"], "weights": []}
+
+
+def test_a_state_that_the_callbacks_go_back_to_is_kept_whatever_is_committed_until_they_do():
+    hooks = Hooks()
+    hooks.boundary()
+    hooks.history.save_begun(1)
+    hooks.history.save_committed(1)
+    for _ in range(4):
+        hooks.boundary()
+    hooks.history.save_begun(5)
+    hooks.history.pin(1)
+    hooks.history.save_committed(5)
+    hooks.history.go_back_to(1)
+    assert hooks.history.at(1).tick == 1

@@ -128,6 +128,31 @@ def test_what_is_frozen_goes_back_with_the_checkpoint_when_every_worker_is_lost(
         assert len(driver.events("restart")) == 1
 
 
+def test_a_checkpoint_that_is_committed_after_all_were_lost_is_gone_on_from_with_what_was_frozen_in_it(tmp_path, monkeypatch):
+    from disttrain.controller import commits
+
+    commit = commits.commit
+
+    def late(store, attempt, sequence, step, *rest):
+        if step == 6:
+            wait_until(lambda: driver.events("restart"))
+        return commit(store, attempt, sequence, step, *rest)
+
+    monkeypatch.setattr(commits, "commit", late)
+    expected = alone(lambda: train(Freezes(), epochs=5))
+    with driven(2, url=str(tmp_path), every="epoch") as driver:
+
+        def everybody() -> None:
+            wait_until(lambda: driver.controller.saving.busy)
+            for worker in list(driver.cluster.workers):
+                driver.cluster.kill(worker)
+
+        assert train([Freezes(), AtEpoch(2, everybody)], epochs=5) == expected
+        (restart,) = driver.events("restart")
+        assert restart["tick"] == EPOCH_TICKS
+        assert all(event["tick"] == 2 * EPOCH_TICKS for event in driver.events("newer checkpoint"))
+
+
 def test_a_second_driver_finds_the_layer_frozen(tmp_path):
     class Stops(dt.Callback):
         def on_epoch_end(self, epoch, logs=None):

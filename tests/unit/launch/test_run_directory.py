@@ -315,6 +315,15 @@ def test_attempts_that_are_gone_are_an_error_while_checkpoints_are_there(url):
         enter(RunConfig(run_dir=url), **SCRIPT)
 
 
+def test_the_record_of_the_attempt_that_began_a_run_is_missed_by_name(url):
+    directory = committed(url)
+    directory.begin(fresh=False)
+    directory.end("interrupted")
+    directory.store.delete("attempts/00000001.json")
+    with pytest.raises(CheckpointError, match=r"attempts/00000001\.json is missing(.|\n)*--restart"):
+        enter(RunConfig(run_dir=url), **SCRIPT)
+
+
 def test_damage_to_what_a_restart_left_behind_hinders_nobody(url):
     directory = committed(url)
     directory.store.put("attempts/00000001.json", b"")

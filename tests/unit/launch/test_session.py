@@ -24,7 +24,7 @@ class Watched(Started):
 
 @pytest.mark.parametrize("error", [OSError("the store is away"), KeyboardInterrupt()], ids=["an error", "Ctrl-C"])
 def test_a_session_that_cannot_be_entered_ends_its_cluster_and_its_workers(error, monkeypatch, tmp_path):
-    def fails(directory: RunDirectory) -> None:
+    def fails(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(RunDirectory, "resume_point", fails)

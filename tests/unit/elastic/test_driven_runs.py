@@ -12,7 +12,7 @@ import disttrain as dt
 from disttrain import layers
 from disttrain.checkpoint.local_files import LocalFiles
 from disttrain.elastic.messages import Ready
-from disttrain.errors import Interrupted, NonFiniteLoss, NotEnoughWorkers
+from disttrain.errors import InfrastructureError, Interrupted, NonFiniteLoss, NotEnoughWorkers
 from disttrain.layers.context import current
 from disttrain.testing.fake_cluster import FakeCluster, FaultPlan
 from disttrain.training.local import runner
@@ -261,14 +261,16 @@ def test_a_save_that_fails_is_abandoned_with_a_warning_and_training_goes_on(tmp_
         assert driver.events("committed")
 
 
-def test_storage_that_is_away_for_good_costs_the_checkpoints_not_the_result(tmp_path, alone, monkeypatch):
+def test_storage_that_is_away_for_good_costs_the_checkpoints_and_the_run_is_not_called_finished(tmp_path, alone, monkeypatch):
     def fails(self, path, chunks):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(LocalFiles, "write", fails)
-    with driven(2, url=str(tmp_path)) as driver:
-        assert train() == alone
-        assert driver.events("save failed") and not driver.events("committed")
+    model = make_model()
+    with driven(2, url=str(tmp_path)) as driver, pytest.raises(InfrastructureError, match="could not be kept"):
+        train(model=model)
+    assert model.digest() == alone[0]  # the script has it all the same
+    assert driver.events("save failed") and not driver.events("committed")
 
 
 def test_what_callbacks_keep_comes_back_with_the_checkpoint(tmp_path):
