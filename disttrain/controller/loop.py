@@ -38,6 +38,7 @@ from disttrain.training.job import Job
 from disttrain.training.program import Kind, Position
 
 _LOOK_S = 0.2  # the longest the loop waits before it looks at clocks and flags
+_BOUNDARIES_KEPT = 8  # the call's machine knows of two at most, and late ones come in between
 _COMMIT_LOOK_S = 0.01  # while a commit is under way
 
 
@@ -225,7 +226,7 @@ class Controller:
         self.group.decide(o.Progress(report.generation, report.tick, now))
         self.reporting.works(report.generation, report.tick, now)
         boundary = Boundary(report.generation, report.tick)
-        self._at = {known: at for known, at in self._at.items() if known.generation >= report.generation - 1} | {boundary: report}
+        self._at = dict([*self._at.items(), (boundary, report)][-_BOUNDARIES_KEPT:])
         self._advance(happened.BoundaryReached(boundary, complete=self._is_complete(report.tick)))
 
     def _is_complete(self, tick: int) -> bool:
