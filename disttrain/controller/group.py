@@ -49,6 +49,7 @@ class GroupControl:
         self._begun: set[str] = set()
         self._ticks: dict[str, int] = {}  # what members reported to hold when they stopped
         self._halted: dict[str, int | None] = {}  # the same of those that were asked to stop
+        self._waits_to_join: list[str] = []
         self._formed = False
         self._lost_some = False  # since the newest generation formed
         self.jumps = False  # the newest one goes on from a checkpoint though nobody was lost: it was committed meanwhile, and is further on
@@ -106,11 +107,19 @@ class GroupControl:
             self._console.event("start failed", f"worker {report.worker} could not start: {report.reason}", worker=report.worker)
         elif isinstance(report, o.WorkerLost):
             self.patience.forget(report.worker)
+            self._waits_to_join = [worker for worker in self._waits_to_join if worker != report.worker]
         else:
             self._reporting.heard.setdefault(report.worker, report.since_s)  # by an earlier call perhaps
             if report.condition == "alive":
                 self.patience.alive(report.worker, now)
         self.decide(report, now=now)
+
+    def ready(self, worker: str, now: float, *, stopping: bool) -> None:
+        """A worker may join. While the group goes on only to stop, that has to wait: it would cost another forming and a step."""
+        if stopping and isinstance(self.state, o.Running):
+            self._waits_to_join.append(worker)
+        else:
+            self.decide(o.WorkerReady(worker, now))
 
     def beat(self, beat: m.Beat, now: float) -> None:
         """What a worker does; also of one that is still at an earlier call, opens its job say: that is work too."""
@@ -157,7 +166,7 @@ class GroupControl:
             self._reporting.slow(look.slow)
 
     def _time_is_up(self, now: float) -> None:
-        before, working = self.state, self.patience.working(now)
+        before, working = self.state, self.patience.working(now).union(self._waits_to_join)
         if now - self._begun_at < _LISTEN_S:  # no beat has come in this call yet: whoever opens a job does not seem to
             working |= {start.worker for start in before.roster.starting}
         self.decide(o.Timer(now, working))
@@ -191,6 +200,9 @@ class GroupControl:
                 "newcomer failed", f"worker {failed.worker} could not join: {last}", worker=failed.worker, traceback=failed.traceback
             )
         self._tell(self._change())
+        if self._waits_to_join and not isinstance(self.state, o.Running):
+            worker = self._waits_to_join.pop()
+            self.decide(o.WorkerReady(worker, event.at_s))
         if isinstance(self.state, o.Gathering) and self._halted:
             # They have left the loop already, for a stop: whoever gathers need not wait for them.
             halted, self._halted = self._halted, {}

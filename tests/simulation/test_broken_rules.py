@@ -120,6 +120,8 @@ def test_a_broken_rule_is_found(break_it: Break, seeds: int, monkeypatch: pytest
     again = simulate(small)
     assert again.failure is not None and not again.failure.startswith(("TypeError", "AttributeError"))
     assert len(small.faults) <= len(outcome.scenario.faults)
+    monkeypatch.undo()
+    assert simulate(outcome.scenario).failure is None and simulate(small).failure is None
     needed = ", ".join(fault.kind for fault in small.faults) or "no fault at all"
     tell(
         f"simulation: {break_it.__name__.replace('_', ' ')}: found by seed {outcome.scenario.seed}, needs {needed}: "

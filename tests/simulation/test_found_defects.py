@@ -79,3 +79,13 @@ def test_an_answer_that_reaches_a_generation_before_its_report_of_the_boundary_r
     faults = (Fault("long_hook", at_s=0.7, seconds=3.0), Fault("break", stage="boundary", nth=2), Fault("slow_link", at_s=1.0, seconds=2.0))
     outcome = run(*faults, calls=(CallPlan(samples=16, batch=8, epochs=1),), asks=0.0)
     assert outcome.endings == ("finished",)
+
+
+def test_a_newcomer_that_is_ready_after_ctrl_c_does_not_delay_the_stop():
+    # steps of 90 s: Ctrl-C in one of them, and the third worker is ready before it ends
+    limits = {"workers": 2, "max_workers": 3, "hang_timeout_s": 900.0}
+    outcome = run(Fault("die", stage="opening", nth=3), Fault("interrupt", at_s=2.0), limits=limits, pace="minutes", open_s=1.0)
+    assert outcome.endings == ("interrupted", "finished")
+    (stopped_s,) = [time for time, kind, text in outcome.said if kind == "note"]
+    formed = [time for time, kind, _ in outcome.said if kind == "formed"]
+    assert len([time for time in formed if stopped_s < time < stopped_s + 110.0]) == 0

@@ -155,11 +155,11 @@ class SimulatedFitHooks(FitHooks):
         return
 
     def state(self) -> dict[str, Any]:
-        return {"counted": self.counted}
+        return {"counted": self.counted, "frozen": self.trainability.frozen()}
 
     def capture(self) -> Callable[[], dict[str, Any]]:
-        counted = self.counted
-        return lambda: {"counted": counted}
+        state = self.state()
+        return lambda: state
 
     def arrays(self) -> dict[str, Any]:
         return {}
