@@ -82,7 +82,8 @@ def test_events_of_all_attempts_are_read_back_in_order(store):
 
 def test_an_event_costs_the_same_after_a_week_of_them(store, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda descriptor: None)  # it is bytes that are counted
-    files, timeline, file = Watched(store), Timeline(), EventFile(store, 1)
+    clock = FakeClock(wall_s=1_700_000_000.125)  # a time of fewer digits would make a shorter line
+    files, timeline, file = Watched(store), Timeline(clock), EventFile(store, 1)
     costs = []
     for number in range(20_000):
         timeline.add("committed", number=number, name=f"step-{number:012d}-a0001-s{number:04d}", step=number, bytes=80_000_000)
