@@ -80,13 +80,13 @@ def main() -> int:
         recoveries = [json.loads(line) for line in (folder / "killed/events/a0001.jsonl").read_text().splitlines()]
         recovered = [event for event in recoveries if event["event"] == "recovered"]
         same = digest(folder / "undisturbed") == digest(folder / "killed")
-        calls = json.loads(sorted((folder / "killed/calls").glob("*.json"))[-1].read_text())
+        evaluation = json.loads(sorted((folder / "killed/calls").glob("*.json"))[-1].read_text())["body"]
         print(
             f"\nworkers lost {len(recovered)}, back to stepping after {', '.join(str(event['seconds']) for event in recovered)} s, "
             "steps lost 0"
         )
         print("the two runs ended with " + ("the same weights, bit for bit" if same else "DIFFERENT WEIGHTS"))
-        print(f"accuracy on held-out digits: {calls['logs']['accuracy']:.4f}")
+        print(f"accuracy on held-out digits: {evaluation['logs']['accuracy']:.4f}")
         return 0 if same and recovered else 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
