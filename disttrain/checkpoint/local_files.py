@@ -68,9 +68,7 @@ class LocalFiles:
             if size > at:
                 os.ftruncate(descriptor, at)
             os.lseek(descriptor, at, os.SEEK_SET)
-            done = 0
-            while done < len(data):
-                done += os.write(descriptor, data[done : done + _WRITE_BYTES])
+            _write_all(descriptor, memoryview(data))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -162,10 +160,7 @@ def _write_new(path: str, chunks: Sequence[bytes | memoryview]) -> None:
     try:
         try:
             for chunk in chunks:
-                view = memoryview(chunk)
-                done = 0
-                while done < len(view):
-                    done += os.write(descriptor, view[done : done + _WRITE_BYTES])
+                _write_all(descriptor, memoryview(chunk))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -184,3 +179,10 @@ def _sync_folder(folder: str) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _write_all(descriptor: int, view: memoryview) -> None:
+    """All of it: one `write` may take less than it was given."""
+    done = 0
+    while done < len(view):
+        done += os.write(descriptor, view[done : done + _WRITE_BYTES])

@@ -42,7 +42,3 @@ class BulkCollector:
         self._lost(worker, report.error)
         if failed is not None:
             failed()
-
-    def forget(self) -> None:
-        """Nobody waits any more."""
-        self._waiting.clear()

@@ -26,7 +26,6 @@ class _Recovery:
     lost: list[str] = field(default_factory=list)
     back_from: int | None = None  # every worker was lost: the step that had been reached
     again: int = 0  # so many ticks that were complete are done again
-    paused: bool = False
 
 
 class Reporting:
