@@ -7,6 +7,7 @@ are kept one by one travel beside them, in places of their own for each slice or
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from disttrain.errors import DataError, UsageError
 from disttrain.identifiers import to_snake_case
-from disttrain.metrics.base import Metric
+from disttrain.metrics.base import Metric, Variable
 from disttrain.metrics.shapes import same_rank, without_gradient
 
 _AROUND = frozenset({"ClasswiseWrapper", "CompositionalMetric"})  # what holds other metrics, and no state that it does not give them
@@ -50,11 +51,43 @@ def metrics_within(module: nn.Module) -> list[tuple[str, Any]]:
     inner: set[int] = set()
     for path, child in module.named_modules():
         if is_collection(child):
-            child._enable_compute_groups = False  # they would share states, and a slice's could not be told from another's
+            child._enable_compute_groups = child._groups_checked = False  # metrics of a group would share their states
         if is_torchmetric(child):
             found.setdefault(id(child), (path.rpartition(".")[2], child))
             inner |= {id(below) for below in child.modules() if below is not child}
     return [pair for key, pair in found.items() if key not in inner]
+
+
+@dataclass
+class Added:
+    """A state that is added up.
+
+    Args:
+        owner, name: whose attribute it is.
+        place: of its sum among the variables.
+        mean: is it the mean over updates, rather than the sum?
+
+    Attributes:
+        dtype: that of the state, once an example has reached it.
+    """
+
+    owner: Any
+    name: str
+    place: int
+    mean: bool
+    dtype: torch.dtype | None = None
+
+    @property
+    def value(self) -> Tensor:
+        """The state as it is now."""
+        value: Tensor = getattr(self.owner, self.name).detach()
+        return value
+
+    @property
+    def default(self) -> Tensor:
+        """What a state begins with."""
+        value: Tensor = self.owner._defaults[self.name]
+        return value
 
 
 @dataclass
@@ -87,13 +120,12 @@ class Gathered:
 
     def measure(self, samples: int) -> None:
         """Learn from what `samples` samples gave how many rows there are."""
-        if self.kind != "cat":
-            self.row, self.dtype, self.rows = tuple(self.default.shape), self.default.dtype, 1
-            return
         values = self._joined()
         if values is None:
             return
         self.row, self.dtype = tuple(values.shape[1:]), values.dtype
+        if self.kind != "cat":
+            return
         if len(values) % samples:
             raise self._uneven(len(values), samples)
         self.rows = len(values) // samples
@@ -111,7 +143,7 @@ class Gathered:
         values, (first, stop, _) = self._joined(), rows
         self.pending = []
         if self.kind != "cat":
-            values = self.default.reshape(1, *self.row) if values is None else values
+            values = self.default.expand(1, *self.row) if values is None else values
             target[rank * self.width : (rank + 1) * self.width] = self._extreme(values).double().reshape(-1)
             return
         count = 0 if values is None else len(values)
@@ -168,6 +200,9 @@ class TorchMetric(Metric):
 
     Variables: one for each state that torchmetrics adds up, and the number of updates where a state is a mean over them.
 
+    Attributes:
+        used: did the example of this call reach it? One that it does not reach is the script's, which may count in it what it likes.
+
     Raises:
         ValueError: a state that cannot be merged; the message names it.
     """
@@ -177,17 +212,19 @@ class TorchMetric(Metric):
         self.metric = metric
         better = getattr(metric, "higher_is_better", None)
         self._direction = None if better is None else "up" if better else "down"
-        self._sums: list[tuple[Any, str, Any]] = []  # (metric, state, variable)
-        self._means: list[tuple[Any, str, Any]] = []
+        self._added: list[Added] = []
         self.gathered: list[Gathered] = []
-        self.used = False  # did an example reach it?
-        self._holds_whole = False
+        self.used: bool = False
+        self._is_ours, self._knows_shapes, self._holds_whole = True, False, False
+        self._aside: list[tuple[int, dict[str, Any]]] = []
         self._inner = self._found()
         for inner in self._inner:
             inner.sync_on_compute = inner.dist_sync_on_step = inner._to_sync = False  # slices come together here
             for state, reduction in inner._reductions.items():
                 self._add_state(inner, state, reduction, inner._defaults[state])
-        self._updates = self.add_variable(name="updates") if self._means else None
+        self._updates = len(self._variables) if any(state.mean for state in self._added) else None
+        if self._updates is not None:
+            self.add_variable(name="updates")
 
     def _found(self) -> list[Any]:
         """The metric, and those that it is made of."""
@@ -204,10 +241,9 @@ class TorchMetric(Metric):
         how = getattr(reduction, "__name__", "").removeprefix("dim_zero_")
         if isinstance(default, list) and (reduction is None or how == "cat"):
             self.gathered.append(Gathered(inner, state, "cat", []))
-        elif isinstance(default, Tensor) and how == "sum":
-            self._sums.append((inner, state, self.add_variable(tuple(default.shape), name=state)))
-        elif isinstance(default, Tensor) and how == "mean":
-            self._means.append((inner, state, self.add_variable(tuple(default.shape), name=state)))
+        elif isinstance(default, Tensor) and how in ("sum", "mean"):
+            self._added.append(Added(inner, state, len(self._variables), how == "mean"))
+            self.add_variable(tuple(default.shape), name=state)
         elif isinstance(default, Tensor) and how in ("max", "min"):
             self.gathered.append(Gathered(inner, state, how, default))
         else:
@@ -227,7 +263,10 @@ class TorchMetric(Metric):
                 "  expected  it in metrics=, not in weighted_metrics="
             )
         self._begin()
-        self.metric.update(*self._fitted(y_true, y_pred))
+        outputs, targets = self._fitted(y_true, y_pred)
+        if self.metric.device != outputs.device:
+            self.metric.to(outputs.device)
+        self.metric.update(outputs, targets)
         self.collect()
 
     def _fitted(self, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
@@ -240,7 +279,8 @@ class TorchMetric(Metric):
                 targets = targets.squeeze(-1)  # labels as a column
             elif outputs.shape[-1:] == (1,) or targets.shape[-1:] == (1,):
                 targets, outputs = same_rank(targets, outputs)
-        if ".classification" in type(self.metric).__module__ and targets.is_floating_point() and bool((targets == targets.round()).all()):
+        labels = any(".classification" in type(inner).__module__ for inner in self._inner)
+        if labels and targets.is_floating_point() and bool((targets == targets.round()).all()):
             targets = targets.long()
         return (outputs, targets) if mask is None else (outputs[mask], targets[mask])
 
@@ -257,16 +297,17 @@ class TorchMetric(Metric):
     @torch.no_grad()
     def collect(self) -> None:
         """Add what the metric holds to the variables, and begin it anew."""
-        updates = 0 if self._holds_whole else max(inner._update_count for inner in self._inner)
-        if not updates:
+        updates = max(inner._update_count for inner in self._inner)
+        if not updates or self._holds_whole or not self._is_ours:
             return
         self.used = True
-        for inner, state, variable in self._sums:
-            variable.add_((getattr(inner, state) - inner._defaults[state].to(variable.device)).detach())
-        for inner, state, variable in self._means:
-            variable.add_(getattr(inner, state).detach() * updates)
+        if not self._knows_shapes:
+            self._learn_shapes()
+        for added in self._added:
+            variable, value = self._variables[added.place], added.value
+            variable.add_(value.double() * updates if added.mean else value.double() - added.default.to(variable.device).double())
         if self._updates is not None:
-            self._updates.add_(updates)
+            self._variables[self._updates].add_(updates)
         for of in self.gathered:
             value = getattr(of.owner, of.name)
             if of.kind == "cat":
@@ -275,8 +316,32 @@ class TorchMetric(Metric):
                 of.pending.append(value.detach().clone().unsqueeze(0))
         self._begin()
 
+    def _learn_shapes(self) -> None:
+        """An example tells: a state may begin as one number and become one for each output."""
+        self._knows_shapes = True
+        for added in self._added:
+            added.dtype = added.value.dtype
+            if added.value.shape != self._variables[added.place].shape:
+                self._variables[added.place] = torch.zeros(added.value.shape, dtype=torch.float64).as_subclass(Variable)
+
+    def set_aside(self) -> None:
+        """Before an example is tried out: what the script counted is kept until it is known whose the metric is."""
+        self._aside = [(inner._update_count, copy.deepcopy(inner.metric_state)) for inner in self._inner]
+        self.used, self._is_ours = False, True
+        self.begin_slice()
+
+    def put_back(self) -> None:
+        """After it: a metric that the example did not reach is as it was."""
+        self._is_ours = self.used
+        if not self.used:
+            for inner, (updates, states) in zip(self._inner, self._aside, strict=True):
+                for name, value in states.items():
+                    setattr(inner, name, value)
+                inner._update_count = updates
+        self._aside = []
+
     def reached(self) -> bool:
-        """Has anything been measured, ever? A metric that the script keeps for something else is none of ours."""
+        """Has anything been measured in this call?"""
         self.collect()
         return self.used
 
@@ -310,12 +375,14 @@ class TorchMetric(Metric):
     @torch.no_grad()
     def result(self) -> Any:
         self.collect()
-        for inner, state, variable in self._sums:
-            default = inner._defaults[state].to(variable.device)
-            setattr(inner, state, (default.double() + variable.value).to(default.dtype))
-        for inner, state, variable in self._means:
-            assert self._updates is not None
-            setattr(inner, state, (variable.value / self._updates.value.clamp(min=1.0)).to(inner._defaults[state].dtype))
+        for added in self._added:
+            total = self._variables[added.place].value
+            if added.mean:
+                assert self._updates is not None
+                whole = total / self._variables[self._updates].value.clamp(min=1.0)
+            else:
+                whole = total + added.default.to(total.device).double()
+            setattr(added.owner, added.name, whole.to(added.dtype or added.default.dtype))
         for of in self.gathered:
             setattr(of.owner, of.name, of.value())
             of.whole = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -250,10 +251,16 @@ METRICS: dict[str, tuple[Callable[[], Any], Callable[[np.random.Generator, int],
     "MulticlassAccuracy": (lambda: torchmetrics.Accuracy(task="multiclass", num_classes=CLASSES), _labels, "softmax"),
     "MulticlassConfusionMatrix": (lambda: torchmetrics.classification.MulticlassConfusionMatrix(CLASSES), _labels, "softmax"),
     "R2Score": (lambda: torchmetrics.R2Score(multioutput="variance_weighted"), _real, None),
-    "SpearmanCorrCoef": (lambda: torchmetrics.SpearmanCorrCoef(num_outputs=CLASSES), _real, None),
+    "SpearmanCorrCoef": (lambda: _quiet_spearman(), _real, None),
     "mean and least": (lambda: MeanAndLeast(), _real, None),
     "of another": (lambda: torchmetrics.classification.MulticlassAccuracy(CLASSES) + 1.0, _labels, "softmax"),
 }
+
+
+def _quiet_spearman() -> Any:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Metric `SpearmanCorrcoef` will save all")
+        return torchmetrics.SpearmanCorrCoef(num_outputs=CLASSES)
 
 
 class LargestError(torchmetrics.Metric):

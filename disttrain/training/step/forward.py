@@ -76,7 +76,12 @@ class Forward:
             if "predict_step" in overrides:
                 self._predict = lambda x: self.model.predict_step(pack_x_y_sample_weight(x, None, None))
         else:
+            held = [metric for metric in own if isinstance(metric, TorchMetric)]
+            for metric in held:
+                metric.set_aside()
             self._learn(state, overrides, own)
+            for metric in held:
+                metric.put_back()
             means = ["loss", *self._loss.value_names(), *self._added]
         self.asks = self._noticed.asks
         if self.asks:  # a pass that stops in the middle is no function that could be compiled
@@ -98,17 +103,15 @@ class Forward:
         context = CallContext(training=False, key=0, rows=None)
         if not training or job.has_outputs:
             before = state.snapshot() if state.rows else None
-            held = [metric for metric in own if isinstance(metric, TorchMetric)]
-            for metric in held:
-                metric.begin_slice()
             noticing = self._noticed if job.virtual_workers > 1 else nullcontext()
             with torch.no_grad(), call_context(context), noticing:
                 outputs = model(x)
                 model.build_compiled(outputs, y)
                 if job.virtual_workers > 1:
                     self._try_loss(x, y, outputs, weight)
-            for metric in held:
-                metric.measure(len(flatten(x)[0]))
+            for metric in own:
+                if isinstance(metric, TorchMetric):
+                    metric.measure(len(flatten(x)[0]))
             if before is not None:
                 state.restore(before)
             self._added = list(dict.fromkeys(name for name, _ in context.metrics))
