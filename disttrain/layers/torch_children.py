@@ -42,7 +42,8 @@ def follow(children: Mapping[str, nn.Module], resting: Resting, learns: bool) ->
         if not learns:
             resting[name] = [path for path, module in child.named_modules() if not module.training]
             child.train(False)
-            _thread.asleep.append((name, child, resting))
+            if not torch.compiler.is_compiling():
+                _thread.asleep.append((name, child, resting))
         elif "" not in resting.get(name, ()):
             kept = [module for path in resting.get(name, ()) if not (module := child.get_submodule(path)).training]
             child.train(True)
@@ -52,6 +53,8 @@ def follow(children: Mapping[str, nn.Module], resting: Resting, learns: bool) ->
 
 def wake() -> None:
     """After an outermost call of this thread: the flags as before, so that an eval() of the script can be told from ours."""
+    if torch.compiler.is_compiling():
+        return
     while _thread.asleep:
         name, child, resting = _thread.asleep.pop()
         follow({name: child}, resting, True)

@@ -26,6 +26,9 @@ class LossOfTorch(Loss):
 
     Args:
         torch_loss: the loss, as `torch_losses.find` gives it.
+
+    Attributes:
+        from_logits: does it take scores before a softmax or sigmoid? A metric chosen by shape reads the outputs in the same way.
     """
 
     _elementwise = True
@@ -33,6 +36,8 @@ class LossOfTorch(Loss):
     def __init__(self, torch_loss: torch_losses.TorchLoss) -> None:
         super().__init__(torch_loss.name, "sum" if torch_loss.reduction == "sum" else "sum_over_batch_size")
         self.torch_loss = torch_loss
+        self.from_logits = torch_loss.name in ("binary_cross_entropy_with_logits", "cross_entropy")
+        self._every_label_counts = False
 
     def call(self, y_true: Any, y_pred: Any) -> Tensor:
         """The value of each sample, output or label."""
@@ -43,7 +48,7 @@ class LossOfTorch(Loss):
         mask: Tensor | None = getattr(y_pred, "_keras_mask", None)
         outputs, loss = self._exact(as_prediction(y_pred)), self.torch_loss
         target = loss.fitted(y_true, outputs)
-        by_count = loss.counts and not target.is_floating_point()
+        by_count = loss.counts and not self._every_label_counts and not target.is_floating_point()
         if sample_weight is None and mask is None and (is_whole() or not by_count):
             if loss.reduction == "sum":
                 total = loss.reduced(target, outputs)
@@ -66,6 +71,12 @@ class LossOfTorch(Loss):
         if not by_count and mask is None:
             return total / max(1, values.numel())
         return total / batch_divisor(shares.sum(dtype=torch.float64)).to(total.dtype)
+
+    def note_targets(self, targets: list[np.ndarray | None]) -> None:
+        """These are all that a call will bring, None where nobody knows them: if every label counts the same, nobody need count them."""
+        ignored = self.torch_loss.ignore_index
+        known = all(y is not None and not bool((y == ignored).any()) for y in targets)
+        self._every_label_counts = self.torch_loss.counts and known and not self.torch_loss.weighs
 
     def check_targets(self, y: np.ndarray, output_shape: tuple[int, ...]) -> None:
         self.torch_loss.check_targets(y, output_shape)

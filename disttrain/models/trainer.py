@@ -298,13 +298,18 @@ class Trainer(TrainStep):
         with runner.kept_generators(not isinstance(feed.source, ArraySource)):
             example = feed.source.fetch(np.arange(samples, dtype=np.int64), 0)
         targets = [] if kind is Kind.PREDICT else [array_targets(of_kind) for of_kind in feeds.values()]
-        return self._checked(example, targets, list(plans.values()), predicts=kind is Kind.PREDICT)
+        checked = self._checked(example, targets, list(plans.values()), predicts=kind is Kind.PREDICT)
+        if targets and self.compiled:
+            self.compiled_loss.note_targets(targets)
+        return checked
 
     def prepare_batch(self, batch: tuple[Any, Any, Any], plan: BatchPlan) -> tuple[Any, bool]:
         """The same for a batch that is already there."""
         samples = self._example_size(plan, plan.samples)
         example = tuple(map_structure(lambda t: t[:samples], part) for part in batch)
-        return self._checked(example, [batch[1]], [plan], predicts=False)
+        checked = self._checked(example, [batch[1]], [plan], predicts=False)
+        self.compiled_loss.note_targets([None])  # the next batches have targets of their own
+        return checked
 
     def _checked(self, example: Any, targets: list[Any], plans: list[BatchPlan], *, predicts: bool) -> tuple[Any, bool]:
         has_outputs = self._has_outputs()

@@ -147,8 +147,14 @@ def numbers(results: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict):
             plain.update(numbers(value))
         else:
-            plain[name] = value.tolist() if hasattr(value, "tolist") else float(value)
+            plain[name] = _plain(value)
     return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):  # such as the curves of torchmetrics
+        return [_plain(item) for item in value]
+    return value.tolist() if hasattr(value, "tolist") else float(value)
 
 
 def distinct(found: Iterable[Any]) -> list[Any]:

@@ -231,9 +231,9 @@ def _as_number(value: Any, what: str) -> float:
 def _watched_results(metrics: Sequence[Any], seen: dict[int, tuple[Any, Any, str | None]]) -> Iterator[None]:
     """Remember each object that a metric gives as its result; the objects are kept, so that ids stay theirs."""
 
-    def watched(metric: Any, result: Callable[[], Any]) -> Callable[[], Any]:
-        def call() -> Any:
-            value = result()
+    def watched(metric: Any, result: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            value = result(*args, **kwargs)
             parts = value.items() if isinstance(value, dict) else [(None, value)]
             for part, leaf in parts:
                 seen[id(leaf)] = (leaf, metric, part)

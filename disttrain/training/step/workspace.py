@@ -93,7 +93,7 @@ class Workspace:
         self.is_direct = group.size == 1 and self.job.virtual_workers == 1 and not self.forward.scripts and not accumulator.own
         self.is_direct &= not self.torchmetrics.step_size
         asks = self.forward.asks or any(script.asks for script in self.forward.scripts.values())
-        self.asking = Asking(group, placement, self.device) if asks else None
+        self.asking = Asking(group, placement, self.device) if asks and self.job.virtual_workers > 1 else None
         self.bind()
 
     def bind(self) -> None:

@@ -148,3 +148,15 @@ def test_the_step_of_a_loss_that_is_not_finite_is_right_for_steps_of_ones_own():
     for virtual_workers in (1, 2):
         with pytest.raises(NonFiniteLoss, match=r"at step 2 \(epoch 1, batch 2\)"):
             run_to_end(alone(job_of(model, virtual_workers, x, np.abs(LABELS) % 3, batch_size=4, shuffle=False)))
+
+
+def test_nobody_is_asked_where_every_label_is_seen_to_count():
+    labels = np.abs(LABELS) % 3
+    some, every, unseen = (
+        alone(job_of(model_of(nn.CrossEntropyLoss()), 3, *data, batch_size=11))
+        for data in ((X, LABELS), (X, labels), (torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(labels)),))
+    )
+    assert some.workspace.asking is not None and unseen.workspace.asking is not None
+    assert every.workspace.asking is None
+    weighted = model_of(nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0])))
+    assert alone(job_of(weighted, 3, X, labels, batch_size=11)).workspace.asking is not None
