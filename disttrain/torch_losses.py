@@ -55,6 +55,7 @@ _FUNCTION_OF: dict[str, str] = {
     "SoftMarginLoss": "soft_margin_loss",
 }
 _OF_MORE_TENSORS: dict[str, str] = {  # what they want beside or instead of outputs and targets
+    "AdaptiveLogSoftmaxWithLoss": "the inputs of a last layer, whose weights it holds",
     "CTCLoss": "the lengths of inputs and targets",
     "CosineEmbeddingLoss": "two inputs",
     "GaussianNLLLoss": "a variance",
@@ -159,11 +160,11 @@ class TorchLoss:
 
     def _call(self, loss: Any, reduction: str, target: Tensor, y_pred: Tensor) -> Tensor:
         if isinstance(loss, nn.Module):
-            if any(buffer.device != y_pred.device for buffer in loss.buffers()):
-                self._loss.to(y_pred.device)
+            if any(buffer.device != y_pred.device or buffer.dtype != y_pred.dtype for buffer in loss.buffers()):
+                self._loss.to(y_pred.device, y_pred.dtype)
             return loss(y_pred, target)  # type: ignore[no-any-return]
-        on_device = {name: value.to(y_pred.device) if isinstance(value, Tensor) else value for name, value in self._arguments.items()}
-        return loss(y_pred, target, **{**on_device, "reduction": reduction})  # type: ignore[no-any-return]
+        arguments = {name: value.to(y_pred) if isinstance(value, Tensor) else value for name, value in self._arguments.items()}
+        return loss(y_pred, target, **{**arguments, "reduction": reduction})  # type: ignore[no-any-return]
 
     def shares(self, target: Tensor, values: Tensor) -> Tensor:
         """What each of `values` adds to the divisor of torch's mean."""
@@ -198,10 +199,12 @@ def find(thing: Any) -> TorchLoss | None:
     Raises:
         ValueError: it is one that outputs and targets are not enough for.
     """
-    if inspect.isclass(thing) and issubclass(thing, nn.Module) and thing.__module__ == "torch.nn.modules.loss":
+    if inspect.isclass(thing) and issubclass(thing, nn.Module) and _is_torchs(thing):
         _refuse_more_tensors(thing.__name__)
         thing = thing()
     if isinstance(thing, nn.Module):
+        if _is_torchs(type(thing)):
+            _refuse_more_tensors(type(thing).__name__)
         known = next((kind for kind in type(thing).__mro__ if kind.__module__ == "torch.nn.modules.loss"), None)
         if known is None or type(thing).forward is not known.forward:
             return None
@@ -222,6 +225,10 @@ def find(thing: Any) -> TorchLoss | None:
             "  try       a function of your own: loss=lambda y_true, y_pred: ..."
         )
     return TorchLoss(function, arguments)
+
+
+def _is_torchs(kind: type) -> bool:
+    return kind.__module__.startswith("torch.nn.modules.")
 
 
 def _as(known: type, thing: nn.Module) -> nn.Module:

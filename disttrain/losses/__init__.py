@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from disttrain import torch_losses
 from disttrain.identifiers import written
@@ -112,6 +112,8 @@ def get(identifier: Any) -> Loss | None:
         return identifier()
     if (of_torch := torch_losses.find(identifier)) is not None:
         return LossOfTorch(of_torch)
+    if inspect.isclass(identifier) and issubclass(identifier, nn.Module):
+        return get(identifier())
     if callable(identifier):
         known = _CLASS_OF.get(identifier) if inspect.isfunction(identifier) else None
         if known is not None:

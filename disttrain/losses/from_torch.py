@@ -53,7 +53,8 @@ class LossOfTorch(Loss):
             if loss.reduction == "sum":
                 total = loss.reduced(target, outputs)
                 return total if slice_fraction == 1.0 else total / slice_fraction
-            return loss.values(target, outputs).mean() if loss.reduction == "none" else loss.reduced(target, outputs)
+            by_values = loss.reduction == "none" or (loss.counts and not is_whole())  # who stands in for torch's mean would count labels
+            return loss.values(target, outputs).mean() if by_values else loss.reduced(target, outputs)
         values = loss.values(target, outputs)
         shares = loss.shares(target, values)
         if mask is not None:

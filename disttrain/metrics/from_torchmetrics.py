@@ -263,13 +263,13 @@ class TorchMetric(Metric):
                 "  expected  it in metrics=, not in weighted_metrics="
             )
         self._begin()
-        outputs, targets = self._fitted(y_true, y_pred)
+        outputs, targets = self._arguments(y_true, y_pred)
         if self.metric.device != outputs.device:
             self.metric.to(outputs.device)
         self.metric.update(outputs, targets)
         self.collect()
 
-    def _fitted(self, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
+    def _arguments(self, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
         """(outputs, targets) as torchmetrics wants them: of one rank, labels as integers; steps that a mask leaves out are gone."""
         mask: Tensor | None = getattr(y_pred, "_keras_mask", None)
         outputs = without_gradient(y_pred)
@@ -326,7 +326,7 @@ class TorchMetric(Metric):
 
     def set_aside(self) -> None:
         """Before an example is tried out: what the script counted is kept until it is known whose the metric is."""
-        self._aside = [(inner._update_count, copy.deepcopy(inner.metric_state)) for inner in self._inner]
+        self._aside = self._states()
         self.used, self._is_ours = False, True
         self.begin_slice()
 
@@ -334,10 +334,7 @@ class TorchMetric(Metric):
         """After it: a metric that the example did not reach is as it was."""
         self._is_ours = self.used
         if not self.used:
-            for inner, (updates, states) in zip(self._inner, self._aside, strict=True):
-                for name, value in states.items():
-                    setattr(inner, name, value)
-                inner._update_count = updates
+            self._set_states(self._aside)
         self._aside = []
 
     def reached(self) -> bool:
@@ -354,14 +351,26 @@ class TorchMetric(Metric):
 
     def save(self) -> Any:
         """What the running slice has so far, beside the variables; the next slice may begin."""
-        self.collect()
-        return [list(state.pending) for state in self.gathered]
+        kept = self._states(), [list(state.pending) for state in self.gathered]
+        self.begin_slice()
+        return kept
 
     def restore(self, kept: Any) -> None:
         """The inverse of `save`."""
         self._begin()
-        for state, pending in zip(self.gathered, kept, strict=True):
-            state.pending = pending
+        self._set_states(kept[0])
+        for state, pending in zip(self.gathered, kept[1], strict=True):
+            state.pending = list(pending)
+
+    def _states(self) -> list[tuple[int, dict[str, Any]]]:
+        """What torchmetrics holds: copies, by metric the number of updates and the states."""
+        return [(inner._update_count, copy.deepcopy(inner.metric_state)) for inner in self._inner]
+
+    def _set_states(self, kept: list[tuple[int, dict[str, Any]]]) -> None:
+        for inner, (updates, states) in zip(self._inner, kept, strict=True):
+            for name, value in states.items():
+                setattr(inner, name, value)
+            inner._update_count = updates
 
     # -- results --------------------------------------------------------------------------------------------------------------------
 

@@ -95,7 +95,7 @@ class OnBatch:
         with runner.intra_op_threads(threads), runner.kept_generators(self._engine is None or self._engine.draws):
             engine = self._engine
             if engine is not None and engine.workspace.torchmetrics.step_samples < len(self._source):
-                engine = None if engine.workspace.torchmetrics.step_size else engine  # no room for what they keep of each sample
+                engine = None if engine.workspace.torchmetrics.gathers else engine  # no room for what they keep of each sample
             if engine is None:
                 engine = self._engine = self._made(virtual_workers)
             else:

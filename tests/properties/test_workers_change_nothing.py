@@ -58,6 +58,7 @@ def test_a_metric_gives_the_same_bits(name: str):
     assert_workers_do_not_matter(slice_cases.metric_task(name), workers=(1, 3))
 
 
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss by both")  # torch's, of KLDivLoss
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", torch_cases.LOSSES)
 def test_a_loss_of_torch_gives_the_same_bits(name: str, weighted: bool):
@@ -232,6 +233,7 @@ def test_a_loss_does_not_depend_on_the_slices_unless_it_says_so(name: str):
     assert (far < 1e-12) == (slice_cases.LOSSES[name].by_slice is None), far
 
 
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss by both")  # torch's, of KLDivLoss
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", torch_cases.LOSSES)
 def test_no_loss_of_torch_depends_on_the_slices(name: str, weighted: bool):

@@ -19,6 +19,7 @@ class TorchmetricsStates:
         step_samples, phase_samples: of the largest batch and of the longest phase.
 
     Attributes:
+        gathers: are there states that are no sums?
         step_size: numbers that a step needs for states that are no sums.
         phase_size: numbers that are kept of a phase.
     """
@@ -27,6 +28,7 @@ class TorchmetricsStates:
         self.metrics = [metric for metric in metrics if isinstance(metric, TorchMetric)]
         self.step_samples, self._slices = step_samples, slices
         self._states = [state for metric in self.metrics for state in metric.gathered]
+        self.gathers = bool(self._states)
         self._step_sizes = [state.size(slices, step_samples) for state in self._states]
         self._phase_sizes = [state.kept(phase_samples) for state in self._states]
         self.step_size, self.phase_size = sum(self._step_sizes), sum(self._phase_sizes)

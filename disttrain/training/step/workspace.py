@@ -91,7 +91,7 @@ class Workspace:
         self.overlaps = replica.trains and group.size > 1 and self.pools[Kind.TRAIN].plan.capacity >= OVERLAP_BYTES
         self.scratch = torch.zeros(states, dtype=torch.float64, device=self.device)
         self.is_direct = group.size == 1 and self.job.virtual_workers == 1 and not self.forward.scripts and not accumulator.own
-        self.is_direct &= not self.torchmetrics.step_size
+        self.is_direct &= not self.torchmetrics.gathers
         asks = self.forward.asks or any(script.asks for script in self.forward.scripts.values())
         self.asking = Asking(group, placement, self.device) if asks and self.job.virtual_workers > 1 else None
         self.bind()
@@ -121,11 +121,10 @@ class Workspace:
 
     def save_slice(self) -> Any:
         """What the other slices will change before the running one goes on."""
-        of_torchmetrics = self.torchmetrics.save()  # first: the scratch takes what it gives
         grads = [param.grad for param in self.state.params]
         for param in self.state.params:
             param.grad = None
-        return generator_states(), self.state.snapshot(), (self.scratch.clone(), of_torchmetrics), grads
+        return generator_states(), self.state.snapshot(), (self.scratch.clone(), self.torchmetrics.save()), grads
 
     def restore_slice(self, kept: Any) -> None:
         """The inverse of `save_slice`."""
@@ -146,7 +145,7 @@ class Workspace:
             side_channel[number] = mean.detach() if isinstance(mean, Tensor) else mean
         side_channel[: len(means)] *= samples_of(context)
         self.torchmetrics.collect()
-        if layout.gathered:
+        if self.torchmetrics.gathers:
             assert context.rows is not None
             self.torchmetrics.write(layout.gathered_of(side_channel), rank, context.rows)
         if layout.states:
@@ -178,7 +177,7 @@ class Workspace:
 
     def account(self, layout: SideChannelLayout, side_channel: Tensor, count: int) -> tuple[bool, ...]:
         """Add a batch to the totals; the requests that came with it."""
-        if layout.gathered:
+        if self.torchmetrics.gathers:
             kept = self.totals[layout.sums : layout.sums + self.torchmetrics.phase_size]
             self.torchmetrics.fold(kept, layout.gathered_of(side_channel), int(self.totals[-1]), count)
         self.totals[: layout.sums] += side_channel[: layout.sums]

@@ -16,6 +16,7 @@ from disttrain import metrics
 from disttrain.data.packing import unpack_x_y_sample_weight
 from disttrain.errors import DataError, UsageError
 
+pytestmark = pytest.mark.filterwarnings("ignore:No (positive|negative) samples in targets")  # torchmetrics', of the value of a slice
 RANDOM = np.random.default_rng(0)
 X = RANDOM.random((20, 4)).astype("float32")
 Y = (X.sum(1, keepdims=True) + 1).astype("float32")
@@ -45,8 +46,8 @@ def test_a_metric_gives_the_value_of_torchmetrics_in_each_epoch_and_validation(k
     halved = float(kind()(net(torch.from_numpy(X[:9])).detach(), torch.from_numpy(Y[:9])))
     found = history(net, [kind()], X, Y, epochs=2, validation_data=(X[:9], Y[:9]))
     (name,) = (key for key in found if key not in ("loss", "val_loss") and not key.startswith("val_"))
-    assert found[name] == pytest.approx([expected] * 2, rel=1e-5)
-    assert found[f"val_{name}"] == pytest.approx([halved] * 2, rel=1e-5)
+    assert found[name] == pytest.approx([expected] * 2, rel=1e-4)  # R2Score takes differences of float32 sums
+    assert found[f"val_{name}"] == pytest.approx([halved] * 2, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", [name for name in torch_cases.METRICS if name != "mean and least"])

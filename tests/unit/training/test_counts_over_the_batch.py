@@ -116,6 +116,7 @@ def test_an_error_in_one_slice_ends_the_step_and_leaves_the_state():
 
 def test_a_batch_norm_beside_it_moves_as_without_questions():
     def run(loss):
+        dt.clear_session()
         net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
         torch.manual_seed(0)
         for param in net.parameters():
