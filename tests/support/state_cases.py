@@ -19,7 +19,7 @@ ROWS = 11  # in batches of 7: four slices, the last batch with three of one or t
 
 
 def net(out: int = 1) -> nn.Module:
-    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Dropout(0.2), nn.Linear(4, out))
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, out))
 
 
 class Base(dt.Model):
@@ -69,7 +69,7 @@ class Groups(Base):
 
     def start(self) -> None:
         self.net[0].bias.requires_grad_(False)
-        first, last = self.net[0], self.net[3]
+        first, last = self.net[0], self.net[2]
         self.opt = torch.optim.Adam(
             [{"params": first.parameters(), "lr": 0.01}, {"params": last.parameters(), "weight_decay": 0.1, "amsgrad": True}], lr=0.1
         )
@@ -102,6 +102,9 @@ class Gan(dt.Model):
             "critic": torch.optim.RMSprop(self.critic.parameters(), lr=0.01, centered=True),
             "generator": torch.optim.Adam(self.generator.parameters(), lr=0.02, betas=(0.5, 0.9)),
         }
+
+    def call(self, x: Tensor) -> Tensor:
+        return self.generator(x[:, :2])
 
     def train_step(self, data: Any) -> dict[str, Any]:
         real = data[0]

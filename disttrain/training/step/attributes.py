@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -17,9 +17,39 @@ from disttrain.layers.layer import Layer
 from disttrain.metrics import Metric
 from disttrain.optimizers import Optimizer
 
+_NONE = object()
 _DEPTH, _MOST = 4, 4096  # how far objects in objects, and how many in one, are looked at
 _KNOWN_ROOMS = ("torch", "disttrain", "torchmetrics", "numpy", "builtins", "keras", "functools", "collections", "logging", "threading")
 _OF_MODULES = frozenset({*vars(nn.Module()), "_modules", "_parameters", "_buffers"})
+
+
+class Scratch:
+    """Attributes that a step sets before it reads them: while it waits for other slices, they are kept for it.
+
+    Args:
+        places: (module, attribute) of each.
+    """
+
+    def __init__(self, places: Sequence[tuple[nn.Module, str]] = ()) -> None:
+        self._places = list(places)
+
+    def save(self) -> list[tuple[Any, Any]]:
+        """What they hold, and what lies in that."""
+        values = [vars(module).get(name, _NONE) for module, name in self._places]
+        return [(value, value.copy() if isinstance(value, list | dict | deque | set) else None) for value in values]
+
+    def restore(self, kept: list[tuple[Any, Any]]) -> None:
+        """The inverse of `save`."""
+        for (module, name), (value, items) in zip(self._places, kept, strict=True):
+            if value is _NONE:
+                vars(module).pop(name, None)
+                continue
+            vars(module)[name] = value
+            if isinstance(value, list | deque):
+                _refill(value, list(items))
+            elif isinstance(value, dict | set):
+                value.clear()
+                value.update(items)
 
 
 class Attributes:
@@ -68,6 +98,16 @@ class Attributes:
                 undo()
 
         return back
+
+    def holders(self, paths: Sequence[str]) -> Scratch:
+        """The attributes of modules that these paths lie in."""
+        found = []
+        for path, module, _ in self._modules:
+            for name in vars(module):
+                whole = f"{path}.{name}" if path else name
+                if any(other == whole or other.startswith((f"{whole}.", f"{whole}[")) for other in paths):
+                    found.append((module, name))
+        return Scratch(found)
 
     # -- one value ------------------------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from disttrain.errors import UsageError
 from disttrain.layers.context import CallContext, call_context, innermost
 from disttrain.metrics import TorchMetric
 from disttrain.training.step.asking import Ask, Noticing
+from disttrain.training.step.attributes import Scratch
 from disttrain.training.step.custom_step_optimizer import StepOptimizer
 from disttrain.training.step.model_state import ModelState
 from disttrain.training.step.moved import MovedWeights
@@ -74,6 +75,7 @@ class CustomStep:
         updates: each kind of update, by its mark less 1; mark 0 is the end.
         noticed: what it asks of all slices, known after `rehearse`.
         moved: the parameters that it writes into itself, known likewise.
+        scratch: the attributes that it keeps something in while it runs.
         optimizers, schedulers: those that the model holds, by attribute.
     """
 
@@ -86,7 +88,7 @@ class CustomStep:
         self._local = threading.local()
         self._rehearsing = False
         self.optimizers, self.schedulers = optimizers_of(model), schedulers_of(model)
-        self.moved = MovedWeights(model, state, ())
+        self.moved, self.scratch = MovedWeights(model, state, ()), Scratch()
 
     # -- running --------------------------------------------------------------------------------------------------------------------
 
@@ -229,7 +231,7 @@ class CustomStep:
         refuse_carried(found, where, virtual_workers)
         if self.method != "train_step":
             refuse_moved(found.moved, where, self.model, "do that in train_step, or in a callback")
-        self.moved = MovedWeights(self.model, self.state, found.moved)
+        self.moved, self.scratch = MovedWeights(self.model, self.state, found.moved), found.scratch
         self.state.moved = [*self.state.moved, *found.moved]
         by_name = {metric.name: metric for metric in self.metrics}
         for name, value in logs.items():

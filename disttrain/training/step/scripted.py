@@ -68,7 +68,6 @@ class _Rounds:
         self.updates_before = workspace.replica.optimizer.iterations if self.kind is Kind.TRAIN else 0
 
     def run(self, requests: Sequence[bool]) -> tuple[bool, ...]:
-        workspace = self.workspace
         with torch.set_grad_enabled(self.kind is Kind.TRAIN):
             if len(self.ranks) == 1:
                 ask = None if self.asking is None else self.asking.answer_at_once(self.leaves)
@@ -76,8 +75,7 @@ class _Rounds:
                 self._settle()
                 return self._finish(self._round([self._ending(self.ranks[0], logs, context)], requests))
             grad = torch.is_grad_enabled()
-            save, restore = workspace.save_slice, workspace.restore_slice
-            self.slice_threads = [SliceThread(self._work(rank, grad), save, restore) for rank in self.ranks]
+            self.slice_threads = [SliceThread(self._work(rank, grad), self._save, self._restore) for rank in self.ranks]
             while True:
                 contributions = []
                 if self.asking is not None:
@@ -111,6 +109,14 @@ class _Rounds:
             slice_thread.advance()
         self.asking.answer_all(self.slice_threads, self.leaves)
 
+    def _save(self) -> Any:
+        """What the other slices will change before this one goes on."""
+        return self.workspace.save_slice(), self.custom.scratch.save()
+
+    def _restore(self, kept: Any) -> None:
+        self.workspace.restore_slice(kept[0])
+        self.custom.scratch.restore(kept[1])
+
     def _settle(self) -> None:
         if self.asking is not None:
             self.asking.settle(len(self.ranks), self.leaves)
@@ -140,7 +146,7 @@ class _Rounds:
             raise UsageError(
                 f"{type(self.custom.model).__name__}.{self.custom.method} wrote into weights that it left alone when it was tried out.\n"
                 "  expected  weights that optimizers change, or that are written into in every step\n"
-                "  try       write them in each step, by a factor that is mostly 0; or in a callback's on_train_batch_end, every so many steps"
+                "  try       write them in each step, by a factor that is mostly 0; or in a callback's on_train_batch_end"
             )
 
     # -- rounds ---------------------------------------------------------------------------------------------------------------------

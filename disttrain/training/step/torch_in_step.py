@@ -93,8 +93,8 @@ def strangers_refused(known: Mapping[str, Any]) -> Iterator[None]:
     def look(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         if threading.get_ident() == thread and id(optimizer) not in ours:
             raise UsageError(
-                f"torch.optim.{type(optimizer).__name__}.step() of an optimizer that is no attribute of the model: each slice would update by "
-                "itself, and no checkpoint would hold its state.\n"
+                f"torch.optim.{type(optimizer).__name__}.step() of an optimizer that is no attribute of the model: "
+                "each slice would update by itself, and no checkpoint would hold its state.\n"
                 "  expected  self.optimizer = ..., or a list or dict of optimizers in an attribute of the model"
             )
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from disttrain.errors import UsageError
-from disttrain.training.step.attributes import Attributes
+from disttrain.training.step.attributes import Attributes, Scratch
 from disttrain.training.step.model_state import ModelState
 from disttrain.training.step.writes import Writes
 
@@ -26,12 +26,14 @@ class Findings:
         moved: the parameters that it writes into itself.
         carried: the attributes, by their paths, whose value after a run hangs on that before it.
         once: those that it sets once, if what it does beside that happens once too.
+        scratch: those that it leaves changed, though nothing hangs on them.
     """
 
     result: Any
     moved: list[nn.Parameter] = field(default_factory=list)
     carried: list[str] = field(default_factory=list)
     once: list[str] = field(default_factory=list)
+    scratch: Scratch = field(default_factory=Scratch)
 
 
 def tried(model: nn.Module, state: ModelState, work: Callable[[], Any]) -> Findings:
@@ -51,7 +53,7 @@ def tried(model: nn.Module, state: ModelState, work: Callable[[], Any]) -> Findi
         again = attributes.values()
         carried = _different(after, again)
         once = [] if (moved_again, replaced_again) == (moved, replaced) or carried else changed
-        return Findings(result, moved, carried, once)
+        return Findings(result, moved, carried, once, attributes.holders(changed))
     finally:
         kept()
 
