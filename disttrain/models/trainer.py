@@ -87,7 +87,7 @@ class Trainer(TrainStep):
             chosen = chosen if isinstance(chosen, optimizers.LossScaleOptimizer) else optimizers.LossScaleOptimizer(chosen)
             if isinstance(chosen.inner_optimizer, optimizers.TorchOptimizer):
                 raise UsageError(
-                    "compile(optimizer=...) under the policy mixed_float16: the loss must be scaled, of which torch's optimizers do not know.\n"
+                    "compile(optimizer=...) under the policy mixed_float16: the loss must be scaled, of which none of torch's knows.\n"
                     "  expected  one of disttrain.optimizers\n  try       the policy mixed_bfloat16, which needs no scaling"
                 )
         self.optimizer = chosen

@@ -233,8 +233,8 @@ class TorchOptimizer(Optimizer):
     # -- configuration --------------------------------------------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
-        """None: it holds parameters, which a file of configs cannot."""
-        raise ValueError(f"{type(self.torch_optimizer).__name__} of torch holds the model's parameters, which a config cannot.")
+        """torch's class and the settings of each group. There is no way back: it holds parameters, which a config cannot."""
+        return {"name": self.name, "of_torch": type(self.torch_optimizer).__name__, "groups": self.state_dict()["groups"]}
 
     def __repr__(self) -> str:
         return f"<TorchOptimizer {type(self.torch_optimizer).__name__} iterations={self.iterations}>"

@@ -20,6 +20,14 @@ def compile_config(model: Network) -> dict[str, Any]:
     settings = {"optimizer": model.optimizer, **(model._compile_arguments or {})}
     written: dict[str, Any] = {name: getattr(model, name) for name in ("run_eagerly", "steps_per_execution", "jit_compile")}
     for name, value in settings.items():
+        if isinstance(value, optimizers.TorchOptimizer):
+            warnings.warn(
+                f"optimizer={value!r} is torch's, so the file holds the model without it, and without its state.\n"
+                "  try  torch.save(optimizer.state_dict(), path) beside it; compile() after loading",
+                stacklevel=4,
+            )
+            written[name] = None
+            continue
         if _holds_lambda(value):
             warnings.warn(f"{name}={value!r} is code, so the file holds the model without it: compile() after loading.", stacklevel=4)
             written[name] = None

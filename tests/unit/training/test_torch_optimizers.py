@@ -191,12 +191,25 @@ def test_what_cannot_be_summed_over_slices_is_refused_by_name():
             model.fit(X, Y, batch_size=8, verbose=0)
     model = dt.Sequential([dt.Input((3,)), layers.Dense(1)])
     model.compile(torch.optim.SGD([nn.Parameter(torch.ones(2))], lr=0.1), "mse")
-    with pytest.raises(UsageError, match="optimizer=SGD.*none of the model's"):
+    with pytest.raises(UsageError, match=r"optimizer=SGD.*none of the model's"):
         model.fit(X, Y, verbose=0)
 
 
-def test_half_precision_that_needs_a_scaled_loss_is_refused():
+def test_a_file_holds_the_model_without_it_and_says_so(tmp_path):
     model = dt.Sequential([dt.Input((3,)), layers.Dense(1)])
-    model.dtype_policy = dt.mixed_precision.DTypePolicy("mixed_float16")
+    model.compile(torch.optim.SGD(model.parameters(), lr=0.1), "mse")
+    with pytest.warns(UserWarning, match=r"optimizer=<TorchOptimizer SGD iterations=0> is torch's"):
+        model.save(tmp_path / "model.keras")
+    loaded = dt.models.load_model(tmp_path / "model.keras")
+    assert loaded.optimizer is None and loaded.digest() == model.digest()
+
+
+def test_half_precision_that_needs_a_scaled_loss_is_refused():
+    before = dt.mixed_precision.dtype_policy()
+    dt.mixed_precision.set_dtype_policy("mixed_float16")
+    try:
+        model = dt.Sequential([dt.Input((3,)), layers.Dense(1)])
+    finally:
+        dt.mixed_precision.set_dtype_policy(before)
     with pytest.raises(UsageError, match="mixed_bfloat16"):
         model.compile(torch.optim.SGD(model.parameters(), lr=0.1), "mse")
