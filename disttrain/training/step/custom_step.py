@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +21,14 @@ from disttrain.metrics import TorchMetric
 from disttrain.training.step.asking import Ask, Noticing
 from disttrain.training.step.attributes import Scratch
 from disttrain.training.step.custom_step_optimizer import StepOptimizer
+from disttrain.training.step.gradient_sums import GradientSums
 from disttrain.training.step.model_state import ModelState
 from disttrain.training.step.moved import MovedWeights
 from disttrain.training.step.step_owners import check_holdings, optimizers_of, schedulers_of
 from disttrain.training.step.torch_in_step import stopped_at, strangers_refused
 from disttrain.training.step.trial import refuse_carried, refuse_moved, tried
+
+SUMS = ""  # no attribute: slices take the sums of their gradients
 
 Apply = Callable[["ApplyRequest"], None]
 _GIVERS = ("compute", "forward")  # of torchmetrics: what gives a result
@@ -45,7 +48,7 @@ class ApplyRequest:
 @dataclass(frozen=True)
 class Update:
     """A kind of update: by the optimizer that is this attribute of the model, of the parameters of these numbers; or, without numbers, a
-    step of the scheduler that it is, by a measured value or not."""
+    step of the scheduler that it is, by a measured value or not. Under the name `SUMS`, the gradients of these themselves."""
 
     name: str
     numbers: tuple[int, ...]
@@ -102,7 +105,7 @@ class CustomStep:
         assert context.key is not None
         seed_generators(context.key)
         self._local.apply = apply
-        with call_context(context), self.noticed.slice(ask, context.slice_fraction):
+        with call_context(context), self.noticed.slice(ask, context.slice_fraction), self._summing(context.slice_fraction):
             logs = getattr(self.model, self.method)(data)
         if not isinstance(logs, dict):
             raise UsageError(
@@ -160,6 +163,16 @@ class CustomStep:
 
     def _on_schedule(self, name: str, value: float | None) -> None:
         self._stop_for(Update(name, (), value is not None), [], 0.0 if value is None else value, f"stepped self.{name} in another way")
+
+    def _summing(self, fraction: float) -> AbstractContextManager[Any]:
+        """What lets a slice measure the gradients of the whole batch, where the step measures any."""
+        if self._rehearsing or (fraction != 1.0 and any(update.name == SUMS for update in self.updates)):
+            return GradientSums(self.state.params, self._on_measured)
+        return nullcontext()
+
+    def _on_measured(self, numbers: list[int]) -> None:
+        grads = [self.state.params[number].grad for number in numbers]
+        self._stop_for(Update(SUMS, tuple(numbers)), grads, 0.0, "measured other gradients")  # type: ignore[arg-type]
 
     def _on_apply(self, name: str, grads: list[Any], variables: list[Any] | None) -> None:
         if variables is None:

@@ -13,6 +13,7 @@ from disttrain.layers.layer import Layer
 from disttrain.training.fingerprint import check_fingerprint, fingerprint
 from disttrain.training.job import Job
 from disttrain.training.program import Kind
+from disttrain.training.step.custom_step import SUMS
 from disttrain.training.step.forward import Forward
 from disttrain.training.step.model_state import ModelState, OptimizerState, Slots
 from disttrain.training.step.optimizer_slots import arrange_slots
@@ -90,7 +91,7 @@ class Replica:
             chosen = {"optimizer": (self.model.optimizer, set(range(len(self.state.params))))}
         else:
             for update in script.updates:
-                if update.numbers:
+                if update.numbers and update.name != SUMS:
                     chosen.setdefault(update.name, (script.optimizers[update.name], set()))[1].update(update.numbers)
         for name, (optimizer, own) in chosen.items():
             check_holdings(name, optimizer, self.model)

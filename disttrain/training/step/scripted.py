@@ -17,7 +17,7 @@ from disttrain.layers.context import CallContext
 from disttrain.seeds import fold_in
 from disttrain.training.program import Kind, Position
 from disttrain.training.step.asking import Ask, asker
-from disttrain.training.step.custom_step import ApplyRequest, CustomStep, Update
+from disttrain.training.step.custom_step import SUMS, ApplyRequest, CustomStep, Update
 from disttrain.training.step.gradient_buffers import Contribution
 from disttrain.training.step.slice_thread import SliceThread
 from disttrain.training.step.workspace import Workspace, samples_of
@@ -61,6 +61,7 @@ class _Rounds:
         self.base, self.still = self.moved.values(), self.moved.still()  # what they were when all slices saw them alike last
         self.optimizers_before: list[tuple[Any, dict[str, Any]]] | None = None
         self.flats_before: list[Tensor] = []
+        self.sums: list[Tensor] = []  # of the gradients that a slice measures
         self.slice_threads: list[SliceThread] = []
         self.step_key = workspace.step_key(position)
         self.ranks = range(workspace.start, min(workspace.stop, self.leaves))
@@ -136,6 +137,11 @@ class _Rounds:
             self._check_still()
             apply(replace(request, moved=self.moved.values()))
             self.moved.set(self.base)
+            update = self.custom.updates[request.mark - 1]
+            if update.name == SUMS:
+                with torch.no_grad():
+                    for number, value in zip(update.numbers, self.sums, strict=True):
+                        workspace.state.params[number].grad.copy_(value)  # type: ignore[union-attr]
 
         logs = self.custom.numbers(self.custom.run(data, context, stop, ask))
         self._check_still()
@@ -240,7 +246,9 @@ class _Rounds:
             self.flats_before = [flat.clone() for flat in self._flats()]
         self._read_moved(total)
         with self.custom.executing():
-            if update.numbers:
+            if update.name == SUMS:
+                self.sums = [total.views[number].clone() for number in update.numbers]
+            elif update.numbers:
                 self._apply(update, total)
             else:
                 value = float(workspace.layouts[self.kind].marks_of(total.side_channel)[2]) / self.count

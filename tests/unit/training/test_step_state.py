@@ -93,6 +93,31 @@ def test_what_a_step_moves_is_undone_with_the_step_and_travels_with_the_state():
     assert bits(other) == before
 
 
+@pytest.mark.parametrize("clip", [lambda p: nn.utils.clip_grad_norm_(p, 0.05), lambda p: nn.utils.clip_grad_value_(p, 0.02)])
+def test_clipping_in_a_step_clips_the_gradient_of_the_whole_batch(clip):
+    def trained(virtual_workers):
+        task = state_cases.step_task("SGD in a step")
+        model = task.model
+
+        def update(data):
+            loss = model.loss_of(data)
+            model.opt.zero_grad()
+            loss.backward()
+            norm = clip(list(model.net.parameters()))
+            model.opt.step()
+            model.norm = loss if norm is None else norm
+            return model.norm
+
+        model.update = update
+        engine = run_to_end(Engine(job_of(model, virtual_workers, task.x * 10, task.y * 10, batch_size=7, epochs=2)))
+        return engine.replica.train_logs, [p.detach().numpy() for p in model.net.parameters()]
+
+    (one_logs, one), (logs, several) = trained(1), trained(4)
+    assert logs["loss"] == pytest.approx(one_logs["loss"], rel=1e-5)
+    for first, second in zip(one, several, strict=True):
+        np.testing.assert_allclose(first, second, rtol=2e-5, atol=1e-6)
+
+
 # -- attributes ---------------------------------------------------------------------------------------------------------------------------
 
 
