@@ -5,6 +5,7 @@
         RunInUse                     another live driver holds the run directory
         RunMismatch                  the run directory belongs to another script, another V, another model
         RunUnwritable                the run directory cannot be written
+        RunNotShared                 the run directory is another disk on another host
         DataError                    arrays of unequal length, labels outside the classes
         NonFiniteLoss                the loss became NaN or infinite: named with its step
       CheckpointError
@@ -45,6 +46,10 @@ class RunMismatch(UsageError):
 
 class RunUnwritable(UsageError):
     """The run directory cannot be written."""
+
+
+class RunNotShared(UsageError):
+    """The path of the run directory leads to another disk on a worker's host than on the driver's."""
 
 
 class DataError(UsageError):

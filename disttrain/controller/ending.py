@@ -27,3 +27,10 @@ def user_error(failed: m.Failed) -> BaseException:
     error = failed.error if failed.error is not None else RuntimeError(failed.traceback.strip().splitlines()[-1])
     error.worker_traceback = failed.traceback  # type: ignore[attr-defined]
     return error
+
+
+def headline(failed: m.Failed) -> str:
+    """What went wrong in a worker, in a line."""
+    if isinstance(failed.error, DisttrainError):
+        return str(failed.error).splitlines()[0]
+    return failed.traceback.strip().splitlines()[-1]

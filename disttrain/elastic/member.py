@@ -19,6 +19,7 @@ from typing import Any
 import cloudpickle
 import torch
 
+from disttrain.checkpoint.same_disk import show
 from disttrain.clock import Clock, SystemClock
 from disttrain.collectives import Group, GroupBroken, SoloGroup
 from disttrain.data import flatten
@@ -136,6 +137,7 @@ class Member:
             self._requested = {key: names for key, names in self._requested.items() if key[0] >= command.call}
         self.activity.begin_call(command.call)
         self.activity.now("opening")
+        left_word = show(command.settings.proof, self.name)
         self._settings = command.settings
         torch.set_num_threads(command.settings.threads)
         keep_freed_memory()
@@ -148,7 +150,7 @@ class Member:
             self._shards = ShardWriter(command.settings.run_dir, self.name, self._report, self._clock)
         self.activity.now("idle")
         timings = {"open job": opened - started, "build engine": built - opened}
-        self._report(m.Ready(self.name, self._call, os.getpid(), socket.gethostname(), timings))
+        self._report(m.Ready(self.name, self._call, os.getpid(), socket.gethostname(), timings, left_word))
 
     def _form(self, command: m.Form) -> None:
         if self._engine is None:

@@ -19,6 +19,7 @@ from disttrain.clock import Clock, SystemClock
 from disttrain.controller.commits import Committer
 from disttrain.controller.environment import CallEnvironment, KeptGroup, WorkerFacts
 from disttrain.controller.loop import Controller
+from disttrain.controller.place import Place
 from disttrain.controller.remote_state import RemoteState
 from disttrain.controller.telemetry import RunTelemetry
 from disttrain.elastic.shipping import pack
@@ -76,6 +77,7 @@ class Session:
         self._sequence = 0
         self._pinned: set[str] = set()
         self._saves: Committer | None = None
+        self._place: Place | None = None
         self._cluster: Any = None
         self._store: Any = None
         self._heartbeat: Heartbeat | None = None
@@ -124,6 +126,8 @@ class Session:
                 self._saves.close()
             self._model_description.wait()
             self._start.end()
+            if self._place is not None:
+                self._place.tidy()
         finally:
             assert self._heartbeat is not None
             self._heartbeat.stop({"state": outcome})
@@ -258,6 +262,8 @@ class Session:
             self._describes_afresh = False
         if job.kind == "fit" and self._saves is None:
             self._saves = Committer(self.directory.store, attempt, self.config.keep, self._pinned, clock=self._clock)
+        if self._place is None:
+            self._place = Place(self.directory.store)
         around = CallEnvironment(
             cluster=cluster,
             policy=policy_of(self.config, job.virtual_workers, **self._limits),
@@ -273,6 +279,7 @@ class Session:
             first_step=lambda: self.timings.mark("first step completed"),
             clock=self._clock,
             identity=identity,
+            place=self._place,
         )
         controller = Controller(
             around, number, job, put_job, state=self._state, facts=self._facts, hooks=hooks,
