@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from disttrain.cli.export import export
 from disttrain.cli.failures import report_failure
 from disttrain.cli.simulate import simulate
 from disttrain.errors import UsageError
@@ -134,6 +135,7 @@ def tensorboard(
     open_board(run_dir, port=port, host=host, block=True)
 
 
+app.command()(export)
 app.command()(simulate)
 
 
