@@ -35,33 +35,40 @@ class SharedRay:
         environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
         self._log = Path(self._folder, "head.log").open("wb")
         self._head = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
-        self._wait_until_started(self._head, "head.log")
-        return self
+        told = self._told_until_started(self._head, "head.log")
+        if not told:
+            return self
+        self.__exit__()
+        raise AssertionError(f"Ray did not start:\n{told}")
 
     def add_host_with_another_disk(self, place: Path, cpus: int) -> None:
         """A second node, for whose processes another, empty disk lies at `place`: a raylet in a mount namespace of its own."""
-        name = f"host{len(self._hosts)}.log"
         ray = [str(Path(sys.executable).with_name("ray")), "start", "--block", f"--address={self.address}", f"--num-cpus={cpus}"]
         ray += [f"--node-ip-address=127.0.0.{len(self._hosts) + 2}", "--disable-usage-stats"]
         mounted = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
         mounted += ["sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(place), *ray]
         environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
-        with Path(self._folder, name).open("wb") as log:
-            host = subprocess.Popen(mounted, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
-        self._hosts.append(host)
-        self._wait_until_started(host, name)
-
-    def _wait_until_started(self, process: subprocess.Popen[bytes], log: str) -> None:
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            if b"Ray runtime started" in Path(self._folder, log).read_bytes():
+        told = ""
+        for attempt in range(3):  # Ray gives a node 30 s to start, and a machine that others use may take longer
+            name = f"host{len(self._hosts)}.{attempt}.log"
+            with Path(self._folder, name).open("wb") as log:
+                host = subprocess.Popen(mounted, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+            told = self._told_until_started(host, name)
+            if not told:
+                self._hosts.append(host)
                 return
-            if process.poll() is not None:
-                break
-            time.sleep(0.1)
-        told = Path(self._folder, log).read_text()
-        self.__exit__()
+            host.kill()
+            host.wait()
         raise AssertionError(f"Ray did not start:\n{told}")
+
+    def _told_until_started(self, process: subprocess.Popen[bytes], log: str) -> str:
+        """What a Ray printed that ended before it had started; "" once it has."""
+        end = time.monotonic() + 120
+        while b"Ray runtime started" not in Path(self._folder, log).read_bytes():
+            if process.poll() is not None or time.monotonic() > end:
+                return Path(self._folder, log).read_text() or "nothing"
+            time.sleep(0.1)
+        return ""
 
     def __exit__(self, *error: object) -> None:
         processes = []
