@@ -14,6 +14,7 @@ import zipfile
 from typing import Any
 
 from disttrain.layers.weight_budget import weight_budget
+from disttrain.models import trained_pictures
 from disttrain.models.network import Network
 from disttrain.models.saving.archive import MAX_CONFIG_BYTES, read_member, sound_archive
 from disttrain.models.saving.assets import asset_members, load_assets
@@ -61,6 +62,9 @@ def save_model(model: Network, filepath: Any, overwrite: bool = True, zipped: bo
         write_bytes(filepath, write_legacy(model, config, KERAS_VERSION, include_optimizer), overwrite)
         return
     metadata = {"keras_version": KERAS_VERSION, "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S"), "disttrain_version": FORMAT_VERSION}
+    note = getattr(model, "trained_pictures", None)
+    if note is not None:
+        metadata[trained_pictures.KEY] = note
     members = [
         ("metadata.json", json.dumps(metadata).encode()),
         ("config.json", json.dumps(config).encode()),
@@ -141,6 +145,7 @@ def load_keras_file(path: Any, custom_objects: dict[str, Any] | None = None, com
         if not found.problems:
             check_h5(weights, name)
         put_weights(model, found, name)
+    model.trained_pictures = trained_pictures.checked(metadata.get(trained_pictures.KEY))
     if recompiles:
         compile_as_written(model, config["compile_config"], custom_objects, jit_compile="disttrain_version" in metadata)
         if model.compiled:
