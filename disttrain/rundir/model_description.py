@@ -83,6 +83,7 @@ def described(call: int, job: Job) -> dict[str, Any]:
         "model": model,
         "code": code,
         "beside": _beside(job.model),
+        "pictures": getattr(job.model, "trained_pictures", None),
         "class_names": _class_names(job),
         "epochs": job.program.epochs,
         "steps_per_epoch": plan.steps,

@@ -55,7 +55,17 @@ class WrittenRun:
 
     def write_description(self, call: int, **fields: Any) -> None:
         """The sealed record of a call's model, with these fields."""
-        body = {"call": call, "model": None, "code": None, "beside": [], "class_names": None, "epochs": 3, "steps_per_epoch": 10, **fields}
+        body = {
+            "call": call,
+            "model": None,
+            "code": None,
+            "beside": [],
+            "class_names": None,
+            "pictures": None,
+            "epochs": 3,
+            "steps_per_epoch": 10,
+            **fields,
+        }
         self.store.put(description_path(call), record(FORM, body))
 
     def save(self, model: Any, step: int, call: int = 1) -> str:

@@ -10,12 +10,20 @@ from disttrain.checkpoint import Store
 from disttrain.checkpoint.messages import explain
 from disttrain.checkpoint.records import read_record
 from disttrain.errors import CheckpointCorrupt
+from disttrain.models.trained_pictures import checked
 
 FOLDER = "model"
 FORM = "model"
 _FILE = re.compile(r"(\d{6,})\.json", re.ASCII)
 _REMEDY = "restore this file from a copy, or load_weights(RUN) into the model of the script"
-_TYPES: dict[str, Any] = {"model": str | None, "code": str | None, "beside": list, "class_names": list | None, "steps_per_epoch": int}
+_TYPES: dict[str, Any] = {
+    "model": str | None,
+    "code": str | None,
+    "beside": list,
+    "class_names": list | None,
+    "steps_per_epoch": int,
+    "pictures": dict | None,
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,7 @@ class Described:
         code: then, why it cannot be written down.
         beside: layers that keep more than their weights, which no checkpoint holds.
         classes: what the labels are called, where the data say so.
+        pictures: see `trained_pictures`.
     """
 
     call: int
@@ -36,6 +45,7 @@ class Described:
     beside: list[str]
     classes: list[str] | None
     steps_per_epoch: int | None
+    pictures: dict[str, Any] | None = None
 
 
 def description_path(call: int) -> str:
@@ -69,8 +79,8 @@ def read_description(store: Store, call: int) -> Described | None:
                 remedy=_REMEDY,
             )
         )
-    classes, steps = body["class_names"], body["steps_per_epoch"]
+    classes, steps = body.get("class_names"), body["steps_per_epoch"]
     return Described(
-        call, body["model"], body["code"], [str(name) for name in body["beside"]],
-        None if classes is None else [str(name) for name in classes], steps if steps > 0 else None,
+        call, body.get("model"), body.get("code"), [str(name) for name in body["beside"]],
+        None if classes is None else [str(name) for name in classes], steps if steps > 0 else None, checked(body.get("pictures")),
     )  # fmt: skip

@@ -136,6 +136,7 @@ def model_of(place: RunPlace, trained: Trained, custom_objects: dict[str, Any] |
             "  try       model.load_weights(RUN) with the model of the script"
         ) from error
     put_weights(model, _fitted(model, trained.weights), f"{place.address}, checkpoint {trained.name},")
+    model.trained_pictures = described.pictures
     settings = config.get("compile_config")
     if compile and isinstance(settings, dict) and settings:
         compile_as_written(model, settings, custom_objects)

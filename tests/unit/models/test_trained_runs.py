@@ -41,6 +41,7 @@ def test_the_model_of_a_run_is_the_script_s_without_the_script(trained):
     found = dt.load_model(run)
     assert found.digest() == model.digest() and found.get_config() == model.get_config()
     assert np.array_equal(found.predict(t.X, verbose=0), model.predict(t.X, verbose=0))
+    assert found.trained_pictures == model.trained_pictures
     assert found.compiled and found.optimizer.iterations == model.optimizer.iterations == 6
     assert not dt.load_model(str(run), compile=False).compiled
 
