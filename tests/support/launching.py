@@ -33,7 +33,9 @@ class Finished:
 class Launch:
     """A `disttrain launch` under way."""
 
-    def __init__(self, folder: Path, script: Path, options: list[str], arguments: list[str], address: str | None) -> None:
+    def __init__(
+        self, folder: Path, script: Path, options: list[str], arguments: list[str], address: str | None, stdout: int | None = None
+    ) -> None:
         self.run_dir, self.report_path = folder / "run", folder / "report.json"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "marks").mkdir(exist_ok=True)
@@ -42,7 +44,7 @@ class Launch:
         command += ["--", "--report", str(self.report_path), *arguments]
         self.log = folder / "log.txt"
         self._file = self.log.open("ab")
-        self.process = subprocess.Popen(command, stdout=self._file, stderr=subprocess.STDOUT, cwd=folder, env=environment())
+        self.process = subprocess.Popen(command, stdout=stdout or self._file, stderr=subprocess.STDOUT, cwd=folder, env=environment())
 
     def wait(self, limit_s: float = 180.0) -> Finished:
         """Wait for the end; a run that hangs is killed and fails the test."""
@@ -91,6 +93,19 @@ class Launch:
             time.sleep(0.05)
         raise AssertionError(f"this never came; last status {self.status()}\n{self.text()}")
 
+    def wait_for_words(self, words: str, limit_s: float = 90.0) -> None:
+        """Until they have been printed."""
+        end = time.monotonic() + limit_s
+        while words not in self.text():
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"{words!r} never came:\n{self.text()}")
+            time.sleep(0.05)
+
+    def commits(self) -> list[str]:
+        """The names of the committed checkpoints."""
+        folder = self.run_dir / "checkpoints" / "commits"
+        return sorted(path.stem for path in folder.iterdir()) if folder.is_dir() else []
+
     def events(self, kind: str) -> list[dict[str, Any]]:
         """The timeline of every attempt, one kind of event."""
         lines = [line for file in sorted((self.run_dir / "events").glob("*.jsonl")) for line in file.read_text().splitlines()]
@@ -102,9 +117,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
 
 
-def launch(folder: Path, *options: str, script: Path = EVERYTHING, arguments: tuple[str, ...] = (), address: str | None = None) -> Launch:
-    """Start a launch in `folder`."""
-    return Launch(folder, script, list(options), list(arguments), address)
+def launch(
+    folder: Path, *options: str, script: Path = EVERYTHING, arguments: tuple[str, ...] = (), address: str | None = None,
+    stdout: int | None = None,
+) -> Launch:  # fmt: skip
+    """Start a launch in `folder`; what it prints goes into its log, or to the file descriptor `stdout`."""
+    return Launch(folder, script, list(options), list(arguments), address, stdout)
 
 
 def python(folder: Path, *arguments: str, script: Path = EVERYTHING) -> dict[str, Any]:

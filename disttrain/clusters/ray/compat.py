@@ -1,7 +1,8 @@
 """Everything of Ray that is no public promise of it, in one place; `tests/unit/clusters` names at once what a new version breaks.
 
 What is relied on: the options `_temp_dir` and `_system_config` of `ray.init`, the names in `SYSTEM_CONFIG`, the function with which a
-driver prints what its raylets say, the folder of a process's logs, and the wording of what Ray says about a dead process.
+driver prints what its raylets say, the folder of a process's logs, the socket of its raylet, and the wording of what Ray says about a
+dead process.
 """
 
 from __future__ import annotations
@@ -50,6 +51,17 @@ def logs_folder() -> str | None:
     """Where this process's Ray keeps its logs; None where it does not say."""
     node = _worker._global_node
     return None if node is None else str(node.get_logs_dir_path())
+
+
+def gcs_address() -> str:
+    """Where the GCS of this process's Ray listens, as `host:port`."""
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def raylet_socket() -> str | None:
+    """The path of the socket of this process's raylet; None where it does not say."""
+    node = _worker._global_node
+    return None if node is None else str(node.raylet_socket_name)
 
 
 # -- what Ray says of a death -----------------------------------------------------------------------------------------------------------
