@@ -17,8 +17,10 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 class _Lasting(io.RawIOBase):
     """Bytes to a file descriptor; what nobody can take any more is dropped."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    mode = "wb"
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        self._descriptor, self.name = descriptor, name
 
     def write(self, data: Any) -> int:
         rest = memoryview(data).cast("B")
@@ -63,7 +65,7 @@ def _lasting(stream: Any) -> Any:
     if not isinstance(stream, io.TextIOWrapper):
         return stream  # somebody's own, such as a test's
     try:
-        raw = _Lasting(stream.fileno())
+        raw = _Lasting(stream.fileno(), stream.name)
     except (OSError, ValueError):
         return stream
     stream.flush()

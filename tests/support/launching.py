@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,11 @@ EVERYTHING = SCRIPTS / "everything.py"
 def heed_ctrl_c() -> None:
     """For `preexec_fn`: what a shell starts with `&` ignores SIGINT, and so would every process that these tests start."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _own_terminal() -> None:
+    """For `preexec_fn`, in a session of its own."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 @dataclass
@@ -34,8 +41,9 @@ class Launch:
     """A `disttrain launch` under way."""
 
     def __init__(
-        self, folder: Path, script: Path, options: list[str], arguments: list[str], address: str | None, stdout: int | None = None
-    ) -> None:
+        self, folder: Path, script: Path, options: list[str], arguments: list[str], address: str | None, stdout: int | None = None,
+        terminal: int | None = None,
+    ) -> None:  # fmt: skip
         self.run_dir, self.report_path = folder / "run", folder / "report.json"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "marks").mkdir(exist_ok=True)
@@ -44,7 +52,10 @@ class Launch:
         command += ["--", "--report", str(self.report_path), *arguments]
         self.log = folder / "log.txt"
         self._file = self.log.open("ab")
-        self.process = subprocess.Popen(command, stdout=stdout or self._file, stderr=subprocess.STDOUT, cwd=folder, env=environment())
+        self.process = subprocess.Popen(
+            command, stdin=terminal, stdout=terminal or stdout or self._file, stderr=subprocess.STDOUT, cwd=folder, env=environment(),
+            start_new_session=terminal is not None, preexec_fn=None if terminal is None else _own_terminal,
+        )  # fmt: skip
 
     def wait(self, limit_s: float = 180.0) -> Finished:
         """Wait for the end; a run that hangs is killed and fails the test."""
@@ -119,10 +130,14 @@ def environment() -> dict[str, str]:
 
 def launch(
     folder: Path, *options: str, script: Path = EVERYTHING, arguments: tuple[str, ...] = (), address: str | None = None,
-    stdout: int | None = None,
+    stdout: int | None = None, terminal: int | None = None,
 ) -> Launch:  # fmt: skip
-    """Start a launch in `folder`; what it prints goes into its log, or to the file descriptor `stdout`."""
-    return Launch(folder, script, list(options), list(arguments), address, stdout)
+    """Start a launch in `folder`; what it prints goes into its log, or to the file descriptor `stdout`.
+
+    Args:
+        terminal: a file descriptor of a terminal on which it runs, as what a person starts over ssh.
+    """
+    return Launch(folder, script, list(options), list(arguments), address, stdout, terminal)
 
 
 def python(folder: Path, *arguments: str, script: Path = EVERYTHING) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 Ray's C++ takes SIGTERM for itself as a driver begins: it prints a trace, passes the signal on, and aborts the process three seconds
 later, whatever that is doing. No option turns that off, and it happens on whatever thread starts Ray, from where Python lets nobody set
 a handler. So the kernel's own table is looked at, and put right, through Python's C interface.
+
+Ray's processes are of our process group, and would die when a terminal hangs up, with the steps that we are about to keep. What the
+thread that starts them holds back, they hold back too.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ _set.restype, _set.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
 
 @contextmanager
 def own_signals() -> Iterator[None]:
-    """Whatever takes a signal inside the block, past Python, loses it again within 20 ms."""
+    """Whatever takes a signal inside the block, past Python, loses it again within 20 ms. Processes begun inside it hear no hangup."""
     over = threading.Event()
     pythons = _handler_of_python()
 
@@ -34,9 +37,11 @@ def own_signals() -> Iterator[None]:
 
     watcher = threading.Thread(target=watch, name="own-signals", daemon=True)
     watcher.start()
+    held_back = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # of this thread alone
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held_back)
         over.set()
         watcher.join()
         put_right(pythons)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +49,19 @@ def test_a_handler_that_is_set_meanwhile_stays():
         assert heard == [1]
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_process_that_is_begun_meanwhile_outlives_the_terminal():
+    with own_signals():
+        begun = subprocess.Popen(["sleep", "600"])
+    try:
+        begun.send_signal(signal.SIGHUP)
+        os.kill(begun.pid, 0)
+        held_back = [line for line in Path(f"/proc/{begun.pid}/status").read_text().splitlines() if line.startswith("SigBlk")]
+        assert int(held_back[0].split()[1], 16) >> (signal.SIGHUP - 1) & 1 and begun.poll() is None
+    finally:
+        begun.kill()
+        begun.wait()
 
 
 def test_it_is_taken_back_while_the_block_still_waits():
