@@ -1,17 +1,22 @@
 """Everything of Ray that is no public promise of it, in one place; `tests/unit/clusters` names at once what a new version breaks.
 
 What is relied on: the options `_temp_dir` and `_system_config` of `ray.init`, the names in `SYSTEM_CONFIG`, the function with which a
-driver prints what its raylets say, the folder of a process's logs, the socket of its raylet, and the wording of what Ray says about a
-dead process.
+driver prints what its raylets say, the one that waits for a port and how the file is called that it waits for, the folder of a process's
+logs, the socket of its raylet, and the wording of what Ray says about a dead process.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray._private import node as _node
 from ray._private import worker as _worker  # no public name leads to what is needed of it
 from ray.exceptions import RayTaskError
 
@@ -28,15 +33,37 @@ _QUIET: dict[str, Any] = {"namespace": "disttrain", "log_to_driver": False, "log
 
 def init_new(folder: str, *, cpus: int, gpus: int, preloaded: list[str]) -> None:
     """Start a Ray of our own in this process's machine, which keeps everything in `folder`."""
-    ray.init(
-        address="local", num_cpus=cpus, num_gpus=gpus or None, include_dashboard=False, _temp_dir=folder,
-        _system_config={"preload_python_modules": preloaded, **SYSTEM_CONFIG}, **_QUIET,
-    )  # fmt: skip
+    with _waiting_with_open_doors():
+        ray.init(
+            address="local", num_cpus=cpus, num_gpus=gpus or None, include_dashboard=False, _temp_dir=folder,
+            _system_config={"preload_python_modules": preloaded, **SYSTEM_CONFIG}, **_QUIET,
+        )  # fmt: skip
 
 
 def init_joined(address: str) -> None:
     """Become a driver of the Ray at `address`."""
     ray.init(address=address, **_QUIET)
+
+
+@contextmanager
+def _waiting_with_open_doors() -> Iterator[None]:
+    """Ray waits for the port of its GCS without letting go of the interpreter, for up to 30 s: no other thread could hear a signal."""
+    wait = getattr(_node, "wait_for_persisted_port", None)
+    if wait is None:
+        yield
+        return
+
+    def patient(folder: str, node_id: Any, name: str, *rest: Any, timeout_ms: int = 30_000, **more: Any) -> Any:
+        end = time.monotonic() + timeout_ms / 1000
+        while time.monotonic() < end and not any(found.startswith(name) for found in os.listdir(folder)):
+            time.sleep(0.02)
+        return wait(folder, node_id, name, *rest, timeout_ms=max(100, int((end - time.monotonic()) * 1000)), **more)
+
+    _node.wait_for_persisted_port = patient
+    try:
+        yield
+    finally:
+        _node.wait_for_persisted_port = wait
 
 
 def hush() -> None:
