@@ -45,7 +45,7 @@ class RayCluster:
         self._hearing = Hearing(
             self._lookouts, clock or SystemClock(), end_for_certain=self._end_for_certain, every_second=self._leases.tend
         )
-        self._vitals = vitals_of(compat.gcs_address(), compat.raylet_socket(), gcs_away_s=gcs_away_s)
+        self._vitals = vitals_of(compat.gcs_address(), compat.raylet_socket(), gcs_away_s=gcs_away_s, found=compat.end_own_gcs)
         self._started: set[str] = set()
         self._closed = False
         self._hearing.start()

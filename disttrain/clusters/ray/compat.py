@@ -2,7 +2,7 @@
 
 What is relied on: the options `_temp_dir` and `_system_config` of `ray.init`, the names in `SYSTEM_CONFIG`, the function with which a
 driver prints what its raylets say, the one that waits for a port and how the file is called that it waits for, the folder of a process's
-logs, the socket of its raylet, and the wording of what Ray says about a dead process.
+logs, the socket of its raylet, the list of the processes that it has started, and the wording of what Ray says about a dead process.
 """
 
 from __future__ import annotations
@@ -89,6 +89,17 @@ def raylet_socket() -> str | None:
     """The path of the socket of this process's raylet; None where it does not say."""
     node = _worker._global_node
     return None if node is None else str(node.raylet_socket_name)
+
+
+def end_own_gcs() -> None:
+    """End the GCS that this process has started, if it did.
+
+    Some seconds after a raylet has died, its GCS tells the driver, and Ray looks for the driver's objects in the store that died with the
+    raylet: then it ends the driver, with exit code 1 and without a word. Without a GCS there is time to end in order.
+    """
+    node = _worker._global_node
+    for process in [] if node is None else node.all_processes.get("gcs_server", []):
+        process.process.kill()
 
 
 # -- what Ray says of a death -----------------------------------------------------------------------------------------------------------

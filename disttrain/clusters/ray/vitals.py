@@ -1,19 +1,20 @@
 """Does the Ray live on which a run stands? Without its GCS or its raylet, Ray ends the driver beneath us some day; we notice before.
 
-A connection to each is held and looked at once a second. It says nothing; it breaks when the process at its other end does.
+A connection to each is held and looked at four times a second. It says nothing; it breaks when the process at its other end does.
 """
 
 from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from disttrain.clock import Clock, SystemClock
 
-_EVERY_S = 1.0
+_EVERY_S = 0.25
 _CONNECT_S = 1.0
-_AT_ONCE_S = 1.5  # two looks: a connection may break for a reason of its own
+_AT_ONCE_S = 0.5  # two looks: a connection may break for a reason of its own
 
 
 class Line:
@@ -68,13 +69,14 @@ class Vitals:
 
     Args:
         lines: by the name of what is at its other end, with the seconds for which that may be away.
+        found: called on the thread when something is gone, once.
 
     Attributes:
         trouble: what is gone, in words; None while all is well. Once said, it stays.
     """
 
-    def __init__(self, lines: dict[str, tuple[Line, float]], clock: Clock | None = None) -> None:
-        self._lines, self._clock = lines, clock or SystemClock()
+    def __init__(self, lines: dict[str, tuple[Line, float]], clock: Clock | None = None, found: Callable[[], None] = lambda: None) -> None:
+        self._lines, self._clock, self._found = lines, clock or SystemClock(), found
         self._seen = dict.fromkeys(lines, self._clock.monotonic_s())
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ray-vitals", daemon=True)
@@ -96,6 +98,7 @@ class Vitals:
                 self._seen[name] = self._clock.monotonic_s()
             elif (away_s := self._clock.monotonic_s() - self._seen[name]) > patience_s and self.trouble is None:
                 self.trouble = f"{name} at {line.address} is gone" + (f", for {away_s:.0f} s now" if away_s > 10 else "")
+                self._found()
 
     def _run(self) -> None:
         with suppress(OSError):
@@ -105,14 +108,15 @@ class Vitals:
             line.close()
 
 
-def vitals_of(gcs: str, raylet: str | None, *, gcs_away_s: float) -> Vitals:
+def vitals_of(gcs: str, raylet: str | None, *, gcs_away_s: float, found: Callable[[], None]) -> Vitals:
     """Of the Ray whose driver this process is.
 
     Args:
         gcs, raylet: where they listen; no raylet where it does not say.
         gcs_away_s: that of a cluster may come back; Ray itself waits for a minute.
+        found: called when something is gone.
     """
     lines = {"Ray's GCS": (Line(gcs), max(_AT_ONCE_S, gcs_away_s))}
     if raylet is not None:
         lines["the raylet of this machine"] = (Line(raylet), _AT_ONCE_S)
-    return Vitals(lines)
+    return Vitals(lines, found=found)
