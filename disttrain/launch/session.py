@@ -338,7 +338,7 @@ class Session:
         """The error for a fit that is done, but whose last state lies nowhere: the run must not count as finished."""
         self._unkept, newest = True, controller.saving.newest
         reason = controller.saving.failure or "no save of the last step was committed"
-        return nothing_kept(number, self.directory.run_dir, reason, newest and newest.name)
+        return nothing_kept(number, self.directory.run_dir, reason, None if newest is None else newest.name)
 
     def _finish(self, number: int, result: dict[str, Any]) -> None:
         try:

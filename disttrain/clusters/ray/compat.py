@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +19,8 @@ import ray
 from ray._private import node as _node
 from ray._private import worker as _worker  # no public name leads to what is needed of it
 from ray.exceptions import RayTaskError
+
+from disttrain.clock import SystemClock
 
 # Ray's own limits take 14 to 64 s to see a dead or frozen node.
 SYSTEM_CONFIG: dict[str, Any] = {
@@ -48,22 +50,24 @@ def init_joined(address: str) -> None:
 @contextmanager
 def _waiting_with_open_doors() -> Iterator[None]:
     """Ray waits for the port of its GCS without letting go of the interpreter, for up to 30 s: no other thread could hear a signal."""
-    wait = getattr(_node, "wait_for_persisted_port", None)
+    node: Any = _node
+    wait = getattr(node, "wait_for_persisted_port", None)
     if wait is None:
         yield
         return
+    clock, never = SystemClock(), threading.Event()
 
     def patient(folder: str, node_id: Any, name: str, *rest: Any, timeout_ms: int = 30_000, **more: Any) -> Any:
-        end = time.monotonic() + timeout_ms / 1000
-        while time.monotonic() < end and not any(found.startswith(name) for found in os.listdir(folder)):
-            time.sleep(0.02)
-        return wait(folder, node_id, name, *rest, timeout_ms=max(100, int((end - time.monotonic()) * 1000)), **more)
+        end = clock.monotonic_s() + timeout_ms / 1000
+        while clock.monotonic_s() < end and not any(found.startswith(name) for found in os.listdir(folder)):
+            never.wait(0.02)
+        return wait(folder, node_id, name, *rest, timeout_ms=max(100, int((end - clock.monotonic_s()) * 1000)), **more)
 
-    _node.wait_for_persisted_port = patient
+    node.wait_for_persisted_port = patient
     try:
         yield
     finally:
-        _node.wait_for_persisted_port = wait
+        node.wait_for_persisted_port = wait
 
 
 def hush() -> None:
@@ -97,9 +101,10 @@ def end_own_gcs() -> None:
     Some seconds after a raylet has died, its GCS tells the driver, and Ray looks for the driver's objects in the store that died with the
     raylet: then it ends the driver, with exit code 1 and without a word. Without a GCS there is time to end in order.
     """
-    node = _worker._global_node
-    for process in [] if node is None else node.all_processes.get("gcs_server", []):
-        process.process.kill()
+    node: Any = _worker._global_node
+    if node is not None:
+        for started in node.all_processes.get("gcs_server", []):
+            started.process.kill()
 
 
 # -- what Ray says of a death -----------------------------------------------------------------------------------------------------------

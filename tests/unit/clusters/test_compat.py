@@ -63,6 +63,8 @@ def test_ray_still_waits_for_the_port_of_its_gcs_in_a_file_of_that_name(tmp_path
     assert "wait_for_persisted_port(" in inspect.getsource(node.Node.start_gcs_server), "who waits for it now? see compat.init_new"
 
 
+@pytest.mark.ray
+@pytest.mark.leaves_behind("threads", "processes", "environment")
 def test_ray_still_says_where_its_gcs_and_its_raylet_listen(compat, on_ray):
     from disttrain.clusters.ray.vitals import Line
 
