@@ -1,18 +1,26 @@
 """Everything of Ray that is no public promise of it, in one place; `tests/unit/clusters` names at once what a new version breaks.
 
 What is relied on: the options `_temp_dir` and `_system_config` of `ray.init`, the names in `SYSTEM_CONFIG`, the function with which a
-driver prints what its raylets say, the folder of a process's logs, and the wording of what Ray says about a dead process.
+driver prints what its raylets say, the one that waits for a port and how the file is called that it waits for, the folder of a process's
+logs, the socket of its raylet, the list of the processes that it has started, and the wording of what Ray says about a dead process.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray._private import node as _node
 from ray._private import worker as _worker  # no public name leads to what is needed of it
 from ray.exceptions import RayTaskError
+
+from disttrain.clock import SystemClock
 
 # Ray's own limits take 14 to 64 s to see a dead or frozen node.
 SYSTEM_CONFIG: dict[str, Any] = {
@@ -27,15 +35,39 @@ _QUIET: dict[str, Any] = {"namespace": "disttrain", "log_to_driver": False, "log
 
 def init_new(folder: str, *, cpus: int, gpus: int, preloaded: list[str]) -> None:
     """Start a Ray of our own in this process's machine, which keeps everything in `folder`."""
-    ray.init(
-        address="local", num_cpus=cpus, num_gpus=gpus or None, include_dashboard=False, _temp_dir=folder,
-        _system_config={"preload_python_modules": preloaded, **SYSTEM_CONFIG}, **_QUIET,
-    )  # fmt: skip
+    with _waiting_with_open_doors():
+        ray.init(
+            address="local", num_cpus=cpus, num_gpus=gpus or None, include_dashboard=False, _temp_dir=folder,
+            _system_config={"preload_python_modules": preloaded, **SYSTEM_CONFIG}, **_QUIET,
+        )  # fmt: skip
 
 
 def init_joined(address: str) -> None:
     """Become a driver of the Ray at `address`."""
     ray.init(address=address, **_QUIET)
+
+
+@contextmanager
+def _waiting_with_open_doors() -> Iterator[None]:
+    """Ray waits for the port of its GCS without letting go of the interpreter, for up to 30 s: no other thread could hear a signal."""
+    node: Any = _node
+    wait = getattr(node, "wait_for_persisted_port", None)
+    if wait is None:
+        yield
+        return
+    clock, never = SystemClock(), threading.Event()
+
+    def patient(folder: str, node_id: Any, name: str, *rest: Any, timeout_ms: int = 30_000, **more: Any) -> Any:
+        end = clock.monotonic_s() + timeout_ms / 1000
+        while clock.monotonic_s() < end and not any(found.startswith(name) for found in os.listdir(folder)):
+            never.wait(0.02)
+        return wait(folder, node_id, name, *rest, timeout_ms=max(100, int((end - clock.monotonic_s()) * 1000)), **more)
+
+    node.wait_for_persisted_port = patient
+    try:
+        yield
+    finally:
+        node.wait_for_persisted_port = wait
 
 
 def hush() -> None:
@@ -50,6 +82,29 @@ def logs_folder() -> str | None:
     """Where this process's Ray keeps its logs; None where it does not say."""
     node = _worker._global_node
     return None if node is None else str(node.get_logs_dir_path())
+
+
+def gcs_address() -> str:
+    """Where the GCS of this process's Ray listens, as `host:port`."""
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def raylet_socket() -> str | None:
+    """The path of the socket of this process's raylet; None where it does not say."""
+    node = _worker._global_node
+    return None if node is None else str(node.raylet_socket_name)
+
+
+def end_own_gcs() -> None:
+    """End the GCS that this process has started, if it did.
+
+    Some seconds after a raylet has died, its GCS tells the driver, and Ray looks for the driver's objects in the store that died with the
+    raylet: then it ends the driver, with exit code 1 and without a word. Without a GCS there is time to end in order.
+    """
+    node: Any = _worker._global_node
+    if node is not None:
+        for started in node.all_processes.get("gcs_server", []):
+            started.process.kill()
 
 
 # -- what Ray says of a death -----------------------------------------------------------------------------------------------------------
