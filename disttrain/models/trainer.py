@@ -144,7 +144,7 @@ class Trainer(TrainStep):
             NonFiniteLoss: the loss became NaN or infinite.
         """
         self._need_compile("fit")
-        if not self.training:  # type: ignore[has-type]  # eval() of a whole model, as before predicting with it in plain torch
+        if not self.training:  # type: ignore[attr-defined]  # eval() of a whole model, as before predicting with it in plain torch
             self.train()  # type: ignore[attr-defined]
         check_validation_freq(validation_freq)
         feed, validation = training_feeds(x, y, sample_weight, class_weight, validation_split, validation_data)
