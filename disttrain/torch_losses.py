@@ -103,7 +103,7 @@ class TorchLoss:
         self.counts = self.targets == CLASSES and self.reduction == "mean"
         if isinstance(loss, nn.Module):
             self._each: Any = copy.copy(loss)  # shares the weights
-            self._each.reduction = "none"
+            vars(self._each)["reduction"] = "none"
         self._check_weights(described)
 
     def _setting(self, name: str, default: Any = None) -> Any:
