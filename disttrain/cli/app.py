@@ -109,6 +109,9 @@ def view(
     classes: Annotated[str | None, typer.Option(help="Names of the classes, with commas between. [those of the run]")] = None,
     top: Annotated[int, typer.Option(help="Predictions shown.")] = 5,
     rescale: Annotated[float | None, typer.Option(help="Factor for pixels from 0 to 255. [as the model was trained]")] = None,
+    mean: Annotated[str | None, typer.Option(help="Subtracted after that: a number, or one for each channel with commas between.")] = None,
+    std: Annotated[str | None, typer.Option(help="Divided by after that, likewise.")] = None,
+    centre_drawings: Annotated[bool | None, typer.Option(help="Place drawings in the middle, as MNIST does. [as in the training]")] = None,
     port: Annotated[int, typer.Option(help="On this machine; 0 takes a free one.")] = 5000,
     host: Annotated[str, typer.Option(help="Another than this machine's own lets others look.")] = "127.0.0.1",
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
@@ -118,8 +121,20 @@ def view(
 
     names = [name.strip() for name in classes.split(",")] if classes else None
     server.launch(
-        model_or_run, names, top, inputs, port, host=host, rescale=rescale, block=True, open_browser=open_browser,
+        model_or_run, names, top, inputs, port, host=host, rescale=rescale, mean=_numbers("--mean", mean), std=_numbers("--std", std),
+        centre_drawings=centre_drawings, block=True, open_browser=open_browser,
     )  # fmt: skip
+
+
+def _numbers(option: str, text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(
+            f"{option} {text}: expected a number, or one for each channel with commas between, such as 0.485,0.456,0.406"
+        ) from None
 
 
 @app.command()

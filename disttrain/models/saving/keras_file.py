@@ -11,6 +11,7 @@ import zipfile
 from typing import Any
 
 from disttrain.layers.weight_budget import weight_budget
+from disttrain.models import trained_pictures
 from disttrain.models.network import Network
 from disttrain.models.saving.archive import MAX_CONFIG_BYTES, read_member, sound_archive
 from disttrain.models.saving.assets import asset_members, load_assets
@@ -46,6 +47,9 @@ def save_model(model: Network, path: Any, overwrite: bool = True) -> None:
         if model.compiled:
             config["compile_config"] = compile_config(model)
     metadata = {"keras_version": KERAS_VERSION, "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S"), "disttrain_version": FORMAT_VERSION}
+    note = getattr(model, "trained_pictures", None)
+    if note is not None:
+        metadata[trained_pictures.KEY] = note
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for member, data in (
@@ -115,6 +119,7 @@ def load_model(path: Any, custom_objects: dict[str, Any] | None = None, compile:
         if not problems:
             check_h5(weights, name)
         put_weights(model, found, problems, name)
+    model.trained_pictures = trained_pictures.checked(metadata.get(trained_pictures.KEY))
     if recompiles:
         compile_from_config(model, config["compile_config"], custom_objects, jit_compile="disttrain_version" in metadata)
         if model.compiled:
