@@ -24,7 +24,7 @@ class WeightHolder(nn.Module):
     built: bool
     _building: bool
     _compute_dtype: torch.dtype
-    _foreign: list[nn.Module] | None
+    _foreign: dict[str, nn.Module] | None
     _regularizers: dict[str, Any]
     _constraints: dict[str, Any]
     _row_states: set[str]

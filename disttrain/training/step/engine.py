@@ -213,9 +213,11 @@ class Engine:
         totals = self.replica.totals.tolist()
         if not totals[-1]:
             return {}
-        accumulator = self.replica.forward.log_accumulator
+        forward, kept = self.replica.forward, self.replica.totals
+        accumulator = forward.log_accumulator
         if self._direct is None:
-            self.workspace.scratch.copy_(self.replica.totals[accumulator.width : -1])
+            self.workspace.scratch.copy_(self.replica.metric_states)
+        forward.torchmetrics.read(kept[accumulator.width + accumulator.states : -1], int(totals[-1]))
         return accumulator.results(kind, totals, totals[-1])
 
     def outputs_of(self, position: Position) -> Any:

@@ -20,6 +20,7 @@ class SideChannelLayout:
         buffers: of the changes of the model's buffers.
         rows: of the model's row states.
         marks: that tell which part of a step of the script's own the workers are at.
+        gathered: of the states of torchmetrics that are no sums, by slice or sample.
     """
 
     means: int
@@ -27,6 +28,7 @@ class SideChannelLayout:
     buffers: int = 0
     rows: int = 0
     marks: int = 0
+    gathered: int = 0
 
     @property
     def sums(self) -> int:
@@ -36,7 +38,7 @@ class SideChannelLayout:
     @property
     def size(self) -> int:
         """All numbers."""
-        return self.sums + self.buffers + self.rows + self.marks + len(REQUESTS)
+        return self.sums + self.buffers + self.rows + self.marks + self.gathered + len(REQUESTS)
 
     def states_of(self, side_channel: Tensor) -> Tensor:
         """The states of metrics, a view."""
@@ -55,6 +57,11 @@ class SideChannelLayout:
         """The marks, a view."""
         start = self.sums + self.buffers + self.rows
         return side_channel[start : start + self.marks]
+
+    def gathered_of(self, side_channel: Tensor) -> Tensor:
+        """What is gathered of torchmetrics, a view."""
+        start = self.sums + self.buffers + self.rows + self.marks
+        return side_channel[start : start + self.gathered]
 
     def request(self, side_channel: Tensor, requests: Sequence[bool]) -> None:
         """Write what this worker asks for."""
