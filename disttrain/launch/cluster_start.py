@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 from disttrain import orchestrator as o
 from disttrain.clock import Clock, SystemClock
-from disttrain.errors import InfrastructureError, Interrupted
+from disttrain.clusters.ray.meeting import one_ray
+from disttrain.errors import DisttrainError, InfrastructureError, Interrupted
 from disttrain.launch.config import RunConfig
 from disttrain.launch.timings import Timings
 
@@ -45,10 +47,13 @@ class ClusterStart:
         self._started: StartedCluster | None = None
         self.state: o.State | None = None
         self._settled, self._over = threading.Event(), threading.Event()
+        self._meeting = ExitStack()
         self._thread = threading.Thread(target=self._run, name="ray", daemon=True)
 
     def begin(self) -> None:
-        """Start in the background."""
+        """Start in the background. What the script asks of Ray from now on, it asks of this one."""
+        if self._make is OnRay:
+            self._meeting.enter_context(one_ray(lambda: self.cluster(lambda: False), _tell))
         self._thread.start()
 
     def cluster(self, interrupted: Any) -> Any:
@@ -56,13 +61,14 @@ class ClusterStart:
 
         Raises:
             InfrastructureError: Ray could not be started or joined.
+            UsageError: what was asked for cannot be had.
             Interrupted: the user stopped the launch meanwhile.
         """
         with self._timings.span("waiting for Ray"):
             while not self._settled.wait(timeout=0.1):
                 if interrupted():
                     raise Interrupted("interrupted before the first step")
-        if isinstance(self._failed, InfrastructureError):
+        if isinstance(self._failed, DisttrainError):
             raise self._failed
         if self._failed is not None:
             raise InfrastructureError(f"Ray could not be started: {self._failed}") from self._failed
@@ -79,6 +85,7 @@ class ClusterStart:
             self._started.stop()
         self._over.set()
         self._thread.join()
+        self._meeting.close()
 
     def _run(self) -> None:
         """Start, then stay: Linux ends Ray's processes with the *thread* that started them (PR_SET_PDEATHSIG), not with the process."""
@@ -114,7 +121,7 @@ class OnRay:
         with timings.span("starting or joining Ray"):
             self._instance.start()
         try:
-            self.cluster: Any = RayCluster(config.cpus_per_worker, config.gpus_per_worker)
+            self.cluster: Any = RayCluster(config.cpus_per_worker, config.gpus_per_worker, own=self._instance.own)
         except BaseException:
             self._instance.stop()
             raise
@@ -136,3 +143,9 @@ def policy_of(config: RunConfig, virtual_workers: int, **limits: Any) -> o.Recov
         "silence_limit_s": 15.0,  # beats come every second, whatever the step takes
     }
     return o.RecoveryPolicy(**asked | limits)
+
+
+def _tell(text: str) -> None:
+    from disttrain.callbacks.progress_bar import note  # late: brings torch
+
+    note(f"[disttrain] {text}")

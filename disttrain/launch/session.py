@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -60,6 +61,7 @@ class Session:
         self.config, self.directory, self._entry, self._start = config, entry.directory, entry, start
         self._description = None if entry.fresh else entry.description
         self._script, self._arguments, self._folder = script, arguments, script_folder
+        self._began = tuple(sys.path) if script else None  # before the script could add to it
         self._text = {"script_sha256": script_sha256, "script_code": script_code}
         self.timings = timings
         self._calls = 0
@@ -236,7 +238,7 @@ class Session:
 
         def put_job(job: Job) -> Any:
             with self.timings.span(f"call {number}: packing the job"):
-                shipment = pack(job, self._folder)
+                shipment = pack(job, self._folder, self._began)
             with self.timings.span(f"call {number}: putting it into the object store"):
                 return cluster.put(shipment)
 
