@@ -9,6 +9,7 @@ import threading
 import weakref
 from typing import Any, TextIO
 
+from disttrain.callbacks.prompt import to_say
 from disttrain.clock import Clock, SystemClock
 
 _WIDTH = 20

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
 from collections.abc import Sequence
 from typing import Any
+
+_LIKE = 0.75  # of 1: --wrokers is like --workers, --lr and --epochs are like nothing
 
 
 def with_advice(error: BaseException, words: Sequence[str]) -> BaseException:
@@ -12,11 +15,12 @@ def with_advice(error: BaseException, words: Sequence[str]) -> BaseException:
     context, option = getattr(error, "ctx", None), getattr(error, "option_name", None)
     if option is None or context is None or getattr(context.command, "name", None) != "launch":
         return error
-    meant = meant_command(words, _own_options(context.command))
-    if meant is not None and not getattr(error, "possibilities", None):  # one that is like one of ours is a slip of the pen
-        error.message = (  # type: ignore[attr-defined]
-            f"launch has no option {option}. Options of the script stand after --:\n{meant}"
-        )
+    own = _own_options(context.command)
+    meant = meant_command(words, own)
+    if meant is not None and not difflib.get_close_matches(option, own, n=1, cutoff=_LIKE):  # else it is a slip of the pen
+        told: Any = error
+        told.possibilities = None
+        told.message = f"launch has no option {option}. Options of the script stand after --:\n{meant}"
     return error
 
 

@@ -109,7 +109,7 @@ def _print(model: ClusterModel, advice: Advice) -> None:
     from rich.table import Table  # late: each command loads what it needs
     from rich.text import Text
 
-    from disttrain.cli.tables import plain_console
+    from disttrain.cli.tables import plain_console  # late: as those
 
     console, account = plain_console(), advice.account
     failing = "single workers never fail" if model.mtbf_s is None else f"one of them fails every {spoken(model.mtbf_s)}"

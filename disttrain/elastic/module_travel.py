@@ -91,7 +91,7 @@ def by_value(folder: Path | None, began: Collection[str] | None = None) -> Itera
         # vars: a module that loads lazily would load everything to answer
         if not issubclass(type(module), ModuleType) or name in ("__main__", "__mp_main__") or name.partition(".")[0] == "disttrain":
             continue
-        origin, own_name = vars(module).get("__file__"), vars(module).get("__name__")
+        origin, own_name = vars(module).get("__file__"), str(vars(module).get("__name__"))
         if own_name in registered or sys.modules.get(own_name) is not module or not isinstance(origin, str) or "site-packages" in origin:
             continue
         place = _real(origin)

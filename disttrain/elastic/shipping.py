@@ -11,6 +11,7 @@ import pickle
 from collections import ChainMap
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, ClassVar
@@ -49,6 +50,10 @@ def _reduce_code(code: CodeType) -> tuple[Any, ...]:
     return _code, (build, arguments, code.co_filename)
 
 
+def _operator(name: str) -> Any:
+    return reduce(getattr, name.split("."), torch.ops)  # `aten.relu`, `aten.relu.default`
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
     """Takes each tensor alone: torch's own way pickles the whole storage that a view lies in. Modules of every kind go by name."""
 
@@ -58,6 +63,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
         if isinstance(obj, Tensor) and type(obj) in (Tensor, nn.Parameter) and obj.device.type != "meta" and obj.layout == torch.strided:
             data = obj.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
             return _tensor, (data, obj.dtype, tuple(obj.shape), isinstance(obj, nn.Parameter), obj.requires_grad)
+        if type(obj).__module__ == "torch._ops" and type(obj).__name__ in ("OpOverload", "OpOverloadPacket"):
+            return _operator, (str(obj),)
         if issubclass(type(obj), ModuleType):  # not isinstance: proxies lie about their class
             return reduce_module(obj)
         return super().reducer_override(obj)
@@ -91,7 +98,7 @@ def pack(value: Any, script_folder: Path | None = None, began: Collection[str] |
 
 def _pickles(value: Any) -> bool:
     try:
-        _Pickler(_Nowhere(), protocol=5, buffer_callback=lambda buffer: None).dump(value)  # type: ignore[arg-type]
+        _Pickler(_Nowhere(), protocol=5, buffer_callback=lambda buffer: None).dump(value)
     except Exception:
         return False
     return True

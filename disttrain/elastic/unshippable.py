@@ -38,18 +38,15 @@ def find(value: Any, pickles: Callable[[Any], bool]) -> Culprit:
     path, function, variable = "", None, ""
     seen = {id(value)}
     for _ in range(_DEPTH):
-        owner = value
-        for label, child in _children(owner):
-            if id(child) not in seen and not pickles(child):
-                break
-        else:
+        part = next((part for part in _children(value) if id(part[1]) not in seen and not pickles(part[1])), None)
+        if part is None:
             break
-        seen.add(id(child))
+        owner, (label, value) = value, part
+        seen.add(id(value))
         if isinstance(owner, FunctionType | type):
             function, variable, path = owner, label, f"{_called(owner)}: {label}"
         else:
             path += label if label.startswith("[") else f".{label}"
-        value = child
     return Culprit(value, path.lstrip(".") or "this", function, variable)
 
 
@@ -98,7 +95,9 @@ def _parts(value: Any) -> Iterable[Child]:
     if isinstance(value, staticmethod | classmethod):
         return [("__func__", value.__func__)]
     if isinstance(value, type):
-        return [(name, part) for name, part in vars(value).items() if name not in ("__dict__", "__weakref__")] + [("bases", value.__bases__)]
+        return [(name, part) for name, part in vars(value).items() if name not in ("__dict__", "__weakref__")] + [
+            ("bases", value.__bases__)
+        ]
     if issubclass(type(value), ModuleType):
         return [(name, part) for name, part in vars(value).items() if name not in ("__builtins__", "__spec__", "__loader__")]
     if isinstance(value, dict):

@@ -20,14 +20,19 @@ def test_every_dependency_has_a_lowest_version():
 
 @pytest.mark.parametrize(
     ("declared", "pinned"),
-    [("ray>=2.40,<2.61", "ray==2.40"), ("keras~=3.15", "keras==3.15"), ("ray[train]>=2.51", "ray[train]==2.51"), ("xxhash>=3.4", "xxhash==3.4")],
+    [
+        ("ray>=2.40,<2.61", "ray==2.40"),
+        ("keras~=3.15", "keras==3.15"),
+        ("ray[train]>=2.51", "ray[train]==2.51"),
+        ("xxhash>=3.4", "xxhash==3.4"),
+    ],
 )
 def test_the_lowest_version_is_the_lower_bound(declared, pinned):
     assert lowest(declared) == pinned
 
 
 def test_a_dependency_without_a_lower_bound_is_named():
-    with pytest.raises(ValueError, match="'types-PyYAML' in pyproject.toml: expected a lower bound"):
+    with pytest.raises(ValueError, match=r"'types-PyYAML' in pyproject\.toml: expected a lower bound"):
         lowest("types-PyYAML")
 
 

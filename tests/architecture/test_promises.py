@@ -12,7 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # Of each page: words that stand there, and tests that fail when they are not true.
 PROMISES: dict[str, dict[str, list[str]]] = {
     "README.md": {
-        "Kill any worker at any moment": ["faults/test_worker_loss.py::test_two_of_four_killed_at_random_moments_come_back_and_change_nothing"],
+        "Kill any worker at any moment": [
+            "faults/test_worker_loss.py::test_two_of_four_killed_at_random_moments_come_back_and_change_nothing"
+        ],
         "no step is lost": ["faults/test_worker_loss.py::test_a_worker_that_dies_at_a_place_costs_no_step_and_no_bit"],
         "bit for bit those of an undisturbed run, on any number of workers": [
             "integration/test_one_digest.py::test_a_launch_with_any_number_of_workers_gives_the_bits_of_one_process",
@@ -46,9 +48,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "unit/elastic/test_callbacks_on_workers.py::test_weights_and_slots_changed_for_validation_are_changed_on_every_worker",
             "unit/elastic/test_driven_runs.py::test_a_rate_that_a_callback_sets_before_the_first_epoch_counts_from_the_first_step",
         ],
-        "Their counters survive the driver": [
-            "unit/elastic/test_driven_runs.py::test_what_callbacks_keep_comes_back_with_the_checkpoint"
-        ],
+        "Their counters survive the driver": ["unit/elastic/test_driven_runs.py::test_what_callbacks_keep_comes_back_with_the_checkpoint"],
         "Names, defaults and numbers are Keras 3's, held against it by tests": ["parity/test_fit_parity.py", "parity/test_ops_parity.py"],
         "Keras 3 opens it, and dt.load_model opens what Keras saved": [
             "parity/test_files_parity.py::test_a_layer_goes_through_files_both_ways"

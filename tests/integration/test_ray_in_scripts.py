@@ -7,7 +7,6 @@ import pty
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from launching import environment, launch
@@ -23,7 +22,8 @@ model = dt.Sequential([dt.Input((2,)), dt.layers.Dense(1)])
 model.compile("sgd", "mse")
 """
 
-USES_RAY = """
+USES_RAY = (
+    """
 import faulthandler, os, signal, sys
 before = sys.excepthook, os.environ.get("PYTHONBREAKPOINT"), sys.path[0]
 import ray
@@ -41,7 +41,9 @@ def my_loss(y, p):  # names torch and ops: torch.ops is a module that no pickler
 
 print("BEFORE", ray.get([double.remote(number) for number in range(3)]), flush=True)
 ray.init(num_cpus=64)
-""" + MODEL + """
+"""
+    + MODEL
+    + """
 model.compile("sgd", my_loss)
 model.fit(x, y, batch_size=8, epochs=1, verbose=0)
 print("BETWEEN", ray.get([double.remote(number) for number in range(3)]), flush=True)
@@ -49,6 +51,7 @@ ray.shutdown()
 print("AFTER", model.evaluate(x, y, verbose=0) >= 0, ray.get(double.remote(4)), flush=True)
 print("KEPT", (sys.excepthook, os.environ.get("PYTHONBREAKPOINT"), sys.path[0]) == before, faulthandler.is_enabled(), flush=True)
 """
+)
 
 
 def test_a_script_that_uses_ray_before_between_and_after_its_fits_shares_the_ray_of_the_launch(tmp_path):
@@ -61,11 +64,14 @@ def test_a_script_that_uses_ray_before_between_and_after_its_fits_shares_the_ray
     assert f"{path}:" in done.out and "num_cpus changes nothing" in done.out and "ray.shutdown() does nothing here" in done.out
 
 
-BEGINS_RAY = """
+BEGINS_RAY = (
+    """
 import ray
 
 ray.init(num_cpus=2, include_dashboard=False)
-""" + MODEL + """
+"""
+    + MODEL
+    + """
 try:
     with dt.distribute(workers=3):
         model.fit(x, y, batch_size=8, verbose=0)
@@ -76,6 +82,7 @@ with dt.distribute(workers=2):
 print("STILL", ray.is_initialized())
 ray.shutdown()
 """
+)
 
 
 def test_from_python_a_ray_that_the_script_began_is_the_runs_and_stays_the_scripts(tmp_path):
@@ -86,7 +93,9 @@ def test_from_python_a_ray_that_the_script_began_is_the_runs_and_stays_the_scrip
     assert "REFUSED the Ray that ray.init has started offers 2 CPUs" in done.stdout
 
 
-DEBUGGED = MODEL + """
+DEBUGGED = (
+    MODEL
+    + """
 class Stops(dt.Callback):
     def on_epoch_end(self, epoch, logs=None):
         breakpoint()
@@ -94,6 +103,7 @@ class Stops(dt.Callback):
 
 model.fit(x, y, batch_size=8, epochs=2, verbose=1, callbacks=[Stops()])
 """
+)
 
 
 def test_breakpoint_in_a_callback_asks_at_the_terminal(tmp_path, ray_address):
@@ -125,7 +135,9 @@ def test_breakpoint_without_a_terminal_ends_as_under_plain_python_and_says_why(t
     assert f"{path}:" in done.stderr and "breakpoint() asked at a standard input that is no terminal" in done.stderr
 
 
-STOPS_IN_A_WORKER = MODEL + """
+STOPS_IN_A_WORKER = (
+    MODEL
+    + """
 class Stops(dt.layers.Layer):
     def call(self, x):
         if dt.layers.context.current().training:
@@ -136,6 +148,7 @@ model = dt.Sequential([dt.Input((2,)), Stops(), dt.layers.Dense(1)])
 model.compile("sgd", "mse")
 model.fit(x, y, batch_size=8, verbose=0)
 """
+)
 
 
 def test_breakpoint_in_a_worker_is_an_error_with_its_line(tmp_path, ray_address):

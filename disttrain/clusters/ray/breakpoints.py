@@ -1,4 +1,4 @@
-"""`breakpoint()` in code that runs in a worker: there is no terminal, and Ray's own debugger would wait for ever for somebody to join it."""
+"""`breakpoint()` in code that runs in a worker: there is no terminal, and Ray's own debugger would wait for ever for somebody."""
 
 from __future__ import annotations
 

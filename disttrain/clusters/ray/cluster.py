@@ -28,7 +28,7 @@ class RayCluster:
 
     Args:
         cpus_per_worker, gpus_per_worker: what each actor holds; Ray puts it where that is free, and waits for it if need be.
-        own: on a Ray that was started for them, whose CPUs are left to tasks of the script's own: Ray Data waits for ever where none is free.
+        own: on a Ray that was started for them; its CPUs are left to tasks of the script, such as Ray Data's, which wait until one is free.
     """
 
     def __init__(

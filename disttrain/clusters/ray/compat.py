@@ -56,10 +56,8 @@ def connected_to() -> str | None:
         return None
     if ray.util.client.ray.is_connected():
         raise UsageError(
-            "this process is a client of a Ray cluster (ray.init('ray://...')), from which workers cannot be driven.
-"
-            "  expected  a driver inside the cluster
-"
+            "this process is a client of a Ray cluster (ray.init('ray://...')), from which workers cannot be driven.\n"
+            "  expected  a driver inside the cluster\n"
             "  try       ray job submit, on the cluster; or address='HOST:PORT' from one of its machines"
         )
     return str(ray.get_runtime_context().gcs_address)

@@ -103,7 +103,7 @@ class RayInstance:
         self.own = True
 
     def stop(self) -> None:
-        """Leave the cluster; end a Ray that was started here. One that the script had begun before stays the script's. May be called twice."""
+        """Leave the cluster; end a Ray that was started here; one that the script had begun before stays. May be called twice."""
         from disttrain.clusters.ray import compat  # late: reads the environment as it loads
 
         with _calm():
@@ -127,9 +127,9 @@ def _check_choice(options: RayOptions, chosen: str, room: tuple[float, float] | 
         )
     if room is not None and (room[0] < options.cpus or room[1] < options.gpus):
         raise UsageError(
-            f"the Ray that ray.init has started offers {room[0]:g} CPUs and {room[1]:g} GPUs; the workers of this run need {options.cpus} and "
-            f"{options.gpus}.\n"
-            f"  expected  room for all of them\n"
+            f"the Ray that ray.init has started offers {room[0]:g} CPUs and {room[1]:g} GPUs; "
+            f"the workers need {options.cpus} and {options.gpus}.\n"
+            "  expected  room for all of them\n"
             f"  try       ray.init(num_cpus={options.cpus}, num_gpus={options.gpus}), or no ray.init before: the run starts a Ray that fits"
         )
 

@@ -89,13 +89,16 @@ class _Meeting:
         unmet = sorted(name for name in wishes if name not in _HARMLESS and wishes[name] is not None)
         if unmet:
             asked = ", ".join(f"{name}={wishes[name]!r:.40}" for name in unmet)
-            self._note(f"{where}: ray.init({asked}): the script is given the Ray of this run, as it is; {', '.join(unmet)} changes nothing")
+            nothing = f"{', '.join(unmet)} {'changes' if len(unmet) == 1 else 'change'} nothing"
+            self._note(f"{where}: ray.init({asked}): the script is given the Ray of this run, as it is; {nothing}")
         with manners.around_init():
             return self._init(ignore_reinit_error=True, configure_logging=False)
 
     def shutdown(self) -> None:
         """In place of `ray.shutdown`."""
-        self._note(f"{_line_of_script()}: ray.shutdown() does nothing here: the workers of this run live on that Ray, which ends with the run")
+        self._note(
+            f"{_line_of_script()}: ray.shutdown() does nothing here: the workers of this run live on that Ray, which ends with the run"
+        )
 
     def _note(self, text: str) -> None:
         if text not in self._told:  # in a loop, once

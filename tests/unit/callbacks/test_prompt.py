@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pdb  # noqa: T100
+import pdb
 import sys
 import threading
 

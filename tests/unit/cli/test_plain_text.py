@@ -48,8 +48,9 @@ def test_nothing_in_a_status_is_markup(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
     worker = {"rank": 0, "worker": f"w {STRANGE}", "pid": 1, "host": f"h {STRANGE}", "virtual_ranks": [0]}
     status: dict[str, Any] = {
-        "state": f"s {STRANGE}", "attempt": 1, "driver": {"pid": 1, "host": f"d {STRANGE}"}, "problem": f"p {STRANGE}", "epoch": 1, "epochs": 2,
-        "call": 0, "kind": "fit", "step": 1, "step_in_epoch": 1, "steps_per_epoch": 2, "generation": 1, "logs": {f"m {STRANGE}": 0.5},
+        "state": f"s {STRANGE}", "attempt": 1, "driver": {"pid": 1, "host": f"d {STRANGE}"}, "problem": f"p {STRANGE}",
+        "epoch": 1, "epochs": 2, "call": 0, "kind": "fit", "step": 1, "step_in_epoch": 1, "steps_per_epoch": 2, "generation": 1,
+        "logs": {f"m {STRANGE}": 0.5},
         "workers": [worker], "checkpoints": [{"name": f"c {STRANGE}", "step": 1}],
     }  # fmt: skip
     print_status(f"r {STRANGE}", status)

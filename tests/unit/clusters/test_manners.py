@@ -44,8 +44,8 @@ def test_a_breakpoint_in_a_worker_is_an_error_with_its_place(monkeypatch):
     monkeypatch.setattr(sys, "breakpointhook", sys.breakpointhook)
     monkeypatch.setenv("PYTHONBREAKPOINT", "ray.util.rpdb.set_trace")
     refuse_breakpoints()
-    with pytest.raises(UsageError, match="test_manners.py:[0-9]+, in a worker, which has no terminal"):
-        breakpoint()  # noqa: T100
+    with pytest.raises(UsageError, match=r"test_manners\.py:[0-9]+, in a worker, which has no terminal"):
+        breakpoint()
     assert "PYTHONBREAKPOINT" not in os.environ
 
 
@@ -56,5 +56,5 @@ def test_a_ray_that_the_script_chose_before_is_the_runs_where_it_fits():
     _check_choice(RayOptions(address="auto", cpus=2), "10.0.0.1:6379", None)
     with pytest.raises(UsageError, match=r"offers 1 CPUs.*\n.*\n.*ray.init\(num_cpus=2"):
         _check_choice(two, "10.0.0.1:6379", (1.0, 0.0))
-    with pytest.raises(UsageError, match="a driver of the Ray at 10.0.0.1:6379 already, and the run was to join 10.9.9.9:6379"):
+    with pytest.raises(UsageError, match=r"a driver of the Ray at .* already, and the run was to join"):
         _check_choice(RayOptions(address="10.9.9.9:6379"), "10.0.0.1:6379", None)

@@ -1,4 +1,4 @@
-"""The script's Ray and the run's are one. Against a stand-in for Ray that starts slowly; the real one has tests/integration/test_ray_in_scripts.py."""
+"""The script's Ray and the run's are one: against a stand-in for Ray that starts slowly. Integration tests have the real one."""
 
 from __future__ import annotations
 
@@ -73,8 +73,9 @@ def outcome():
     import ray
     worker = sys.modules["ray._private.worker"]
     print("STARTED", worker.state["started"], "TOLD", told)
-    print("KEPT", (sys.excepthook, signal.getsignal(signal.SIGTERM), dict(os.environ), sys.path[0]) == before, faulthandler.is_enabled())
-    print("DOOR", ray.init is worker.init, ray.shutdown is worker.shutdown, [type(f).__name__ for f in sys.meta_path if "OnImport" in str(f)])
+    now = sys.excepthook, signal.getsignal(signal.SIGTERM), dict(os.environ), sys.path[0]
+    print("KEPT", now == before, faulthandler.is_enabled())
+    print("DOOR", ray.init is worker.init, ray.shutdown is worker.shutdown, [found for found in sys.meta_path if "OnImport" in str(found)])
 
 thread = threading.Thread(target=start)
 with one_ray(up.wait, told.append):
@@ -126,7 +127,7 @@ def test_whatever_the_script_asks_of_ray_first_there_is_one_and_nothing_to_say(l
 def test_wishes_that_come_to_nothing_are_named_with_their_line_once(launched):
     shown = launched("import ray", "for _ in range(2): ray.init(num_cpus=8, runtime_env={'pip': ['x']}, include_dashboard=False)")
     assert shown.count("ray.init(num_cpus=8, runtime_env={'pip': ['x']})") == 1
-    assert "driver.py:28: " in shown and "num_cpus, runtime_env changes nothing" in shown
+    assert "driver.py:27: " in shown and "num_cpus, runtime_env change nothing" in shown
 
 
 def test_another_cluster_is_refused_by_name(launched):
@@ -139,7 +140,7 @@ def test_another_cluster_is_refused_by_name(launched):
 def test_a_shutdown_of_the_script_takes_nothing_from_the_run(launched):
     shown = launched("import ray", "thread.join()", "ray.shutdown()", "print(ray.is_initialized(), ray.init())")
     assert "True 10.0.0.1:6379" in shown
-    assert "ray.shutdown() does nothing here" in shown and "driver.py:29: " in shown
+    assert "ray.shutdown() does nothing here" in shown and "driver.py:28: " in shown
 
 
 def test_a_ray_that_was_imported_before_is_met_as_well(launched):
