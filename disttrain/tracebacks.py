@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sysconfig
 import traceback
 from pathlib import Path
 
@@ -24,3 +25,14 @@ def own_traceback(error: BaseException) -> str:
             link.stack = traceback.StackSummary.from_list(own)
         link = link.__cause__ or link.__context__
     return "".join(described.format())
+
+
+def own_place(error: BaseException) -> str:
+    """`FILE:LINE` of the innermost of the script's own frames, "" where there is none."""
+    installed = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((f"{_HERE}/", "<frozen", *installed)) and "/typer/" not in frame.filename
+    ]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""

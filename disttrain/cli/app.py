@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from typing import Annotated, Any
+from typing import Annotated, NoReturn
 
 import typer
 
 from disttrain.cli.failures import report_failure
+from disttrain.cli.leaving import leave
 from disttrain.cli.script_arguments import with_advice
 from disttrain.cli.simulate import simulate
+from disttrain.cli.streams import lasting_streams
 from disttrain.errors import UsageError
+from disttrain.launch.stopping import stopped_by_signals
 
 app = typer.Typer(
     name="disttrain",
@@ -91,10 +94,12 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What a run does, read from its directory alone."""
-    from disttrain.cli.tables import print_status  # late: each command loads what it needs
+    from disttrain.checkpoint.trouble import answering  # late: each command loads what it needs
+    from disttrain.cli.tables import print_status
     from disttrain.rundir.directory import RunDirectory
 
-    found = RunDirectory(run_dir).status()
+    with answering(run_dir):
+        found = RunDirectory(run_dir).status()
     if found["state"] == "empty":
         raise UsageError(f"{run_dir} holds no run.\n  expected  a directory that disttrain launch --run-dir has written")
     if as_json:
@@ -141,15 +146,18 @@ app.command()(simulate)
 @app.command()
 def digest(path: Annotated[str, typer.Argument(help="A run directory, one of its checkpoints, or a saved model.")]) -> None:
     """One sha256 over the weights: equal digests, equal weights, bit for bit."""
-    from disttrain.rundir.digests import digest_of  # late: each command loads what it needs
+    from disttrain.checkpoint.trouble import answering  # late: each command loads what it needs
+    from disttrain.rundir.digests import digest_of
 
-    print(digest_of(path))
+    with answering(path):
+        print(digest_of(path))
 
 
-def main(arguments: list[str] | None = None) -> Any:
+def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command; the exit code is the process's."""
-    try:
-        code = app(arguments, standalone_mode=False)  # what typer makes of Exit, and of Ctrl-C, comes back as a number
-    except BaseException as error:
-        code = report_failure(with_advice(error, sys.argv[1:] if arguments is None else arguments))
-    sys.exit(code if isinstance(code, int) else 0)
+    with stopped_by_signals(), lasting_streams():
+        try:
+            code = app(arguments, standalone_mode=False)  # what typer makes of Exit, and of Ctrl-C, comes back as a number
+        except BaseException as error:
+            code = report_failure(with_advice(error, sys.argv[1:] if arguments is None else arguments))
+    leave(code if isinstance(code, int) else 0)

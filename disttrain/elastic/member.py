@@ -24,6 +24,7 @@ from disttrain.collectives import Group, GroupBroken, SoloGroup
 from disttrain.data import flatten
 from disttrain.elastic import messages as m
 from disttrain.elastic.activity import Activity, Beating
+from disttrain.elastic.devices import device_of
 from disttrain.elastic.shard_writer import ShardWriter
 from disttrain.elastic.transfer import share_state
 from disttrain.tracebacks import own_traceback
@@ -142,7 +143,7 @@ class Member:
         started = self._clock.monotonic_s()
         job = self._open_job(command.job)
         opened = self._clock.monotonic_s()
-        self._engine = Engine(job, _device(command.settings.backend))
+        self._engine = Engine(job, device_of(command.settings.backend))
         built = self._clock.monotonic_s()
         if command.settings.run_dir is not None and self._shards is None:
             self._shards = ShardWriter(command.settings.run_dir, self.name, self._report, self._clock)
@@ -368,10 +369,6 @@ def _travels(error: BaseException) -> BaseException | None:
         return pickle.loads(cloudpickle.dumps(error)) and error
     except Exception:
         return None
-
-
-def _device(backend: str) -> torch.device:
-    return torch.device("cuda", torch.cuda.current_device()) if backend == "nccl" else torch.device("cpu")
 
 
 def torch_group(command: m.Form, rank: int, backend: str, aborted: threading.Event) -> Group:

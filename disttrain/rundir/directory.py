@@ -204,10 +204,10 @@ class RunDirectory:
         """Write run.json."""
         self.store.put("run.json", record("run", asdict(description)))
 
-    def end(self, outcome: str) -> None:
-        """Record how this attempt ended."""
+    def end(self, outcome: str, **details: Any) -> None:
+        """Record how this attempt ended; `details` in JSON types, for people."""
         if self.attempt is not None and self.attempt.outcome is None:
-            self.attempt = end_attempt(self.store, self.attempt, outcome)
+            self.attempt = end_attempt(self.store, self.attempt, outcome, **details)
 
     def discard(self) -> None:
         """Take away what an attempt leaves that made no call, and the folder if nothing else is in it. Of a local run only."""

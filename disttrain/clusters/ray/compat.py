@@ -1,17 +1,23 @@
 """Everything of Ray that is no public promise of it, in one place; `tests/unit/clusters` names at once what a new version breaks.
 
 What is relied on: the options `_temp_dir` and `_system_config` of `ray.init`, the names in `SYSTEM_CONFIG`, the function with which a
-driver prints what its raylets say, the folder of a process's logs, whether its node was started here, and the wording of what Ray says
-about a dead process. What Ray changes in this process is in `manners`.
+driver prints what its raylets say, the one that waits for a port and how the file is called that it waits for, the folder of a process's
+logs, the socket of its raylet, whether its node was started here, and the wording of what Ray says about a dead process. What Ray changes
+in this process is in `manners`.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray._private import node as _node
 from ray._private import worker as _worker  # no public name leads to what is needed of it
 from ray.exceptions import RayTaskError
 
@@ -33,7 +39,7 @@ _QUIET: dict[str, Any] = {"namespace": "disttrain", "log_to_driver": False, "log
 
 def init_new(folder: str, *, cpus: int, gpus: int, preloaded: list[str]) -> None:
     """Start a Ray of our own in this process's machine, which keeps everything in `folder`."""
-    with manners.around_init():
+    with manners.around_init(), _waiting_with_open_doors():
         _worker.init(
             address="local", num_cpus=cpus, num_gpus=gpus or None, resources={WORKER_CPUS: cpus}, include_dashboard=False, _temp_dir=folder,
             _system_config={"preload_python_modules": preloaded, **SYSTEM_CONFIG}, **_QUIET,
@@ -77,6 +83,27 @@ def leave() -> None:
     _worker.shutdown()
 
 
+@contextmanager
+def _waiting_with_open_doors() -> Iterator[None]:
+    """Ray waits for the port of its GCS without letting go of the interpreter, for up to 30 s: no other thread could hear a signal."""
+    wait = getattr(_node, "wait_for_persisted_port", None)
+    if wait is None:
+        yield
+        return
+
+    def patient(folder: str, node_id: Any, name: str, *rest: Any, timeout_ms: int = 30_000, **more: Any) -> Any:
+        end = time.monotonic() + timeout_ms / 1000
+        while time.monotonic() < end and not any(found.startswith(name) for found in os.listdir(folder)):
+            time.sleep(0.02)
+        return wait(folder, node_id, name, *rest, timeout_ms=max(100, int((end - time.monotonic()) * 1000)), **more)
+
+    _node.wait_for_persisted_port = patient
+    try:
+        yield
+    finally:
+        _node.wait_for_persisted_port = wait
+
+
 def hush() -> None:
     """Keep Ray's paragraphs about killed workers off the terminal, which has the run's own line about each.
 
@@ -89,6 +116,17 @@ def logs_folder() -> str | None:
     """Where this process's Ray keeps its logs; None where it does not say."""
     node = _worker._global_node
     return None if node is None else str(node.get_logs_dir_path())
+
+
+def gcs_address() -> str:
+    """Where the GCS of this process's Ray listens, as `host:port`."""
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def raylet_socket() -> str | None:
+    """The path of the socket of this process's raylet; None where it does not say."""
+    node = _worker._global_node
+    return None if node is None else str(node.raylet_socket_name)
 
 
 # -- what Ray says of a death -----------------------------------------------------------------------------------------------------------

@@ -13,14 +13,21 @@ from importlib.metadata import version
 
 from disttrain.clusters.ray import manners
 from disttrain.clusters.ray.manners import Environment
+from disttrain.clusters.ray.room import refuse_without_room
 from disttrain.clusters.ray.sweeper import Sweeper
-from disttrain.errors import InfrastructureError, UsageError
+from disttrain.errors import DisttrainError, InfrastructureError, UsageError
 
 # Workers import these while Ray is still starting, beside the script's own imports.
 _PRELOADED = ["torch", "disttrain.clusters.ray.actor", "disttrain.elastic.member"]
 
 # Ray reads these as it is imported, and hands them to its processes.
-_VARIABLES = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+# The last: without a GCS, Ray ends its processes after a minute. We notice before, and a step may take longer than that.
+_VARIABLES = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +73,7 @@ class RayInstance:
             self._environment.started()
             with suppress(Exception):  # the first error is the one to tell
                 self.stop()
-            if not isinstance(error, Exception) or isinstance(error, UsageError):  # Ctrl-C, or the end of the process
+            if isinstance(error, DisttrainError) or not isinstance(error, Exception):  # Ctrl-C, or the end of the process
                 raise
             where = f"at {self._options.address}" if self._options.address else "on this machine"
             raise InfrastructureError(  # Ray raises many kinds here
@@ -93,22 +100,26 @@ class RayInstance:
             compat.init_joined(self._options.address)
             return
         # the sweeper first: it knows the name before there is anything to leave behind
-        folder = os.path.join(
-            "/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir(), f"disttrain-ray-{os.getpid()}-{secrets.token_hex(4)}"
-        )
+        place = "/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()
+        folder = os.path.join(place, f"disttrain-ray-{os.getpid()}-{secrets.token_hex(4)}")
+        refuse_without_room(place)
         self._sweeper = Sweeper(folder)
         os.mkdir(folder, 0o700)
         # Ray opens its own folder to everybody, so that one lies inside; the name is short since sockets in it may have 107 characters
         compat.init_new(f"{folder}/r", cpus=self._options.cpus, gpus=self._options.gpus, preloaded=_PRELOADED)
         self.own = True
 
-    def stop(self) -> None:
-        """Leave the cluster; end a Ray that was started here; one that the script had begun before stays. May be called twice."""
+    def stop(self, *, broken: bool = False) -> None:
+        """Leave the cluster; end a Ray that was started here; one that the script had begun before stays. May be called twice.
+
+        Args:
+            broken: it answers to nothing any more.
+        """
         from disttrain.clusters.ray import compat  # late: reads the environment as it loads
 
         with _calm():
             try:
-                if not self._of_the_script:
+                if not broken and not self._of_the_script:
                     compat.leave()
             finally:
                 if self._sweeper is not None:

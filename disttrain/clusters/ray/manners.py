@@ -6,10 +6,11 @@ own SIGTERM handler.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -86,3 +87,10 @@ def _put(name: str, value: str | None) -> None:
         os.environ.pop(name, None)
     else:
         os.environ[name] = value
+
+
+def forget_exit_hook() -> None:
+    """For a process that ends while Ray is still starting."""
+    worker: Any = sys.modules.get("ray._private.worker")
+    with suppress(AttributeError):
+        atexit.unregister(worker.shutdown)

@@ -75,6 +75,24 @@ def ray_auto_init():
     return auto_init_ray
 
 
+def test_ray_still_waits_for_the_port_of_its_gcs_in_a_file_of_that_name(tmp_path):
+    from ray._private import node
+
+    with pytest.raises(RuntimeError, match=f"{tmp_path}/{node.GCS_SERVER_PORT_NAME}_abab"):
+        node.wait_for_persisted_port(str(tmp_path), "ab" * 28, node.GCS_SERVER_PORT_NAME, timeout_ms=1)
+    assert "wait_for_persisted_port(" in inspect.getsource(node.Node.start_gcs_server), "who waits for it now? see compat.init_new"
+
+
+def test_ray_still_says_where_its_gcs_and_its_raylet_listen(compat, on_ray):
+    from disttrain.clusters.ray.vitals import Line
+
+    raylet = compat.raylet_socket()
+    assert raylet is not None and raylet.startswith("/"), "see compat.raylet_socket"
+    for line in (Line(raylet), Line(compat.gcs_address())):
+        assert line.is_up() and line.is_up()
+        line.close()
+
+
 class Told(Exception):
     """Stands for an error of Ray with that text."""
 

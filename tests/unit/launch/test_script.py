@@ -12,6 +12,7 @@ from disttrain.launch import script as script_module
 from disttrain.launch.cluster_start import ClusterStart
 from disttrain.launch.config import RunConfig
 from disttrain.launch.script import launch, resume_command
+from disttrain.launch.timings import Timings
 from disttrain.testing.fake_cluster import FakeCluster, Started
 
 
@@ -65,3 +66,30 @@ def test_a_script_that_fails_before_its_first_call_leaves_no_run(tmp_path, monke
     with pytest.raises(ValueError, match="mine"):
         launch(RunConfig(), "bad.py")
     assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a session that cannot be made"), KeyboardInterrupt()], ids=["an error", "Ctrl-C"])
+def test_what_fails_between_the_start_and_the_session_ends_what_was_started(error, tmp_path, monkeypatch):
+    class Watched(Started):
+        stopped = 0
+
+        def stop(self) -> None:
+            Watched.stopped += 1
+
+    class Kept(ClusterStart):
+        def __init__(self, config: RunConfig, timings: Timings) -> None:
+            super().__init__(config, timings, lambda config, timings: Watched(FakeCluster()))
+            kept.append(self)
+
+    def fails(*_: object, **__: object) -> None:
+        kept[0].cluster(lambda: False)  # it has started
+        raise error
+
+    kept: list[Kept] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(script_module, "ClusterStart", Kept)
+    monkeypatch.setattr("disttrain.launch.session.Session.__init__", fails)
+    (tmp_path / "train.py").write_text("")
+    with pytest.raises(type(error)):
+        launch(RunConfig(), "train.py")
+    assert Watched.stopped == 1
