@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sysconfig
 import traceback
 from pathlib import Path
 
-_HERE = str(Path(__file__).parent)
-_MACHINERY = (f"{_HERE}/", "/torch/nn/modules/module.py", "/typer/", "<frozen runpy>", "/runpy.py", "/contextlib.py")
+_HERE, _LIBRARY = str(Path(__file__).parent), os.path.dirname(os.__file__)
+# By where they are installed: a script may lie in a folder of such a name.
+_MACHINERY = (
+    f"{_HERE}/", "-packages/torch/nn/modules/module.py", "-packages/typer/", "-packages/click/", "<frozen runpy>", f"{_LIBRARY}/runpy.py",
+    f"{_LIBRARY}/contextlib.py",
+)  # fmt: skip
 
 
 def own_traceback(error: BaseException) -> str:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 from disttrain import orchestrator as o
 from disttrain.clock import Clock, SystemClock
+from disttrain.clusters.ray.meeting import one_ray
 from disttrain.errors import DisttrainError, InfrastructureError, Interrupted
 from disttrain.launch.config import RunConfig
 from disttrain.launch.timings import Timings
 
 _THREAD = "ray"
+_A_MOMENT_S = 0.5
 _CLUSTER_AWAY_S = 40.0  # a cluster's GCS may be started anew; Ray itself ends its drivers after 60 s without one
 
 
@@ -53,10 +56,13 @@ class ClusterStart:
         self._started: StartedCluster | None = None
         self.state: o.State | None = None
         self._settled, self._over = threading.Event(), threading.Event()
+        self._meeting = ExitStack()
         self._thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
 
     def begin(self) -> None:
-        """Start in the background."""
+        """Start in the background. What the script asks of Ray from now on, it asks of this one."""
+        if self._make is OnRay:
+            self._meeting.enter_context(one_ray(lambda: self.cluster(lambda: False), _tell))
         self._thread.start()
 
     def cluster(self, interrupted: Any) -> Any:
@@ -89,13 +95,14 @@ class ClusterStart:
         Args:
             at_once: this process ends now: a Ray that is still starting, which nothing interrupts, is left to the sweeper.
         """
-        if self._thread.ident is None or (at_once and not self._settled.is_set()):
+        if self._thread.ident is None or (at_once and not self._settled.wait(_A_MOMENT_S)):
             return
         self._settled.wait()
         if self._started is not None:
             broken = self.trouble is not None
             self._started.cluster.close()
             self._started.stop()
+            self._meeting.close()
             if broken:
                 return  # Ray's own threads go on looking for it, and so the thread stays that says so
         self._over.set()
@@ -137,7 +144,7 @@ class OnRay:
             self._instance.start()
         try:
             away_s = 0.0 if config.address is None else _CLUSTER_AWAY_S
-            self.cluster: Any = RayCluster(config.cpus_per_worker, config.gpus_per_worker, gcs_away_s=away_s)
+            self.cluster: Any = RayCluster(config.cpus_per_worker, config.gpus_per_worker, own=self._instance.own, gcs_away_s=away_s)
         except BaseException:
             self._instance.stop()
             raise
@@ -159,3 +166,9 @@ def policy_of(config: RunConfig, virtual_workers: int, **limits: Any) -> o.Recov
         "silence_limit_s": 15.0,  # beats come every second, whatever the step takes
     }
     return o.RecoveryPolicy(**asked | limits)
+
+
+def _tell(text: str) -> None:
+    from disttrain.callbacks.progress_bar import note  # late: brings torch
+
+    note(f"[disttrain] {text}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -65,6 +66,7 @@ class Session:
         self.config, self.directory, self._entry, self._start = config, entry.directory, entry, start
         self._description = None if entry.fresh else entry.description
         self._script, self._arguments, self._folder = script, arguments, script_folder
+        self._began = tuple(sys.path) if script else None  # before the script could add to it
         self._text = {"script_sha256": script_sha256, "script_code": script_code}
         self.timings = timings
         self._calls = 0
@@ -144,7 +146,7 @@ class Session:
                     self._stops.put_back()
 
     def _end_start(self, error: BaseException | None) -> None:
-        self._start.end(at_once=self._leave_at_once is not None and isinstance(error, KeyboardInterrupt))
+        self._start.end(at_once=self._leave_at_once is not None and error is not None)
         if self._place is not None:
             self._place.tidy()
 
@@ -272,7 +274,7 @@ class Session:
 
         def put_job(job: Job) -> Any:
             with self.timings.span(f"call {number}: packing the job"):
-                shipment = pack(job, self._folder)
+                shipment = pack(job, self._folder, self._began)
             with self.timings.span(f"call {number}: putting it into the object store"):
                 return cluster.put(shipment)
 

@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 from disttrain.clock import Clock, SystemClock
 from disttrain.clusters.ray import compat
 from disttrain.clusters.ray.actor import LeaseTerms, Stored, WorkerActor, collected
-from disttrain.clusters.ray.compat import brief
+from disttrain.clusters.ray.compat import WORKER_CPUS, brief
 from disttrain.clusters.ray.hearing import Hearing, Worker
 from disttrain.clusters.ray.lease_server import LeaseServer
 from disttrain.clusters.ray.lookouts import Lookouts
@@ -30,13 +30,17 @@ class RayCluster:
 
     Args:
         cpus_per_worker, gpus_per_worker: what each actor holds; Ray puts it where that is free, and waits for it if need be.
+        own: on a Ray that was started for them; its CPUs are left to tasks of the script, such as Ray Data's, which wait until one is free.
         gcs_away_s: how long Ray's GCS may be away.
     """
 
     def __init__(
-        self, cpus_per_worker: float = 1, gpus_per_worker: float = 0, *, gcs_away_s: float = 0.0, clock: Clock | None = None
-    ) -> None:
-        self._resources = {"num_cpus": cpus_per_worker, "num_gpus": gpus_per_worker}
+        self, cpus_per_worker: float = 1, gpus_per_worker: float = 0, *, own: bool = False, gcs_away_s: float = 0.0,
+        clock: Clock | None = None,
+    ) -> None:  # fmt: skip
+        self._resources: dict[str, Any] = {"num_cpus": cpus_per_worker, "num_gpus": gpus_per_worker}
+        if own:
+            self._resources |= {"num_cpus": 0, "resources": {WORKER_CPUS: cpus_per_worker}}
         # One thread for each: commands stay in order, and a waiting `reports` never holds up a command.
         remote: Any = ray.remote  # its types do not know concurrency groups
         self._actor_class = remote(max_restarts=0, concurrency_groups={"commands": 1, "reports": 1})(WorkerActor)

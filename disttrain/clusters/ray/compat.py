@@ -2,7 +2,8 @@
 
 What is relied on: the options `_temp_dir` and `_system_config` of `ray.init`, the names in `SYSTEM_CONFIG`, the function with which a
 driver prints what its raylets say, the one that waits for a port and how the file is called that it waits for, the folder of a process's
-logs, the socket of its raylet, the list of the processes that it has started, and the wording of what Ray says about a dead process.
+logs, the socket of its raylet, the list of the processes that it has started, whether its node was started here, and the wording of what
+Ray says about a dead process. What Ray changes in this process is in `manners`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from ray._private import worker as _worker  # no public name leads to what is ne
 from ray.exceptions import RayTaskError
 
 from disttrain.clock import SystemClock
+from disttrain.clusters.ray import manners
+from disttrain.errors import UsageError
 
 # Ray's own limits take 14 to 64 s to see a dead or frozen node.
 SYSTEM_CONFIG: dict[str, Any] = {
@@ -30,21 +33,55 @@ SYSTEM_CONFIG: dict[str, Any] = {
     "health_check_failure_threshold": 3,
 }
 
+WORKER_CPUS = "disttrain_worker_cpus"  # what workers hold of a Ray that is ours
+
 _QUIET: dict[str, Any] = {"namespace": "disttrain", "log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
 
 
 def init_new(folder: str, *, cpus: int, gpus: int, preloaded: list[str]) -> None:
     """Start a Ray of our own in this process's machine, which keeps everything in `folder`."""
-    with _waiting_with_open_doors():
-        ray.init(
-            address="local", num_cpus=cpus, num_gpus=gpus or None, include_dashboard=False, _temp_dir=folder,
+    with manners.around_init(), _waiting_with_open_doors():
+        _worker.init(
+            address="local", num_cpus=cpus, num_gpus=gpus or None, resources={WORKER_CPUS: cpus}, include_dashboard=False, _temp_dir=folder,
             _system_config={"preload_python_modules": preloaded, **SYSTEM_CONFIG}, **_QUIET,
         )  # fmt: skip
 
 
 def init_joined(address: str) -> None:
     """Become a driver of the Ray at `address`."""
-    ray.init(address=address, **_QUIET)
+    with manners.around_init():
+        _worker.init(address=address, **_QUIET)
+
+
+def connected_to() -> str | None:
+    """The address of the Ray that this process is a driver of already; None where it is of none.
+
+    Raises:
+        UsageError: it is a client of one (`ray://`), which can start no workers of ours.
+    """
+    if not ray.is_initialized():
+        return None
+    if ray.util.client.ray.is_connected():
+        raise UsageError(
+            "this process is a client of a Ray cluster (ray.init('ray://...')), from which workers cannot be driven.\n"
+            "  expected  a driver inside the cluster\n"
+            "  try       ray job submit, on the cluster; or address='HOST:PORT' from one of its machines"
+        )
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def room_here() -> tuple[float, float] | None:
+    """(CPUs, GPUs) of a Ray that `ray.init` of this process has started, which will not grow; None for a cluster."""
+    node = _worker._global_node
+    if node is None or not node.is_head():
+        return None
+    offered = ray.cluster_resources()
+    return offered.get("CPU", 0.0), offered.get("GPU", 0.0)
+
+
+def leave() -> None:
+    """Leave the Ray, and end it where it was started here."""
+    _worker.shutdown()
 
 
 @contextmanager

@@ -55,6 +55,26 @@ def test_ray_still_says_where_a_process_keeps_its_logs(compat):
     assert compat.logs_folder() is None or Path(compat.logs_folder()).is_dir()
 
 
+def test_what_ray_changes_in_a_process_still_has_these_names():
+    from ray._private import utils, worker
+
+    for module, name in (
+        (worker, "faulthandler"),
+        (utils, "set_sigterm_handler"),
+        (worker, "custom_excepthook"),
+        (worker, "normal_excepthook"),
+    ):
+        assert hasattr(module, name), f"{module.__name__} has no {name} any more: see disttrain/clusters/ray/manners.py"
+    assert '"PYTHONBREAKPOINT"] = "ray.' in inspect.getsource(worker.connect), "who sets PYTHONBREAKPOINT now? see manners.around_init"
+    assert "ray.init()" in inspect.getsource(inspect.getmodule(ray_auto_init())), "how does Ray start by itself now? see meeting.one_ray"
+
+
+def ray_auto_init():
+    from ray._private.auto_init_hook import auto_init_ray
+
+    return auto_init_ray
+
+
 def test_ray_still_waits_for_the_port_of_its_gcs_in_a_file_of_that_name(tmp_path):
     from ray._private import node
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
+import threading
 from functools import partial
 
 import pytest
 
 from disttrain.cli.app import main
+from disttrain.errors import DataError
 from disttrain.launch import script as script_module
-from disttrain.launch.cluster_start import ClusterStart
+from disttrain.launch.cluster_start import ClusterStart, is_starting
 from disttrain.launch.config import RunConfig
 from disttrain.launch.script import launch, resume_command
 from disttrain.launch.timings import Timings
@@ -93,3 +95,41 @@ def test_what_fails_between_the_start_and_the_session_ends_what_was_started(erro
     with pytest.raises(type(error)):
         launch(RunConfig(), "train.py")
     assert Watched.stopped == 1
+
+
+def test_an_error_of_the_script_waits_for_no_cluster_that_is_still_starting(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    never, starts = threading.Event(), []
+
+    def begun(config: RunConfig, timings: Timings) -> ClusterStart:
+        starts.append(ClusterStart(config, timings, lambda *_: (never.wait(), Started(FakeCluster()))[1]))
+        return starts[-1]
+
+    monkeypatch.setattr(script_module, "ClusterStart", begun)
+    (tmp_path / "unequal.py").write_text(
+        "import numpy as np\nimport disttrain as dt\nmodel = dt.Sequential([dt.Input((2,)), dt.layers.Dense(1)])\n"
+        "model.compile('sgd', 'mse')\nmodel.fit(np.ones((8, 2)), np.ones((7, 1)), verbose=0)\n"
+    )
+    try:
+        with pytest.raises(DataError, match="7"):
+            launch(RunConfig(), "unequal.py")
+        assert is_starting()
+    finally:
+        never.set()
+        for start in starts:
+            start.end()
+
+
+def test_the_lines_of_the_script_begin_its_traceback(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "typer"  # not to be taken for the library of that name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(script_module, "ClusterStart", partial(ClusterStart, make=lambda config, timings: Started(FakeCluster())))
+    (folder / "bad.py").write_text("def inner():\n    raise ValueError('mine')\n\n\ninner()\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["launch", "bad.py"])
+    told = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 1 and [line.strip() for line in told if "File " in line] == [
+        'File "bad.py", line 5, in <module>',
+        'File "bad.py", line 2, in inner',
+    ]
