@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -129,21 +129,16 @@ class Session:
         outcome = FINISHED if error is None or (isinstance(error, SystemExit) and not error.code) else outcome_of(error)
         if outcome == FINISHED and self._unkept:
             outcome = "lost"
-        try:
+        assert self._heartbeat is not None
+        with ExitStack() as ending:  # from the last to the first, each whatever becomes of the others
+            ending.callback(self._stops.put_back)
+            ending.callback(self._end, outcome, error)
+            ending.callback(self._heartbeat.stop, {"state": outcome})
+            ending.callback(self._end_start, error)
+            ending.callback(setattr, self._stops, "deaf", True)
             if self._saves is not None:
                 self._saves.close()
             self._model_description.wait()
-        finally:
-            self._stops.deaf = True
-            try:
-                self._end_start(error)
-            finally:
-                assert self._heartbeat is not None
-                self._heartbeat.stop({"state": outcome})
-                try:
-                    self._end(outcome, error)
-                finally:
-                    self._stops.put_back()
 
     def _end_start(self, error: BaseException | None) -> None:
         self._start.end(at_once=self._leave_at_once is not None and error is not None)
