@@ -96,14 +96,14 @@ class TorchLoss:
                 f"loss={described} with size_average or reduce: torch has given them up.\n  try       reduction='mean' or 'sum'"
             )
         self._loss, self._arguments = loss, arguments
-        self.reduction: str = loss.reduction if isinstance(loss, nn.Module) else arguments.get("reduction", "mean")
+        self.reduction: str = self._setting("reduction", "mean")
         if self.reduction not in ("mean", "sum", "none", "batchmean"):
             raise ValueError(f"loss={described}(reduction={self.reduction!r}): expected 'mean', 'sum' or 'none'.")
         self.ignore_index = int(self._setting("ignore_index", -100))
         self.counts = self.targets == CLASSES and self.reduction == "mean"
         if isinstance(loss, nn.Module):
-            self._each = copy.copy(loss)  # shares the weights
-            self._each.reduction = "none"
+            self._each: Any = copy.copy(loss)  # shares the weights
+            vars(self._each)["reduction"] = "none"
         self._check_weights(described)
 
     def _setting(self, name: str, default: Any = None) -> Any:
@@ -205,7 +205,7 @@ def find(thing: Any) -> TorchLoss | None:
     if isinstance(thing, nn.Module):
         if _is_torchs(type(thing)):
             _refuse_more_tensors(type(thing).__name__)
-        known = next((kind for kind in type(thing).__mro__ if kind.__module__ == "torch.nn.modules.loss"), None)
+        known: Any = next((kind for kind in type(thing).__mro__ if kind.__module__ == "torch.nn.modules.loss"), None)
         if known is None or type(thing).forward is not known.forward:
             return None
         _refuse_more_tensors(known.__name__)
@@ -231,7 +231,7 @@ def _is_torchs(kind: type) -> bool:
     return kind.__module__.startswith("torch.nn.modules.")
 
 
-def _as(known: type, thing: nn.Module) -> nn.Module:
+def _as(known: Any, thing: nn.Module) -> nn.Module:
     """A subclass that changes nothing of the pass, as its base."""
     twin = known.__new__(known)
     twin.__dict__.update(thing.__dict__)

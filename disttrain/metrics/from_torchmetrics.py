@@ -26,16 +26,18 @@ _AROUND = frozenset({"ClasswiseWrapper", "CompositionalMetric"})  # what holds o
 
 def is_torchmetric(thing: Any) -> bool:
     """A `torchmetrics.Metric`."""
-    return "Metric" in _names(type(thing))
+    kind: Any = type(thing)
+    return "Metric" in _names(kind)
 
 
 def is_collection(thing: Any) -> bool:
     """A `torchmetrics.MetricCollection`."""
-    return "MetricCollection" in _names(type(thing))
+    kind: Any = type(thing)
+    return "MetricCollection" in _names(kind)
 
 
 @functools.cache
-def _names(kind: type) -> frozenset[str]:
+def _names(kind: Any) -> frozenset[str]:
     """The classes of the package that it is made from."""
     return frozenset(base.__name__ for base in kind.__mro__ if base.__module__.split(".")[0] == "torchmetrics")
 

@@ -25,6 +25,7 @@ from disttrain.models.data_arguments import (
 )
 from disttrain.models.on_batch import OnBatch, predict_one_batch
 from disttrain.models.train_step import TrainStep
+from disttrain.models.trained_pictures import note_of
 from disttrain.seeds import fold_in, random_seed
 from disttrain.training.compiled.loss import CompiledLoss
 from disttrain.training.compiled.metrics import CompiledMetrics
@@ -46,6 +47,7 @@ class Trainer(TrainStep):
     steps_per_execution: int = 1
     history: History | None = None
     _on_batch: OnBatch | None = None
+    trained_pictures: dict[str, Any] | None = None
 
     def compile(
         self,
@@ -149,7 +151,7 @@ class Trainer(TrainStep):
             NonFiniteLoss: the loss became NaN or infinite.
         """
         self._need_compile("fit")
-        if not self.training:  # type: ignore[has-type]  # eval() of a whole model, as before predicting with it in plain torch
+        if not self.training:  # type: ignore[attr-defined]  # eval() of a whole model, as before predicting with it in plain torch
             self.train()  # type: ignore[attr-defined]
         check_validation_freq(validation_freq)
         feed, validation = training_feeds(x, y, sample_weight, class_weight, validation_split, validation_data)
@@ -164,6 +166,7 @@ class Trainer(TrainStep):
             plans.append((Kind.VALIDATE, validation.plan(size, virtual_workers, steps=validation_steps)))
             feeds[Kind.VALIDATE] = validation
         example, has_outputs = self._prepare(feeds, dict(plans))
+        self.trained_pictures = note_of(feed.source, example[0])
         level = verbosity(verbose)
         callback_list = CallbackList(
             callbacks,
