@@ -175,7 +175,8 @@ class TorchOptimizer(Optimizer):
         assert self._names is not None
         counters: dict[str, dict[str, Any]] = {}
         for numbers, names in started:
-            counters.update(dict.fromkeys(self._names if names is None else names, numbers))
+            named: list[str] = self._names if names is None else names
+            counters.update(dict.fromkeys(named, numbers))
         groups = {id(param): group for group in self.torch_optimizer.param_groups for param in group["params"]}
         for place, (param, name) in enumerate(zip(self._params, self._names, strict=True)):
             present = self.torch_optimizer.state.get(param) or {}
@@ -197,6 +198,10 @@ class TorchOptimizer(Optimizer):
         if self._built:
             self._take()
         return self._slots
+
+    @slots.setter
+    def slots(self, slots: Slots) -> None:
+        self._slots = slots
 
     # -- one update -----------------------------------------------------------------------------------------------------------------
 

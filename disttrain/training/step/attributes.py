@@ -91,7 +91,7 @@ class Attributes:
         for _, module, skipped in self._modules:
             here = {name: value for name, value in vars(module).items() if name not in skipped}
             undone += [undo for value in here.values() for undo in self._undo(value, 0)]
-            undone.append(lambda module=module, here=here, skipped=skipped: _put_back(vars(module), here, skipped))  # type: ignore[misc]
+            undone.append(lambda module=module, here=here, skipped=skipped: _put_back(module.__dict__, here, skipped))  # type: ignore[misc]
 
         def back() -> None:
             for undo in undone:
@@ -146,7 +146,7 @@ class Attributes:
             yield lambda: _refill(value, items)
         elif isinstance(value, dict | set):
             copied = value.copy()
-            yield lambda: (value.clear(), value.update(copied))[0]  # type: ignore[arg-type]
+            yield lambda: (value.clear(), value.update(copied))[0]
         elif _is_plain_object(value):
             held = dict(vars(value))
             yield lambda: _put_back(vars(value), held, frozenset())

@@ -23,7 +23,7 @@ class Writes(TorchDispatchMode):
     """
 
     def __init__(self, params: Sequence[nn.Parameter]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._params = list(params)
         self._aliases = [param.data for param in params]
         ranges = sorted((start, start + size, n) for n, alias in enumerate(self._aliases) for start, size in [_range(alias)] if size)
