@@ -176,7 +176,8 @@ class TorchOptimizer(Optimizer):
         counters: dict[str, dict[str, Any]] = {}
         for numbers, names in started:
             named: list[str] = self._names if names is None else names
-            counters.update(dict.fromkeys(named, numbers))
+            for name in named:
+                counters[name] = numbers
         groups = {id(param): group for group in self.torch_optimizer.param_groups for param in group["params"]}
         for place, (param, name) in enumerate(zip(self._params, self._names, strict=True)):
             present = self.torch_optimizer.state.get(param) or {}
