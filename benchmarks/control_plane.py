@@ -65,9 +65,10 @@ class Driver:
         program: Any = SimpleNamespace(at=lambda tick: SimpleNamespace(tick=tick))
         self.call: Any = calls.advance(calls.open_call(saves=True), HooksDone(-1)).state
         reporting = Reporting(around, program, CallStatistics(policy.workers), {})
+        trusting: Any = SimpleNamespace(watch_until=-1, formed=lambda generation, anew: None)
         self.group = GroupControl(
             around, 1, program, state=None, committed=None, kept=KeptGroup(), reporting=reporting, predicts_from=None,
-            frozen_at=lambda tick: None, advance=self._advance,
+            frozen_at=lambda tick: None, pin=lambda tick: None, advance=self._advance, replicas=lambda: trusting,
         )  # fmt: skip
         self.group.begin(m.Begin(1, None, m.CallSettings(None, 1, 0, None, 1, "gloo")))
 

@@ -7,6 +7,7 @@
         RunUnwritable                the run directory cannot be written
         DataError                    arrays of unequal length, labels outside the classes
         NonFiniteLoss                the loss became NaN or infinite: named with its step
+        NondeterministicStep         a step gives other bits each time it is done
       CheckpointError
         CheckpointIncomplete         shards or manifest are missing
         CheckpointCorrupt            bytes do not match their checksum
@@ -55,6 +56,10 @@ class NonFiniteLoss(UsageError):
     """The loss became NaN or infinite; `loss` is it."""
 
     loss: float = float("nan")
+
+
+class NondeterministicStep(UsageError):
+    """A step gives other bits each time it is done from the same state, so no worker can be checked against another."""
 
 
 class CheckpointError(DisttrainError):

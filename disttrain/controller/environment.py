@@ -25,6 +25,9 @@ class CallEnvironment:
         interrupts: how often the user has asked to stop.
         first_step: called when a call has made its first progress.
         clock: what time it is.
+        audit_share: of the time of a training that computing slices a second time is to take.
+        admission: let only workers in that get the same bits of one slice.
+        digest_every: compare the workers' states after so many optimizer steps; None for only at saves.
         identity: what belongs to the call, see `rundir.identity`; kept in its checkpoints.
     """
 
@@ -41,6 +44,9 @@ class CallEnvironment:
     interrupts: Callable[[], int]
     first_step: Callable[[], None]
     clock: Clock = field(default_factory=SystemClock)
+    digest_every: int | None = None
+    admission: bool = True
+    audit_share: float = 0.0
     identity: dict[str, Any] = field(default_factory=dict)
 
     def settings(self, kind: str, sequence_base: int) -> m.CallSettings:
@@ -52,15 +58,19 @@ class CallEnvironment:
             every_steps=self.checkpoint_interval.steps,
             threads=self.threads,
             backend=self.backend,
+            digest_every=self.digest_every,
+            probes=self.admission and kind == "fit",
+            audit_share=self.audit_share,
         )
 
 
 @dataclass
 class WorkerFacts:
-    """What is known of a worker, for people."""
+    """What is known of a worker, for people; `errors`: so often it was found to have computed wrong bits."""
 
     pid: int = 0
     host: str = ""
+    errors: int = 0
 
 
 @dataclass

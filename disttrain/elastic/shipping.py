@@ -75,6 +75,14 @@ def unpack(shipment: Shipment) -> Any:
     return pickle.loads(shipment.pickled, buffers=shipment.buffers)
 
 
+def travels(error: BaseException) -> BaseException | None:
+    """The exception, if it comes out of a pickle as it went in; some cannot."""
+    try:
+        return pickle.loads(cloudpickle.dumps(error)) and error
+    except Exception:
+        return None
+
+
 _real_paths: dict[str, str] = {}  # of the modules' files: each takes system calls, and there are thousands of modules
 
 

@@ -31,6 +31,7 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
     from disttrain.launch.cluster_start import ClusterStart
     from disttrain.launch.door import enter
     from disttrain.launch.finished import finished_run
+    from disttrain.launch.kernels import settle
     from disttrain.launch.session import Session
     from disttrain.launch.timings import Timings
 
@@ -38,6 +39,7 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
     if unknown:
         raise UsageError(f"distribute({unknown[0]}=...): unknown option; there are {sorted(RunConfig.__dataclass_fields__)}.")
     config = RunConfig(workers=workers, **options)
+    settle(config.kernels)
     entry = enter(config, script="", arguments=(), script_sha256="")
     if entry.finished:
         with finished_run(entry) as run:

@@ -11,6 +11,7 @@ from disttrain import orchestrator as o
 from disttrain.clock import Clock, SystemClock
 from disttrain.errors import InfrastructureError, Interrupted
 from disttrain.launch.config import RunConfig
+from disttrain.launch.kernels import environment
 from disttrain.launch.timings import Timings
 
 
@@ -114,7 +115,9 @@ class OnRay:
         with timings.span("starting or joining Ray"):
             self._instance.start()
         try:
-            self.cluster: Any = RayCluster(config.cpus_per_worker, config.gpus_per_worker)
+            # one that was started here hands its environment on
+            own = environment(config.kernels) if config.address is not None else {}
+            self.cluster: Any = RayCluster(config.cpus_per_worker, config.gpus_per_worker, environment=own)
         except BaseException:
             self._instance.stop()
             raise

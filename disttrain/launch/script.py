@@ -13,6 +13,7 @@ from disttrain.errors import UsageError
 from disttrain.launch.cluster_start import ClusterStart
 from disttrain.launch.config import RunConfig
 from disttrain.launch.door import enter
+from disttrain.launch.kernels import settle
 from disttrain.launch.timings import Timings
 from disttrain.rundir.identity import code_of
 
@@ -27,6 +28,7 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
     if not path.is_file():
         near = sorted(str(other) for other in path.parent.glob("*.py"))[:5] if path.parent.is_dir() else []
         raise UsageError(f"there is no script {script!r}.\n  expected  a Python file{', such as ' + ', '.join(near) if near else ''}")
+    settle(config.kernels)
     timings = Timings()
     timings.mark("command line parsed")
     text = path.read_bytes()

@@ -273,6 +273,9 @@ class Session:
             first_step=lambda: self.timings.mark("first step completed"),
             clock=self._clock,
             identity=identity,
+            digest_every=self.config.digest_every,
+            admission=self.config.admission,
+            audit_share=self.config.audit_share,
         )
         controller = Controller(
             around, number, job, put_job, state=self._state, facts=self._facts, hooks=hooks,
@@ -331,7 +334,7 @@ class Session:
             seed=job.seed,
             threads=self.config.cpus_per_worker,
             root=attempt.number,  # only a fresh attempt has none yet
-            versions={"torch": str(torch.__version__)},
+            versions={"torch": str(torch.__version__), "kernels": self.config.kernels},
             **self._text,
         )
         self.directory.describe(self._description)
@@ -340,6 +343,9 @@ class Session:
         then = {} if self._description is None else self._description.versions
         if then.get("torch", str(torch.__version__)) != str(torch.__version__):
             self.console.note(f"this run began with torch {then['torch']} and goes on with {torch.__version__}: its bits may differ")
+        if (kernels := then.get("kernels", "own")) != self.config.kernels:
+            words = f"this run began with --kernels {kernels} and goes on with {self.config.kernels}: its bits may differ"
+            self.console.note(words)
 
     def _threads(self) -> int:
         return self._description.threads if self._description is not None else self.config.cpus_per_worker

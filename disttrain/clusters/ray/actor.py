@@ -69,7 +69,7 @@ class WorkerActor:
         self._oom_kills, self._oom_read = oom_kills(), self._clock.monotonic_s()
         self._prints = Prints(name, lambda: self._outbox.put(None))
         listen_to_this_process(self._prints)
-        self._member = Member(name, self._outbox.put, _open, ship=ship)
+        self._member = Member(name, self._outbox.put, opened, ship=ship)
         threading.Thread(target=self._member.run, name="member", daemon=True).start()
 
     def introduce(self) -> ProcessFacts:
@@ -122,7 +122,7 @@ def _size(value: Any) -> int:
     return len(pickled) + sum(buffer.raw().nbytes for buffer in buffers)
 
 
-def _open(handle: Any) -> Any:
+def opened(handle: Any) -> Any:
     """The job behind a handle: arrays stay where Ray mapped them."""
     from disttrain.elastic.shipping import Shipment, unpack  # late: brings torch
 

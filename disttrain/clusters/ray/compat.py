@@ -1,18 +1,21 @@
 """Everything of Ray that is no public promise of it, in one place; `tests/unit/clusters` names at once what a new version breaks.
 
 What is relied on: the options `_temp_dir` and `_system_config` of `ray.init`, the names in `SYSTEM_CONFIG`, the function with which a
-driver prints what its raylets say, the folder of a process's logs, and the wording of what Ray says about a dead process.
+driver prints what its raylets say, the folder of a process's logs, the label that holds a node's id, and the wording of what Ray says
+about a dead process.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Collection
 from typing import Any
 
 import ray
 from ray._private import worker as _worker  # no public name leads to what is needed of it
 from ray.exceptions import RayTaskError
+from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
 
 # Ray's own limits take 14 to 64 s to see a dead or frozen node.
 SYSTEM_CONFIG: dict[str, Any] = {
@@ -50,6 +53,19 @@ def logs_folder() -> str | None:
     """Where this process's Ray keeps its logs; None where it does not say."""
     node = _worker._global_node
     return None if node is None else str(node.get_logs_dir_path())
+
+
+def elsewhere(hosts: Collection[str]) -> dict[str, Any]:
+    """Options of an actor that is to be placed on none of these machines. Ray calls a node by a label that holds its id; the label's
+    name has changed between versions."""
+    labels = [
+        (name, value)
+        for node in (ray.nodes() if hosts else ())
+        if node["NodeManagerHostname"] in hosts
+        for name, value in node.get("Labels", {}).items()
+        if value == node["NodeID"]
+    ]
+    return {"scheduling_strategy": NodeLabelSchedulingStrategy({labels[0][0]: NotIn(*(node for _, node in labels))})} if labels else {}
 
 
 # -- what Ray says of a death -----------------------------------------------------------------------------------------------------------

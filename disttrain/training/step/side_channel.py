@@ -19,6 +19,7 @@ class SideChannelLayout:
         states: of the variables of metrics.
         buffers: of the changes of the model's buffers.
         rows: of the model's row states.
+        audits: that are 0 in the sum where workers agree.
         marks: that tell which part of a step of the script's own the workers are at.
     """
 
@@ -27,6 +28,7 @@ class SideChannelLayout:
     buffers: int = 0
     rows: int = 0
     marks: int = 0
+    audits: int = 0
 
     @property
     def sums(self) -> int:
@@ -36,7 +38,7 @@ class SideChannelLayout:
     @property
     def size(self) -> int:
         """All numbers."""
-        return self.sums + self.buffers + self.rows + self.marks + len(REQUESTS)
+        return self.sums + self.buffers + self.rows + self.marks + self.audits + len(REQUESTS)
 
     def states_of(self, side_channel: Tensor) -> Tensor:
         """The states of metrics, a view."""
@@ -55,6 +57,11 @@ class SideChannelLayout:
         """The marks, a view."""
         start = self.sums + self.buffers + self.rows
         return side_channel[start : start + self.marks]
+
+    def audits_of(self, side_channel: Tensor) -> Tensor:
+        """The audits, a view."""
+        start = self.sums + self.buffers + self.rows + self.marks
+        return side_channel[start : start + self.audits]
 
     def request(self, side_channel: Tensor, requests: Sequence[bool]) -> None:
         """Write what this worker asks for."""

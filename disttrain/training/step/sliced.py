@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from disttrain.collectives.reduction import Reduction
 from disttrain.collectives.tree import local_merges
 from disttrain.layers.context import call_context
 from disttrain.seeds import fold_in
 from disttrain.training.compiled.outputs import as_arrays
 from disttrain.training.program import Kind, Position
+from disttrain.training.step.audit import (
+    ATTEMPTS,
+    WORDS,
+    Audit,
+    AuditDiffers,
+    AuditNote,
+    AuditUnsettled,
+    StatesDiffer,
+    audit_of,
+    piece_digest,
+    taking_part,
+    words_of,
+)
 from disttrain.training.step.gradient_buffers import Contribution, Overlap
 from disttrain.training.step.model_state import Snapshot
+from disttrain.training.step.slice_work import SliceWork
 from disttrain.training.step.step_times import clock
-from disttrain.training.step.workspace import Workspace, samples_of
+from disttrain.training.step.workspace import Workspace
 
 
 class SlicedStep:
@@ -35,11 +51,26 @@ class SlicedStep:
         return self._train(position, requests) if position.kind is Kind.TRAIN else self._infer(position, requests)
 
     def _train(self, position: Position, requests: Sequence[bool]) -> tuple[bool, ...]:
+        workspace = self._workspace
+        if not workspace.audit_share:
+            return self._step(position, requests, None)
+        count = workspace.program.plan(Kind.TRAIN).batch_count(position.epoch, position.step)
+        leaves = min(workspace.job.virtual_workers, count)
+        audit = audit_of(workspace.job.seed, workspace.replica.optimizer.iterations, workspace.audit_share, leaves, workspace.placement)
+        for _ in range(ATTEMPTS):
+            try:
+                return self._step(position, requests, audit)
+            except AuditDiffers:  # all workers see it, so all do the step once more
+                assert audit is not None
+                audit = audit.again(taking_part(workspace.placement, leaves))
+        raise AuditUnsettled(f"two workers get other bits for one slice of tick {position.tick} each time")
+
+    def _step(self, position: Position, requests: Sequence[bool], audit: Audit | None) -> tuple[bool, ...]:
         workspace, state = self._workspace, self._workspace.state
         pool, layout = workspace.pools[Kind.TRAIN], workspace.layouts[Kind.TRAIN]
         before = workspace.forward.before = state.snapshot()
         try:
-            total, stack = self._summed_gradients(position, requests, before)
+            total, stack = self._summed_gradients(position, requests, before, audit)
             if not math.isfinite(value := total.side_channel[0].item()):
                 raise workspace.not_finite(value, position)
         except BaseException:
@@ -59,55 +90,74 @@ class SlicedStep:
         pool.give([total, *stack])
         return agreed
 
-    def _summed_gradients(self, position: Position, requests: Sequence[bool], before: Snapshot) -> tuple[Contribution, list[Contribution]]:
+    def _summed_gradients(
+        self, position: Position, requests: Sequence[bool], before: Snapshot, audit: Audit | None
+    ) -> tuple[Contribution, list[Contribution]]:
         """Forward and backward for the slices hosted here, and the sum over all: (the sum, this worker's own pieces)."""
-        workspace, state, forward = self._workspace, self._workspace.state, self._workspace.forward
-        pool, layout = workspace.pools[Kind.TRAIN], workspace.layouts[Kind.TRAIN]
-        step_times = workspace.by_products.step_times
-        count = workspace.program.plan(Kind.TRAIN).batch_count(position.epoch, position.step)
-        leaves = min(workspace.job.virtual_workers, count)
-        step_key = workspace.step_key(position)
-        reduction = workspace.begin_reduction(Kind.TRAIN, leaves)
+        workspace, state = self._workspace, self._workspace.state
+        pool, step_times = workspace.pools[Kind.TRAIN], workspace.by_products.step_times
+        work = SliceWork(workspace, position)
+        reduction = workspace.begin_reduction(Kind.TRAIN, work.leaves)
         stack: list[Contribution] = []
-        merges = local_merges(workspace.start, workspace.stop, leaves)
-        sent = False
-        for number, (rank, merge) in enumerate(zip(range(workspace.start, min(workspace.stop, leaves)), merges, strict=True)):
+        merges = local_merges(workspace.start, workspace.stop, work.leaves)
+        audited, mine = -1 if audit is None else audit.slice, b""
+        overlaps = reduction is not None and workspace.overlaps and not workspace.start <= audited < workspace.stop
+        for number, (rank, merge) in enumerate(zip(range(workspace.start, min(workspace.stop, work.leaves)), merges, strict=True)):
             if number:
                 state.restore(before)
-            contribution = pool.take()
-            key = fold_in(step_key, rank)
-            context = workspace.context(key, rank, count, training=True)
-            waited = clock()
-            x, y, weight = forward.fetch(Kind.TRAIN, position.epoch, position.step, rank, context)
-            step_times.data_seconds += clock() - waited
-            if workspace.seeds_generators:
-                torch.manual_seed(key)
-            workspace.scratch.zero_()
-            with call_context(context):
-                means, outputs = forward.run(x, y, weight, context)
-            objective = means[0] if context.slice_fraction == 1.0 else means[0] * context.slice_fraction
-            if forward.scale is not None:
-                objective = forward.scale(objective)
-            last = number == len(merges) - 1
-            if last and reduction is not None and workspace.overlaps:
-                Overlap(state.params, state.space, pool.plan, reduction, stack, contribution, merge).backward(objective)
-                sent = True
-            else:
-                if objective.requires_grad:
-                    objective.backward()
-                contribution.collect(state.params, range(len(state.params)))
-            with torch.no_grad():
-                if forward.compiled is not None:
-                    forward.compiled.update_state(y, outputs, weight)
-                workspace.fill(layout, contribution.side_channel, means, context)
-                if state.has_buffers:
-                    state.write_changes(layout.buffers_of(contribution.side_channel), before, samples_of(context), first=rank == 0)
-            stack.append(contribution)
-            pool.merge(stack, merge, gradients=not (last and sent))
+            send: Callable[[Tensor, Contribution], None] | None = None
+            if sends := overlaps and number == len(merges) - 1:
+                assert reduction is not None
+                send = partial(self._send_during_backward, reduction, stack, merge)
+            stack.append(work.contribute(rank, before, send))
+            if rank == audited:
+                mine = work.digest(stack[-1])
+            pool.merge(stack, merge, gradients=not sends)
+        if audit is not None and workspace.group.rank == audit.auditor:
+            state.restore(before)
+            again = work.contribute(audited, before)
+            mine = work.digest(again)
+            pool.give([again])
+        if workspace.audit_share and stack:
+            self._write_audits(stack[0].side_channel, audit, mine, taking_part(workspace.placement, work.leaves))
         waited = clock()
-        total = workspace.reduce(Kind.TRAIN, reduction, stack, requests, sent=sent)
+        total = workspace.reduce(Kind.TRAIN, reduction, stack, requests, sent=overlaps and bool(merges))
         step_times.exchange_seconds += clock() - waited
+        if workspace.audit_share:
+            self._read_audits(total.side_channel, position.tick, audit, mine)
         return total, stack
+
+    def _write_audits(self, side_channel: Tensor, audit: Audit | None, mine: bytes, workers: int) -> None:
+        """Add this worker's digests to the sum, so that it is 0 where all agree."""
+        workspace = self._workspace
+        rank, audits = workspace.group.rank, workspace.layouts[Kind.TRAIN].audits_of(side_channel)
+        piece = words_of(piece_digest(workspace.state, workspace.job.seed, workspace.replica.optimizer.iterations))
+        sign = 0 if audit is None else audit.sign(rank)
+        slice_words = [sign * word for word in words_of(mine)] if sign else [0.0] * WORDS
+        times = workers - 1 if rank == 0 else -1
+        audits.copy_(torch.tensor([*slice_words, *(times * word for word in piece)], dtype=torch.float64))
+
+    def _read_audits(self, side_channel: Tensor, tick: int, audit: Audit | None, mine: bytes) -> None:
+        """Look whether all agreed; the sum is the same on every worker, and so is what is raised."""
+        workspace = self._workspace
+        sums = workspace.layouts[Kind.TRAIN].audits_of(side_channel).tolist()
+        if any(sums[WORDS:]):
+            raise StatesDiffer(f"the states of the workers differ before tick {tick}")
+        if audit is None:
+            return
+        agreed = not any(sums[:WORDS])
+        if mine:
+            workspace.by_products.audits.append(AuditNote(tick, audit.slice, audit.attempt, mine, agreed))
+        workspace.by_products.audits_passed += agreed
+        if not agreed:
+            raise AuditDiffers
+
+    def _send_during_backward(
+        self, reduction: Reduction, stack: list[Contribution], merge: int, objective: Tensor, contribution: Contribution
+    ) -> None:
+        workspace = self._workspace
+        plan = workspace.pools[Kind.TRAIN].plan
+        Overlap(workspace.state.params, workspace.state.space, plan, reduction, stack, contribution, merge).backward(objective)
 
     def _infer(self, position: Position, requests: Sequence[bool]) -> tuple[bool, ...]:
         kind, workspace, state, forward = position.kind, self._workspace, self._workspace.state, self._workspace.forward
