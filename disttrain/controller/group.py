@@ -62,6 +62,7 @@ class GroupControl:
         self._begun: set[str] = set()
         self._ticks: dict[str, int] = {}  # what members reported to hold when they stopped
         self._halted: dict[str, int | None] = {}  # the same of those that were asked to stop
+        self._to_start: list[str] = []  # workers whose start waits until those that live have formed
         self._waits_to_join: list[str] = []
         self._formed = False
         self._lost_some = False  # since the newest generation formed
@@ -94,7 +95,10 @@ class GroupControl:
         self._begin, self._begun_at = begin, self._clock.monotonic_s()
         roster = self.state.roster
         to_start = {effect.worker for effect in self._opening if isinstance(effect, o.StartWorker)}
-        for worker in (*self.members, *roster.ready, *(start.worker for start in roster.starting)):
+        starting = [start.worker for start in roster.starting if start.worker not in to_start]
+        for worker in starting:
+            self._cluster.start_worker(worker)  # the call before may have ended while that waited; else it does nothing
+        for worker in (*self.members, *roster.ready, *starting):
             if worker not in to_start:
                 self._begin_on(worker)
         self._perform(self._opening, "a new call")
@@ -169,6 +173,7 @@ class GroupControl:
         if now - self._judged < _JUDGE_S:
             return
         self._judged = now
+        self._start_workers()
         look = self.patience.look(in_loop(self.state), self.generation, now)
         for stuck in look.stuck:
             if stuck.worker in self.members:
@@ -233,8 +238,7 @@ class GroupControl:
         for effect in effects:
             match effect:
                 case o.StartWorker():
-                    self._cluster.start_worker(effect.worker)
-                    self._begin_on(effect.worker)
+                    self._to_start.append(effect.worker)
                 case o.Abort():
                     self._kept.name = None
                     for worker in effect.workers:
@@ -250,6 +254,15 @@ class GroupControl:
                     self._cluster.kill(effect.worker)
                 case o.GiveUp():
                     raise user_error(failed) if failed is not None else given_up(effect, self._program)
+        if not isinstance(self.state, o.Gathering):
+            self._start_workers()
+
+    def _start_workers(self) -> None:
+        """Not while members gather: to start a process takes the loop and the machine longer than all else that they wait for."""
+        starting, self._to_start = self._to_start, []
+        for worker in starting:
+            self._cluster.start_worker(worker)
+            self._begin_on(worker)
 
     def _begin_on(self, worker: str) -> None:
         if worker not in self._begun and self._begin is not None:
