@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -25,12 +26,12 @@ class Wrong(layers.Layer):
 
     def __init__(self, marks, **kwargs):
         super().__init__(**kwargs)
-        self.marks, self.is_wrong = marks, None
+        self.marks, self.known = marks, (0, False)
 
     def call(self, x):
-        if self.is_wrong is None:
-            self.is_wrong = bool(self.marks) and "default_worker" in sys.argv[0] and self._first()
-        return x * 1.0001 if self.is_wrong else x
+        if self.known[0] != os.getpid():  # what it was in the process that it comes from says nothing
+            self.known = os.getpid(), bool(self.marks) and "default_worker" in sys.argv[0] and self._first()
+        return x * 1.0001 if self.known[1] else x
 
     def _first(self):
         try:
