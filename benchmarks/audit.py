@@ -40,11 +40,12 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     rows = [
         [
             name, f"{seconds['step'] * 1e3:.2f}", f"{seconds['bytes'] / 1e6:.1f}", f"{seconds['digest'] * 1e3:.3f}",
-            f"{seconds['digest'] / seconds['step'] / EVERY:.3%}", BARS["digest"], f"{seconds['probe'] / seconds['step']:.2f}",
+            f"{seconds['digest'] / seconds['step'] / EVERY:.3%}", BARS["digest"], f"{seconds['piece'] / seconds['step']:.2%}",
+            f"{seconds['probe'] / seconds['step']:.2f}",
         ]
         for name, seconds in alone.items()
     ]  # fmt: skip
-    heads = ["one process", "step ms", "state MB", "digest ms", f"a digest every {EVERY} steps", "bar", "probe / step"]
+    heads = ["one process", "step ms", "state MB", "digest ms", f"a digest every {EVERY} steps", "bar", "audits, each step", "probe / step"]
     print_table(heads, rows)
     repeats = getattr(options, "repeats", 1 if options.quick else 5)
     launched = {name: _launched(name, options, folder, repeats) for name in options.workloads if repeats}
@@ -52,12 +53,13 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def _alone(name: str, turns: int) -> dict[str, float]:
-    """Seconds of a step, of a digest and of a probe."""
+    """Seconds of a step, of a digest, of a probe, and of what audits add to each step: the digest of a piece of the state."""
     # late: the launches need none of it
     from ours.models import compile_as_the_peers_do, model
 
     from disttrain.elastic.shard_writer import state_digest
     from disttrain.training.local import runner
+    from disttrain.training.step.audit import piece_digest
     from disttrain.training.step.engine import Engine
     from disttrain.training.step.probe import probe
 
@@ -79,6 +81,7 @@ def _alone(name: str, turns: int) -> dict[str, float]:
             "step": lambda: engine.run_tick(engine.position),
             "digest": lambda: state_digest(engine.replica.state_dict()),
             "probe": lambda: probe(engine),
+            "piece": lambda: piece_digest(engine.workspace.state, 0, engine.tick),
         }
         seconds: dict[str, list[float]] = {what: [] for what in work}
         for _ in range(turns + 2):

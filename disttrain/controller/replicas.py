@@ -113,7 +113,8 @@ class Replicas:
     def _differ(self, now: Comparison, generation: int, names: tuple[str, ...]) -> None:
         if generation < self._since:
             return  # of what has been given up since
-        first = first_difference(*sorted(set(now.digests.values()))[:2], names)
+        one, other, *_ = sorted(set(now.digests.values()))
+        first = first_difference(one, other, names)
         judgement = judge(self._doubt, now)
         self._doubt, newest = judgement.doubt, self._generation()
         self._since = newest + 1

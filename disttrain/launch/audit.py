@@ -77,7 +77,8 @@ class AuditedRun(FinishedRun):
         manifests = [load(store, name, prefix="callbacks/none").manifest for name in read_history(store)]
         own = sorted((m for m in manifests if m.extra.get("call") == number and m.extra.get("digests")), key=_tick)
         pairs = sorted(pairwise(own), key=lambda pair: fold_in(self._description.seed, "audit", _tick(pair[0])))
-        wanted, chosen = self.sample * sum(_tick(stop) - _tick(start) for start, stop in pairs), []
+        chosen: list[tuple[Manifest, Manifest]] = []
+        wanted = self.sample * sum(_tick(stop) - _tick(start) for start, stop in pairs)
         for start, stop in pairs:
             if chosen and wanted <= 0:
                 break

@@ -28,6 +28,7 @@ from disttrain.launch.config import RunConfig, check_virtual_workers
 from disttrain.launch.door import Entry
 from disttrain.launch.recall import Recall, take_over_state
 from disttrain.launch.timings import Timings
+from disttrain.orchestrator.replicas import expected_steps
 from disttrain.rundir.directory import FINISHED
 from disttrain.rundir.heartbeat import Heartbeat
 from disttrain.rundir.identity import Identity, RunDescription
@@ -257,6 +258,7 @@ class Session:
             self._model_description.write(number, job, fresh=self._describes_afresh)
             self._describes_afresh = False
         if job.kind == "fit" and self._saves is None:
+            self._tell_audits(job.virtual_workers)
             self._saves = Committer(self.directory.store, attempt, self.config.keep, self._pinned, clock=self._clock)
         around = CallEnvironment(
             cluster=cluster,
@@ -346,6 +348,18 @@ class Session:
         if (kernels := then.get("kernels", "own")) != self.config.kernels:
             words = f"this run began with --kernels {kernels} and goes on with {self.config.kernels}: its bits may differ"
             self.console.note(words)
+
+    def _tell_audits(self, virtual_workers: int) -> None:
+        share, workers = self.config.audit_share, min(self.config.workers, virtual_workers)
+        if not share:
+            return
+        words = "--audit: one worker has no other to compare with"
+        if workers > 1:
+            steps = expected_steps(share, workers, virtual_workers, 0.001)
+            words = (
+                f"audits take about {share:.3g} of the time; a worker that errs in one of 1,000 slices is found after {steps:,.0f} steps"
+            )
+        self.console.event("audits", words, share=share)
 
     def _threads(self) -> int:
         return self._description.threads if self._description is not None else self.config.cpus_per_worker

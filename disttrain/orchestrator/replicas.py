@@ -222,8 +222,8 @@ def expected_steps(share: float, workers: int, virtual_workers: int, error_rate:
     A step is audited with the chance `share * virtual_workers / workers`; a slice of it is computed by two of the workers.
 
     Example:
-        >>> expected_steps(0.01, 4, 4, 0.001)
-        200000.0
+        >>> expected_steps(1.0, 2, 4, 0.5)
+        2.0
     """
     audited = min(1.0, share * virtual_workers / workers)
     return 1.0 / (audited * 2.0 / workers * error_rate)
