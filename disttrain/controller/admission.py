@@ -36,7 +36,7 @@ class Admission:
 
     def __init__(
         self, around: CallEnvironment, facts: dict[str, WorkerFacts], third: Callable[[], ThirdOpinion],
-        join: Callable[[str, float], None], decide: Callable[[o.Event], None],
+        join: Callable[[m.Ready, float], None], decide: Callable[[o.Event], None],
     ) -> None:  # fmt: skip
         self._console, self._clock, self._cluster = around.console, around.clock, around.cluster
         self._facts, self._third, self._join, self._decide = facts, third, join, decide
@@ -50,7 +50,7 @@ class Admission:
         self._facts[report.worker] = replace(known, pid=report.pid, host=report.host)
         self._told[report.worker] = report
         if report.probe is None:
-            self._join(report.worker, now)
+            self._join(report, now)
             return
         self._door, answers = judge_door(self._door, report.worker, report.probe.packed)
         self._answer(answers, now)
@@ -76,7 +76,7 @@ class Admission:
     def _answer(self, answers: tuple[tuple[str, bool], ...], now: float) -> None:
         for worker, admitted in answers:
             if admitted:
-                self._join(worker, now)
+                self._join(self._told[worker], now)
             else:
                 self._refuse(worker, now)
         if self._door.asks:

@@ -9,6 +9,7 @@ from typing import Any
 from disttrain import orchestrator as o
 from disttrain.clock import Clock, SystemClock
 from disttrain.controller.checkpoint_interval import CheckpointInterval
+from disttrain.controller.place import Place
 from disttrain.elastic import messages as m
 from disttrain.rundir.timeline import Console
 
@@ -29,6 +30,7 @@ class CallEnvironment:
         admission: let only workers in that get the same bits of one slice.
         digest_every: compare the workers' states after so many optimizer steps; None for only at saves.
         identity: what belongs to the call, see `rundir.identity`; kept in its checkpoints.
+        place: the run directory, where workers on other hosts must prove that it is theirs too.
     """
 
     cluster: Any
@@ -48,6 +50,7 @@ class CallEnvironment:
     admission: bool = True
     audit_share: float = 0.0
     identity: dict[str, Any] = field(default_factory=dict)
+    place: Place | None = None
 
     def settings(self, kind: str, sequence_base: int) -> m.CallSettings:
         """What workers are told of a call of this kind; its saves are numbered from `sequence_base` on."""
@@ -61,6 +64,7 @@ class CallEnvironment:
             digest_every=self.digest_every,
             probes=self.admission and kind == "fit",
             audit_share=self.audit_share,
+            proof=None if self.place is None else self.place.proof,
         )
 
 

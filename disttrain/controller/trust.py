@@ -34,7 +34,7 @@ class Trust:
         self.replicas = Replicas(around, facts, saving, group.decide, lambda: group.generation)
         self._group, self._threads, self._cluster, self._handle = group, around.threads, around.cluster, handle
         self._admission = Admission(
-            around, facts, self._third_opinion, lambda worker, now: group.ready(worker, now, stopping=stopping()), group.decide
+            around, facts, self._third_opinion, lambda ready, now: group.ready(ready, now, stopping=stopping()), group.decide
         )
 
     def hear(self, report: m.Ready | m.Digested | m.Audited | m.ShardWritten, now: float) -> None:

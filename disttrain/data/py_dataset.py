@@ -51,6 +51,9 @@ class PyDataset:
         """Not called: see the class."""
 
 
+_BASES = ("PyDataset", "Sequence")  # ours, Keras's, and that of Keras 2
+
+
 class BatchesSource:
     """The rows of the batches of a PyDataset, numbered through: row r of batch b is sample `b * batch_size + r`."""
 
@@ -60,8 +63,17 @@ class BatchesSource:
         self.dataset = dataset
         self.batches = _count(dataset)
         seed_generators(0)
-        self.batch_size = _rows(as_batch(dataset[0]))
+        first = as_batch(dataset[0])
+        self.batch_size = _rows(first)
         last = _rows(as_batch(dataset[self.batches - 1])) if self.batches > 1 else self.batch_size
+        seed_generators(0)
+        if not _same(first, as_batch(dataset[0])):
+            raise DataError(
+                f"{type(dataset).__name__}[0] is another batch when it is asked for again.\n"
+                "  expected  dataset[i] to be a function of i and of the global generators of Python, NumPy and torch, which are seeded\n"
+                "            for each step, so that any step can be redone anywhere\n"
+                "  try       a generator made in __getitem__ from the index, instead of one that goes on from batch to batch"
+            )
         if last > self.batch_size:
             raise DataError(f"{type(dataset).__name__}: its last batch holds {last} samples, more than the {self.batch_size} of the first.")
         self._length = (self.batches - 1) * self.batch_size + last
@@ -122,22 +134,32 @@ class WholeBatchPlan(BatchPlan):
 
 def is_py_dataset(x: Any) -> bool:
     """A PyDataset of ours, or one of Keras's."""
-    return any(parent.__name__ in ("PyDataset", "Sequence") and hasattr(parent, "on_epoch_end") for parent in type(x).__mro__)
+    return any(parent.__name__ in _BASES and hasattr(parent, "on_epoch_end") for parent in type(x).__mro__)
 
 
 def _count(dataset: Any) -> int:
     for hook in ("on_epoch_begin", "on_epoch_end"):
-        own = getattr(type(dataset), hook, None)
-        if own is not None and own.__module__.split(".")[0] not in ("disttrain", "keras"):
+        own = next((parent for parent in type(dataset).__mro__ if hook in parent.__dict__), None)
+        if own is not None and own.__name__ not in _BASES:
             raise DataError(
-                f"{type(dataset).__name__} defines {hook}, which would make a batch depend on what came before.\n"
+                f"{type(dataset).__name__} has {_whose(dataset, own)}{hook}, which would make a batch depend on what came before.\n"
                 "  expected  dataset[i] to be the same whenever it is asked for, so that any step can be redone anywhere\n"
-                "  try       fit(shuffle=True), which draws the order of the batches anew for each epoch"
+                "  try       fit(shuffle=True), which draws the order of the batches anew for each epoch; for pictures, arrays or a\n"
+                "            PyDataset of your own, and layers such as RandomFlip in the model"
             )
     count = dataset.num_batches if hasattr(dataset, "num_batches") else len(dataset)
     if not isinstance(count, int | np.integer) or count < 1:
         raise DataError(f"{type(dataset).__name__} says it has {count!r} batches: expected a number of 1 or more.")
     return int(count)
+
+
+def _whose(dataset: Any, own: type) -> str:
+    return "an own " if own is type(dataset) else f"{own.__name__}'s "
+
+
+def _same(one: Batch, other: Batch) -> bool:
+    pairs = zip(flatten(list(one)), flatten(list(other)), strict=True)
+    return all(torch.equal(a.nan_to_num(), b.nan_to_num()) if isinstance(a, Tensor) and isinstance(b, Tensor) else a is b for a, b in pairs)
 
 
 def _rows(batch: Batch) -> int:

@@ -17,11 +17,13 @@ from typing import Any
 
 import torch
 
+from disttrain.checkpoint.same_disk import show
 from disttrain.clock import Clock, SystemClock
 from disttrain.collectives import Group, GroupBroken, SoloGroup
 from disttrain.data import flatten
 from disttrain.elastic import messages as m
 from disttrain.elastic.activity import Activity, Beating
+from disttrain.elastic.devices import device_of
 from disttrain.elastic.meeting import torch_group
 from disttrain.elastic.processor import processor
 from disttrain.elastic.shard_writer import ShardWriter
@@ -145,6 +147,7 @@ class Member:
             self._requested = {key: names for key, names in self._requested.items() if key[0] >= command.call}
         self.activity.begin_call(command.call)
         self.activity.now("opening")
+        left_word = show(command.settings.proof, self.name)
         self._begun, self._settings = command, command.settings
         torch.set_num_threads(command.settings.threads)
         keep_freed_memory()
@@ -159,7 +162,7 @@ class Member:
         self.activity.now("idle")
         timings = {"open job": opened - started, "build engine": built - opened, "probe": self._clock.monotonic_s() - built}
         own = processor(self._engine.replica.device)
-        self._report(m.Ready(self.name, self._call, os.getpid(), self._host, timings, tried, own))
+        self._report(m.Ready(self.name, self._call, os.getpid(), self._host, timings, left_word, tried, own))
 
     def _form(self, command: m.Form) -> None:
         if self._engine is None:
@@ -199,7 +202,7 @@ class Member:
 
     def _new_engine(self, job: Job) -> Engine:
         assert self._settings is not None
-        return Engine(job, _device(self._settings.backend), self._settings.audit_share)
+        return Engine(job, device_of(self._settings.backend), self._settings.audit_share)
 
     def _proceed(self, command: m.Proceed) -> None:
         engine = self._engine
@@ -389,7 +392,3 @@ def _size(parts: dict[int, Any]) -> int:
     """Bytes of the newest part; all are of about one size."""
     part = next(reversed(parts.values()))
     return sum(leaf.nbytes for leaf in flatten(part))
-
-
-def _device(backend: str) -> torch.device:
-    return torch.device("cuda", torch.cuda.current_device()) if backend == "nccl" else torch.device("cpu")

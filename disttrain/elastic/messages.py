@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from disttrain.checkpoint import ShardReport, TensorSpec
+from disttrain.checkpoint.same_disk import Proof
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.step.audit import AuditNote
 from disttrain.training.step.state_digest import StateDigest
@@ -28,6 +29,7 @@ class CallSettings:
         audit_share: of the time of a training that computing slices a second time is to take.
         probes: compute a slice before saying that one is ready.
         digest_every: tell the digest of the state after every so many optimizer steps; None for only at saves.
+        proof: what a local run directory holds, for a worker on another host to find; None where its URL means the same everywhere.
     """
 
     run_dir: str | None
@@ -40,6 +42,7 @@ class CallSettings:
     digest_every: int | None = None
     probes: bool = True
     audit_share: float = 0.0
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +166,15 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The job is unpacked and the model built. `probe` is what this worker makes of the first slice, `processor` what it computes on."""
+    """The job is unpacked and the model built. `left_word`: this worker has left a word in the run directory, for the driver to find.
+    `probe` is what it makes of the first slice, `processor` what it computes on."""
 
     worker: str
     call: int
     pid: int
     host: str
     timings: dict[str, float] = field(default_factory=dict)
+    left_word: bool = False
     probe: StateDigest | None = None
     processor: str = ""
 

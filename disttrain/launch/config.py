@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import Any
 
 from disttrain import quantities
 from disttrain.controller.checkpoint_interval import CheckpointInterval
@@ -92,6 +93,11 @@ class RunConfig:
             raise UsageError(f"--kernels {self.kernels!r}: expected {' or '.join(KERNELS)}.")
         if self.run_dir is not None:
             _check_url(self.run_dir)
+
+    @property
+    def looks(self) -> dict[str, Any]:
+        """How closely the workers' bits are looked at; fields of `CallEnvironment`."""
+        return {"digest_every": self.digest_every, "admission": self.admission, "audit_share": self.audit_share}
 
     @property
     def audit_share(self) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from disttrain import mixed_precision, regularizers, watch
 from disttrain.alignment import on_border
-from disttrain.layers import masking, tracking
+from disttrain.layers import masking, torch_children, tracking
 from disttrain.layers.config import accepted_arguments, for_constructor, known_arguments, simple_arguments, unwritten_arguments
 from disttrain.layers.context import CallContext, call_context, enter, innermost, leave
 from disttrain.layers.dtypes import DTYPES, dtype_name
@@ -85,7 +85,8 @@ class Layer(WeightHolder):
         self._constraints: dict[str, Any] = {}
         self._row_states: set[str] = set()
         self._kept_dtype: set[str] = set()
-        self._foreign: list[nn.Module] | None = None  # children that are no layers: their train/eval flag follows `training`
+        self._foreign: dict[str, nn.Module] | None = None  # children that are no layers: their train/eval flag follows `training`
+        self._resting: torch_children.Resting = {}
         self._nodes: list[Node] = []
         self._call_losses: list[Tensor] = []
         self._build_shapes: dict[str, Any] | None = None
@@ -179,7 +180,7 @@ class Layer(WeightHolder):
         if len(args) == 1 and not kwargs and self.built:  # the way of nearly every call in a model, kept short
             inputs = args[0]
             context = innermost()
-            if type(inputs) is not Tensor or self._foreign != [] or self._starts_mask or self._computes_otherwise:
+            if type(inputs) is not Tensor or self._foreign != {} or self._starts_mask or self._computes_otherwise:
                 return self._call_slowly(args, kwargs)
             if context is None:
                 return self._call_alone(inputs)
@@ -207,6 +208,7 @@ class Layer(WeightHolder):
             outputs = self._call_within(context, [self._as_input(inputs)], {})
         finally:
             leave()
+            torch_children.wake()
         self._keep_losses(context)
         return outputs
 
@@ -229,6 +231,7 @@ class Layer(WeightHolder):
         with call_context(CallContext()) as context:
             context.masked = masking.any_mask(tensors, kwargs)
             outputs = self._call_within(context, tensors, kwargs)
+        torch_children.wake()
         self._keep_losses(context)
         return outputs
 
@@ -243,13 +246,14 @@ class Layer(WeightHolder):
                 self._build_for(tuple(args), kwargs)
             if self._foreign is None:
                 tracking.adopt(self)
-                self.__dict__["_foreign"] = [
-                    child for child in self._modules.values() if child is not None and not isinstance(child, Layer)
-                ]
-            learns = bool(training) and self._trainable  # a frozen torch module infers, as a frozen BatchNormalization does
-            for child in self._foreign or ():
-                if child.training != learns:
-                    child.train(learns)
+                foreign = {name: child for name, child in self._modules.items() if child is not None and not isinstance(child, Layer)}
+                self.__dict__["_foreign"] = foreign
+                if foreign:
+                    torch_children.first_seen(self, foreign, self._resting)
+                    if self._computes_otherwise and self._compute_dtype.is_floating_point:
+                        torch_children.compute_in(foreign, DTYPES[self._policy.compute_dtype])
+            if self._foreign:  # a frozen torch module infers, as a frozen BatchNormalization does
+                torch_children.follow(self._foreign, self._resting, bool(training) and self._trainable)
             if signature.takes_training:
                 kwargs["training"] = bool(training)
             if context.masked and signature.masks:
@@ -285,6 +289,10 @@ class Layer(WeightHolder):
         return map_shapes(lambda shape: SymbolicTensor(shape, dtype), shapes)
 
     def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if torch.is_inference_mode_enabled():  # a weight made there could never be trained, and a predict may be the first call
+            with torch.inference_mode(False), torch.no_grad():
+                self._build_for(args, kwargs)
+            return
         shapes = shapes_for_build(self._signature, args, kwargs)
         self.build(**shapes)
         device = self._device(args)

@@ -7,9 +7,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from disttrain import torch_losses
 from disttrain.identifiers import written
+from disttrain.losses.argument_order import OutputsFirst, targets_first
 from disttrain.losses.base import FunctionLoss, Loss
 from disttrain.losses.binary_crossentropy import BinaryCrossentropy, binary_crossentropy
 from disttrain.losses.binary_focal_crossentropy import BinaryFocalCrossentropy, binary_focal_crossentropy
@@ -22,6 +24,8 @@ from disttrain.losses.categorical_generalized_cross_entropy import (
 from disttrain.losses.circle import Circle, circle
 from disttrain.losses.cosine_similarity import CosineSimilarity, cosine_similarity
 from disttrain.losses.ctc import CTC, ctc
+from disttrain.losses.divisors import batch_divisor
+from disttrain.losses.from_torch import LossOfTorch
 from disttrain.losses.hinge import CategoricalHinge, Hinge, SquaredHinge, categorical_hinge, hinge, squared_hinge
 from disttrain.losses.huber import Huber, huber
 from disttrain.losses.kl_divergence import KLDivergence, kl_divergence
@@ -88,11 +92,12 @@ BY_NAME: dict[str, type[Loss]] = {
 def get(identifier: Any) -> Loss | None:
     """A loss from a name (`"mse"`, `"MeanSquaredError"`), a config dict, a class, an instance or a function; None stays None.
 
-    A function of this package, such as `losses.mean_squared_error`, becomes its class, which also checks targets; another one a
-    `FunctionLoss`.
+    A function of this package, such as `losses.mean_squared_error`, becomes its class, which also checks targets; a loss of torch's is
+    called as torch means it (see `LossOfTorch`); another function is one of (y_true, y_pred), a `FunctionLoss`.
 
     Raises:
-        ValueError: nothing is known by that name; the valid ones are listed, nearest first.
+        ValueError: nothing is known by that name; the valid ones are listed, nearest first. Or a loss of torch's that needs more than
+            outputs and targets; a function or module that plainly takes them in another order.
     """
     if identifier is None or isinstance(identifier, Loss):
         return identifier
@@ -105,9 +110,17 @@ def get(identifier: Any) -> Loss | None:
         return _named(identifier["class_name"]).from_config(config or {})
     if inspect.isclass(identifier) and issubclass(identifier, Loss):
         return identifier()
+    if (of_torch := torch_losses.find(identifier)) is not None:
+        return LossOfTorch(of_torch)
+    if inspect.isclass(identifier) and issubclass(identifier, nn.Module):
+        return get(identifier())
     if callable(identifier):
         known = _CLASS_OF.get(identifier) if inspect.isfunction(identifier) else None
-        return FunctionLoss(identifier) if known is None else known()
+        if known is not None:
+            return known()
+        function = targets_first(identifier)
+        summed = isinstance(function, OutputsFirst) and function.reduction == "sum"
+        return FunctionLoss(function, reduction="sum" if summed else "sum_over_batch_size")
     raise ValueError(
         f"loss={identifier!r}: expected a name, a Loss, a function (y_true, y_pred), or a config with 'class_name' and 'config'."
     )
@@ -147,6 +160,7 @@ __all__ = [
     "KLDivergence",
     "LogCosh",
     "Loss",
+    "LossOfTorch",
     "MeanAbsoluteError",
     "MeanAbsolutePercentageError",
     "MeanSquaredError",
@@ -156,6 +170,7 @@ __all__ = [
     "SparseCategoricalCrossentropy",
     "SquaredHinge",
     "Tversky",
+    "batch_divisor",
     "binary_crossentropy",
     "binary_focal_crossentropy",
     "categorical_crossentropy",

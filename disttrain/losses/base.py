@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from disttrain.errors import DataError
+from disttrain.losses.divisors import batch_divisor
 from disttrain.losses.shapes import as_prediction, same_rank
 
 _MEANS = ("sum_over_batch_size", "mean")
@@ -29,9 +30,9 @@ class Loss:
         dtype: what to compute in, such as `"float64"`; None is that of the predictions, but float32 for those of half precision.
 
     A batch is cut into slices and the runtime adds the slices' means, each times its share of the samples. A mean over samples comes
-    out as the mean over the batch. `"sum"` is divided by the share here, so that the sum over the batch comes out. What is not a
-    mean over samples is one for each slice, and the batch has their mean by samples: a divisor that is not the number of samples
-    (`"mean_with_sample_weight"`, a mask), and a loss that is one number for all samples together.
+    out as the mean over the batch. `"sum"` is divided by the share here, so that the sum over the batch comes out. Where the divisor is
+    not the number of samples (`"mean_with_sample_weight"`, a mask), it is that of the whole batch: see `batch_divisor`. A loss that is
+    one number for all samples together is one for each slice, and the batch has their mean by samples.
 
     Example:
         >>> from disttrain.losses import MeanSquaredError
@@ -82,17 +83,17 @@ class Loss:
         return self._reduced(values, weights, _both(mask, getattr(values, "_keras_mask", None)), slice_fraction)
 
     def _reduced(self, values: Tensor, weights: Tensor | None, mask: Tensor | None, slice_fraction: float) -> Tensor:
-        if values.ndim == 0:  # one number for all samples together: no reduction changes it, and no sample can be weighted
+        if values.ndim == 0:  # one number for all samples together: a mean unless told, and no sample can be weighted
             if weights is not None:
                 raise DataError(
                     f"{self.name}: the loss is one number for all samples together, so that no sample can be weighted.\n"
                     "  expected  no sample_weight and no class_weight, or a loss that gives a value for each sample"
                 )
-            return values
+            return values / slice_fraction if self.reduction == "sum" and slice_fraction != 1.0 else values
         if mask is not None:
             weights = self._masked(values, weights, mask)
         if weights is not None:
-            values, weights = _fitted("sample_weight", values, weights)
+            values, weights = fitted_weights("sample_weight", values, weights)
             values = values * weights
         if self.reduction in (None, "none"):
             return values
@@ -100,7 +101,7 @@ class Loss:
             total = values.sum()
             return total if slice_fraction == 1.0 else total / slice_fraction
         if self.reduction == "mean_with_sample_weight" and weights is not None:
-            total, divisor = values.sum(), weights.sum()
+            total, divisor = values.sum(), batch_divisor(weights.sum()).to(values.dtype)
             return torch.where(divisor == 0, torch.zeros_like(total), total / torch.where(divisor == 0, 1.0, divisor))
         return values.mean() if values.numel() else values.sum()
 
@@ -108,11 +109,11 @@ class Loss:
         """Weights with the mask in them; in a mean the steps that count are scaled by total / valid, so that the others drop out."""
         share = mask.to(values.dtype)
         if self.reduction in _MEANS:
-            share = share * (mask.numel() / share.sum().clamp(min=1.0))
-        values, share = _fitted("the mask of the predictions", values, share)
+            share = share * (mask.numel() / batch_divisor(share.sum(), least=1.0))
+        values, share = fitted_weights("the mask of the predictions", values, share)
         if weights is None:
             return share
-        share, weights = _fitted("sample_weight", share, weights)
+        share, weights = fitted_weights("sample_weight", share, weights)
         return weights * share
 
     def check_targets(self, y: np.ndarray, output_shape: tuple[int, ...]) -> None:
@@ -175,8 +176,8 @@ class FunctionLoss(Loss):
         return {**super().get_config(), "fn": getattr(self.fn, "__qualname__", repr(self.fn)), **self.kwargs}
 
 
-def _fitted(what: str, values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights in a shape that multiplies the values: a weight for each sample counts for all of the sample's values."""
+def fitted_weights(what: str, values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """(values, weights): weights in a shape that multiplies the values: a weight for each sample counts for all of the sample's values."""
     if weights.ndim == 0 or weights.shape == values.shape:
         return values, weights
     fitted, lifted = same_rank(values, weights)

@@ -33,6 +33,8 @@ from disttrain.metrics.crossentropies import (
 )
 from disttrain.metrics.divergences import KLDivergence, Poisson, kl_divergence, poisson
 from disttrain.metrics.f_score import F1Score, FBetaScore
+from disttrain.metrics.from_torch import MeanOfTorchLoss
+from disttrain.metrics.from_torchmetrics import TorchMetric
 from disttrain.metrics.hinges import CategoricalHinge, Hinge, SquaredHinge, categorical_hinge, hinge, squared_hinge
 from disttrain.metrics.iou import BinaryIoU, IoU, MeanIoU, OneHotIoU, OneHotMeanIoU
 from disttrain.metrics.operating_points import PrecisionAtRecall, RecallAtPrecision, SensitivityAtSpecificity, SpecificityAtSensitivity
@@ -82,6 +84,7 @@ __all__ = [
     "MeanAbsolutePercentageError",
     "MeanIoU",
     "MeanMetricWrapper",
+    "MeanOfTorchLoss",
     "MeanSquaredError",
     "MeanSquaredLogarithmicError",
     "Metric",
@@ -103,6 +106,7 @@ __all__ = [
     "SquaredHinge",
     "Sum",
     "TopKCategoricalAccuracy",
+    "TorchMetric",
     "TrueNegatives",
     "TruePositives",
     "accuracy",

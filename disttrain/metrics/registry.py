@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from disttrain import torch_losses
 from disttrain.identifiers import to_snake_case
 from disttrain.metrics import accuracies, correlations, cosine, crossentropies, divergences, hinges, regression_errors
 from disttrain.metrics.accuracies import (
@@ -25,6 +26,8 @@ from disttrain.metrics.cosine import CosineSimilarity
 from disttrain.metrics.crossentropies import BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy
 from disttrain.metrics.divergences import KLDivergence, Poisson
 from disttrain.metrics.f_score import F1Score, FBetaScore
+from disttrain.metrics.from_torch import MeanOfTorchLoss
+from disttrain.metrics.from_torchmetrics import TorchMetric, is_torchmetric
 from disttrain.metrics.hinges import CategoricalHinge, Hinge, SquaredHinge
 from disttrain.metrics.iou import BinaryIoU, IoU, MeanIoU, OneHotIoU, OneHotMeanIoU
 from disttrain.metrics.operating_points import PrecisionAtRecall, RecallAtPrecision, SensitivityAtSpecificity, SpecificityAtSensitivity
@@ -137,6 +140,8 @@ _ACCURACY, _CROSSENTROPY = ("acc", "accuracy"), ("ce", "crossentropy")
 def get(identifier: Any) -> Metric | None:
     """A metric from a name (`"mse"`, `"MeanSquaredError"`), a config dict, a class, an instance or a function; None stays None.
 
+    A `torchmetrics.Metric` and a loss of torch's are called as their packages mean them, with the outputs first.
+
     Raises:
         ValueError: nothing is known by that name; the valid ones are listed, nearest first.
     """
@@ -147,6 +152,10 @@ def get(identifier: Any) -> Metric | None:
         made = made()
     if made is None or isinstance(made, Metric):
         return made
+    if is_torchmetric(made):
+        return TorchMetric(made)
+    if (of_torch := torch_losses.find(made)) is not None:
+        return MeanOfTorchLoss(of_torch)
     if callable(made):
         return MeanMetricWrapper(made, name=_name_of(made))
     raise ValueError(

@@ -94,6 +94,8 @@ class OnBatch:
         virtual_workers, threads = self.settings
         with runner.intra_op_threads(threads), runner.kept_generators(self._engine is None or self._engine.draws):
             engine = self._engine
+            if engine is not None and engine.workspace.torchmetrics.step_samples < len(self._source):
+                engine = None if engine.workspace.torchmetrics.gathers else engine  # no room for what they keep of each sample
             if engine is None:
                 engine = self._engine = self._made(virtual_workers)
             else:

@@ -15,14 +15,15 @@ from disttrain.data.packing import unpack_x_y_sample_weight
 from disttrain.errors import UsageError
 from disttrain.layers.context import innermost
 from disttrain.layers.layer import Layer
-from disttrain.metrics import Mean, Metric
+from disttrain.metrics import Mean, Metric, TorchMetric
+from disttrain.metrics.from_torchmetrics import metrics_within
 from disttrain.training.compiled.loss import CompiledLoss
 from disttrain.training.compiled.metrics import CompiledMetrics
 from disttrain.training.compiled.outputs import Outputs
 from disttrain.training.step.forward import no_loss
 
 _OVERRIDABLE = ("compute_loss", "compute_metrics", "metrics", "predict_step", "test_step", "train_step")
-_INTERNAL = frozenset({"_compile_arguments", "_compile_metrics", "_loss_tracker", "_output_trackers"})
+_INTERNAL = frozenset({"_compile_arguments", "_compile_metrics", "_loss_tracker", "_of_torchmetrics", "_output_trackers"})
 
 
 class TrainStep:
@@ -116,6 +117,8 @@ class TrainStep:
         """The running result of each of `metrics`, by name; those of the compiled metrics among them."""
         found: dict[str, Any] = {}
         for metric in self.metrics:
+            if isinstance(metric, TorchMetric) and not metric.reached():
+                continue
             result = metric.result()
             found.update(result if isinstance(result, dict) else {metric.name: result})
         return found
@@ -145,7 +148,15 @@ class TrainStep:
         for module in self.modules():  # type: ignore[attr-defined]
             if module is not self and isinstance(module, Layer) and not isinstance(module, TrainStep):
                 found += _metrics_in(vars(module))
-        return list({id(metric): metric for metric in found}.values())
+        return list({id(metric): metric for metric in (*found, *self._held_torchmetrics())}.values())
+
+    def _held_torchmetrics(self) -> list[TorchMetric]:
+        """The torchmetrics in attributes, each as one of ours; always the same ones."""
+        known = self.__dict__.setdefault("_of_torchmetrics", {})
+        for name, metric in metrics_within(self):  # type: ignore[arg-type]
+            if id(metric) not in known or known[id(metric)].metric is not metric:
+                known[id(metric)] = TorchMetric(metric, name)
+        return [known[id(metric)] for _, metric in metrics_within(self)]  # type: ignore[arg-type]
 
     # -- what the runtime asks ------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from disttrain.callbacks import CallbackList, History
 from disttrain.data import ArraySource, BatchPlan, Feed, feed_of, map_structure
 from disttrain.data.plan import check_batch_size
 from disttrain.errors import DataError, UsageError
+from disttrain.layers import torch_children
 from disttrain.layers.context import CallContext, call_context
 from disttrain.metrics import Mean
 from disttrain.models.data_arguments import (
@@ -24,6 +25,7 @@ from disttrain.models.data_arguments import (
 )
 from disttrain.models.on_batch import OnBatch, predict_one_batch
 from disttrain.models.train_step import TrainStep
+from disttrain.models.trained_pictures import note_of
 from disttrain.seeds import fold_in, random_seed
 from disttrain.training.compiled.loss import CompiledLoss
 from disttrain.training.compiled.metrics import CompiledMetrics
@@ -45,6 +47,7 @@ class Trainer(TrainStep):
     steps_per_execution: int = 1
     history: History | None = None
     _on_batch: OnBatch | None = None
+    trained_pictures: dict[str, Any] | None = None
 
     def compile(
         self,
@@ -143,6 +146,8 @@ class Trainer(TrainStep):
             NonFiniteLoss: the loss became NaN or infinite.
         """
         self._need_compile("fit")
+        if not self.training:  # type: ignore[attr-defined]  # eval() of a whole model, as before predicting with it in plain torch
+            self.train()  # type: ignore[attr-defined]
         check_validation_freq(validation_freq)
         feed, validation = training_feeds(x, y, sample_weight, class_weight, validation_split, validation_data)
         carrier = runner.current()
@@ -156,6 +161,7 @@ class Trainer(TrainStep):
             plans.append((Kind.VALIDATE, validation.plan(size, virtual_workers, steps=validation_steps)))
             feeds[Kind.VALIDATE] = validation
         example, has_outputs = self._prepare(feeds, dict(plans))
+        self.trained_pictures = note_of(feed.source, example[0])
         level = verbosity(verbose)
         callback_list = CallbackList(
             callbacks,
@@ -176,6 +182,7 @@ class Trainer(TrainStep):
             keeps_gradients=callback_list.needs_gradients, ends_at_nan=callback_list.ends_at_nan,
         )  # fmt: skip
         carrier.fit(job, callback_list)
+        torch_children.wake()
         history = callback_list.history
         assert history is not None
         self.history = history
@@ -211,6 +218,7 @@ class Trainer(TrainStep):
             "evaluate", self, program, {Kind.VALIDATE: feed.source}, carrier.virtual_workers, random_seed(), example, None, has_outputs
         )
         logs = runner.evaluate(carrier, job, hooks)
+        torch_children.wake()
         logs = dict(sorted(logs.items()))
         return logs if return_dict else self.flat_results(logs)
 
@@ -237,7 +245,9 @@ class Trainer(TrainStep):
         hooks = self._call_hooks(callbacks, verbose, plan)
         program = self._call_program(Kind.PREDICT, plan, hooks.needs_every_predict_batch)
         job = Job("predict", self, program, {Kind.PREDICT: feed.source}, carrier.virtual_workers, random_seed(), example)
-        return runner.predict(carrier, job, hooks)
+        outputs = runner.predict(carrier, job, hooks)
+        torch_children.wake()
+        return outputs
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: dict[int, float] | None = None, return_dict: bool = False
@@ -291,13 +301,18 @@ class Trainer(TrainStep):
         with runner.kept_generators(not isinstance(feed.source, ArraySource)):
             example = feed.source.fetch(np.arange(samples, dtype=np.int64), 0)
         targets = [] if kind is Kind.PREDICT else [array_targets(of_kind) for of_kind in feeds.values()]
-        return self._checked(example, targets, list(plans.values()), predicts=kind is Kind.PREDICT)
+        checked = self._checked(example, targets, list(plans.values()), predicts=kind is Kind.PREDICT)
+        if targets and self.compiled:
+            self.compiled_loss.note_targets(targets)
+        return checked
 
     def prepare_batch(self, batch: tuple[Any, Any, Any], plan: BatchPlan) -> tuple[Any, bool]:
         """The same for a batch that is already there."""
         samples = self._example_size(plan, plan.samples)
         example = tuple(map_structure(lambda t: t[:samples], part) for part in batch)
-        return self._checked(example, [batch[1]], [plan], predicts=False)
+        checked = self._checked(example, [batch[1]], [plan], predicts=False)
+        self.compiled_loss.note_targets([None])  # the next batches have targets of their own
+        return checked
 
     def _checked(self, example: Any, targets: list[Any], plans: list[BatchPlan], *, predicts: bool) -> tuple[Any, bool]:
         has_outputs = self._has_outputs()
@@ -330,11 +345,13 @@ class Trainer(TrainStep):
         """The outputs for some samples; row states stay as they were."""
         device = runner.device_of(self)
         with torch.no_grad(), kept_rows(self), call_context(CallContext(training=False, key=0)):  # type: ignore[arg-type]
-            return self(map_structure(lambda t: t.to(device), x))  # type: ignore[operator]
+            outputs = self(map_structure(lambda t: t.to(device), x))  # type: ignore[operator]
+        torch_children.wake()
+        return outputs
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
-        return {**state, "_on_batch": None, "history": None}
+        return {**state, "_on_batch": None, "_of_torchmetrics": {}, "history": None}
 
 
 def verbosity(verbose: str | int) -> int:

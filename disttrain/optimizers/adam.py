@@ -23,7 +23,9 @@ class Adam(Optimizer):
         w -= lr * sqrt(1 - b2**t) / (1 - b1**t) * m / (sqrt(v) + epsilon)
 
     This is the form before section 2.1 of the paper ("epsilon hat"): epsilon is outside the root and not corrected for bias, as in
-    Keras. With `amsgrad` (Reddi et al. 2018) the largest v so far takes the place of v in the last line.
+    Keras. torch adds its `eps` after the correction, which is `eps * sqrt(1 - b2**t)` here: where gradients are about as small as
+    epsilon, the first steps are shorter than torch's. With `amsgrad` (Reddi et al. 2018) the largest v so far takes the place of v in
+    the last line.
 
     State, as Keras orders it: `momentum` (m) and `velocity` (v) of each variable in turn; then with amsgrad `velocity_hat` of each.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from disttrain import watch
 from disttrain.identifiers import to_snake_case
 from disttrain.optimizers import schedules
+from disttrain.optimizers.argument_order import gradients_and_weights
 from disttrain.optimizers.arguments import number, one_kind_of_clipping, refuse_unknown, whole_number
 from disttrain.optimizers.clipping import clip_each_norm, clip_each_value, clip_global_norm
 from disttrain.optimizers.keras_variables import KerasVariables
@@ -123,7 +124,7 @@ class Optimizer(HasLearningRate, KerasVariables):
             return [facts[place] for place in numbers]
         if len(facts) != len(params):
             raise ValueError(
-                f"{type(self).__name__}.apply: {len(params)} of the {len(facts)} variables, which it treats differently.\n"
+                f"{type(self).__name__}.apply_to: {len(params)} of the {len(facts)} variables, which it treats differently.\n"
                 "  expected  all of them, or numbers=[...]: their places in build()"
             )
         return facts
@@ -189,7 +190,17 @@ class Optimizer(HasLearningRate, KerasVariables):
         return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
 
     @torch.no_grad()
-    def apply(
+    def apply(self, grads: Sequence[Tensor | None], trainable_variables: Sequence[Tensor] | None = None) -> None:
+        """One step, as in Keras: gradients first, then the weights that they belong to. The other order is known by the weights.
+
+        Raises:
+            UsageError: nothing tells the gradients from the weights.
+        """
+        grads, params = gradients_and_weights(self, list(grads), None if trainable_variables is None else list(trainable_variables))
+        self.apply_to(params, grads)
+
+    @torch.no_grad()
+    def apply_to(
         self,
         params: Sequence[Tensor],
         grads: Sequence[Tensor | None],
@@ -273,9 +284,9 @@ class Optimizer(HasLearningRate, KerasVariables):
         torch._foreach_copy_(list(params), averages)
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Tensor | None, Tensor]]) -> int:
-        """`apply` on pairs of (gradient, variable), as a custom training loop has them; gives `iterations`."""
+        """A step by pairs of (gradient, variable), as a custom training loop has them; gives `iterations`."""
         pairs = list(grads_and_vars)
-        self.apply([param for _, param in pairs], [grad for grad, _ in pairs])
+        self.apply_to([param for _, param in pairs], [grad for grad, _ in pairs])
         return self.iterations
 
     def clip(self, grads: list[Tensor]) -> list[Tensor]:

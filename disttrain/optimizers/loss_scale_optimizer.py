@@ -131,14 +131,14 @@ class LossScaleOptimizer(Optimizer):
         return loss * self.dynamic_scale
 
     @torch.no_grad()
-    def apply(
+    def apply_to(
         self,
         params: Sequence[Tensor],
         grads: Sequence[Tensor | None],
         slots: Slots | None = None,
         numbers: Sequence[int] | None = None,
     ) -> None:
-        """As `Optimizer.apply`, for gradients of the scaled loss; or, where one of them is not finite, no step and half the scale."""
+        """As `Optimizer.apply_to`, for gradients of the scaled loss; or, where one of them is not finite, no step and half the scale."""
         if not self.built and slots is None:
             self.build(params)
         present = [grad for grad in grads if grad is not None]
@@ -147,7 +147,7 @@ class LossScaleOptimizer(Optimizer):
             self.step_counter, self.dynamic_scale = 0, self.dynamic_scale * 0.5
             return
         unscaled = iter(torch._foreach_div(present, self.dynamic_scale) if present else ())
-        self.inner_optimizer.apply(params, [None if grad is None else next(unscaled) for grad in grads], slots, numbers)
+        self.inner_optimizer.apply_to(params, [None if grad is None else next(unscaled) for grad in grads], slots, numbers)
         self.step_counter += 1
         if self.step_counter == self.dynamic_growth_steps:
             self.step_counter, self.dynamic_scale = 0, self.dynamic_scale * 2.0

@@ -34,7 +34,7 @@ class SGD(Optimizer):
 
     Example:
         >>> weight = torch.tensor([1.0])
-        >>> SGD(0.5).apply([weight], [torch.tensor([1.0])])
+        >>> SGD(0.5).apply_to([weight], [torch.tensor([1.0])])
         >>> weight
         tensor([0.5000])
     """

@@ -32,7 +32,7 @@ class Answers:
         folder: where files to show are.
         classes: names of the classes; None takes the run's.
         top: how many predictions.
-        preprocess, rescale, mean, std: as in `Preprocessing`.
+        preprocess, rescale, mean, std, centre_drawings: as in `Preprocessing`.
 
     Raises:
         UsageError: `classes` are no names, `top` is no count.
@@ -49,6 +49,7 @@ class Answers:
         rescale: float | None = None,
         mean: Any = None,
         std: Any = None,
+        centre_drawings: bool | None = None,
     ) -> None:
         if isinstance(top, bool) or not isinstance(top, int) or top < 1:
             raise UsageError(f"top={top!r}: expected a whole number, 1 or more: how many predictions are shown.")
@@ -57,7 +58,7 @@ class Answers:
         self._source, self._top = source, top
         self._classes = [str(name) for name in classes] if classes is not None else source.classes
         self._folder = folder
-        self._asked = {"function": preprocess, "rescale": rescale, "mean": mean, "std": std}
+        self._asked = {"function": preprocess, "rescale": rescale, "mean": mean, "std": std, "centre": centre_drawings}
         self._passes = threading.Lock()
         self._cache = BoundedCache(_CACHE_BYTES)
         self._learn(source.skeleton())
@@ -65,18 +66,20 @@ class Answers:
     def _learn(self, model: Any) -> None:
         """What a model says of itself: that of the start, or, where that was not built, the same once it is."""
         samples = self._source.samples
-        self._skeleton = model
+        self._skeleton, self._note = model, getattr(model, "trained_pictures", None)
         self._specs = describe_inputs(model, samples.x)
-        ready = Preprocessing(self._specs, scales_itself=scales_itself(model), samples=samples.x, **self._asked)
+        ready = Preprocessing(self._specs, scales_itself=scales_itself(model), samples=samples.x, trained=self._note, **self._asked)
         self.inputs = Inputs(self._folder, ready, samples, self._classes)
 
     def _look_again(self) -> None:
-        """A model that was not built at the start may have been trained or called since."""
-        if not self._skeleton.built and self._source.kind == "model":
-            with self._passes:
-                model = self._source.skeleton()
-                if model.built:
-                    self._learn(model)
+        """A model in memory may have been built or trained since: then what is done to a picture may be another matter."""
+        if self._source.kind != "model":
+            return
+        with self._passes:
+            model = self._source.skeleton()
+            if model.built and (not self._skeleton.built or getattr(model, "trained_pictures", None) != self._note):
+                self._cache = BoundedCache(_CACHE_BYTES)
+                self._learn(model)
 
     # -- the model ------------------------------------------------------------------------------------------------------------------
 

@@ -74,7 +74,13 @@ class Inputs:
         if not message and items and not kept:
             message = f"none of {len(items)} inputs has {search!r} in its name"
         shown = [item.to_json() for item in kept[offset : offset + limit]]
-        return {"folder": self._folder.path, "total": len(kept), "items": shown, "message": message}
+        return {
+            "folder": self._folder.path,
+            "total": len(kept),
+            "items": shown,
+            "message": message,
+            "pictures": self._preprocessing.about_pictures,
+        }
 
     def item(self, item_id: str) -> dict[str, Any]:
         """JSON of one, which a link may name though it is on no page of the list.

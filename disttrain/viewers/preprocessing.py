@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from disttrain.viewers.input_specs import InputSpec, plain, rows_in
+from disttrain.viewers.picture_range import note_of_samples, range_of
 from disttrain.viewers.refusal import Refusal
 
 FREE_SIDE_PIXELS = 512  # an image whose size the model leaves open is made no larger
@@ -17,9 +18,8 @@ _DIGIT_SHARE = 20 / 28  # of the side of an MNIST picture that the digit takes
 class Preprocessing:
     """From what a person gives to what the model takes, without the batch axis.
 
-    Pictures, drawings and arrays of bytes get the model's size and channels, then its range: raw values from 0 to 255 for a model with
-    a Rescaling or Normalization layer of its own, else what `rescale`, `mean` and `std` say, else the range that the run's samples
-    have, else 0 to 1. Arrays of other types are taken as they are.
+    Pictures, drawings and arrays of bytes get the model's size and channels, then its range (see `picture_range.py`). Arrays of other
+    types are taken as they are.
 
     Args:
         specs: the inputs of the model.
@@ -28,6 +28,8 @@ class Preprocessing:
         rescale: a factor for values from 0 to 255.
         mean, std: subtracted and divided by after that, a number or one for each channel.
         samples: of the run, by input name.
+        trained: the note that the model has of the pictures of its training.
+        centre: place drawings as MNIST places its digits; None: where the pictures of the training lie so.
     """
 
     def __init__(
@@ -40,11 +42,30 @@ class Preprocessing:
         mean: Any = None,
         std: Any = None,
         samples: dict[str, np.ndarray] | None = None,
+        trained: dict[str, Any] | None = None,
+        centre: bool | None = None,
     ) -> None:
         self.specs, self.function = list(specs), function
         self._mean = None if mean is None else np.asarray(mean, np.float32)
         self._std = None if std is None else np.asarray(std, np.float32)
-        self._factor, self._offset = (float(rescale), 0.0) if rescale is not None else _guessed_range(scales_itself, samples)
+        note = note_of_samples(samples) or trained
+        self._range = range_of(note, rescale=rescale, mean=self._mean, std=self._std, scales_itself=scales_itself)
+        self._centres = bool(centre) if centre is not None else note is not None and bool(note["centred"])
+
+    @property
+    def about_pictures(self) -> str | None:
+        """What is done to a picture or a drawing; None where the model takes none."""
+        if len(self.specs) != 1 or self.specs[0].kind != "image":
+            return None
+        if self.function is not None:
+            return "pictures: as preprocess= of launch makes them"
+        drawn = "; drawings are placed in the middle, as digits of MNIST are" if self._centres and self._places_digits else ""
+        return f"pictures: {self._range.words}{drawn}"
+
+    @property
+    def _places_digits(self) -> bool:
+        height, width, channels = self.specs[0].size
+        return channels == 1 and height is not None and height == width and height <= 64
 
     @property
     def image_spec(self) -> InputSpec:
@@ -76,15 +97,15 @@ class Preprocessing:
         return self._shaped(np.asarray(image, np.float32), spec)
 
     def from_drawing(self, grey: np.ndarray) -> np.ndarray:
-        """White strokes on black, uint8 (height, width). Drawn larger than the input of the model, and for one channel, a drawing is
-        placed as MNIST places its digits: scaled into 20/28 of the side, its centre of mass in the middle."""
+        """White strokes on black, uint8 (height, width). Drawn larger than the input of the model, for one channel, and where the
+        pictures of its training lie so, a drawing is placed as MNIST places its digits: scaled into 20/28 of the side, its centre of
+        mass in the middle."""
         from PIL import Image
 
         if self.function is not None:
             return self._called(Image.fromarray(grey))
-        height, width, channels = self.image_spec.size
-        digit = channels == 1 and height is not None and height == width and height <= 64
-        if digit and grey.shape != (height, width) and grey.any():
+        height, width, _ = self.image_spec.size
+        if self._centres and self._places_digits and grey.shape != (height, width) and grey.any():
             assert height is not None
             grey = _centred(grey, height)
         return self.from_picture(Image.fromarray(grey))
@@ -157,7 +178,9 @@ class Preprocessing:
 
     def _shaped(self, pixels: np.ndarray, spec: InputSpec) -> np.ndarray:
         """Values from 0 to 255, (height, width) or (height, width, channels), in the range and the axes of the model."""
-        pixels = pixels * np.float32(self._factor) + np.float32(self._offset)
+        if self._range.refused is not None:
+            raise Refusal(422, self._range.refused)
+        pixels = pixels * np.float32(self._range.factor) + np.float32(self._range.offset)
         if pixels.ndim == 2:
             pixels = pixels[:, :, None]
         try:
@@ -181,20 +204,6 @@ class Preprocessing:
             wanted = plain(self.specs[0].inner) if self.specs else "any shape"
             raise Refusal(422, f"preprocess of launch gave {values.dtype} of shape {plain(values.shape)}, the model takes {wanted}")
         return values
-
-
-def _guessed_range(own: bool, samples: dict[str, np.ndarray] | None) -> tuple[float, float]:
-    """(factor, offset) for values from 0 to 255."""
-    if own:
-        return 1.0, 0.0
-    images = [array for array in (samples or {}).values() if array.ndim >= 3 and array.size]
-    if not images:
-        return 1.0 / 255.0, 0.0
-    if any(array.dtype.kind in "iu" for array in images) or max(float(array.max()) for array in images) > 8.0:
-        return 1.0, 0.0
-    if -1.001 <= min(float(array.min()) for array in images) < -0.001 and max(float(array.max()) for array in images) <= 1.001:
-        return 1.0 / 127.5, -1.0
-    return 1.0 / 255.0, 0.0
 
 
 def _centred(grey: np.ndarray, side: int) -> np.ndarray:

@@ -83,6 +83,7 @@ def launch(
     rescale: float | None = None,
     mean: Any = None,
     std: Any = None,
+    centre_drawings: bool | None = None,
     block: bool | None = None,
     open_browser: bool = False,
 ) -> Viewer:
@@ -98,9 +99,11 @@ def launch(
         host: the address to listen on; anything but this machine's own lets others see the model and the folder.
         run: a run directory whose weights go into a copy of `model`: for models whose `call` is code.
         preprocess: makes what the model takes from a PIL image, an array or a text.
-        rescale: a factor for pictures' values from 0 to 255. None: 1 for a model with a Rescaling or Normalization layer, else the
-            range that the run's samples have, else 1/255.
-        mean, std: subtracted from, and divided into, pictures after that; a number or one for each channel.
+        rescale: a factor for pictures' values from 0 to 255. None: 1 for a model with a Rescaling or Normalization layer, else what gives
+            the range that the run's samples have, or that the model was trained on; where nobody knows, 1. The page says which.
+        mean, std: subtracted from, and divided into, pictures after that; a number or one for each channel. Without `rescale`, of
+            values from 0 to 1 where none of them is larger than 1.
+        centre_drawings: place a drawing in the middle, as MNIST places its digits. None: where the samples lie so.
         block: True returns when the viewer ends, False at once. None: at once in a notebook or a Python prompt, else at its end.
         open_browser: open the page in a browser of this machine.
 
@@ -124,7 +127,15 @@ def launch(
         from disttrain.viewers.sources import open_source
 
         answers = Answers(
-            open_source(model, run), folder, classes=classes, top=top, preprocess=preprocess, rescale=rescale, mean=mean, std=std
+            open_source(model, run),
+            folder,
+            classes=classes,
+            top=top,
+            preprocess=preprocess,
+            rescale=rescale,
+            mean=mean,
+            std=std,
+            centre_drawings=centre_drawings,
         )
         door = Door(host, int(opened.getsockname()[1]))
         viewer = Viewer(_served(opened, door, create_app(answers, door)), door.url)

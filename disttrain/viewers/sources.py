@@ -111,6 +111,7 @@ def _put_weights(source: Any, shown: Any) -> bool:
     with torch.no_grad():
         for (_, new), (_, old) in zip(given, taken, strict=True):
             old.copy_(new)
+    shown.trained_pictures = getattr(source, "trained_pictures", None)
     return True
 
 

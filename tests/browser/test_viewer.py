@@ -66,7 +66,7 @@ def opened(watched: Any) -> Iterator[Opener]:
     running = []
 
     def opening(model: Any, folder: Path, *, hash: str = "", drawn: bool = True, **options: Any) -> Any:
-        viewer = server.launch(model, input_folder=folder, port=0, block=False, **options)
+        viewer = server.launch(model, input_folder=folder, port=0, **{"rescale": 1 / 255, "block": False, **options})
         running.append(viewer)
         watched.page.goto(viewer.url + hash)
         if drawn:

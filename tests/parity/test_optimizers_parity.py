@@ -99,7 +99,7 @@ class Pair:
 
     def step(self) -> None:
         grads = [self.random.normal(size=param.shape).astype("float32") for param in self.params]
-        self.mine.apply(self.params, [torch.tensor(grad) for grad in grads])
+        self.mine.apply_to(self.params, [torch.tensor(grad) for grad in grads])
         self.keras_s.apply([torch.tensor(grad) for grad in grads], self.variables)
 
     def assert_close(self, tolerance: float, relative: float = 1e-4) -> None:
@@ -149,7 +149,7 @@ def test_schedule_free_adamw_follows_the_paper():
         v = 0.9 * v + 0.1 * g**2
         z = z - 0.05 * min(t / 3, 1.0) * g / (np.sqrt(v / (1 - 0.9**t)) + 1e-8)
         x = (1 - 1 / t) * x + z / t
-        optimizer.apply([w], [torch.tensor(g, dtype=torch.float32)])
+        optimizer.apply_to([w], [torch.tensor(g, dtype=torch.float32)])
         np.testing.assert_allclose(w.numpy(), 0.2 * z + 0.8 * x, rtol=1e-5, atol=1e-6)
 
 
@@ -158,7 +158,7 @@ def test_the_dynamic_loss_scale_takes_keras_s_way():
     pair = Pair(mine, theirs.LossScaleOptimizer(theirs.Adam(0.1), initial_scale=4.0, dynamic_growth_steps=2), [(3,)])
     for bad in (False, False, True, False, True, True, False, False, False):
         grad = np.full(3, np.inf if bad else 0.5, "float32")
-        pair.mine.apply(pair.params, [torch.tensor(grad)])
+        pair.mine.apply_to(pair.params, [torch.tensor(grad)])
         pair.keras_s.apply([torch.tensor(grad)], pair.variables)
         pair.assert_close(tolerance=1e-4)
         for value, variable in zip(pair.mine.keras_variables(), pair.keras_s.variables, strict=True):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import slice_cases
 import slice_models
+import torch_cases
 from engine_runs import bits, step
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -55,6 +56,23 @@ def test_a_loss_gives_the_same_bits(name: str):
 @pytest.mark.parametrize("name", slice_cases.METRICS)
 def test_a_metric_gives_the_same_bits(name: str):
     assert_workers_do_not_matter(slice_cases.metric_task(name), workers=(1, 3))
+
+
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss by both")  # torch's, of KLDivLoss
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", torch_cases.LOSSES)
+def test_a_loss_of_torch_gives_the_same_bits(name: str, weighted: bool):
+    assert_workers_do_not_matter(torch_cases.loss_task(name, weighted=weighted), workers=(1, 3))
+
+
+@pytest.mark.parametrize("name", torch_cases.METRICS)
+def test_a_metric_of_torchmetrics_gives_the_same_bits(name: str):
+    assert_workers_do_not_matter(torch_cases.metric_task(name))
+
+
+@pytest.mark.parametrize("name", torch_cases.IDIOMS)
+def test_what_people_bring_from_torch_gives_the_same_bits(name: str):
+    assert_workers_do_not_matter(torch_cases.idiom_task(name))
 
 
 @pytest.mark.parametrize("name", slice_models.layer_names())
@@ -116,6 +134,8 @@ LOSING: dict[str, tuple[Callable[[], Task], int]] = {
     "accumulated and averaged": (lambda: slice_models.optimizer_task("Adam", "average, accumulation, decay, clipnorm"), 0),
     "a metric of several variables": (lambda: slice_cases.metric_task("AUC"), 0),
     "buffers and counters": (lambda: slice_models.feature_task("added losses and metrics, counters"), 0),
+    "counts over the whole batch": (lambda: torch_cases.idiom_task("a lambda around torch's cross-entropy"), 0),
+    "torchmetrics that keep values": (lambda: torch_cases.metric_task("SpearmanCorrCoef"), 0),
     "between two updates of one step": (lambda: slice_models.feature_task("steps of the script's own"), 1),
 }
 
@@ -213,6 +233,23 @@ def test_a_loss_does_not_depend_on_the_slices_unless_it_says_so(name: str):
     assert (far < 1e-12) == (slice_cases.LOSSES[name].by_slice is None), far
 
 
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss by both")  # torch's, of KLDivLoss
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", torch_cases.LOSSES)
+def test_no_loss_of_torch_depends_on_the_slices(name: str, weighted: bool):
+    assert distance(torch_cases.loss_task(name, "float64", weighted)) < 1e-12
+
+
+@pytest.mark.parametrize("name", torch_cases.IDIOMS)
+def test_what_people_bring_from_torch_does_not_depend_on_the_slices(name: str):
+    assert distance(torch_cases.idiom_task(name, "float64")) < (1e-6 if "torchmetrics" in name else 1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in torch_cases.METRICS if name != "mean and least"])  # a mean of slices' means
+def test_no_metric_of_torchmetrics_depends_on_the_slices(name: str):
+    assert distance(torch_cases.metric_task(name, "float64")) < 1e-6  # torchmetrics computes in float32
+
+
 @pytest.mark.parametrize("name", slice_cases.METRICS)
 def test_no_metric_depends_on_the_slices(name: str):
     assert slice_cases.METRICS[name].by_slice is None
@@ -231,5 +268,4 @@ def test_masked_and_weighted_metrics_do_not_depend_on_the_slices(samples: int, b
     one, several = (outcomes(task, number, [1])[0].logs[0] for number in (1, virtual_workers))
     assert len(one) == 2 * len(slice_cases.MASKED) + 2
     for measured in one:
-        if not measured.endswith("loss"):  # its divisor is the number of unmasked steps in a slice
-            assert one[measured] == pytest.approx(several[measured], rel=1e-12, abs=1e-12), measured
+        assert one[measured] == pytest.approx(several[measured], rel=1e-12, abs=1e-12), measured

@@ -104,9 +104,7 @@ LOSSES: dict[str, Case] = {
     "MeanSquaredError": Case(REAL),
     "MeanSquaredError, sum": Case(REAL, {"reduction": "sum"}),
     "MeanSquaredError, mean": Case(REAL, {"reduction": "mean"}),
-    "MeanSquaredError, mean with weights": Case(
-        REAL, {"reduction": "mean_with_sample_weight"}, by_slice="the divisor is the sum of the weights in a slice"
-    ),
+    "MeanSquaredError, mean with weights": Case(REAL, {"reduction": "mean_with_sample_weight"}),
     "MeanSquaredLogarithmicError": Case(POSITIVE),
     "Poisson": Case(POSITIVE),
     "RootMeanSquaredError": Case(REAL),

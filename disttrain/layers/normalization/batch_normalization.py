@@ -20,7 +20,8 @@ class BatchNormalization(AffineNormalization):
 
     When training, mean and biased variance are those of the batch, or of the slice that a virtual worker computes, and the moving
     statistics follow: `moving = moving * momentum + batch * (1 - momentum)`. When inferring, and when frozen
-    (`trainable = False`), the moving statistics take their place. Steps that the mask leaves out do not count in the statistics.
+    (`trainable = False`, or torch's `eval()` of this layer alone), the moving statistics take their place. Steps that the mask leaves
+    out do not count in the statistics.
 
     Args:
         axis: the axis of the channels.
@@ -100,7 +101,7 @@ class BatchNormalization(AffineNormalization):
         self._last = places == [len(input_shape) - 1]
 
     def call(self, inputs: Tensor, training: bool = False, mask: Tensor | None = None) -> Tensor:
-        learns = training and self._trainable
+        learns = training and self._trainable and self.training  # the last is False after eval(), torch's way to freeze one
         if learns and (mask is not None or inputs.numel() == inputs.shape[self.axis]):
             return self._normalized_in_steps(inputs, mask)
         # torch's place for channels is the second; a view there and back, so nothing is moved in memory.

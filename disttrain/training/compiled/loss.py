@@ -109,6 +109,16 @@ class CompiledLoss:
             return []
         return [f"{name}_loss" for name, loss in zip(self.outputs.names, self.losses, strict=True) if loss is not None]
 
+    def note_targets(self, targets: Sequence[Any]) -> None:
+        """Let the losses look at all targets that a call will bring: as arrays, None for those of a feed that nobody has seen whole."""
+        if self.outputs is None:
+            return
+        columns = [[None] * self.outputs.count if y is None else self.outputs.aligned(y, "y", wanted=self.wanted) for y in targets]
+        for number, loss in enumerate(self.losses):
+            note = getattr(loss, "note_targets", None)
+            if note is not None:
+                note([None if column[number] is None else np.asarray(column[number]) for column in columns])
+
     def check_targets(self, y: Any, y_pred: Any) -> None:
         """Raise DataError for targets that no output could match, such as labels outside the classes.
 

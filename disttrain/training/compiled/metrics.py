@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from disttrain import metrics
+from disttrain.metrics import TorchMetric
+from disttrain.metrics.from_torchmetrics import in_collection, is_collection
 from disttrain.training.compiled.loss import CompiledLoss, single_precision
 from disttrain.training.compiled.outputs import Outputs
 
@@ -34,10 +36,12 @@ class CompiledMetrics:
 
     def __init__(self, given: Any, weighted: Any) -> None:
         for argument, value in (("metrics", given), ("weighted_metrics", weighted)):
+            if value is not None and is_collection(value):
+                continue
             if value and not isinstance(value, list | tuple | dict):
                 raise ValueError(f"compile({argument}={value!r}): expected a list, or a dict by output name.")
         self._given, self._weighted = given, weighted
-        self.given = bool(given or weighted)
+        self.given = any(value is not None and bool(len(value)) for value in (given, weighted))
         self.entries: list[Entry] = []
         self.outputs: Outputs | None = None
         self._wanted: list[bool] = []
@@ -77,6 +81,9 @@ class CompiledMetrics:
                         name = f"{base}_{count}"
                     taken.add(name)
                     self.entries.append(Entry(name, number, metric, weighted))
+                    if isinstance(metric, TorchMetric) and target is not None:  # how many values it keeps of a sample
+                        metric.update_state(target, single_precision(predictions[number]))
+                        metric.measure(len(predictions[number]))
         return self
 
     @property
@@ -140,8 +147,14 @@ def numbers(results: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict):
             plain.update(numbers(value))
         else:
-            plain[name] = value.tolist() if hasattr(value, "tolist") else float(value)
+            plain[name] = _plain(value)
     return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):  # such as the curves of torchmetrics
+        return [_plain(item) for item in value]
+    return value.tolist() if hasattr(value, "tolist") else float(value)
 
 
 def distinct(found: Iterable[Any]) -> list[Any]:
@@ -168,6 +181,8 @@ def _identifiers(given: Any) -> list[Any]:
     """The metrics in nested lists or a dict by name, flat; a config, itself a dict, is one."""
     if given is None:
         return []
+    if is_collection(given):
+        return in_collection(given)
     if isinstance(given, dict) and "class_name" not in given:
         return [found for key in sorted(given) for found in _identifiers(given[key])]
     if isinstance(given, list | tuple):

@@ -17,11 +17,14 @@ from torch import Tensor
 from disttrain.data.sources import seed_generators
 from disttrain.errors import UsageError
 from disttrain.layers.context import CallContext, call_context, innermost
+from disttrain.metrics import TorchMetric
 from disttrain.optimizers import Optimizer
+from disttrain.training.step.asking import Ask, Noticing
 from disttrain.training.step.custom_step_optimizer import StepOptimizer
 from disttrain.training.step.model_state import ModelState
 
 Apply = Callable[["ApplyRequest"], None]
+_GIVERS = ("compute", "forward")  # of torchmetrics: what gives a result
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,14 @@ class CustomStep:
     Attributes:
         logs: what the step returns; known after `rehearse`.
         updates: (attribute of the optimizer, numbers of the parameters) of each kind of update, by its mark less 1; mark 0 is the end.
+        noticed: what it asks of all slices, known after `rehearse`.
     """
 
     def __init__(self, model: Any, method: str, state: ModelState, metrics: Sequence[Any]) -> None:
         self.model, self.method, self.state, self.metrics = model, method, state, metrics
         self.logs: list[LogEntry] = []
         self.updates: list[tuple[str, tuple[int, ...]]] = []
+        self.noticed = Noticing()
         self._numbers = {id(param): number for number, param in enumerate(state.params)}
         self._local = threading.local()
         self._rehearsing = False
@@ -66,12 +71,17 @@ class CustomStep:
 
     # -- running --------------------------------------------------------------------------------------------------------------------
 
-    def run(self, data: Any, context: CallContext, apply: Apply) -> dict[str, Any]:
-        """The step for one slice; each update goes through `apply`. Its logs, spread out, as it gave them."""
+    @property
+    def asks(self) -> bool:
+        """Does a loss in it divide by a count of the whole batch?"""
+        return self.noticed.asks
+
+    def run(self, data: Any, context: CallContext, apply: Apply, ask: Ask | None = None) -> dict[str, Any]:
+        """The step for one slice; each update goes through `apply`, each count over the batch through `ask`. Its logs, as it gave them."""
         assert context.key is not None
         seed_generators(context.key)
         self._local.apply = apply
-        with call_context(context):
+        with call_context(context), self.noticed.slice(ask, context.slice_fraction):
             logs = getattr(self.model, self.method)(data)
         if not isinstance(logs, dict):
             raise UsageError(
@@ -132,8 +142,12 @@ class CustomStep:
         seen: dict[int, tuple[Any, Any, str | None]] = {}
         self._rehearsing = True
         try:
-            with self.installed(), _watched_results(self.metrics, seen):
+            with self.installed(), _watched_results(self.metrics, seen), self.noticed:
                 logs = self.run(data, context, lambda request: None)
+            for metric in self.metrics:
+                if isinstance(metric, TorchMetric):
+                    assert context.rows is not None
+                    metric.measure(context.rows[2])
         finally:
             self._rehearsing = False
             self.state.restore(before)
@@ -217,9 +231,9 @@ def _as_number(value: Any, what: str) -> float:
 def _watched_results(metrics: Sequence[Any], seen: dict[int, tuple[Any, Any, str | None]]) -> Iterator[None]:
     """Remember each object that a metric gives as its result; the objects are kept, so that ids stay theirs."""
 
-    def watched(metric: Any, result: Callable[[], Any]) -> Callable[[], Any]:
-        def call() -> Any:
-            value = result()
+    def watched(metric: Any, result: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            value = result(*args, **kwargs)
             parts = value.items() if isinstance(value, dict) else [(None, value)]
             for part, leaf in parts:
                 seen[id(leaf)] = (leaf, metric, part)
@@ -227,10 +241,18 @@ def _watched_results(metrics: Sequence[Any], seen: dict[int, tuple[Any, Any, str
 
         return call
 
+    theirs = [(metric, name, metric.metric.__dict__.get(name)) for metric in metrics if isinstance(metric, TorchMetric) for name in _GIVERS]
     for metric in metrics:
         metric.__dict__["result"] = watched(metric, metric.result)
+    for metric, name, _ in theirs:
+        metric.metric.__dict__[name] = watched(metric, getattr(metric.metric, name))
     try:
         yield
     finally:
         for metric in metrics:
             del metric.__dict__["result"]
+        for metric, name, before in theirs:
+            if before is None:
+                del metric.metric.__dict__[name]
+            else:
+                metric.metric.__dict__[name] = before

@@ -34,7 +34,8 @@ class Engine:
     """The ticks of a call on one worker, and the state that they move.
 
     Args:
-        audit_share: of the time of a training that computing slices a second time is to take; steps of the script's own are not audited.
+        audit_share: of the time of a training that computing slices a second time is to take; steps of the
+            script's own, and losses that divide by a count of the whole batch, are not audited.
 
     Attributes:
         replica: the state.
@@ -47,7 +48,8 @@ class Engine:
         self.replica = Replica(job, device)
         self.by_products = ByProducts()
         self.trains = self.replica.trains
-        self._audit_share = 0.0 if Kind.TRAIN in self.replica.forward.scripts else audit_share
+        forward = self.replica.forward
+        self._audit_share = 0.0 if Kind.TRAIN in forward.scripts or forward.asks else audit_share
         self._next: Position | None = None
         self.attach(SoloGroup(), [(0, job.virtual_workers)])
 
@@ -217,9 +219,11 @@ class Engine:
         totals = self.replica.totals.tolist()
         if not totals[-1]:
             return {}
-        accumulator = self.replica.forward.log_accumulator
+        forward, kept = self.replica.forward, self.replica.totals
+        accumulator = forward.log_accumulator
         if self._direct is None:
-            self.workspace.scratch.copy_(self.replica.totals[accumulator.width : -1])
+            self.workspace.scratch.copy_(self.replica.metric_states)
+        forward.torchmetrics.read(kept[accumulator.width + accumulator.states : -1], int(totals[-1]))
         return accumulator.results(kind, totals, totals[-1])
 
     def outputs_of(self, position: Position) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,13 +14,16 @@ from disttrain.data.packing import pack_x_y_sample_weight
 from disttrain.data.structure import flatten, map_structure
 from disttrain.errors import UsageError
 from disttrain.layers.context import CallContext, call_context
+from disttrain.metrics import TorchMetric
 from disttrain.seeds import fold_in
 from disttrain.training.compiled.class_weight import class_weights
 from disttrain.training.compiled.logs import LogAccumulator
 from disttrain.training.compiled.loss import CompiledLoss
 from disttrain.training.compiled.metrics import CompiledMetrics
+from disttrain.training.compiled.torchmetrics_states import TorchmetricsStates
 from disttrain.training.job import Job
 from disttrain.training.program import Kind
+from disttrain.training.step.asking import Ask, Noticing
 from disttrain.training.step.custom_step import CustomStep
 from disttrain.training.step.jit import compiled
 from disttrain.training.step.model_state import ModelState, Snapshot
@@ -31,6 +35,8 @@ class Forward:
     Attributes:
         scripts: the phases whose steps the script wrote itself.
         log_accumulator: what is logged.
+        torchmetrics: those among the metrics.
+        asks: does a loss of the model's own pass divide by a count of the whole batch, which the slices must ask for?
         compiled: the compiled metrics, None where there are none.
         before: the buffers before the running pass, set by whoever keeps them.
         scale: what the optimizer makes of a loss before its gradient is taken, None where that is nothing.
@@ -60,6 +66,7 @@ class Forward:
             described = f"{type(self.model).__name__} {self.model.name!r}"
             self._call = compiled(lambda x: self.model(x), described)
             self._pass = compiled(self._run, described, self._undo)
+        self._noticed = Noticing()
         self._own_loss = "compute_loss" in overrides
         self._added: list[str] = []
         means: list[str] = []
@@ -69,9 +76,21 @@ class Forward:
             if "predict_step" in overrides:
                 self._predict = lambda x: self.model.predict_step(pack_x_y_sample_weight(x, None, None))
         else:
+            held = [metric for metric in own if isinstance(metric, TorchMetric)]
+            for metric in held:
+                metric.set_aside()
             self._learn(state, overrides, own)
+            for metric in held:
+                metric.put_back()
             means = ["loss", *self._loss.value_names(), *self._added]
+        self.asks = self._noticed.asks
+        if self.asks:  # a pass that stops in the middle is no function that could be compiled
+            self._call, self._pass = self.model, self._run
+        own, reported = ([metric for metric in some if not isinstance(metric, TorchMetric) or metric.used] for some in (own, reported))
         self.log_accumulator = LogAccumulator(means, self.compiled, own, reported, self.scripts)
+        plans = [plan for _, plan in job.program.plans]
+        step_samples, phase_samples = max(plan.batch_size for plan in plans), max(plan.batch_size * plan.steps for plan in plans)
+        self.torchmetrics = TorchmetricsStates(self.log_accumulator.metrics, job.virtual_workers, step_samples, phase_samples)
         if job.kind == "fit":
             self.scale = scaling_of(self.model.optimizer)
 
@@ -84,11 +103,17 @@ class Forward:
         context = CallContext(training=False, key=0, rows=None)
         if not training or job.has_outputs:
             before = state.snapshot() if state.rows else None
-            with torch.no_grad(), call_context(context):
+            noticing = self._noticed if job.virtual_workers > 1 else nullcontext()
+            with torch.no_grad(), call_context(context), noticing:
                 outputs = model(x)
+                model.build_compiled(outputs, y)
+                if job.virtual_workers > 1:
+                    self._try_loss(x, y, outputs, weight)
+            for metric in own:
+                if isinstance(metric, TorchMetric):
+                    metric.measure(len(flatten(x)[0]))
             if before is not None:
                 state.restore(before)
-            model.build_compiled(outputs, y)
             self._added = list(dict.fromkeys(name for name, _ in context.metrics))
         self._loss: CompiledLoss = model.compiled_loss
         self.compiled = model.compiled_metrics if model.compiled_metrics is not None and model.compiled_metrics.entries else None
@@ -104,6 +129,18 @@ class Forward:
         if self.scripts:
             own[:] = metrics
             self.compiled = None if len(self.scripts) == 2 else self.compiled
+
+    def _try_loss(self, x: Any, y: Any, outputs: Any, weight: Any) -> None:
+        """Notice what the loss of an example asks for; where that cannot be found out, it may ask."""
+        loss, noticed = self.model.compiled_loss, self._noticed
+        try:
+            if self._own_loss:
+                self.model.checked_loss(x, y, outputs, weight, False)
+            elif not loss.empty:
+                loss.slice_value(y, outputs, weight, 1.0)
+        except Exception:  # an example is no batch: what fails for it may work for that, and else fails there
+            noticed.asks = noticed.by_torch = True
+        noticed.asks |= any(getattr(one, "reduction", None) == "mean_with_sample_weight" for one in loss.losses)
 
     # -- samples --------------------------------------------------------------------------------------------------------------------
 
@@ -123,9 +160,12 @@ class Forward:
 
     # -- losses ---------------------------------------------------------------------------------------------------------------------
 
-    def run(self, x: Any, y: Any, weight: Any, context: CallContext) -> tuple[list[Tensor], Any]:
-        """Forward and losses of a slice: (means as in the log_accumulator, the loss first; the outputs)."""
-        return self._pass(x, y, weight, context)
+    def run(self, x: Any, y: Any, weight: Any, context: CallContext, ask: Ask | None = None) -> tuple[list[Tensor], Any]:
+        """Forward and losses of a slice: (means as in the log_accumulator, the loss first; the outputs); counts by `ask`."""
+        if ask is None:
+            return self._pass(x, y, weight, context)
+        with self._noticed.slice(ask, context.slice_fraction):
+            return self._pass(x, y, weight, context)
 
     def outputs(self, x: Any) -> Any:
         """Forward of a slice of `predict`."""

@@ -50,4 +50,4 @@ class InPlaceUpdate:
                 grads.append(grad.reshape(-1) if self._flat else grad)
             param.grad = None
         if grads:
-            self._optimizer.apply(self._targets, grads, self._slots)
+            self._optimizer.apply_to(self._targets, grads, self._slots)

@@ -20,14 +20,14 @@ _UPDATED = 1 << 16  # numbers of the update that are tried
 def probe(engine: Engine) -> StateDigest | None:
     """The digest of the gradients, the losses and some of the update of slice 0 of the first step; the engine is left as it was.
 
-    None where there is nothing to compare: a call that trains nothing, a step of the script's own, or one that raises, which the
-    training itself will tell of in better words.
+    None where there is nothing to compare: a call that trains nothing, a step of the script's own, a loss that asks for the whole batch, or
+    a step that raises, which the training itself will tell of in better words.
     """
     program, workspace = engine.program, engine.workspace
     position = program.at(0)
-    if not engine.trains or position.kind is not Kind.TRAIN or Kind.TRAIN in engine.replica.forward.scripts:
+    if not engine.trains or position.kind is not Kind.TRAIN or Kind.TRAIN in engine.replica.forward.scripts or engine.replica.forward.asks:
         return None
-    state, totals = workspace.state, workspace.totals.clone()
+    state, totals, kept = workspace.state, workspace.totals.clone(), workspace.save_slice()
     before = workspace.forward.before = state.snapshot()
     work = SliceWork(workspace, position)
     try:
@@ -39,7 +39,7 @@ def probe(engine: Engine) -> StateDigest | None:
     except Exception:
         return None
     finally:
-        state.restore(before)
+        workspace.restore_slice(kept)
         workspace.totals.copy_(totals)  # where metrics count straight into them
         for param in state.params:
             param.grad = None
@@ -59,7 +59,7 @@ def _update(engine: Engine, contribution: Contribution) -> dict[str, Any]:
     counters = optimizer.state_dict()
     try:
         with torch.no_grad():
-            optimizer.apply(params, [contribution.flats[0][:_UPDATED].clone()], slots)
+            optimizer.apply_to(params, [contribution.flats[0][:_UPDATED].clone()], slots)
     finally:
         optimizer.load_state_dict(counters)
     return {"update/weights": params[0], **{f"update/{slot}": tensors[0] for slot, tensors in slots.items()}}

@@ -25,7 +25,7 @@ class StateDict:
 
     Args:
         tensors: `model/<weight>`, `<attribute of the optimizer>/<slot>/<weight>`, and `totals`: the float64 sums of losses and metrics
-            over the running phase, with the number of samples last.
+            over the running phase, what of torchmetrics is kept beside sums, and the number of samples last.
         meta: the rest, in JSON types: `tick`, `ended`, `finalized`, `train_logs` (the means of the training phase that is over),
             `optimizer` (its `state_dict()`), `other_optimizers` (those of a `train_step` of the script's own, by attribute; left out
             where there are none), `frozen` (see `Trainability`) and `call` (see `fingerprint`).
@@ -45,7 +45,7 @@ class Replica:
         train_logs: the means of the epoch's training phase, once it is over.
         state: the weights and the slots of optimizers, lying flat.
         forward: the forward pass over them.
-        totals: sums of losses and metrics over the running phase, then the samples.
+        totals: sums of losses and metrics over the running phase, what is kept of torchmetrics that is no sum, then the samples.
         optimizer: the one whose count of updates is that of the training.
         seeds_generators: may a forward pass draw from the generators of the process, so that each slice must seed them?
     """
@@ -63,7 +63,14 @@ class Replica:
         self._lay_out(None)
         self._first_rows = [rows.clone() for rows in self.state.rows] if job.kind == "predict" else []
         accumulator = self.forward.log_accumulator
-        self.totals = torch.zeros(accumulator.width + accumulator.states + 1, dtype=torch.float64, device=self.device)
+        size = accumulator.width + accumulator.states + self.forward.torchmetrics.phase_size + 1
+        self.totals = torch.zeros(size, dtype=torch.float64, device=self.device)
+
+    @property
+    def metric_states(self) -> Tensor:
+        """The metrics' part of the totals, a view."""
+        accumulator = self.forward.log_accumulator
+        return self.totals[accumulator.width : accumulator.width + accumulator.states]
 
     # -- how it lies ----------------------------------------------------------------------------------------------------------------
 

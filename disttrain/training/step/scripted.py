@@ -15,7 +15,8 @@ from disttrain.errors import UsageError
 from disttrain.layers.context import CallContext
 from disttrain.seeds import fold_in
 from disttrain.training.program import Kind, Position
-from disttrain.training.step.custom_step import ApplyRequest, CustomStep, generator_states, set_generator_states
+from disttrain.training.step.asking import Ask, asker
+from disttrain.training.step.custom_step import ApplyRequest, CustomStep
 from disttrain.training.step.gradient_buffers import Contribution
 from disttrain.training.step.slice_thread import SliceThread
 from disttrain.training.step.workspace import Workspace, samples_of
@@ -60,18 +61,27 @@ class _Rounds:
         self.slice_threads: list[SliceThread] = []
         self.step_key = workspace.step_key(position)
         self.ranks = range(workspace.start, min(workspace.stop, self.leaves))
+        self.asking = workspace.asking if custom.asks else None
+        self.updates_before = workspace.replica.optimizer.iterations if self.kind is Kind.TRAIN else 0
 
     def run(self, requests: Sequence[bool]) -> tuple[bool, ...]:
+        workspace = self.workspace
         with torch.set_grad_enabled(self.kind is Kind.TRAIN):
             if len(self.ranks) == 1:
-                logs, context = self._slice(self.ranks[0], lambda request: self._inline(request))
+                ask = None if self.asking is None else self.asking.answer_at_once(self.leaves)
+                logs, context = self._slice(self.ranks[0], lambda request: self._inline(request), ask)
+                self._settle()
                 return self._finish(self._round([self._ending(self.ranks[0], logs, context)], requests))
             grad = torch.is_grad_enabled()
-            self.slice_threads = [SliceThread(self._work(rank, grad), self._save, self._restore) for rank in self.ranks]
+            save, restore = workspace.save_slice, workspace.restore_slice
+            self.slice_threads = [SliceThread(self._work(rank, grad), save, restore) for rank in self.ranks]
             while True:
                 contributions = []
+                if self.asking is not None:
+                    self._advance_asking()
                 for rank, slice_thread in zip(self.ranks, self.slice_threads, strict=True):
-                    slice_thread.advance()
+                    if self.asking is None:
+                        slice_thread.advance()
                     contributions.append(
                         self._ending(rank, *slice_thread.result) if slice_thread.ended else self._asking(rank, slice_thread.request)
                     )
@@ -85,48 +95,46 @@ class _Rounds:
     def _work(self, rank: int, grad: bool) -> Callable[[Callable[[Any], None]], Any]:
         def work(pause: Callable[[Any], None]) -> Any:
             with torch.set_grad_enabled(grad):  # a setting of each thread
-                return self._slice(rank, pause)
+                if self.asking is None:
+                    return (*self._slice(rank, pause, None), None)
+                return (*self._slice(rank, pause, asker(pause)), self.workspace.save_slice())  # others go on before this is read
 
         return work
 
-    def _slice(self, rank: int, apply: Callable[[ApplyRequest], None]) -> tuple[list[float], CallContext]:
+    def _advance_asking(self) -> None:
+        """Let every slice go on to where it applies gradients or ends; what they ask on the way is answered."""
+        assert self.asking is not None
+        for slice_thread in self.slice_threads:
+            slice_thread.advance()
+        self.asking.answer_all(self.slice_threads, self.leaves)
+
+    def _settle(self) -> None:
+        if self.asking is not None:
+            self.asking.settle(len(self.ranks), self.leaves)
+
+    def _slice(self, rank: int, apply: Callable[[ApplyRequest], None], ask: Ask | None) -> tuple[list[float], CallContext]:
         """Run the step for one slice: its numbers, and what surrounded it. Buffers and states are left for whoever reads them next."""
         workspace = self.workspace
         workspace.state.restore(self.before)
-        workspace.scratch.zero_()
+        workspace.begin_slice()
         for param in workspace.state.params:
             param.grad = None
         key = fold_in(self.step_key, rank)
         context = workspace.context(key, rank, self.count, None)
         data = pack_x_y_sample_weight(*workspace.forward.fetch(self.kind, self.position.epoch, self.position.step, rank, context))
-        return self.custom.numbers(self.custom.run(data, context, apply)), context
-
-    def _save(self) -> Any:
-        """What the other slices will change before this one goes on."""
-        state = self.workspace.state
-        grads = [param.grad for param in state.params]
-        for param in state.params:
-            param.grad = None
-        return generator_states(), state.snapshot(), self.workspace.scratch.clone(), grads
-
-    def _restore(self, kept: Any) -> None:
-        generators, buffers, states, grads = kept
-        set_generator_states(generators)
-        self.workspace.state.restore(buffers)
-        self.workspace.scratch.copy_(states)
-        for param, grad in zip(self.workspace.state.params, grads, strict=True):
-            param.grad = grad
+        return self.custom.numbers(self.custom.run(data, context, apply, ask)), context
 
     # -- rounds ---------------------------------------------------------------------------------------------------------------------
 
     def _inline(self, request: ApplyRequest) -> None:
         """The only slice here: stop for the others without a thread."""
-        kept = self._save()
+        kept = self.workspace.save_slice()
+        self._settle()
         total = self._round([self._asking(self.ranks[0], request)], ())
         if self._mark(total) != request.mark:
             raise self._different_ways()
         self._update(total)
-        self._restore(kept)
+        self.workspace.restore_slice(kept)
 
     def _asking(self, rank: int, request: ApplyRequest) -> Contribution:
         workspace = self.workspace
@@ -142,13 +150,15 @@ class _Rounds:
             self._write_mark(contribution, request.mark)
         return contribution
 
-    def _ending(self, rank: int, numbers: list[float], context: CallContext) -> Contribution:
+    def _ending(self, rank: int, numbers: list[float], context: CallContext, kept: Any = None) -> Contribution:
         workspace, layout = self.workspace, self.workspace.layouts[self.kind]
+        if kept is not None:
+            workspace.restore_slice(kept)
         contribution = workspace.pools[self.kind].take()
         for view in contribution.views:
             view.zero_()
         with torch.no_grad():
-            workspace.fill(layout, contribution.side_channel, numbers, context)
+            workspace.fill(layout, contribution.side_channel, numbers, context, rank)
             if layout.buffers:
                 target = layout.buffers_of(contribution.side_channel)
                 workspace.state.write_changes(target, self.before, samples_of(context), first=rank == 0)
@@ -197,13 +207,13 @@ class _Rounds:
             workspace.keep_gradients(numbers, [total.views[number].clone() for number in numbers])
         with torch.no_grad():
             if chosen.flat and len(numbers) == len(workspace.state.params):
-                chosen.optimizer.apply(workspace.state.flat_params, total.flats, chosen.flat_slots)
+                chosen.optimizer.apply_to(workspace.state.flat_params, total.flats, chosen.flat_slots)
             else:
                 places = [chosen.places[number] for number in numbers]
                 slots = {slot: [tensors[place] for place in places] for slot, tensors in chosen.optimizer.slots.items()}
                 params = [workspace.state.params[number] for number in numbers]
                 some = None if len(places) == len(chosen.numbers) else places
-                chosen.optimizer.apply(params, [total.views[number] for number in numbers], slots, some)
+                chosen.optimizer.apply_to(params, [total.views[number] for number in numbers], slots, some)
             workspace.state.constrain(numbers)
         workspace.pools[self.kind].give([total])
 
@@ -232,7 +242,7 @@ class _Rounds:
             self.workspace.scratch.copy_(self.workspace.layouts[self.kind].states_of(total.side_channel))
             value = float(entry.metric.result())
         if not math.isfinite(value):
-            raise self.workspace.not_finite(value, self.position)
+            raise self.workspace.not_finite(value, self.position, self.updates_before)
 
     # -- leaving --------------------------------------------------------------------------------------------------------------------
 

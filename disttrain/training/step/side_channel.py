@@ -21,6 +21,7 @@ class SideChannelLayout:
         rows: of the model's row states.
         audits: that are 0 in the sum where workers agree.
         marks: that tell which part of a step of the script's own the workers are at.
+        gathered: of the states of torchmetrics that are no sums, by slice or sample.
     """
 
     means: int
@@ -29,6 +30,7 @@ class SideChannelLayout:
     rows: int = 0
     marks: int = 0
     audits: int = 0
+    gathered: int = 0
 
     @property
     def sums(self) -> int:
@@ -38,7 +40,7 @@ class SideChannelLayout:
     @property
     def size(self) -> int:
         """All numbers."""
-        return self.sums + self.buffers + self.rows + self.marks + self.audits + len(REQUESTS)
+        return self.sums + self.buffers + self.rows + self.marks + self.gathered + self.audits + len(REQUESTS)
 
     def states_of(self, side_channel: Tensor) -> Tensor:
         """The states of metrics, a view."""
@@ -60,8 +62,13 @@ class SideChannelLayout:
 
     def audits_of(self, side_channel: Tensor) -> Tensor:
         """The audits, a view."""
-        start = self.sums + self.buffers + self.rows + self.marks
+        start = self.sums + self.buffers + self.rows + self.marks + self.gathered
         return side_channel[start : start + self.audits]
+
+    def gathered_of(self, side_channel: Tensor) -> Tensor:
+        """What is gathered of torchmetrics, a view."""
+        start = self.sums + self.buffers + self.rows + self.marks
+        return side_channel[start : start + self.gathered]
 
     def request(self, side_channel: Tensor, requests: Sequence[bool]) -> None:
         """Write what this worker asks for."""

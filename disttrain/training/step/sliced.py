@@ -12,9 +12,8 @@ from torch import Tensor
 from disttrain.collectives.reduction import Reduction
 from disttrain.collectives.tree import local_merges
 from disttrain.layers.context import call_context
-from disttrain.seeds import fold_in
-from disttrain.training.compiled.outputs import as_arrays
 from disttrain.training.program import Kind, Position
+from disttrain.training.step.asking import Ask
 from disttrain.training.step.audit import (
     ATTEMPTS,
     WORDS,
@@ -30,7 +29,7 @@ from disttrain.training.step.audit import (
 )
 from disttrain.training.step.gradient_buffers import Contribution, Overlap
 from disttrain.training.step.model_state import Snapshot
-from disttrain.training.step.slice_work import SliceWork
+from disttrain.training.step.slice_work import Passed, SliceWork
 from disttrain.training.step.step_times import clock
 from disttrain.training.step.workspace import Workspace
 
@@ -102,14 +101,16 @@ class SlicedStep:
         merges = local_merges(workspace.start, workspace.stop, work.leaves)
         audited, mine = -1 if audit is None else audit.slice, b""
         overlaps = reduction is not None and workspace.overlaps and not workspace.start <= audited < workspace.stop
-        for number, (rank, merge) in enumerate(zip(range(workspace.start, min(workspace.stop, work.leaves)), merges, strict=True)):
-            if number:
+        ranks = range(workspace.start, min(workspace.stop, work.leaves))
+        asked = self._asked(work, ranks)
+        for number, (rank, merge) in enumerate(zip(ranks, merges, strict=True)):
+            if number and asked is None:
                 state.restore(before)
             send: Callable[[Tensor, Contribution], None] | None = None
             if sends := overlaps and number == len(merges) - 1:
                 assert reduction is not None
                 send = partial(self._send_during_backward, reduction, stack, merge)
-            stack.append(work.contribute(rank, before, send))
+            stack.append(work.contribute(rank, before, send, None if asked is None else asked[number]))
             if rank == audited:
                 mine = work.digest(stack[-1])
             pool.merge(stack, merge, gradients=not sends)
@@ -163,33 +164,28 @@ class SlicedStep:
         kind, workspace, state, forward = position.kind, self._workspace, self._workspace.state, self._workspace.forward
         pool, layout = workspace.pools[kind], workspace.layouts[kind]
         count = workspace.program.plan(kind).batch_count(position.epoch, position.step)
-        leaves = min(workspace.job.virtual_workers, count)
-        step_key = workspace.step_key(position)
-        reduction = workspace.begin_reduction(kind, leaves)
+        work = SliceWork(workspace, position)
+        reduction = workspace.begin_reduction(kind, work.leaves)
         stack: list[Contribution] = []
         before = forward.before = state.snapshot() if state.rows else None
-        merges = local_merges(workspace.start, workspace.stop, leaves)
+        merges = local_merges(workspace.start, workspace.stop, work.leaves)
         try:
-            for rank, merge in zip(range(workspace.start, min(workspace.stop, leaves)), merges, strict=True):
-                if before is not None:
+            ranks = range(workspace.start, min(workspace.stop, work.leaves))
+            asked = None if kind is Kind.PREDICT else self._asked(work, ranks)
+            for number, (rank, merge) in enumerate(zip(ranks, merges, strict=True)):
+                if before is not None and asked is None:
                     state.restore(before)
                 contribution = pool.take()
-                key = fold_in(step_key, rank)
-                context = workspace.context(key, rank, count, training=False)
-                x, y, weight = forward.fetch(kind, position.epoch, position.step, rank, context)
-                if workspace.seeds_generators:
-                    torch.manual_seed(key)
-                workspace.scratch.zero_()
-                with torch.inference_mode(), call_context(context):
-                    means: list[Tensor] = []
+                passed = work.forward(rank) if asked is None else asked[number]
+                if passed.kept is not None:
+                    workspace.restore_slice(passed.kept)
+                with torch.inference_mode(), call_context(passed.context):
                     if kind is Kind.PREDICT:
-                        number = position.step * workspace.job.virtual_workers + rank
-                        workspace.by_products.predictions[number] = as_arrays(forward.outputs(x))
-                    else:
-                        means, outputs = forward.run(x, y, weight, context)
-                        if forward.compiled is not None:
-                            forward.compiled.update_state(y, outputs, weight)
-                    workspace.fill(layout, contribution.side_channel, means, context)
+                        place = position.step * workspace.job.virtual_workers + rank
+                        workspace.by_products.predictions[place] = passed.outputs
+                    elif forward.compiled is not None:
+                        forward.compiled.update_state(passed.y, passed.outputs, passed.weight)
+                    workspace.fill(layout, contribution.side_channel, passed.means, passed.context, rank)
                 stack.append(contribution)
                 pool.merge(stack, merge)
             total = workspace.reduce(kind, reduction, stack, requests)
@@ -203,6 +199,26 @@ class SlicedStep:
         pool.give([total, *stack])
         return agreed
 
+    def _asked(self, work: SliceWork, ranks: range) -> list[Passed] | None:
+        """The passes of all slices hosted here, where a loss divides by a count of the whole batch; else each runs when it is due."""
+        workspace = self._workspace
+        if workspace.asking is None or not workspace.forward.asks:
+            return None
+        before = workspace.state.snapshot()
+        found: dict[int, Passed] = {}
+
+        def ask_for(rank: int) -> Callable[[Ask], None]:
+            def run(ask: Ask) -> None:
+                workspace.state.restore(before)
+                passed = work.forward(rank, ask)
+                passed.kept = workspace.save_slice() if len(ranks) > 1 else None
+                found[rank] = passed
+
+            return run
+
+        workspace.asking.run([ask_for(rank) for rank in ranks], work.leaves, workspace.save_slice, workspace.restore_slice)
+        return [found[rank] for rank in ranks]
+
     def _update(self, total: Contribution) -> None:
         """The update by the sum over all slices."""
         state = self._workspace.state
@@ -210,8 +226,8 @@ class SlicedStep:
             return
         chosen = state.optimizers[0]
         if chosen.flat:
-            chosen.optimizer.apply(state.flat_params, total.flats, chosen.flat_slots)
+            chosen.optimizer.apply_to(state.flat_params, total.flats, chosen.flat_slots)
         else:
-            chosen.optimizer.apply(state.params, total.views, chosen.optimizer.slots)
+            chosen.optimizer.apply_to(state.params, total.views, chosen.optimizer.slots)
         if state.constraints:
             state.constrain()

@@ -18,7 +18,9 @@ from disttrain.errors import NonFiniteLoss
 from disttrain.layers.context import CallContext
 from disttrain.seeds import fold_in
 from disttrain.training.program import Kind, Position
+from disttrain.training.step.asking import Asking
 from disttrain.training.step.audit import WORDS, AuditNote
+from disttrain.training.step.custom_step import generator_states, set_generator_states
 from disttrain.training.step.gradient_buffers import Contribution, Pool, first_with_payload
 from disttrain.training.step.replica import Replica
 from disttrain.training.step.side_channel import SideChannelLayout
@@ -67,6 +69,7 @@ class Workspace:
         scratch: the variables of metrics while a slice runs.
         is_direct: is there one slice on one worker, so that nothing is ever summed and losses and metrics go straight into the totals?
         overlaps: do buckets leave during the backward pass?
+        asking: the exchange in the middle of passes, None where no loss asks.
     """
 
     def __init__(
@@ -82,12 +85,19 @@ class Workspace:
         self.layouts: dict[Kind, SideChannelLayout] = {}
         accumulator, state = self.forward.log_accumulator, self.state
         width, states, marks = accumulator.width, accumulator.states, 2 if self.forward.scripts else 0
+        self.torchmetrics = self.forward.torchmetrics
         for kind in (Kind.TRAIN, Kind.VALIDATE, Kind.PREDICT):
             trains = kind is Kind.TRAIN
             if trains and not replica.trains:
                 continue
             layout = self.layouts[kind] = SideChannelLayout(
-                width, states, state.buffers_size if trains else 0, state.rows_size, marks, 2 * WORDS if trains and self.audit_share else 0
+                width,
+                states,
+                state.buffers_size if trains else 0,
+                state.rows_size,
+                marks,
+                2 * WORDS if trains and self.audit_share else 0,
+                self.torchmetrics.step_size,
             )
             parts = [*(state.space.parts if trains else ()), (torch.float64, layout.size)]
             plan = TreeReduction(group, placement, Layout.of(parts), self.device)
@@ -95,12 +105,15 @@ class Workspace:
         self.overlaps = replica.trains and group.size > 1 and self.pools[Kind.TRAIN].plan.capacity >= OVERLAP_BYTES
         self.scratch = torch.zeros(states, dtype=torch.float64, device=self.device)
         self.is_direct = group.size == 1 and self.job.virtual_workers == 1 and not self.forward.scripts and not accumulator.own
+        self.is_direct &= not self.torchmetrics.gathers
+        asks = self.forward.asks or any(script.asks for script in self.forward.scripts.values())
+        self.asking = Asking(group, placement, self.device) if asks and self.job.virtual_workers > 1 else None
         self.bind()
 
     def bind(self) -> None:
         """Let metrics count in here."""
         accumulator = self.forward.log_accumulator
-        accumulator.bind(self.totals[accumulator.width : -1] if self.is_direct else self.scratch)
+        accumulator.bind(self.replica.metric_states if self.is_direct else self.scratch)
 
     # -- before the sum -------------------------------------------------------------------------------------------------------------
 
@@ -115,12 +128,40 @@ class Workspace:
             return fold_in(self.job.seed, "step", self.replica.optimizer.iterations)
         return fold_in(self.job.seed, position.kind.value, position.tick)
 
-    def fill(self, layout: SideChannelLayout, side_channel: Tensor, means: Sequence[Tensor | float], context: CallContext) -> None:
-        """A slice's means, states of metrics and rows into its side channel; the rest of it zero."""
+    def begin_slice(self) -> None:
+        """Let the metrics count from nothing."""
+        self.scratch.zero_()
+        self.torchmetrics.begin_slice()
+
+    def save_slice(self) -> Any:
+        """What the other slices will change before the running one goes on."""
+        grads = [param.grad for param in self.state.params]
+        for param in self.state.params:
+            param.grad = None
+        return generator_states(), self.state.snapshot(), (self.scratch.clone(), self.torchmetrics.save()), grads
+
+    def restore_slice(self, kept: Any) -> None:
+        """The inverse of `save_slice`."""
+        generators, buffers, (states, of_torchmetrics), grads = kept
+        set_generator_states(generators)
+        self.state.restore(buffers)
+        self.scratch.copy_(states)
+        self.torchmetrics.restore(of_torchmetrics)
+        for param, grad in zip(self.state.params, grads, strict=True):
+            param.grad = grad
+
+    def fill(
+        self, layout: SideChannelLayout, side_channel: Tensor, means: Sequence[Tensor | float], context: CallContext, rank: int
+    ) -> None:
+        """The means, states of metrics and rows of the slice of virtual rank `rank` into its side channel; the rest of it zero."""
         side_channel.zero_()
         for number, mean in enumerate(means):
             side_channel[number] = mean.detach() if isinstance(mean, Tensor) else mean
         side_channel[: len(means)] *= samples_of(context)
+        self.torchmetrics.collect()
+        if self.torchmetrics.gathers:
+            assert context.rows is not None
+            self.torchmetrics.write(layout.gathered_of(side_channel), rank, context.rows)
         if layout.states:
             layout.states_of(side_channel).copy_(self.scratch)
         if layout.rows:
@@ -150,16 +191,19 @@ class Workspace:
 
     def account(self, layout: SideChannelLayout, side_channel: Tensor, count: int) -> tuple[bool, ...]:
         """Add a batch to the totals; the requests that came with it."""
-        self.totals[:-1] += side_channel[: layout.sums]
+        if self.torchmetrics.gathers:
+            kept = self.totals[layout.sums : layout.sums + self.torchmetrics.phase_size]
+            self.torchmetrics.fold(kept, layout.gathered_of(side_channel), int(self.totals[-1]), count)
+        self.totals[: layout.sums] += side_channel[: layout.sums]
         self.totals[-1] += count
         return layout.agreed(side_channel)
 
     # -- beside it ------------------------------------------------------------------------------------------------------------------
 
-    def not_finite(self, loss: float, position: Position) -> NonFiniteLoss:
-        """The error for a loss that is NaN or infinite."""
+    def not_finite(self, loss: float, position: Position, updates: int | None = None) -> NonFiniteLoss:
+        """The error for a loss that is NaN or infinite; `updates` were made before the step, unless they are those made so far."""
         error = NonFiniteLoss(
-            f"the loss became {loss} at step {self.replica.optimizer.iterations + 1} "
+            f"the loss became {loss} at step {1 + (self.replica.optimizer.iterations if updates is None else updates)} "
             f"(epoch {position.epoch + 1}, batch {position.step + 1}).\n"
             "  expected  a finite number; the weights are those before this step\n"
             "  try       a smaller learning rate, clipnorm=1.0, or look for NaN and infinity in the data"

@@ -30,6 +30,7 @@ export async function loadInputs() {
   if (!answer) return null;
   total = answer.total;
   listed = answer.items;
+  find("input-note").textContent = answer.pictures ?? "";
   show(answer);
   if (!state.input && listed.length) update({ input: listed[0].id });
   return answer;

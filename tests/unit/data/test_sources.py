@@ -212,3 +212,52 @@ def test_samples_have_the_strides_of_their_shape_however_the_arrays_lie(array, t
     for x in (source.fetch_run(1, 4)[0], source.fetch(np.array([1, 2, 3]), 0)[0], whole.fetch(np.array([1, 2, 3]), 0)[0]):
         assert x.stride() == torch.empty(x.shape).stride()
     assert source.fetch_run(1, 4)[0].numpy().tobytes() == np.ascontiguousarray(array[1:4]).tobytes()
+
+
+class Flowing(PyDataset):
+    """Keras's `ImageDataGenerator.flow`, as far as it matters: an order of its own, made anew by `on_epoch_end`."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return np.zeros((2, 1)), np.zeros(2)
+
+    def on_epoch_end(self):
+        self.order = None
+
+
+Flowing.__module__ = "keras.src.legacy.preprocessing.image"
+
+
+def test_a_hook_of_keras_own_generators_is_refused_too():
+    with pytest.raises(DataError, match="Flowing has an own on_epoch_end, which would make a batch depend on what came before"):
+        feed_of(Flowing())
+
+    class Pictures(Flowing):
+        pass
+
+    with pytest.raises(DataError, match="Pictures has Flowing's on_epoch_end"):
+        feed_of(Pictures())
+
+
+def test_a_batch_that_changes_when_it_is_asked_for_again_is_refused():
+    class Counting(Batches):
+        asked, random = 0, np.random.default_rng(0)
+
+        def __getitem__(self, index):
+            x, y = super().__getitem__(index)
+            self.asked += 1
+            return x + self.noise(len(x)), y
+
+        def noise(self, rows):
+            return self.random.normal(size=(rows, 1))
+
+    with pytest.raises(DataError, match=r"Counting\[0\] is another batch when it is asked for again"):
+        feed_of(Counting())
+
+    class Seeded(Counting):
+        def noise(self, rows):
+            return np.random.normal(size=(rows, 1))
+
+    assert len(feed_of(Seeded())) == 14

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
-from thread_runs import V, driven, train
+from thread_runs import Run, V, driven, train, wait_until
 
 import disttrain as dt
 from disttrain.checkpoint import Store, load, read_history
 from disttrain.elastic import transfer
+from disttrain.elastic.messages import Ready
 from disttrain.errors import InfrastructureError, NondeterministicStep
 from disttrain.orchestrator.replicas import expected_steps
 from disttrain.testing.fake_cluster import FaultPlan
@@ -28,9 +31,22 @@ def alone() -> tuple[str, dict[str, list[float]]]:
         return train()
 
 
-def on(bad: FaultyProcessor | OtherProcessor, hosts=HOSTS, **options):
-    """A run of a worker on each host, one of which errs. The door stays open: what is seen is seen later."""
-    return driven(len(hosts), hosts=hosts, processors={"bad": bad.computing}, **{"admission": False, **options})
+@contextmanager
+def on(bad: FaultyProcessor | OtherProcessor, hosts=HOSTS, **options) -> Iterator[Run]:
+    """A run of a worker on each host, one of which errs and comes last. The door stays open: what is seen is seen later."""
+    found: list[Run] = []
+
+    @contextmanager
+    def last() -> Iterator[None]:
+        wait_until(lambda: found, 120.0)
+        others = [worker for name, worker in found[0].cluster.workers.items() if found[0].cluster._placed[name] != "bad"]
+        wait_until(lambda: all(Ready in worker.reported for worker in others), 120.0)
+        with bad.computing():
+            yield
+
+    with driven(len(hosts), hosts=hosts, processors={"bad": last}, **{"admission": False, **options}) as run:
+        found.append(run)
+        yield run
 
 
 def verdicts(run) -> list[tuple[str, list[str]]]:
@@ -125,8 +141,8 @@ def test_two_that_differ_in_the_same_way_each_time_end_the_run_with_words():
 
 
 def with_chance(generator: torch.Generator):
-    """Adam's `apply`, which then draws from a generator that nobody seeds for the step."""
-    plain = dt.optimizers.Adam.apply
+    """Adam's `apply_to`, which then draws from a generator that nobody seeds for the step."""
+    plain = dt.optimizers.Adam.apply_to
 
     @torch.no_grad()
     def apply(self, params, *rest):
@@ -137,7 +153,7 @@ def with_chance(generator: torch.Generator):
 
 
 def test_a_step_that_is_not_deterministic_is_named_by_its_first_tensor(monkeypatch):
-    monkeypatch.setattr(dt.optimizers.Adam, "apply", with_chance(torch.Generator()))
+    monkeypatch.setattr(dt.optimizers.Adam, "apply_to", with_chance(torch.Generator()))
     with pytest.raises(NondeterministicStep, match=r"not deterministic.*first in model/"), driven(2, admission=False):
         train()
 

@@ -11,7 +11,7 @@ def run(optimizer: Optimizer, gradients: list[float], weight: float = 0.0) -> li
     """The weight after each gradient."""
     param, seen = torch.tensor([weight]), []
     for gradient in gradients:
-        optimizer.apply([param], [torch.tensor([gradient])])
+        optimizer.apply_to([param], [torch.tensor([gradient])])
         seen.append(round(float(param), 6))
     return seen
 
@@ -39,8 +39,8 @@ def test_schedules_count_calls_and_rules_count_updates():
 def test_a_variable_without_a_gradient_waits_and_loses_what_it_had_gathered():
     optimizer, params = SGD(1.0, gradient_accumulation_steps=2), [torch.zeros(1), torch.zeros(1)]
     one = torch.ones(1)
-    optimizer.apply(params, [one, one])
-    optimizer.apply(params, [one, None])
+    optimizer.apply_to(params, [one, one])
+    optimizer.apply_to(params, [one, None])
     assert [float(param) for param in params] == [-1.0, 0.0]
     assert not any(sums.any() for sums in optimizer.slots["gradient_accumulator"])
 
@@ -48,7 +48,7 @@ def test_a_variable_without_a_gradient_waits_and_loses_what_it_had_gathered():
 def test_the_average_starts_at_the_first_weights_and_takes_the_place_of_the_last():
     optimizer, param = SGD(1.0, use_ema=True, ema_momentum=0.5), torch.tensor([10.0])
     for _ in range(3):
-        optimizer.apply([param], [torch.ones(1)])  # weights 9, 8, 7: averages 9, 8.5, 7.75
+        optimizer.apply_to([param], [torch.ones(1)])  # weights 9, 8, 7: averages 9, 8.5, 7.75
     assert float(param) == 7.0 and optimizer.slots["average"][0].tolist() == [7.75]
     optimizer.finalize_variable_values([param])
     assert float(param) == 7.75
@@ -79,13 +79,13 @@ def test_an_average_of_nothing_leaves_the_weights_alone():
 
 def test_the_average_includes_variables_without_a_gradient():
     optimizer, params = SGD(1.0, use_ema=True, ema_momentum=0.5), [torch.ones(1), torch.ones(1)]
-    optimizer.apply(params, [torch.ones(1), None])
+    optimizer.apply_to(params, [torch.ones(1), None])
     assert [float(average) for average in optimizer.slots["average"]] == [0.0, 1.0]
 
 
 def test_averages_of_other_variables_are_refused():
     optimizer = SGD(use_ema=True)
-    optimizer.apply([torch.ones(1)], [torch.ones(1)])
+    optimizer.apply_to([torch.ones(1)], [torch.ones(1)])
     with pytest.raises(ValueError, match="2 variables, but 1 averages"):
         optimizer.finalize_variable_values([torch.ones(1), torch.ones(1)])
 
@@ -104,7 +104,7 @@ def test_a_loss_scale_comes_out_of_the_gradients_before_they_are_clipped():
 def test_a_gradient_that_is_not_finite_halves_the_scale_and_skips_the_step():
     optimizer, params = LossScaleOptimizer(Adam(0.1), initial_scale=8.0), [torch.ones(2), torch.ones(1)]
     for bad in (float("inf"), float("nan"), float("-inf")):
-        optimizer.apply(params, [torch.tensor([1.0, bad]), torch.ones(1)])
+        optimizer.apply_to(params, [torch.tensor([1.0, bad]), torch.ones(1)])
     assert optimizer.dynamic_scale == 1.0 and optimizer.iterations == 0
     assert params[0].tolist() == [1.0, 1.0] and not optimizer.slots["velocity"][1].any()
 

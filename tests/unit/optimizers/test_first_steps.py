@@ -50,7 +50,7 @@ ONE_WEIGHT = [  # the weight 1 after the gradient 0.5, at learning rate 0.1
 @pytest.mark.parametrize(("optimizer", "expected"), ONE_WEIGHT)
 def test_the_first_step_is_the_one_worked_by_hand(optimizer, expected):
     weight = torch.tensor([1.0])
-    optimizer.apply([weight], [torch.tensor([0.5])])
+    optimizer.apply_to([weight], [torch.tensor([0.5])])
     assert float(weight) == pytest.approx(expected, abs=2e-6)
 
 
@@ -68,13 +68,13 @@ SECOND_STEPS = [  # the weight 1 after the gradients 0.5 and 0.5
 def test_the_second_step_remembers_the_first(optimizer, expected):
     weight = torch.tensor([1.0])
     for _ in range(2):
-        optimizer.apply([weight], [torch.tensor([0.5])])
+        optimizer.apply_to([weight], [torch.tensor([0.5])])
     assert float(weight) == pytest.approx(expected, abs=5e-6)
 
 
 def test_lamb_steps_are_as_long_as_the_weight_is():
     weight = torch.tensor([3.0, 4.0])
-    Lamb(0.1).apply([weight], [torch.tensor([0.5, -0.5])])
+    Lamb(0.1).apply_to([weight], [torch.tensor([0.5, -0.5])])
     # u = (1, -1), |w| / |u| = 5 / sqrt(2) = 3.535534
     assert weight.tolist() == pytest.approx([3.0 - 0.3535534, 4.0 + 0.3535534], abs=1e-5)
 
@@ -82,13 +82,13 @@ def test_lamb_steps_are_as_long_as_the_weight_is():
 @pytest.mark.parametrize(("weight", "gradient"), [(0.0, 0.5), (1.0, 0.0)])
 def test_lambs_ratio_is_1_where_a_length_is_0(weight, gradient):
     param = torch.full((2,), weight)
-    Lamb(0.1).apply([param], [torch.full((2,), gradient)])
+    Lamb(0.1).apply_to([param], [torch.full((2,), gradient)])
     assert param.tolist() == pytest.approx([weight - (0.1 if gradient else 0.0)] * 2, abs=1e-5)
 
 
 def test_adafactor_divides_a_matrix_by_rows_and_columns():
     weight = torch.ones(2, 2)
-    Adafactor(0.1).apply([weight], [torch.tensor([[1.0, 2.0], [3.0, 4.0]])])
+    Adafactor(0.1).apply_to([weight], [torch.tensor([[1.0, 2.0], [3.0, 4.0]])])
     # squares ((1, 4), (9, 16)): r = (2.5, 12.5), c = (5, 10), v = r / 7.5 * c = ((5/3, 10/3), (25/3, 50/3)); rms(u) is below 1
     expected = [1 - 0.1 * 0.6**0.5, 1 - 0.1 * 1.2**0.5, 1 - 0.1 * 1.08**0.5, 1 - 0.1 * 0.96**0.5]
     assert weight.reshape(-1).tolist() == pytest.approx(expected, abs=1e-6)
@@ -96,8 +96,8 @@ def test_adafactor_divides_a_matrix_by_rows_and_columns():
 
 def test_adafactor_steps_by_the_size_of_the_weights_and_clips():
     weight, clipped = torch.tensor([3.0, 4.0]), torch.tensor([3.0, 4.0])
-    Adafactor(0.1).apply([weight], [torch.tensor([0.5, -0.5])])
-    Adafactor(0.1, clip_threshold=0.5).apply([clipped], [torch.tensor([0.5, -0.5])])
+    Adafactor(0.1).apply_to([weight], [torch.tensor([0.5, -0.5])])
+    Adafactor(0.1, clip_threshold=0.5).apply_to([clipped], [torch.tensor([0.5, -0.5])])
     # u = (1, -1), rms(w) = sqrt(12.5)
     assert weight.tolist() == pytest.approx([3.0 - 0.3535534, 4.0 + 0.3535534], abs=1e-6)
     assert clipped.tolist() == pytest.approx([3.0 - 0.3535534 / 2, 4.0 + 0.3535534 / 2], abs=1e-6)
@@ -112,13 +112,13 @@ def test_adafactor_steps_by_the_size_of_the_weights_and_clips():
 )
 def test_muon_moves_a_matrix_along_its_orthogonalized_momentum(ns_steps, expected):
     weight = torch.zeros(2, 2)
-    Muon(0.1, ns_steps=ns_steps).apply([weight], [torch.diag(torch.tensor([3.0, 4.0]))])
+    Muon(0.1, ns_steps=ns_steps).apply_to([weight], [torch.diag(torch.tensor([3.0, 4.0]))])
     steps = [-0.1 * 2**0.5 * 0.2 * value for value in expected]
     assert weight.tolist() == [pytest.approx([steps[0], 0.0], abs=1e-6), pytest.approx([0.0, steps[1]], abs=1e-6)]
 
 
 def test_muons_newton_schulz_brings_singular_values_near_1():
     weight = torch.zeros(5, 3)
-    Muon(1.0, rms_rate=None).apply([weight], [torch.randn(5, 3, generator=torch.Generator().manual_seed(0))])
+    Muon(1.0, rms_rate=None).apply_to([weight], [torch.randn(5, 3, generator=torch.Generator().manual_seed(0))])
     values = torch.linalg.svdvals(weight)
     assert ((values > 0.6) & (values < 1.3)).all()

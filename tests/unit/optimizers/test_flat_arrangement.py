@@ -83,8 +83,8 @@ def assert_flat_is_one_by_one(make, dtype):
     flat_params = space.gather(views_of, device)
     flat_slots = {slot: space.gather(tensors, device) for slot, tensors in flat.slots.items()}
     for step in range(7):
-        one_by_one.apply(params, gradients(step, dtype))
-        flat.apply(flat_params, space.gather(gradients(step, dtype), device), flat_slots)
+        one_by_one.apply_to(params, gradients(step, dtype))
+        flat.apply_to(flat_params, space.gather(gradients(step, dtype), device), flat_slots)
     assert flat.elementwise and not flat.needs_variables
     assert all(torch.equal(a, b) for a, b in zip(params, views_of, strict=True))
     for slot, tensors in one_by_one.slots.items():
@@ -108,7 +108,7 @@ def test_threads_that_share_a_variable_change_no_bit(make, threads, processor):
             for params, grads in ((whole, [slopes]), (parts, list(slopes.split(9_973)))):
                 optimizer = make()
                 for _ in range(2):
-                    optimizer.apply(params, grads)
+                    optimizer.apply_to(params, grads)
     finally:
         torch.set_num_threads(before)
     assert torch.equal(torch.cat(parts), whole[0])
@@ -151,8 +151,8 @@ def test_slots_that_are_smaller_than_their_variable_may_be_spread_over_it(make):
     for tensors in spread.slots.values():
         space.gather(tensors, torch.device("cpu"))
     for step in range(4):
-        small.apply(params, gradients(step, torch.float32))
-        spread.apply(twins, gradients(step, torch.float32))
+        small.apply_to(params, gradients(step, torch.float32))
+        spread.apply_to(twins, gradients(step, torch.float32))
     assert all(torch.equal(a, b) for a, b in zip(params, twins, strict=True))
     kept, again = small.keras_variables(), spread.keras_variables()
     assert [a.shape for a in kept] == [b.shape for b in again]

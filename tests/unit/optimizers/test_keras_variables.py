@@ -81,7 +81,7 @@ def test_adafactors_mean_square_is_made_of_rows_and_columns():
     optimizer.build([param])
     assert [value.shape for value in optimizer.keras_variables()] == [(), (), (2,), (2,), (2, 2)]
     assert not optimizer.keras_variables()[4].any()
-    optimizer.apply([param], [torch.tensor([[1.0, 2.0], [3.0, 4.0]])])
+    optimizer.apply_to([param], [torch.tensor([[1.0, 2.0], [3.0, 4.0]])])
     rows, columns, product = optimizer.keras_variables()[2:]
     assert rows.tolist() == pytest.approx([2.5, 12.5]) and columns.tolist() == pytest.approx([5.0, 10.0])
     assert product.reshape(-1).tolist() == pytest.approx([5 / 3, 10 / 3, 25 / 3, 50 / 3])

@@ -28,7 +28,7 @@ def flat(tensors: list[Tensor]) -> Tensor:
 def after_five(optimizer: Optimizer) -> list[Tensor]:
     params = variables()
     for step in range(5):
-        optimizer.apply(params, gradients(step))
+        optimizer.apply_to(params, gradients(step))
     return params
 
 
@@ -66,7 +66,7 @@ def test_one_flat_tensor_gives_the_same_as_its_variables(make):
     optimizer = make()
     params = flat(variables())
     for step in range(5):
-        optimizer.apply([params], [flat(gradients(step))])
+        optimizer.apply_to([params], [flat(gradients(step))])
     assert torch.equal(params, flat(after_five(make())))
 
 
@@ -82,7 +82,7 @@ def test_adam_follows_its_formula_in_double_precision():
     params = [p.double() for p in variables()]
     optimizer, weight, m, v = Adam(0.1), params[1].clone(), torch.zeros(2).double(), torch.zeros(2).double()
     for step in range(5):
-        optimizer.apply(params, [g.double() for g in gradients(step)])
+        optimizer.apply_to(params, [g.double() for g in gradients(step)])
         g = gradients(step)[1].double()
         m, v = m + (g - m) * (1 - 0.9), v + (g**2 - v) * (1 - 0.999)
         weight -= 0.1 * (1 - 0.999 ** (step + 1)) ** 0.5 / (1 - 0.9 ** (step + 1)) * m / (v.sqrt() + 1e-7)
@@ -97,7 +97,7 @@ def test_equal_inputs_give_equal_bits(make):
     for _ in range(2):
         optimizer, param = make(), start.clone()
         for grad in grads:
-            optimizer.apply([param], [grad.clone()])
+            optimizer.apply_to([param], [grad.clone()])
         ends.append(param)
     assert torch.equal(*ends)
 
@@ -105,7 +105,7 @@ def test_equal_inputs_give_equal_bits(make):
 def test_the_gradients_that_are_handed_over_are_left_as_they_are():
     for make, _ in TRAJECTORIES:
         grads = gradients(1)
-        make().apply(variables(), grads)
+        make().apply_to(variables(), grads)
         assert all(torch.equal(a, b) for a, b in zip(grads, gradients(1), strict=True))
 
 
@@ -114,7 +114,7 @@ def test_the_runtime_may_hand_over_slots_of_its_own_arrangement():
     optimizer.build(variables())
     params, slots = flat(variables()), {slot: [torch.zeros(6)] for slot in optimizer.slot_names}
     for step in range(5):
-        optimizer.apply([params], [flat(gradients(step))], slots)
+        optimizer.apply_to([params], [flat(gradients(step))], slots)
     assert torch.equal(params, flat(after_five(twin)))
     assert torch.equal(slots["velocity"][0], flat(twin.slots["velocity"]))
     assert not flat(optimizer.slots["velocity"]).any()
@@ -122,15 +122,15 @@ def test_the_runtime_may_hand_over_slots_of_its_own_arrangement():
 
 def test_momentum_keeps_the_rate_of_each_gradient():
     optimizer, param = SGD(1.0, momentum=0.5), torch.zeros(1)
-    optimizer.apply([param], [torch.ones(1)])  # v = -1
+    optimizer.apply_to([param], [torch.ones(1)])  # v = -1
     optimizer.learning_rate = 0.1
-    optimizer.apply([param], [torch.ones(1)])  # v = -0.5 - 0.1; with the rate outside it would be 0.1 * -1.5
+    optimizer.apply_to([param], [torch.ones(1)])  # v = -0.5 - 0.1; with the rate outside it would be 0.1 * -1.5
     assert float(param) == pytest.approx(-1.6)
 
 
 def test_weights_decay_before_the_update_and_apart_from_the_gradient():
     optimizer, param = SGD(0.5, weight_decay=0.1), torch.tensor([2.0])
-    optimizer.apply([param], [torch.tensor([1.0])])
+    optimizer.apply_to([param], [torch.tensor([1.0])])
     assert float(param) == pytest.approx(2.0 * 0.95 - 0.5)
 
 
@@ -140,8 +140,8 @@ def test_variables_can_be_excluded_from_weight_decay():
     by_name.exclude_from_weight_decay(var_names=["bias"])
     by_name.build(named, ["dense/kernel", "dense/bias"])
     zeros = [torch.zeros_like(p) for p in params]
-    by_tensor.apply(params, zeros)
-    by_name.apply(named, zeros)
+    by_tensor.apply_to(params, zeros)
+    by_name.apply_to(named, zeros)
     assert by_tensor.needs_variables
     for result in (params, named):
         assert flat(result).tolist() == pytest.approx([0.95, -1.9, 0.475, 2.85, 0.1, -0.2])
@@ -167,7 +167,7 @@ def test_a_variable_without_a_gradient_is_left_alone():
     assert torch.equal(params[0], variables()[0]) and not torch.equal(params[1], variables()[1])
     assert not optimizer.slots["velocity"][0].any()
     with pytest.raises(ValueError, match="no variable has a gradient"):
-        optimizer.apply(params, [None, None])
+        optimizer.apply_to(params, [None, None])
 
 
 @pytest.mark.parametrize("make", [lambda: Muon(0.1), lambda: SGD(0.1, weight_decay=0.5)], ids=["Muon", "SGD"])
@@ -182,19 +182,19 @@ def test_a_part_of_the_variables_is_updated_as_among_all(make):
         optimizer.exclude_from_weight_decay(var_names=["a", "bias"])
         optimizer.build(params, names)
         results.append(params)
-    whole.apply(results[0], [None, grads[1], grads[2]])
+    whole.apply_to(results[0], [None, grads[1], grads[2]])
     slots = {slot: tensors[1:] for slot, tensors in part.slots.items()}
-    part.apply(results[1][1:], grads[1:], slots, numbers=[1, 2])
+    part.apply_to(results[1][1:], grads[1:], slots, numbers=[1, 2])
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
     with pytest.raises(ValueError, match=r"2 of the 3 variables.*\n.*numbers="):
-        part.apply(results[1][1:], grads[1:], slots)
+        part.apply_to(results[1][1:], grads[1:], slots)
 
 
 def test_other_variables_than_those_of_build_are_refused():
     optimizer = Adam()
     optimizer.build(variables())
     with pytest.raises(ValueError, match="1 variables, but 2 of slot 'momentum'"):
-        optimizer.apply(variables()[:1], gradients(0)[:1])
+        optimizer.apply_to(variables()[:1], gradients(0)[:1])
 
 
 def test_the_learning_rate_can_be_set_unless_it_is_a_schedule():
@@ -220,7 +220,7 @@ def test_a_resumed_optimizer_goes_on_as_if_nothing_had_happened():
     for make, _ in TRAJECTORIES:
         straight, params = make(), variables()
         for step in range(2):
-            straight.apply(params, gradients(step))
+            straight.apply_to(params, gradients(step))
         state = json.loads(json.dumps(straight.state_dict()))
         kept = {name: tensor.clone() for name, tensor in straight.named_slots(["kernel", "bias"]).items()}
         resumed, again = make(), copy.deepcopy(params)
@@ -229,8 +229,8 @@ def test_a_resumed_optimizer_goes_on_as_if_nothing_had_happened():
         for name, tensor in resumed.named_slots(["kernel", "bias"]).items():
             tensor.copy_(kept[name])
         for step in range(2, 5):
-            straight.apply(params, gradients(step))
-            resumed.apply(again, gradients(step))
+            straight.apply_to(params, gradients(step))
+            resumed.apply_to(again, gradients(step))
         assert all(torch.equal(a, b) for a, b in zip(params, again, strict=True))
 
 
@@ -293,5 +293,5 @@ def test_a_subclass_of_adam_may_bring_a_rule_of_its_own():
             torch._foreach_add_(params, grads, alpha=-2 * learning_rate)
 
     weight = torch.ones(3)
-    Doubled(0.5).apply([weight], [torch.ones(3)])
+    Doubled(0.5).apply_to([weight], [torch.ones(3)])
     assert weight.tolist() == [0.0, 0.0, 0.0]

@@ -49,7 +49,7 @@ def test_a_checkpoint_at_any_call_resumes_with_the_same_bits(name):
     for step in range(calls):
         slots = {key: tensor.clone() for key, tensor in straight.named_slots(NAMES).items()}
         checkpoints.append((json.dumps(straight.state_dict()), slots, copy.deepcopy(params)))
-        straight.apply(params, gradients(step))
+        straight.apply_to(params, gradients(step))
     straight.finalize_variable_values(params)
     for begin, (state, slots, again) in enumerate(checkpoints):
         resumed = make()
@@ -58,7 +58,7 @@ def test_a_checkpoint_at_any_call_resumes_with_the_same_bits(name):
         for key, tensor in resumed.named_slots(NAMES).items():
             tensor.copy_(slots[key])
         for step in range(begin, calls):
-            resumed.apply(again, gradients(step))
+            resumed.apply_to(again, gradients(step))
         resumed.finalize_variable_values(again)
         assert all(torch.equal(a, b) for a, b in zip(params, again, strict=True)), f"resumed before call {begin}"
 
@@ -68,13 +68,13 @@ def test_the_variables_of_a_file_carry_the_state_too(name):
     """Numbers such as the learning rate are float32 there, so this comes near, not to the bit."""
     straight, params = MAKERS[name](), variables()
     for step in range(4):
-        straight.apply(params, gradients(step))
+        straight.apply_to(params, gradients(step))
     kept, again = straight.keras_variables(), copy.deepcopy(params)
     resumed = MAKERS[name]()
     resumed.set_keras_variables(again, kept)
     for step in range(4, 8):
-        straight.apply(params, gradients(step))
-        resumed.apply(again, gradients(step))
+        straight.apply_to(params, gradients(step))
+        resumed.apply_to(again, gradients(step))
     for a, b in zip(params, again, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
@@ -84,18 +84,18 @@ def test_optimizers_travel_by_pickle_and_copy(name):
     straight, params = MAKERS[name](), variables()
     straight.build(params, NAMES)
     for step in range(2):
-        straight.apply(params, gradients(step))
+        straight.apply_to(params, gradients(step))
     travelled, copied = pickle.loads(pickle.dumps(straight)), copy.deepcopy(straight)
     ends = []
     for optimizer in (straight, travelled, copied):
         own = copy.deepcopy(params)
         for step in range(2, 5):
-            optimizer.apply(own, gradients(step))
+            optimizer.apply_to(own, gradients(step))
         ends.append(own)
     assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(*ends, strict=True))
 
 
 def test_nadams_product_is_part_of_its_state():
     optimizer = Nadam()
-    optimizer.apply([torch.ones(1)], [torch.ones(1)])
+    optimizer.apply_to([torch.ones(1)], [torch.ones(1)])
     assert optimizer.state_dict()["u_product"] == pytest.approx(0.9 * (1 - 0.48))

@@ -14,6 +14,8 @@ from disttrain.viewers.refusal import Refusal
 
 DIGITS = InputSpec("digits", (None, 28, 28, 1), "float32", "image", channels_axis=2)
 COLOURS = InputSpec("colours", (None, 8, 6, 3), "float32", "image", channels_axis=2)
+UNIT = {"least": 0.0, "most": 1.0, "whole": False, "centred": True}  # of pictures that a model was trained on
+RAW = {"least": 0.0, "most": 255.0, "whole": False, "centred": False}
 WORDS = InputSpec("words", (None, 5), "int64", "tokens", vocabulary=20)
 
 
@@ -81,14 +83,14 @@ def test_an_array_is_one_input_or_a_batch_of_them(shape, inner, rows):
 
 
 def test_a_picture_gets_the_size_the_channels_and_the_range_of_the_model():
-    values = Preprocessing([COLOURS]).from_picture(Image.new("L", (30, 30), 255))
+    values = Preprocessing([COLOURS], trained=UNIT).from_picture(Image.new("L", (30, 30), 255))
     assert values.shape == (8, 6, 3) and values.dtype == np.float32
     np.testing.assert_allclose(values, 1.0)
 
 
 def test_a_picture_of_the_right_size_keeps_every_value():
     pixels = np.arange(28 * 28).reshape(28, 28).astype(np.uint8)
-    values = Preprocessing([DIGITS]).from_picture(Image.fromarray(pixels))
+    values = Preprocessing([DIGITS], trained=UNIT).from_picture(Image.fromarray(pixels))
     np.testing.assert_allclose(values[:, :, 0], pixels / 255.0, rtol=1e-6)
 
 
@@ -113,13 +115,40 @@ def test_the_range_is_the_models_own_then_the_persons_then_that_of_the_samples()
 
     unit, signed = {"x": np.zeros((1, 4, 4, 1))}, {"x": np.array([[[[-1.0], [1.0]]]])}
     raw = {"x": np.full((1, 4, 4, 1), 200, np.uint8)}
-    assert brightest() == brightest(samples=unit) == 1.0
+    assert brightest() == 255.0  # as by predict, where nobody knows
+    assert brightest(samples=unit) == brightest(trained=UNIT) == brightest(samples=unit, trained=RAW) == 1.0
+    assert brightest(trained=RAW) == 255.0
     assert brightest(samples=raw) == brightest(scales_itself=True) == 255.0
     assert brightest(rescale=2.0) == brightest(rescale=2.0, samples=raw) == 510.0
     assert brightest(mean=0.5, std=0.25) == 2.0
     assert brightest(samples=signed) == pytest.approx(1.0)
     black = Preprocessing([DIGITS], samples=signed).from_picture(Image.new("L", (28, 28), 0))
     assert float(black.max()) == -1.0
+
+
+def test_a_picture_is_refused_where_the_training_had_values_that_nobody_can_make_of_it():
+    standardized = {"x": np.array([[[[-2.1], [2.6]]]])}
+    with pytest.raises(Refusal, match=r"trained on values from -2.1 to 2.6.*mean= and std="):
+        Preprocessing([DIGITS], samples=standardized).from_picture(Image.new("L", (28, 28)))
+    told = Preprocessing([DIGITS], samples=standardized, mean=0.5, std=0.25)
+    assert float(told.from_picture(Image.new("L", (28, 28), 255)).max()) == 2.0
+    caffe = Preprocessing([DIGITS], mean=[103.0])
+    assert float(caffe.from_picture(Image.new("L", (28, 28), 255)).max()) == 152.0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "pictures: values 0 to 255 as they are, as by predict; for a model of 0 to 1 launch with rescale=1/255"),
+        ({"trained": UNIT}, "pictures: values 0 to 1, as in the training; drawings are placed in the middle, as digits of MNIST are"),
+        ({"trained": RAW}, "pictures: values 0 to 255 as they are, as in the training"),
+        ({"rescale": 0.5}, "pictures: values 0 to 255 times 0.5, as rescale= says"),
+        ({"function": np.asarray}, "pictures: as preprocess= of launch makes them"),
+    ],
+)
+def test_what_is_done_to_a_picture_is_told(options, words):
+    assert Preprocessing([DIGITS], **options).about_pictures == words
+    assert Preprocessing([WORDS], **options).about_pictures is None
 
 
 def test_a_scaling_layer_is_found_at_any_depth():
@@ -142,23 +171,25 @@ def test_a_persons_function_replaces_all_of_it_and_its_failures_are_told():
 def test_a_large_drawing_is_placed_as_mnist_places_digits():
     drawn = np.zeros((280, 280), np.uint8)
     drawn[10:110, 20:60] = 255  # in a corner
-    values = Preprocessing([DIGITS]).from_drawing(drawn)[:, :, 0]
+    values = Preprocessing([DIGITS], trained=UNIT).from_drawing(drawn)[:, :, 0]
     rows, columns = np.flatnonzero(values.any(axis=1)), np.flatnonzero(values.any(axis=0))
     assert len(rows) == 20 and len(columns) == 8
     assert abs(rows.mean() - 13.5) <= 0.5 and abs(columns.mean() - 13.5) <= 0.5
+    for elsewhere in (Preprocessing([DIGITS], trained=RAW), Preprocessing([DIGITS]), Preprocessing([DIGITS], trained=UNIT, centre=False)):
+        assert not elsewhere.from_drawing(drawn)[14:].any()  # where it was drawn
 
 
 def test_a_drawing_of_the_models_size_and_an_empty_one_are_taken_as_they_are():
     drawn = np.zeros((28, 28), np.uint8)
     drawn[0, 0] = 255
-    assert Preprocessing([DIGITS]).from_drawing(drawn)[0, 0, 0] == 1.0
+    assert Preprocessing([DIGITS], trained=UNIT).from_drawing(drawn)[0, 0, 0] == 1.0
     assert not Preprocessing([DIGITS]).from_drawing(np.zeros((100, 100), np.uint8)).any()
 
 
 def test_floats_are_taken_as_they_are_and_bytes_as_pictures():
     ready = np.random.default_rng(0).normal(size=(28, 28)).astype(np.float32)
     np.testing.assert_array_equal(Preprocessing([DIGITS]).from_array(ready, DIGITS)[:, :, 0], ready)
-    assert Preprocessing([DIGITS]).from_array(np.full((28, 28), 255, np.uint8), DIGITS).max() == 1.0
+    assert Preprocessing([DIGITS]).from_array(np.full((28, 28), 255, np.uint8), DIGITS).max() == 255.0
     assert Preprocessing([DIGITS]).from_array(np.full((90, 70, 3), 255, np.uint8), DIGITS).shape == (28, 28, 1)
     with pytest.raises(Refusal, match=r"shape \(3, 3\), digits takes \(28, 28, 1\)"):
         Preprocessing([DIGITS]).from_array(np.zeros((3, 3)), DIGITS)
