@@ -222,7 +222,7 @@ def test_a_broken_transfer_of_the_state_is_seen(alone, monkeypatch):
             replica.state.flat_params[0][1] += 1.0
 
     monkeypatch.setattr("disttrain.elastic.member.share_state", share)
-    with driven(3, FaultPlan().kill("w1", 6)) as run:
+    with driven(3, FaultPlan().kill("w1", 6), digest_every=1) as run:
         assert train() == alone
         assert broken and run.events("replicas differ")
 
