@@ -14,7 +14,7 @@ TORCH ?= $(TORCH_CPU_BUILD)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-browser check format lint types fast bench clean
+.PHONY: help venv demo test test-lowest test-browser check format lint types fast bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,18 @@ demo: $(STAMP) ## train on several workers, kill one on the way, and compare the
 
 test: $(STAMP) ## every test, real Ray processes and faults included
 	@$(BIN)/python -m pytest
+
+# Rooms that meet other packages: the command line (typer, rich), storage (fsspec, xxhash), what travels (cloudpickle), models and layers (torch, h5py,
+# safetensors, onnx, pillow), the viewer (werkzeug), TensorBoard, and Ray; then a real run that loses a worker.
+LOWEST       := build/lowest
+LOWEST_TESTS := tests/unit/cli tests/unit/checkpoint tests/unit/clusters tests/unit/launch tests/unit/elastic tests/unit/rundir tests/unit/models \
+                tests/unit/training tests/unit/layers tests/unit/callbacks tests/unit/viewers tests/integration/test_one_digest.py
+
+test-lowest: ## the lowest versions that pyproject.toml allows, in build/lowest: the tests that meet other packages, and the demo
+	@test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/python -m pip install --quiet $$($(PYTHON) tests/support/lowest.py demo onnx) pytest hypothesis onnxruntime -e .
+	@$(LOWEST)/bin/python -m pytest -p no:cacheprovider $(LOWEST_TESTS)
+	@$(LOWEST)/bin/python examples/demo.py
 
 test-browser: $(STAMP) ## the viewer and TensorBoard in a headless Chromium; screenshots go to build/screenshots
 	@$(BIN)/python -m pytest -m browser --require-browser

@@ -76,7 +76,7 @@ _GATHERED = {
     },
     "saving": {
         "custom_object_scope": ("disttrain.models.saving", "custom_objects"),
-        "deserialize_keras_object": ("disttrain.models.saving.deserialize", "plain"),
+        "deserialize_keras_object": ("disttrain.models.saving.any_object", "deserialize_any"),
         "load_model": ("disttrain.models.saving", "load_model"),
         "load_weights": ("disttrain.models.saving", "load_weights"),
         "register_keras_serializable": ("disttrain.models.saving", "register"),
@@ -89,7 +89,7 @@ _GATHERED = {
         "Sequence": ("disttrain.data", "PyDataset"),
         "clear_session": ("disttrain.layers", "clear_session"),
         "custom_object_scope": ("disttrain.models.saving", "custom_objects"),
-        "deserialize_keras_object": ("disttrain.models.saving.deserialize", "plain"),
+        "deserialize_keras_object": ("disttrain.models.saving.any_object", "deserialize_any"),
         "pack_x_y_sample_weight": ("disttrain.data.packing", "pack_x_y_sample_weight"),
         "pad_sequences": ("disttrain.data.encoding", "pad_sequences"),
         "plot_model": ("disttrain.models", "plot_model"),

@@ -1,10 +1,10 @@
 """Every error of the package, one tree:
 
     DisttrainError
-      UsageError (ValueError)        what a person passed in is wrong: exit code 2
-        RunInUse                     another live driver holds the run directory
+      UsageError (ValueError)        what a person passed in is wrong, so no retry can mend it: exit code 2
         RunMismatch                  the run directory belongs to another script, another V, another model
         RunUnwritable                the run directory cannot be written
+        RunNotShared                 the run directory is another disk on another host
         DataError                    arrays of unequal length, labels outside the classes
         NonFiniteLoss                the loss became NaN or infinite: named with its step
       CheckpointError
@@ -13,6 +13,8 @@
         CheckpointMismatch           sound, but for another model
       InfrastructureError            nothing the script did: exit code 3, run it again
         NotEnoughWorkers
+        RunInUse                     another live driver holds the run directory
+        StorageUnavailable           the storage does not answer, has no room, or there are no credentials yet
         PoisonBatch                  the same step killed worker after worker
     KeyboardInterrupt
       Interrupted                    Ctrl-C or SIGTERM: exit code 130
@@ -35,16 +37,16 @@ class UsageError(DisttrainError, ValueError):
     exit_code = 2
 
 
-class RunInUse(UsageError):
-    """Another live driver holds the run directory."""
-
-
 class RunMismatch(UsageError):
     """The run directory belongs to another script, another number of virtual workers, or another model."""
 
 
 class RunUnwritable(UsageError):
-    """The run directory cannot be written."""
+    """The run directory cannot be written, and no retry will change that."""
+
+
+class RunNotShared(UsageError):
+    """The path of the run directory leads to another disk on a worker's host than on the driver's."""
 
 
 class DataError(UsageError):
@@ -85,6 +87,14 @@ class InfrastructureError(DisttrainError):
 
 class NotEnoughWorkers(InfrastructureError):
     """Fewer workers than the minimum, for longer than the limit."""
+
+
+class RunInUse(InfrastructureError):
+    """Another live driver holds the run directory: once that one has ended, or its machine is given up, the same command goes on."""
+
+
+class StorageUnavailable(InfrastructureError):
+    """Where the run is kept cannot be reached or has no room now; another time it may."""
 
 
 class PoisonBatch(InfrastructureError):

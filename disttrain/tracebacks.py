@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sysconfig
 import traceback
 from pathlib import Path
 
-_HERE = str(Path(__file__).parent)
-_MACHINERY = (f"{_HERE}/", "/torch/nn/modules/module.py", "/typer/", "<frozen runpy>", "/runpy.py", "/contextlib.py")
+_HERE, _LIBRARY = str(Path(__file__).parent), os.path.dirname(os.__file__)
+# By where they are installed: a script may lie in a folder of such a name.
+_MACHINERY = (
+    f"{_HERE}/", "-packages/torch/nn/modules/module.py", "-packages/typer/", "-packages/click/", "<frozen runpy>", f"{_LIBRARY}/runpy.py",
+    f"{_LIBRARY}/contextlib.py",
+)  # fmt: skip
 
 
 def own_traceback(error: BaseException) -> str:
@@ -19,3 +25,14 @@ def own_traceback(error: BaseException) -> str:
             link.stack = traceback.StackSummary.from_list(own)
         link = link.__cause__ or link.__context__
     return "".join(described.format())
+
+
+def own_place(error: BaseException) -> str:
+    """`FILE:LINE` of the innermost of the script's own frames, "" where there is none."""
+    installed = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((f"{_HERE}/", "<frozen", *installed)) and "/typer/" not in frame.filename
+    ]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""

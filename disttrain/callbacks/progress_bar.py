@@ -9,6 +9,7 @@ import threading
 import weakref
 from typing import Any, TextIO
 
+from disttrain.callbacks.prompt import to_say
 from disttrain.clock import Clock, SystemClock
 
 _WIDTH = 20
@@ -154,12 +155,13 @@ def active_bar() -> ProgressBar | None:
 
 
 def note(text: str) -> None:
-    """Print a line, through the active bar if there is one."""
+    """Print a line, through the active bar if there is one; later, where a debugger asks at the terminal."""
     bar = active_bar()
-    if bar is not None:
-        bar.note(text)
-    else:
-        print(text, flush=True)
+    for line in to_say(text):
+        if bar is not None:
+            bar.note(line)
+        else:
+            print(line, flush=True)
 
 
 def _begin(bar: ProgressBar) -> None:

@@ -106,13 +106,13 @@ def record_resume(store: Store, attempt: Attempt, commit_name: str | None) -> At
     return replace(attempt, resumed=True, resumed_from=commit_name)
 
 
-def end_attempt(store: Store, attempt: Attempt, outcome: str) -> Attempt:
-    """Record how an attempt ended, such as `"finished"` or `"interrupted"`; a killed one records nothing.
+def end_attempt(store: Store, attempt: Attempt, outcome: str, **details: Json) -> Attempt:
+    """Record how an attempt ended, such as `"finished"` or `"interrupted"`; a killed one records nothing. `details` are for people.
 
     Raises:
         CheckpointError: it has recorded another end already.
     """
-    _create_once(store, attempt, end_path(attempt.number), {"outcome": outcome})
+    _create_once(store, attempt, end_path(attempt.number), {"outcome": outcome, **details})
     return replace(attempt, outcome=outcome)
 
 

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from disttrain.checkpoint.arrays import Bytes
 from disttrain.checkpoint.local_files import LocalFiles
 from disttrain.checkpoint.object_files import ObjectFiles
-from disttrain.errors import RunUnwritable
+from disttrain.checkpoint.trouble import file_system, first_contact, refusal, unwritable
+from disttrain.errors import DisttrainError
 
 Chunk = bytes | memoryview  # of bytes
 OnBytes = Callable[[int, Bytes], None]
-
-# what no retry mends; everything else passes through, so that a caller can try again
-_LASTING = {
-    errno.EACCES: "permission denied",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EISDIR: "a folder is in the way",
-    errno.ELOOP: "its links go in a circle",
-    errno.ENAMETOOLONG: "the name is too long",
-    errno.ENOSPC: "the disk is full",
-    errno.ENOTDIR: "a file is in the way",
-    errno.EPERM: "not permitted",
-    errno.EROFS: "the file system is read-only",
-}
 
 
 class Files(Protocol):
@@ -79,10 +65,10 @@ class Store:
     """
 
     def __init__(self, url: str, files: Files | None = None, **storage_options: Any) -> None:
-        fs, root = fsspec.core.url_to_fs(url, **storage_options)
+        fs, root = file_system(url, **storage_options)
         self.url = url.rstrip("/") or url
         self.is_local = isinstance(fs, LocalFileSystem)
-        self.root = str(root).rstrip("/")
+        self.root = root.rstrip("/")
         self.files: Files = files or (LocalFiles() if self.is_local else ObjectFiles(fs))
 
     def __repr__(self) -> str:
@@ -99,7 +85,8 @@ class Store:
 
         Raises:
             RunUnwritable: nothing can be written there and no retry will help.
-            OSError: a fault that may pass; whether the file exists is not known.
+            StorageUnavailable: there is no room now.
+            OSError: a fault that may pass in a moment; whether the file exists is not known.
         """
         with self._writing(path):
             return self.files.create(self._full(path), data)
@@ -172,6 +159,7 @@ class Store:
 
         Raises:
             RunUnwritable: the folder cannot be written.
+            StorageUnavailable: not now: there is no room, no answer, no credentials yet.
         """
         path = f"probe-{secrets.token_hex(8)}"
         try:
@@ -179,12 +167,12 @@ class Store:
             refuses = not self.create(path, b"second")
             found = self.read(path)
             self.delete(path)
-        except RunUnwritable:
+        except DisttrainError:
             raise
         except Exception as error:  # each fsspec backend has its own: no such bucket, no credentials, no route
-            raise self._unwritable("", f"{type(error).__name__}: {error}") from error
+            raise first_contact(self.url, error, is_local=self.is_local) from error
         if found not in (b"first", b"second"):
-            raise self._unwritable("", "what was written reads back as something else")
+            raise unwritable(self.url, "what was written reads back as something else")
         return refuses
 
     def _full(self, path: str) -> str:
@@ -197,13 +185,7 @@ class Store:
         try:
             yield
         except OSError as error:
-            if error.errno not in _LASTING or isinstance(error, FileExistsError):
+            known = refusal(self.locate(path), error, is_local=self.is_local)
+            if known is None:
                 raise
-            raise self._unwritable(path, _LASTING[error.errno]) from error
-
-    def _unwritable(self, path: str, reason: str) -> RunUnwritable:
-        return RunUnwritable(
-            f"{self.locate(path)} cannot be written: {reason}.\n"
-            "  expected  a folder or bucket that this user may write to, with room\n"
-            "  try       another --run-dir, or its permissions, credentials and free space"
-        )
+            raise known from error

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from typing import Annotated, Any
+from typing import Annotated, NoReturn
 
 import typer
 
+from disttrain.cli.export import export
 from disttrain.cli.failures import report_failure
+from disttrain.cli.leaving import leave
+from disttrain.cli.script_arguments import with_advice
 from disttrain.cli.simulate import simulate
+from disttrain.cli.streams import lasting_streams
 from disttrain.errors import UsageError
+from disttrain.launch.stopping import stopped_by_signals
 
 app = typer.Typer(
     name="disttrain",
@@ -44,18 +49,18 @@ def launch(
     arguments: Annotated[list[str] | None, typer.Argument(help="Arguments for the script, after --.")] = None,
     workers: Annotated[int, typer.Option(help="Worker processes.")] = 1,
     virtual_workers: Annotated[
-        int | None, typer.Option(help="Slices of each batch; results depend on them and never on workers. [workers]")
+        int | None, typer.Option(help="Slices of each batch; results depend on them and never on workers.", show_default="--workers")
     ] = None,
     min_workers: Annotated[int, typer.Option(help="With fewer, training waits for more.")] = 1,
-    max_workers: Annotated[int | None, typer.Option(help="Grow up to so many when there is room. [workers]")] = None,
+    max_workers: Annotated[int | None, typer.Option(help="Grow up to so many when there is room.", show_default="--workers")] = None,
     spares: Annotated[int, typer.Option(help="Warm workers kept beside.")] = 0,
     cpus_per_worker: Annotated[int, typer.Option(help="CPUs, and intra-op threads, of each worker.")] = 1,
     gpus_per_worker: Annotated[float, typer.Option(help="GPUs of each worker.")] = 0,
-    run_dir: Annotated[str | None, typer.Option(help="Where the run is kept, any fsspec URL. [runs/SCRIPT]")] = None,
+    run_dir: Annotated[str | None, typer.Option(help="Where the run is kept, any fsspec URL.", show_default="runs/SCRIPT")] = None,
     checkpoint_every: Annotated[str, typer.Option(help="100steps, 30s, 5min or epoch.")] = "epoch",
     keep: Annotated[int, typer.Option(help="Committed checkpoints to keep.")] = 3,
-    seed: Annotated[int | None, typer.Option(help="Seed of the run. [0]")] = None,
-    address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto or HOST:PORT. [start Ray here]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the run.", show_default="0")] = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto or HOST:PORT.", show_default="starts Ray here")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew: beside the run, or in --run-dir.")] = False,
     step: Annotated[
         int | None, typer.Option(help="Go on from the checkpoint of this step, not from the newest; disttrain status shows them.")
@@ -90,10 +95,12 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What a run does, read from its directory alone."""
-    from disttrain.cli.tables import print_status  # late: each command loads what it needs
+    from disttrain.checkpoint.trouble import answering  # late: each command loads what it needs
+    from disttrain.cli.tables import print_status
     from disttrain.rundir.directory import RunDirectory
 
-    found = RunDirectory(run_dir).status()
+    with answering(run_dir):
+        found = RunDirectory(run_dir).status()
     if found["state"] == "empty":
         raise UsageError(f"{run_dir} holds no run.\n  expected  a directory that disttrain launch --run-dir has written")
     if as_json:
@@ -106,12 +113,14 @@ def status(
 def view(
     model_or_run: Annotated[str, typer.Argument(help="A .keras file, or a run directory, any fsspec URL: it may be running.")],
     inputs: Annotated[str, typer.Option(help="Folder of images, .npy and .npz files to choose from.")] = ".",
-    classes: Annotated[str | None, typer.Option(help="Names of the classes, with commas between. [those of the run]")] = None,
+    classes: Annotated[str | None, typer.Option(help="Names of the classes, with commas between.", show_default="those of the run")] = None,
     top: Annotated[int, typer.Option(help="Predictions shown.")] = 5,
-    rescale: Annotated[float | None, typer.Option(help="Factor for pixels from 0 to 255. [as the model was trained]")] = None,
+    rescale: Annotated[float | None, typer.Option(help="Factor for pixels from 0 to 255.", show_default="as the model was trained")] = None,
     mean: Annotated[str | None, typer.Option(help="Subtracted after that: a number, or one for each channel with commas between.")] = None,
     std: Annotated[str | None, typer.Option(help="Divided by after that, likewise.")] = None,
-    centre_drawings: Annotated[bool | None, typer.Option(help="Place drawings in the middle, as MNIST does. [as in the training]")] = None,
+    centre_drawings: Annotated[
+        bool | None, typer.Option(help="Place drawings in the middle, as MNIST does.", show_default="as in the training")
+    ] = None,
     port: Annotated[int, typer.Option(help="On this machine; 0 takes a free one.")] = 5000,
     host: Annotated[str, typer.Option(help="Another than this machine's own lets others look.")] = "127.0.0.1",
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
@@ -149,21 +158,25 @@ def tensorboard(
     open_board(run_dir, port=port, host=host, block=True)
 
 
+app.command()(export)
 app.command()(simulate)
 
 
 @app.command()
 def digest(path: Annotated[str, typer.Argument(help="A run directory, one of its checkpoints, or a saved model.")]) -> None:
     """One sha256 over the weights: equal digests, equal weights, bit for bit."""
-    from disttrain.rundir.digests import digest_of  # late: each command loads what it needs
+    from disttrain.checkpoint.trouble import answering  # late: each command loads what it needs
+    from disttrain.rundir.digests import digest_of
 
-    print(digest_of(path))
+    with answering(path):
+        print(digest_of(path))
 
 
-def main(arguments: list[str] | None = None) -> Any:
+def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command; the exit code is the process's."""
-    try:
-        code = app(arguments, standalone_mode=False)  # what typer makes of Exit, and of Ctrl-C, comes back as a number
-    except BaseException as error:
-        code = report_failure(error)
-    sys.exit(code if isinstance(code, int) else 0)
+    with stopped_by_signals(), lasting_streams():
+        try:
+            code = app(arguments, standalone_mode=False)  # what typer makes of Exit, and of Ctrl-C, comes back as a number
+        except BaseException as error:
+            code = report_failure(with_advice(error, sys.argv[1:] if arguments is None else arguments))
+    leave(code if isinstance(code, int) else 0)

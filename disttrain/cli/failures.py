@@ -7,7 +7,7 @@ import sys
 import typer
 
 from disttrain.errors import DisttrainError
-from disttrain.tracebacks import own_traceback
+from disttrain.tracebacks import own_place, own_traceback
 
 # Typer brings click along in newer releases and depends on it in older ones; its own classes lead to either.
 _ClickException = next(parent for parent in typer.BadParameter.__mro__ if parent.__name__ == "ClickException")
@@ -16,10 +16,7 @@ _ClickException = next(parent for parent in typer.BadParameter.__mro__ if parent
 def report_failure(error: BaseException) -> int:
     """Print what a person needs of `error` to stderr; the exit code it means."""
     if isinstance(error, SystemExit):
-        if isinstance(error.code, str):
-            print(error.code, file=sys.stderr)
-            return 1
-        return int(error.code or 0)
+        return _script_ended(error)
     if isinstance(error, typer.Exit):
         return error.exit_code
     if isinstance(error, typer.Abort | KeyboardInterrupt):
@@ -34,4 +31,14 @@ def report_failure(error: BaseException) -> int:
     if text is None:
         text = own_traceback(error)
     print(text.rstrip(), file=sys.stderr)
+    return 1
+
+
+def _script_ended(ended: SystemExit) -> int:
+    """Whatever number the script ends itself with, it is the script's own doing; 2, 3 and 130 have a meaning of ours."""
+    if not ended.code:
+        return 0
+    where = own_place(ended)
+    words = f"the script ended itself with sys.exit({ended.code}){where and f' at {where}'}" if isinstance(ended.code, int) else ended.code
+    print(words, file=sys.stderr)
     return 1

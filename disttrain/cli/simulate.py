@@ -106,10 +106,12 @@ def _as_json(model: ClusterModel, advice: Advice) -> dict[str, Any]:
 
 
 def _print(model: ClusterModel, advice: Advice) -> None:
-    from rich.console import Console  # late: each command loads what it needs
-    from rich.table import Table
+    from rich.table import Table  # late: each command loads what it needs
+    from rich.text import Text
 
-    console, account = Console(soft_wrap=True), advice.account
+    from disttrain.cli.tables import plain_console  # late: as those
+
+    console, account = plain_console(), advice.account
     failing = "single workers never fail" if model.mtbf_s is None else f"one of them fails every {spoken(model.mtbf_s)}"
     outages = "never all at once" if model.outage_s is None else f"all at once every {spoken(model.outage_s)}"
     console.print(
@@ -123,7 +125,7 @@ def _print(model: ClusterModel, advice: Advice) -> None:
         if share or name in ("counted", "recovering", "waiting", "saves", "redone"):
             table.add_row(words, f"{100 * share:.3f} %")
     console.print(table)
-    console.print(f"[bold]goodput {100 * advice.goodput:.2f} %[/bold] (standard error {100 * advice.error:.2f})\n")
+    console.print(Text(f"goodput {100 * advice.goodput:.2f} %", "bold"), f"(standard error {100 * advice.error:.2f})\n")
     if account.message:
         console.print(f"a run gave up: {account.message}\n", style="red")
     _print_choices(
@@ -133,12 +135,12 @@ def _print(model: ClusterModel, advice: Advice) -> None:
     if advice.interval_s is None or advice.formula_s is None:
         console.print("Nothing is ever redone here: save as seldom as you can bear to lose when all workers are lost after all.\n")
     else:
-        console.print(f"[bold]save every {spoken(advice.interval_s)}[/bold] (Young and Daly's formula: {spoken(advice.formula_s)})\n")
+        console.print(Text(f"save every {spoken(advice.interval_s)}", "bold"), f"(Young and Daly's formula: {spoken(advice.formula_s)})\n")
     _print_choices(
         console, "spares", "goodput", [(f"{choice.value:.0f}", choice.value == advice.best_spares, choice.goodput)
         for choice in advice.spares],
     )  # fmt: skip
-    console.print(f"[bold]{advice.best_spares} spares[/bold]: the fewest within 0.1 % of the best")
+    console.print(Text.assemble((f"{advice.best_spares} spares", "bold"), ": the fewest within 0.1 % of the best"))
     alone_s = model.step_with(model.min_workers)
     if model.outage_s is not None and alone_s > 10 * max(model.step_s, model.start_s):
         console.print(

@@ -5,18 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+
+def plain_console() -> Console:
+    """Prints text as it is: names and paths of people are no markup, whatever brackets and colons they have, and lines are not broken."""
+    return Console(markup=False, emoji=False, soft_wrap=True)
 
 
 def print_status(run_dir: str, status: dict[str, Any]) -> None:
     """The status of a run as a person reads it."""
-    console = Console()
+    console = plain_console()
     driver = status.get("driver", {})
     where = f"driver pid {driver.get('pid')} on {driver.get('host')}"
-    console.print(f"[bold]{run_dir}[/bold]  {status['state']}   attempt {status.get('attempt')}, {where}")
+    console.print(Text(run_dir, "bold"), f" {status['state']}   attempt {status.get('attempt')}, {where}")
     if "problem" in status:
-        console.print(f"[yellow]{escape(status['problem'])}[/yellow]")
+        console.print(Text(status["problem"], "yellow"))
     if "epoch" in status:
         logs = "  ".join(f"{name} {value:.4g}" for name, value in sorted(status.get("logs", {}).items()))
         console.print(

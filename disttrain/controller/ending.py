@@ -24,6 +24,16 @@ def given_up(effect: o.GiveUp, program: Program) -> DisttrainError:
 
 def user_error(failed: m.Failed) -> BaseException:
     """What the script's own code raised in a worker, with the traceback it had there."""
-    error = failed.error if failed.error is not None else RuntimeError(failed.traceback.strip().splitlines()[-1])
+    error = failed.error
+    if not isinstance(error, Exception):
+        # None: it does not travel. SystemExit and its kin would end the driver as if the script had asked for that there.
+        error = RuntimeError(failed.traceback.strip().splitlines()[-1])
     error.worker_traceback = failed.traceback  # type: ignore[attr-defined]
     return error
+
+
+def headline(failed: m.Failed) -> str:
+    """What went wrong in a worker, in a line."""
+    if isinstance(failed.error, DisttrainError):
+        return str(failed.error).splitlines()[0]
+    return failed.traceback.strip().splitlines()[-1]

@@ -9,6 +9,7 @@ from typing import Any
 from disttrain import orchestrator as o
 from disttrain.clock import Clock, SystemClock
 from disttrain.controller.checkpoint_interval import CheckpointInterval
+from disttrain.controller.place import Place
 from disttrain.elastic import messages as m
 from disttrain.rundir.timeline import Console
 
@@ -26,6 +27,7 @@ class CallEnvironment:
         first_step: called when a call has made its first progress.
         clock: what time it is.
         identity: what belongs to the call, see `rundir.identity`; kept in its checkpoints.
+        place: the run directory, where workers on other hosts must prove that it is theirs too.
     """
 
     cluster: Any
@@ -42,6 +44,7 @@ class CallEnvironment:
     first_step: Callable[[], None]
     clock: Clock = field(default_factory=SystemClock)
     identity: dict[str, Any] = field(default_factory=dict)
+    place: Place | None = None
 
     def settings(self, kind: str, sequence_base: int) -> m.CallSettings:
         """What workers are told of a call of this kind; its saves are numbered from `sequence_base` on."""
@@ -52,6 +55,7 @@ class CallEnvironment:
             every_steps=self.checkpoint_interval.steps,
             threads=self.threads,
             backend=self.backend,
+            proof=None if self.place is None else self.place.proof,
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from disttrain import orchestrator as o
-from disttrain.controller.ending import given_up, user_error
+from disttrain.controller.ending import given_up, headline, user_error
 from disttrain.controller.environment import CallEnvironment, KeptGroup
 from disttrain.controller.reporting import Reporting
 from disttrain.elastic import messages as m
@@ -118,9 +118,13 @@ class GroupControl:
                 self.patience.alive(report.worker, now)
         self.decide(report, now=now)
 
-    def ready(self, worker: str, now: float, *, stopping: bool) -> None:
-        """A worker may join. While the group goes on only to stop, that has to wait: it would cost another forming and a step."""
-        if stopping and isinstance(self.state, o.Running):
+    def ready(self, report: m.Ready, now: float, *, stopping: bool) -> None:
+        """A worker may join, if its disk is ours. While the group goes on only to stop, that waits: it would cost a forming and a step."""
+        worker = report.worker
+        refused = None if self._around.place is None else self._around.place.refused(report)
+        if refused is not None:
+            self.decide(o.UserError(worker, 0, -1, now), failed=refused)
+        elif stopping and isinstance(self.state, o.Running):
             self._waits_to_join.append(worker)
         else:
             self.decide(o.WorkerReady(worker, now))
@@ -200,9 +204,11 @@ class GroupControl:
         if failed is not None:
             if isinstance(self.state, o.Ended):
                 raise user_error(failed)
-            last = failed.traceback.strip().splitlines()[-1]
             self._console.event(
-                "newcomer failed", f"worker {failed.worker} could not join: {last}", worker=failed.worker, traceback=failed.traceback
+                "newcomer failed",
+                f"worker {failed.worker} could not join: {headline(failed)}",
+                worker=failed.worker,
+                traceback=failed.traceback,
             )
         self._tell(self._change())
         if self._waits_to_join and not isinstance(self.state, o.Running):

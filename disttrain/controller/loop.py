@@ -180,7 +180,7 @@ class Controller:
             case m.Ready():
                 self.facts[report.worker] = WorkerFacts(report.pid, report.host)
                 self.group.patience.rests(report.worker, now)
-                self.group.ready(report.worker, now, stopping=self.call.known.stop)
+                self.group.ready(report, now, stopping=self.call.known.stop)
             case m.Stopped():
                 self.group.patience.rests(report.worker, now)
                 self.group.stopped(report, now)

@@ -19,11 +19,13 @@ from typing import Any
 import cloudpickle
 import torch
 
+from disttrain.checkpoint.same_disk import show
 from disttrain.clock import Clock, SystemClock
 from disttrain.collectives import Group, GroupBroken, SoloGroup
 from disttrain.data import flatten
 from disttrain.elastic import messages as m
 from disttrain.elastic.activity import Activity, Beating
+from disttrain.elastic.devices import device_of
 from disttrain.elastic.shard_writer import ShardWriter
 from disttrain.elastic.transfer import share_state
 from disttrain.tracebacks import own_traceback
@@ -136,19 +138,20 @@ class Member:
             self._requested = {key: names for key, names in self._requested.items() if key[0] >= command.call}
         self.activity.begin_call(command.call)
         self.activity.now("opening")
+        left_word = show(command.settings.proof, self.name)
         self._settings = command.settings
         torch.set_num_threads(command.settings.threads)
         keep_freed_memory()
         started = self._clock.monotonic_s()
         job = self._open_job(command.job)
         opened = self._clock.monotonic_s()
-        self._engine = Engine(job, _device(command.settings.backend))
+        self._engine = Engine(job, device_of(command.settings.backend))
         built = self._clock.monotonic_s()
         if command.settings.run_dir is not None and self._shards is None:
             self._shards = ShardWriter(command.settings.run_dir, self.name, self._report, self._clock)
         self.activity.now("idle")
         timings = {"open job": opened - started, "build engine": built - opened}
-        self._report(m.Ready(self.name, self._call, os.getpid(), socket.gethostname(), timings))
+        self._report(m.Ready(self.name, self._call, os.getpid(), socket.gethostname(), timings, left_word))
 
     def _form(self, command: m.Form) -> None:
         if self._engine is None:
@@ -368,10 +371,6 @@ def _travels(error: BaseException) -> BaseException | None:
         return pickle.loads(cloudpickle.dumps(error)) and error
     except Exception:
         return None
-
-
-def _device(backend: str) -> torch.device:
-    return torch.device("cuda", torch.cuda.current_device()) if backend == "nccl" else torch.device("cpu")
 
 
 def torch_group(command: m.Form, rank: int, backend: str, aborted: threading.Event) -> Group:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from disttrain.checkpoint import ShardReport, TensorSpec
+from disttrain.checkpoint.same_disk import Proof
 from disttrain.training.boundary_decision import BoundaryDecision
 
 # -- commands ---------------------------------------------------------------------------------------------------------------------------
@@ -23,6 +24,7 @@ class CallSettings:
         threads: intra-op threads; a constant of the run, since bits depend on it.
         backend: "gloo" or "nccl".
         progress_every_s: how often rank 0 says where it is.
+        proof: what a local run directory holds, for a worker on another host to find; None where its URL means the same everywhere.
     """
 
     run_dir: str | None
@@ -32,6 +34,7 @@ class CallSettings:
     threads: int
     backend: str
     progress_every_s: float = 0.1
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +156,14 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The job is unpacked and the model built."""
+    """The job is unpacked and the model built. `left_word`: this worker has left a word in the run directory, for the driver to find."""
 
     worker: str
     call: int
     pid: int
     host: str
     timings: dict[str, float] = field(default_factory=dict)
+    left_word: bool = False
 
 
 @dataclass(frozen=True, slots=True)

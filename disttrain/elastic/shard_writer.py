@@ -24,6 +24,7 @@ from disttrain.checkpoint import (
     split,
     write_shard,
 )
+from disttrain.checkpoint.trouble import answering
 from disttrain.clock import Clock, SystemClock
 from disttrain.elastic.messages import ShardWritten, SnapshotTaken
 from disttrain.training.step.replica import Replica, StateDict
@@ -96,7 +97,8 @@ class ShardWriter:
 
     def load(self, name: str) -> StateDict:
         """The state in a committed checkpoint, every byte checked."""
-        loaded = load(self._store, name)
+        with answering(self._store.url):
+            loaded = load(self._store, name)
         tensors = {key: as_tensor(array) for key, array in loaded.arrays.items() if not key.startswith("callbacks/")}
         return StateDict(tensors, loaded.manifest.extra["meta"])
 

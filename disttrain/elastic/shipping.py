@@ -7,13 +7,11 @@ one run; nothing that lasts is written this way.
 from __future__ import annotations
 
 import io
-import os
 import pickle
-import sys
 from collections import ChainMap
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, ClassVar
@@ -24,6 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from disttrain.alignment import copy_of
+from disttrain.elastic.module_travel import by_value, reduce_module
+from disttrain.elastic.unshippable import explain, find
+from disttrain.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,12 @@ def _reduce_code(code: CodeType) -> tuple[Any, ...]:
     return _code, (build, arguments, code.co_filename)
 
 
+def _operator(name: str) -> Any:
+    return reduce(getattr, name.split("."), torch.ops)  # `aten.relu`, `aten.relu.default`
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
-    """Takes each tensor alone: torch's own way pickles the whole storage that a view lies in."""
+    """Takes each tensor alone: torch's own way pickles the whole storage that a view lies in. Modules of every kind go by name."""
 
     dispatch_table: ClassVar = ChainMap({CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
 
@@ -58,53 +63,47 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
         if isinstance(obj, Tensor) and type(obj) in (Tensor, nn.Parameter) and obj.device.type != "meta" and obj.layout == torch.strided:
             data = obj.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
             return _tensor, (data, obj.dtype, tuple(obj.shape), isinstance(obj, nn.Parameter), obj.requires_grad)
+        if type(obj).__module__ == "torch._ops" and type(obj).__name__ in ("OpOverload", "OpOverloadPacket"):
+            return _operator, (str(obj),)
+        if issubclass(type(obj), ModuleType):  # not isinstance: proxies lie about their class
+            return reduce_module(obj)
         return super().reducer_override(obj)
 
 
-def pack(value: Any, script_folder: Path | None = None) -> Shipment:
-    """`value` as a shipment; modules that lie in `script_folder` travel by value."""
+class _Nowhere(io.RawIOBase):
+    """Takes every byte and keeps none."""
+
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+def pack(value: Any, script_folder: Path | None = None, began: Collection[str] | None = None) -> Shipment:
+    """`value` as a shipment; modules that lie in `script_folder`, or were found by a `sys.path` of the script's own, travel by value.
+
+    Args:
+        began: `sys.path` before the script ran; None where that is not known.
+
+    Raises:
+        UsageError: a part of it does not pickle; named as the script calls it, with the line.
+    """
     buffers: list[Any] = []
-    with _by_value(script_folder):
+    with by_value(script_folder, began):
         stream = io.BytesIO()
-        _Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(value)
+        try:
+            _Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(value)
+        except Exception as error:  # of any kind: what is being pickled raises what it likes
+            raise UsageError(explain(find(value, _pickles), error)) from error
     return Shipment(stream.getvalue(), [np.frombuffer(buffer.raw(), dtype=np.uint8) for buffer in buffers])
+
+
+def _pickles(value: Any) -> bool:
+    try:
+        _Pickler(_Nowhere(), protocol=5, buffer_callback=lambda buffer: None).dump(value)
+    except Exception:
+        return False
+    return True
 
 
 def unpack(shipment: Shipment) -> Any:
     """What was packed. Arrays may be read-only views of the shipment's memory; tensors are copies."""
     return pickle.loads(shipment.pickled, buffers=shipment.buffers)
-
-
-_real_paths: dict[str, str] = {}  # of the modules' files: each takes system calls, and there are thousands of modules
-
-
-def _real(path: str) -> str:
-    """Without links; one that is relative hangs on the working directory, and is looked up each time."""
-    found = _real_paths.get(path)
-    if found is None:
-        found = os.path.realpath(path)
-        if os.path.isabs(path):
-            _real_paths[path] = found
-    return found
-
-
-@contextmanager
-def _by_value(folder: Path | None) -> Iterator[None]:
-    """Let cloudpickle take the script's neighbours by value: other machines may not have the files."""
-    modules: list[ModuleType] = []
-    if folder is not None:
-        registered = cloudpickle.list_registry_pickle_by_value()
-        inside = os.path.join(os.path.realpath(folder), "")
-        for name, module in list(sys.modules.items()):
-            origin = getattr(module, "__file__", None)
-            if name == "__main__" or name in registered or not origin or "site-packages" in origin or name.split(".")[0] == "disttrain":
-                continue
-            if _real(origin).startswith(inside):
-                modules.append(module)
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
-        for module in modules:
-            cloudpickle.unregister_pickle_by_value(module)

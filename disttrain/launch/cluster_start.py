@@ -5,13 +5,24 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 from disttrain import orchestrator as o
 from disttrain.clock import Clock, SystemClock
-from disttrain.errors import InfrastructureError, Interrupted
+from disttrain.clusters.ray.meeting import one_ray
+from disttrain.errors import DisttrainError, InfrastructureError, Interrupted
 from disttrain.launch.config import RunConfig
 from disttrain.launch.timings import Timings
+
+_THREAD = "ray"
+_A_MOMENT_S = 0.5
+_CLUSTER_AWAY_S = 40.0  # a cluster's GCS may be started anew; Ray itself ends its drivers after 60 s without one
+
+
+def is_starting() -> bool:
+    """Is a cluster still being started on its thread, or has one broken that looks for its parts for minutes?"""
+    return any(thread.name == _THREAD and thread.is_alive() for thread in threading.enumerate())
 
 
 class StartedCluster(Protocol):
@@ -45,10 +56,13 @@ class ClusterStart:
         self._started: StartedCluster | None = None
         self.state: o.State | None = None
         self._settled, self._over = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ray", daemon=True)
+        self._meeting = ExitStack()
+        self._thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
 
     def begin(self) -> None:
-        """Start in the background."""
+        """Start in the background. What the script asks of Ray from now on, it asks of this one."""
+        if self._make is OnRay:
+            self._meeting.enter_context(one_ray(lambda: self.cluster(lambda: False), _tell))
         self._thread.start()
 
     def cluster(self, interrupted: Any) -> Any:
@@ -56,27 +70,41 @@ class ClusterStart:
 
         Raises:
             InfrastructureError: Ray could not be started or joined.
+            UsageError: what was asked for cannot be had.
             Interrupted: the user stopped the launch meanwhile.
         """
         with self._timings.span("waiting for Ray"):
             while not self._settled.wait(timeout=0.1):
                 if interrupted():
                     raise Interrupted("interrupted before the first step")
-        if isinstance(self._failed, InfrastructureError):
+        if isinstance(self._failed, DisttrainError):
             raise self._failed
         if self._failed is not None:
             raise InfrastructureError(f"Ray could not be started: {self._failed}") from self._failed
         assert self._started is not None
         return self._started.cluster
 
-    def end(self) -> None:
-        """End the workers, and Ray if it was started here."""
-        if self._thread.ident is None:
+    @property
+    def trouble(self) -> str | None:
+        """What the cluster itself has lost, in words: soon nothing can be done on it any more. None while all is well."""
+        return None if self._started is None else getattr(self._started.cluster, "trouble", None)
+
+    def end(self, *, at_once: bool = False) -> None:
+        """End the workers, and Ray if it was started here.
+
+        Args:
+            at_once: this process ends now: a Ray that is still starting, which nothing interrupts, is left to the sweeper.
+        """
+        if self._thread.ident is None or (at_once and not self._settled.wait(_A_MOMENT_S)):
             return
         self._settled.wait()
         if self._started is not None:
+            broken = self.trouble is not None
             self._started.cluster.close()
             self._started.stop()
+            self._meeting.close()
+            if broken:
+                return  # Ray's own threads go on looking for it, and so the thread stays that says so
         self._over.set()
         self._thread.join()
 
@@ -108,20 +136,22 @@ class OnRay:
         with timings.span("importing Ray"):
             from disttrain.clusters.ray.cluster import RayCluster  # late: on a thread, while the driver loads torch
             from disttrain.clusters.ray.instance import RayInstance, RayOptions
+            from disttrain.clusters.ray.own_signals import own_signals
         most = (config.max_workers or config.workers) + config.spares
         options = RayOptions(address=config.address, cpus=most * config.cpus_per_worker, gpus=math.ceil(most * config.gpus_per_worker))
         self._instance = RayInstance(options)
-        with timings.span("starting or joining Ray"):
+        with timings.span("starting or joining Ray"), own_signals():
             self._instance.start()
         try:
-            self.cluster: Any = RayCluster(config.cpus_per_worker, config.gpus_per_worker)
+            away_s = 0.0 if config.address is None else _CLUSTER_AWAY_S
+            self.cluster: Any = RayCluster(config.cpus_per_worker, config.gpus_per_worker, own=self._instance.own, gcs_away_s=away_s)
         except BaseException:
             self._instance.stop()
             raise
 
     def stop(self) -> None:
         """Leave Ray, or end it if it was started here."""
-        self._instance.stop()
+        self._instance.stop(broken=self.cluster.trouble is not None)
 
 
 def policy_of(config: RunConfig, virtual_workers: int, **limits: Any) -> o.RecoveryPolicy:
@@ -136,3 +166,9 @@ def policy_of(config: RunConfig, virtual_workers: int, **limits: Any) -> o.Recov
         "silence_limit_s": 15.0,  # beats come every second, whatever the step takes
     }
     return o.RecoveryPolicy(**asked | limits)
+
+
+def _tell(text: str) -> None:
+    from disttrain.callbacks.progress_bar import note  # late: brings torch
+
+    note(f"[disttrain] {text}")

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from disttrain.checkpoint.trouble import answering, refusal
 from disttrain.errors import CheckpointError, RunInUse, RunUnwritable
 from disttrain.launch.config import RunConfig
 from disttrain.rundir.directory import FINISHED, RunDirectory
@@ -46,14 +47,15 @@ def enter(config: RunConfig, *, script: str, arguments: tuple[str, ...], script_
     where nothing says that two sessions are the same, it is always the next one.
 
     Raises:
-        RunInUse, RunMismatch, RunUnwritable: see the errors; nothing was changed.
+        RunInUse, RunMismatch, RunUnwritable, StorageUnavailable: see the errors; nothing was changed.
         CheckpointError: what the directory says of the run is damaged.
     """
     asked = Asked(script, arguments, script_sha256, script_code, config.cpus_per_worker)
     if config.run_dir is not None:
         directory = RunDirectory(config.run_dir)
         directory.store.probe()
-        return _opened(config, directory, asked)
+        with answering(directory.run_dir):
+            return _opened(config, directory, asked)
     notes: tuple[str, ...] = ()
     if script and not config.restart:
         found = _newest_of(script, arguments)
@@ -125,7 +127,7 @@ def _claimed(stem: str) -> str:
             except FileExistsError:
                 number += 1
     except OSError as error:
-        raise RunUnwritable(
+        raise refusal(os.path.abspath(RUNS), error, is_local=True) or RunUnwritable(
             f"{os.path.abspath(RUNS)} cannot be written: {error.strerror or error}.\n"
             "  expected  a folder that this user may write to, with room\n"
             "  try       --run-dir with another place"

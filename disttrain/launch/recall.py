@@ -9,6 +9,7 @@ import torch
 
 from disttrain.callbacks import CallbackList
 from disttrain.checkpoint import load
+from disttrain.checkpoint.trouble import answering
 from disttrain.elastic.shard_writer import as_tensor
 from disttrain.errors import CheckpointIncomplete, CheckpointMismatch, RunMismatch
 from disttrain.rundir.call_identity import call_identity
@@ -111,7 +112,8 @@ class Recall:
 
     def take_fit(self, number: int, record: dict[str, Any], job: Job, callbacks: CallbackList) -> None:
         """Give the script the result of a fit that an earlier attempt finished: weights, optimizer, callbacks and History."""
-        loaded = load(self._directory.store, record["commit"])
+        with answering(self._directory.run_dir):
+            loaded = load(self._directory.store, record["commit"])
         arrays = {name: as_tensor(array).numpy() for name, array in loaded.arrays.items() if not name.startswith("callbacks/")}
         take_over_state(self._directory, job, arrays, loaded.manifest.extra["meta"])
         if "hooks" in loaded.manifest.extra:  # what the callbacks counted and kept, for a script that looks at it after the fit

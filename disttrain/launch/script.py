@@ -7,12 +7,16 @@ import runpy
 import shlex
 import sys
 import tokenize
+import traceback
+import warnings
+from bdb import BdbQuit
 from pathlib import Path
 
-from disttrain.errors import UsageError
+from disttrain.errors import Interrupted, UsageError
 from disttrain.launch.cluster_start import ClusterStart
 from disttrain.launch.config import RunConfig
 from disttrain.launch.door import enter
+from disttrain.launch.stopping import end_process
 from disttrain.launch.timings import Timings
 from disttrain.rundir.identity import code_of
 
@@ -30,7 +34,8 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
     timings = Timings()
     timings.mark("command line parsed")
     text = path.read_bytes()
-    compile(text, str(path), "exec", dont_inherit=True)  # a script that is no Python must not begin a run
+    with warnings.catch_warnings(action="ignore"):  # they come once more when it runs
+        compile(text, str(path), "exec", dont_inherit=True)  # a script that is no Python must not begin a run
     sha256, code = hashlib.sha256(text).hexdigest(), _code_digest(text)
     entry = enter(config, script=path.name, arguments=arguments, script_sha256=sha256, script_code=code)
     for note in entry.notes:
@@ -38,28 +43,55 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
     if entry.finished:
         print(f"[disttrain] {entry.directory.run_dir}: this run is finished; nothing was changed (--restart trains anew)")
         return
+
+    def tell_interrupted() -> None:
+        print(f"[disttrain] interrupted. Go on with:\n  {resume_command(command, entry.directory.run_dir)}", file=sys.stderr)
+
+    def leave_at_once() -> None:
+        tell_interrupted()
+        end_process(Interrupted.exit_code)
+
     start = ClusterStart(config, timings)
     start.begin()
-    with timings.span("importing disttrain and torch"):
-        from disttrain.launch.session import Session  # late: brings torch, while Ray starts
+    try:
+        with timings.span("importing disttrain and torch"):
+            from disttrain.callbacks.prompt import to_say  # late: brings torch, while Ray starts
+            from disttrain.launch.session import Session
 
-    folder = path.resolve().parent
-    session = Session(
-        config, entry, start, timings, script=path.name, arguments=arguments, script_folder=folder, script_sha256=sha256, script_code=code
-    )  # fmt: skip
+        session = Session(
+            config, entry, start, timings, script=path.name, arguments=arguments, script_folder=path.resolve().parent,
+            script_sha256=sha256, script_code=code, leave_at_once=leave_at_once,
+        )  # fmt: skip
+    except BaseException as error:
+        start.end(at_once=True)
+        if isinstance(error, KeyboardInterrupt):
+            tell_interrupted()
+        raise
     before = sys.argv, sys.path[:]
     sys.argv = [script, *arguments]
-    sys.path[0:1] = [str(folder)]
+    sys.path[0:1] = [str(path.resolve().parent)]
     try:
         with session, timings.span("script"):
             runpy.run_path(str(path), run_name="__main__")
     except KeyboardInterrupt:
-        print(f"[disttrain] interrupted. Go on with:\n  {resume_command(command, entry.directory.run_dir)}", file=sys.stderr)
+        tell_interrupted()
+        raise
+    except BdbQuit as error:
+        if not sys.stdin or not sys.stdin.isatty():
+            print(f"[disttrain] {_breakpoint_of(error)}: breakpoint() asked at a standard input that is no terminal", file=sys.stderr)
         raise
     finally:
+        for line in to_say():
+            print(line, flush=True)
         sys.argv, sys.path[:] = before
         if show_timings:
             print(timings.table())
+
+
+def _breakpoint_of(error: BdbQuit) -> str:
+    """FILE:LINE at which the debugger stood."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).name not in ("bdb.py", "pdb.py")]
+    return f"{frames[-1].filename}:{frames[-1].lineno}"
 
 
 def _code_digest(text: bytes) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -15,19 +14,25 @@ import torch
 from disttrain import orchestrator as o
 from disttrain import seeds
 from disttrain.callbacks import CallbackList
+from disttrain.checkpoint.trouble import answering
 from disttrain.clock import Clock, SystemClock
 from disttrain.controller.commits import Committer
 from disttrain.controller.environment import CallEnvironment, KeptGroup, WorkerFacts
 from disttrain.controller.loop import Controller
+from disttrain.controller.place import Place
 from disttrain.controller.remote_state import RemoteState
 from disttrain.controller.telemetry import RunTelemetry
 from disttrain.elastic.shipping import pack
-from disttrain.errors import InfrastructureError, Interrupted, RunUnwritable
+from disttrain.errors import DisttrainError, InfrastructureError, Interrupted
 from disttrain.launch.cluster_start import ClusterStart, policy_of
 from disttrain.launch.config import RunConfig, check_virtual_workers
 from disttrain.launch.door import Entry
+from disttrain.launch.outcomes import cluster_lost, details_of, nothing_kept, outcome_of
+from disttrain.launch.possible import check_gpus
 from disttrain.launch.recall import Recall, take_over_state
+from disttrain.launch.stopping import StopRequests
 from disttrain.launch.timings import Timings
+from disttrain.orchestrator.call_states import Opening
 from disttrain.rundir.directory import FINISHED
 from disttrain.rundir.heartbeat import Heartbeat
 from disttrain.rundir.identity import Identity, RunDescription
@@ -50,16 +55,18 @@ class Session:
         script, arguments, script_folder, script_sha256, script_code: whose run it is; empty from Python.
         clock: what time it is.
         limits: fields of `RecoveryPolicy` that are not as a launch has them.
+        leave_at_once: ends this process, as interrupted, from any thread. None: it belongs to others, who wait.
     """
 
     def __init__(
         self, config: RunConfig, entry: Entry, start: ClusterStart, timings: Timings, *, script: str = "", arguments: tuple[str, ...] = (),
         script_folder: Path | None = None, script_sha256: str = "", script_code: str = "",
-        clock: Clock | None = None, limits: Mapping[str, Any] | None = None,
+        clock: Clock | None = None, limits: Mapping[str, Any] | None = None, leave_at_once: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
         self.config, self.directory, self._entry, self._start = config, entry.directory, entry, start
         self._description = None if entry.fresh else entry.description
         self._script, self._arguments, self._folder = script, arguments, script_folder
+        self._began = tuple(sys.path) if script else None  # before the script could add to it
         self._text = {"script_sha256": script_sha256, "script_code": script_code}
         self.timings = timings
         self._calls = 0
@@ -72,16 +79,17 @@ class Session:
         self._unkept = False  # a fit is done whose result lies nowhere: whatever the script makes of that, the run is not finished
         self._group = KeptGroup()
         self._controller: Controller | None = None
-        self._interrupts = 0
+        self._leave_at_once, self._troubled = leave_at_once, False
+        self._stops = StopRequests(self._nothing_to_save, self._wake, None if leave_at_once is None else self._leave)
         self._sequence = 0
         self._pinned: set[str] = set()
         self._saves: Committer | None = None
+        self._place: Place | None = None
         self._cluster: Any = None
         self._store: Any = None
         self._heartbeat: Heartbeat | None = None
         self._model_description = ModelDescription(entry.directory.store, self.console, config.samples)
         self._describes_afresh = entry.fresh
-        self._handlers: dict[int, Any] = {}
         self._local = runner.LocalRunner(runner._InProcess(1, config.cpus_per_worker))
 
     # -- opening and closing --------------------------------------------------------------------------------------------------------
@@ -90,16 +98,20 @@ class Session:
         try:
             self._enter()
         except BaseException as error:
-            self._start.end()  # what has been started must not outlive a door that did not open
-            if self._heartbeat is None:
-                self._end(outcome_of(error), error)
+            self._end_start(error)  # what has been started must not outlive a door that did not open
+            if self._heartbeat is not None:
+                self._heartbeat.stop({"state": outcome_of(error)})
+            self._end(outcome_of(error), error)
+            self._stops.put_back()
             raise
         return self
 
     def _enter(self) -> None:
-        self.directory.begin(fresh=self._entry.fresh, after=self._entry.after)
-        resume = self.directory.resume_point(self.config.step)
-        finished = {} if self._entry.fresh else self.directory.finished_calls()  # those that rest on what is gone on from
+        check_gpus(self.config)
+        with answering(self.directory.run_dir):
+            self.directory.begin(fresh=self._entry.fresh, after=self._entry.after)
+            resume = self.directory.resume_point(self.config.step)
+            finished = {} if self._entry.fresh else self.directory.finished_calls()  # those that rest on what is gone on from
         self._recall = Recall(self.directory, self.console, finished, resume)
         self._pinned, self._newest_commit = self._recall.commits(), None if resume is None else resume.name
         if not self._entry.fresh:
@@ -108,9 +120,7 @@ class Session:
         seeds.set_random_seed(self._seed())
         self._heartbeat = Heartbeat(self.directory, self.console, self._status)
         self._heartbeat.start()
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._handlers[number] = signal.signal(number, self._on_signal)
+        self._stops.listen()
         self._installed = runner.installed(self)
         self._installed.__enter__()
 
@@ -119,19 +129,21 @@ class Session:
         outcome = FINISHED if error is None or (isinstance(error, SystemExit) and not error.code) else outcome_of(error)
         if outcome == FINISHED and self._unkept:
             outcome = "lost"
-        try:
+        assert self._heartbeat is not None
+        with ExitStack() as ending:  # from the last to the first, each whatever becomes of the others
+            ending.callback(self._stops.put_back)
+            ending.callback(self._end, outcome, error)
+            ending.callback(self._heartbeat.stop, {"state": outcome})
+            ending.callback(self._end_start, error)
+            ending.callback(setattr, self._stops, "deaf", True)
             if self._saves is not None:
                 self._saves.close()
             self._model_description.wait()
-            self._start.end()
-        finally:
-            assert self._heartbeat is not None
-            self._heartbeat.stop({"state": outcome})
-            try:
-                self._end(outcome, error)
-            finally:
-                for number, handler in self._handlers.items():
-                    signal.signal(number, handler)
+
+    def _end_start(self, error: BaseException | None) -> None:
+        self._start.end(at_once=self._leave_at_once is not None and error is not None)
+        if self._place is not None:
+            self._place.tidy()
 
     def _end(self, outcome: str, error: BaseException | None) -> None:
         """Record the end; one that cannot be recorded takes the place of no other error."""
@@ -139,7 +151,7 @@ class Session:
             self.directory.discard()  # made for a run that never was
             return
         try:
-            self.directory.end(outcome)
+            self.directory.end(outcome, **details_of(error))
         except Exception as failed:
             words = f"the end of this run ({outcome}) cannot be recorded in {self.directory.run_dir}: {failed}"
             if error is None:
@@ -150,7 +162,8 @@ class Session:
 
     def _ready_cluster(self) -> Any:
         """The cluster; waits for Ray where it is still starting."""
-        cluster = self._cluster = self._start.cluster(lambda: self._interrupts)
+        self._stops.keep()
+        cluster = self._cluster = self._start.cluster(lambda: self._stops.count)
         if self._store is None:
             # late: loads torch.distributed, which a script without calls never needs
             from disttrain.collectives.torch_group import serve_store
@@ -160,12 +173,32 @@ class Session:
             self._store = serve_store(self._address)
         return cluster
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._interrupts += 1
+    # -- being told to stop ---------------------------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
         if self._cluster is not None and hasattr(self._cluster, "wake"):
             self._cluster.wake()
-        if self._controller is None or self._interrupts > 1:
-            raise Interrupted("interrupted")
+
+    def _nothing_to_save(self) -> bool:
+        """No step has been done that is not kept: nobody need wait for anything."""
+        return self._controller is None or isinstance(self._controller.call, Opening)
+
+    def _asked_to_stop(self) -> int:
+        """So often; a cluster that is about to go counts as once: there is time to keep the state of this step."""
+        if self._stops.count or (trouble := self._start.trouble) is None:
+            return self._stops.count
+        if not self._troubled:
+            self._troubled = True
+            self.console.event("cluster in trouble", f"warning: {trouble}: this run cannot go on here", reason=trouble)
+        return 1
+
+    def _leave(self) -> None:
+        """On another thread: the script's own is in a call that no signal reaches."""
+        if self._saves is None or not self._saves.busy:
+            with suppress(Exception):
+                self._end("interrupted", None)
+            assert self._leave_at_once is not None
+            self._leave_at_once()
 
     # -- the runner -----------------------------------------------------------------------------------------------------------------
 
@@ -236,7 +269,7 @@ class Session:
 
         def put_job(job: Job) -> Any:
             with self.timings.span(f"call {number}: packing the job"):
-                shipment = pack(job, self._folder)
+                shipment = pack(job, self._folder, self._began)
             with self.timings.span(f"call {number}: putting it into the object store"):
                 return cluster.put(shipment)
 
@@ -258,6 +291,8 @@ class Session:
             self._describes_afresh = False
         if job.kind == "fit" and self._saves is None:
             self._saves = Committer(self.directory.store, attempt, self.config.keep, self._pinned, clock=self._clock)
+        if self._place is None:
+            self._place = Place(self.directory.store)
         around = CallEnvironment(
             cluster=cluster,
             policy=policy_of(self.config, job.virtual_workers, **self._limits),
@@ -269,10 +304,11 @@ class Session:
             store_port=self._store.port,
             checkpoint_interval=self.config.checkpoint_interval,
             console=self.console,
-            interrupts=lambda: self._interrupts,
+            interrupts=self._asked_to_stop,
             first_step=lambda: self.timings.mark("first step completed"),
             clock=self._clock,
             identity=identity,
+            place=self._place,
         )
         controller = Controller(
             around, number, job, put_job, state=self._state, facts=self._facts, hooks=hooks,
@@ -284,13 +320,17 @@ class Session:
             with nullcontext() if changes is None else changes.attached():
                 yield controller
             done = True
+        except Interrupted as error:
+            if self._troubled and not self._stops.count:
+                raise cluster_lost(str(self._start.trouble)) from error
+            raise
         finally:
             if isinstance(hooks, FitHooks):
                 hooks.close(failed=not done)
             self._state = controller.state
             self._sequence += job.program.ticks + 2
             self._controller = None
-            if self._interrupts == 1 and controller.result is not None:
+            if self._stops.count == 1 and controller.result is not None:
                 self.console.note("interrupted after the last step")
 
     def _nested(self) -> runner.LocalRunner:
@@ -302,17 +342,13 @@ class Session:
         """The error for a fit that is done, but whose last state lies nowhere: the run must not count as finished."""
         self._unkept, newest = True, controller.saving.newest
         reason = controller.saving.failure or "no save of the last step was committed"
-        return InfrastructureError(
-            f"fit number {number + 1} is done, but its result could not be kept in {self.directory.run_dir}: {reason}\n"
-            "  expected  a committed checkpoint of the last step; without one this run is not finished\n"
-            f"  try       the same command once that is mended: it goes on from {newest.name if newest else 'what was committed before'}; "
-            "or catch this error and model.save() elsewhere: the model holds the trained weights"
-        )
+        return nothing_kept(number, self.directory.run_dir, reason, None if newest is None else newest.name)
 
     def _finish(self, number: int, result: dict[str, Any]) -> None:
         try:
-            self.directory.finish_call(number, result)
-        except (OSError, RunUnwritable) as error:
+            with answering(self.directory.run_dir):
+                self.directory.finish_call(number, result)
+        except DisttrainError as error:
             raise InfrastructureError(
                 f"{result['kind']} number {number + 1} is done, but cannot be recorded as finished: {error}\n"
                 "  try       the same command once that is mended: it goes on from the newest checkpoint"
@@ -334,7 +370,8 @@ class Session:
             versions={"torch": str(torch.__version__)},
             **self._text,
         )
-        self.directory.describe(self._description)
+        with answering(self.directory.run_dir):
+            self.directory.describe(self._description)
 
     def _tell_versions(self) -> None:
         then = {} if self._description is None else self._description.versions
@@ -359,12 +396,3 @@ class Session:
             "virtual_workers": None if self._description is None else self._description.virtual_workers,
             **status,
         }
-
-
-def outcome_of(error: BaseException | None) -> str:
-    """How an attempt ended, in one word."""
-    if error is None:
-        return FINISHED
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
-    return "lost" if isinstance(error, InfrastructureError) else "failed"

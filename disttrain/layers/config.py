@@ -62,8 +62,8 @@ def unwritten_arguments(cls: Any) -> frozenset[str]:
 def _unwritten(cls: Any) -> frozenset[str]:
     if cls.get_config.__module__ not in _WRITES_NO_ARGUMENTS or cls.__module__ in _WRITES_NO_ARGUMENTS:
         return frozenset()
-    init = inspect.signature(cls.__init__).parameters
-    own = {name for name, p in init.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {"self"}
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # the first is the object, whatever it is called
+    own = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     return frozenset((own | accepted_arguments(cls)) - known_arguments() - {"inputs", "outputs"})
 
 

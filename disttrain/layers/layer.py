@@ -289,6 +289,10 @@ class Layer(WeightHolder):
         return map_shapes(lambda shape: SymbolicTensor(shape, dtype), shapes)
 
     def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if torch.is_inference_mode_enabled():  # a weight made there could never be trained, and a predict may be the first call
+            with torch.inference_mode(False), torch.no_grad():
+                self._build_for(args, kwargs)
+            return
         shapes = shapes_for_build(self._signature, args, kwargs)
         self.build(**shapes)
         device = self._device(args)

@@ -205,6 +205,32 @@ class WeightHolder(nn.Module):
             for (_, tensor), value in zip(own, values, strict=True):
                 tensor.copy_(value)
 
+    def save_own_variables(self, store: dict[str, Any]) -> None:
+        """What a `.keras` or `.weights.h5` file holds of this layer, without the layers in it: its weights, under "0", "1", ...
+
+        A layer that keeps arrays beside its weights, or its weights in another form, puts them into `store` by names of its own.
+        """
+        for number, (_, tensor) in enumerate(tracking.own_weights(self)):
+            value = tensor.detach().cpu()
+            store[str(number)] = value if value.dtype is torch.bfloat16 else value.numpy()  # NumPy has no bfloat16
+
+    def load_own_variables(self, store: dict[str, Any]) -> None:
+        """The inverse of `save_own_variables`.
+
+        Raises:
+            ValueError: another number of arrays than of weights, or one of another shape.
+        """
+        own = tracking.own_weights(self)
+        if len(store) != len(own):
+            never = "" if self.built else ", for it was never built"
+            raise ValueError(f"{self._described()} has {len(own)} weights of its own{never}; the file has {len(store)}.")
+        with torch.no_grad():
+            for number, (name, tensor) in enumerate(own):
+                value = torch.as_tensor(store[str(number)])
+                if value.shape != tensor.shape:
+                    raise ValueError(f"{self._described()}: {name} has shape {tuple(tensor.shape)}, in the file {tuple(value.shape)}.")
+                tensor.copy_(value)
+
     def count_params(self) -> int:
         """How many numbers the weights hold.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,7 +23,9 @@ _ENDINGS = {"onnx": ".onnx", "torch": ".pt2"}
 _OTHERS = ("litert", "openvino", "tf_saved_model")  # of Keras
 
 
-def export(model: Network, path: Any, format: str | None = None, input_signature: Any = None, **options: Any) -> None:
+def export(
+    model: Network, path: Any, format: str | None = None, input_signature: Any = None, *, overwrite: bool = True, **options: Any
+) -> None:
     """Write what `model` computes, without training.
 
     Args:
@@ -35,6 +38,7 @@ def export(model: Network, path: Any, format: str | None = None, input_signature
     Raises:
         ValueError: another format or ending, a model that is not built, operations that the format lacks.
         ImportError: the packages that write ONNX are not installed.
+        FileExistsError: the file is there and `overwrite` is False.
     """
     name = os.fspath(path)
     chosen = _chosen(name, format)
@@ -48,7 +52,7 @@ def export(model: Network, path: Any, format: str | None = None, input_signature
         data = (_to_onnx if chosen == "onnx" else _to_torch)(model, sample, free, options)
     from disttrain.models.saving.files import write_bytes  # late: with all that reads and writes files
 
-    write_bytes(path, data)
+    write_bytes(path, data, overwrite)
 
 
 class _Structured(nn.Module):
@@ -214,7 +218,9 @@ def _quiet() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():  # layers are told by an argument that they do not train, not by this flag
+            warnings.filterwarnings("ignore", "Exporting a model while it is in training mode", UserWarning)
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

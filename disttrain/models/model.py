@@ -69,8 +69,12 @@ class Model(Network):
 
     # -- saving ---------------------------------------------------------------------------------------------------------------------
 
-    def save(self, path: Any, overwrite: bool = True) -> None:
-        """Write the whole model to a `.keras` file, which Keras 3 opens too; a path or any fsspec URL.
+    def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **options: Any) -> None:
+        """Write the whole model to a `.keras` file, which Keras 3 opens too, or to `.h5` as Keras 2 did; a path or any fsspec URL.
+
+        Args:
+            zipped: False writes a folder with the same content.
+            options: `include_optimizer=False` leaves the optimizer's state out; `save_format` is Keras 2's, and told by the ending here.
 
         Raises:
             ValueError: another ending, a layer that is code.
@@ -78,7 +82,7 @@ class Model(Network):
         """
         from disttrain.models.saving import save_model  # late: files load where one is read or written
 
-        save_model(self, path, overwrite=overwrite)
+        save_model(self, filepath, overwrite, zipped, **options)
 
     def to_json(self, **options: Any) -> str:
         """What the model is, without weights, as the JSON that Keras writes; `options` go to `json.dumps`. See `model_from_json`."""
@@ -98,38 +102,52 @@ class Model(Network):
 
         compile_from_config(self, config)
 
-    def save_weights(self, path: Any, overwrite: bool = True) -> None:
+    def save_weights(self, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None) -> None:
         """Write the weights to a `.weights.h5` file, as Keras does, or to `.safetensors`."""
         from disttrain.models.saving import save_weights  # late: files load where one is read or written
 
-        save_weights(self, path, overwrite=overwrite)
+        save_weights(self, filepath, overwrite, max_shard_size)
 
-    def load_weights(self, path: Any, skip_mismatch: bool = False, by_name: bool = False) -> None:
-        """Read weights from a `.keras`, `.weights.h5` or `.safetensors` file into this model; of a compiled one, the optimizer's state too.
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, by_name: bool = False, *, step: int | None = None) -> None:
+        """Read weights into this model; of a compiled one, the optimizer's state too, where it is there.
 
         Args:
+            filepath: a `.keras`, `.weights.h5` or `.safetensors` file, the directory of a run, or one of its checkpoints, `RUN/NAME`.
             skip_mismatch: warn of what does not fit, and load the rest.
             by_name: load the layers whose names the file has, and leave the others alone: for a model that shares some layers.
+            step: of a run, the checkpoint after so many updates, not the newest.
 
         Raises:
-            ValueError: the file misses a weight, or has it in another shape.
+            ValueError: there misses a weight, or is one that the model does not have, or in another shape; then nothing is changed.
         """
         from disttrain.models.saving import load_weights  # late: files load where one is read or written
 
-        load_weights(self, path, skip_mismatch=skip_mismatch, by_name=by_name)
+        load_weights(self, filepath, skip_mismatch, by_name, step=step)
 
-    def export(self, path: Any, format: str | None = None, input_signature: Any = None, **options: Any) -> None:
+    def export(
+        self,
+        filepath: Any,
+        format: str | None = None,
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        *,
+        overwrite: bool = True,
+        **options: Any,
+    ) -> None:
         """Write what the model computes without training as a program that needs no layers: `.pt2` for PyTorch, or `.onnx`.
 
         Args:
-            path: `torch.export.load(path).module()` calls a `.pt2` as the model is called; a `.onnx` has an input for each tensor.
+            filepath: `torch.export.load(path).module()` calls a `.pt2` as the model is called; a `.onnx` has an input for each tensor.
             format: "torch" or "onnx"; by the ending unless told.
+            verbose: True says where it is written.
             input_signature: `Input(...)`s or example tensors, where the model does not know what it is called with.
             options: for `torch.export.export` or `torch.onnx.export`.
         """
         from disttrain.models.export import export  # late: files load where one is read or written
 
-        export(self, path, format, input_signature, **options)
+        export(self, filepath, format, input_signature, overwrite=overwrite, **options)
+        if verbose:
+            print(f"Saved artifact at '{filepath}'.")
 
     def get_config(self) -> dict[str, Any]:
         if self._graph is None or type(self).__init__ is not Model.__init__:

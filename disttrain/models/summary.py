@@ -43,7 +43,6 @@ def summary(
         ValueError: a line too short for its columns, or a `layer_range` that matches nothing.
     """
     from rich.console import Console  # late: only a table needs it
-    from rich.markup import escape
     from rich.table import Table
 
     graph = model._graph
@@ -72,10 +71,10 @@ def summary(
                 cells.append(", ".join(_sources(graph, inner)) or "-" if graph is not None else "-")
             if show_trainable:
                 cells.append("-" if not _count(inner) else "Y" if inner.trainable else "N")
-            table.add_row(*(escape(cell) for cell in cells))
+            table.add_row(*cells)
     text = io.StringIO()
-    console = Console(file=text, width=max(width, 100), force_terminal=False, color_system=None)
-    console.print(f'Model: "{escape(model.name)}"', highlight=False)
+    console = Console(file=text, width=max(width, 100), force_terminal=False, color_system=None, markup=False, emoji=False)
+    console.print(f'Model: "{model.name}"', highlight=False)
     console.print(table)
     for line in _totals(model):
         console.print(line, highlight=False)

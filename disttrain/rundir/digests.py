@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from disttrain.checkpoint import CommitName, Store, checkpoint_digest
+from disttrain.checkpoint import Store, checkpoint_digest
+from disttrain.checkpoint.address import split_address
 from disttrain.errors import UsageError
 
 
@@ -18,10 +19,8 @@ def digest_of(path: str) -> str:
         from disttrain.models.saving import file_digest  # late: a run directory needs no models
 
         return file_digest(trimmed)
-    head, _, last = trimmed.rpartition("/")
-    name = last.removesuffix(".json")
-    if CommitName.parse(name) is not None:
-        root = head.removesuffix("/checkpoints/commits").removesuffix("/checkpoints") or "."
+    root, name = split_address(trimmed)
+    if name is not None:
         return checkpoint_digest(Store(root), name)
     store = Store(trimmed)
     if not store.list("attempts"):

@@ -33,6 +33,7 @@ from disttrain.checkpoint import (
 )
 from disttrain.checkpoint.layout import attempt_path, commit_path
 from disttrain.checkpoint.messages import explain, some
+from disttrain.checkpoint.records import read_record, record
 from disttrain.clock import Clock, SystemClock
 from disttrain.errors import CheckpointCorrupt, CheckpointIncomplete, RunInUse
 from disttrain.rundir.events import EventFile, read_events
@@ -40,7 +41,6 @@ from disttrain.rundir.finished_calls import FOLDER as CALLS
 from disttrain.rundir.finished_calls import read_finished, write_finished
 from disttrain.rundir.identity import RunDescription
 from disttrain.rundir.process import is_alive, this_process
-from disttrain.rundir.records import read_record, record
 from disttrain.rundir.resume import ResumePoint, choose
 from disttrain.rundir.status import beat, read_status, write_status
 
@@ -204,10 +204,10 @@ class RunDirectory:
         """Write run.json."""
         self.store.put("run.json", record("run", asdict(description)))
 
-    def end(self, outcome: str) -> None:
-        """Record how this attempt ended."""
+    def end(self, outcome: str, **details: Any) -> None:
+        """Record how this attempt ended; `details` in JSON types, for people."""
         if self.attempt is not None and self.attempt.outcome is None:
-            self.attempt = end_attempt(self.store, self.attempt, outcome)
+            self.attempt = end_attempt(self.store, self.attempt, outcome, **details)
 
     def discard(self) -> None:
         """Take away what an attempt leaves that made no call, and the folder if nothing else is in it. Of a local run only."""

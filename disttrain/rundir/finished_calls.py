@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from disttrain.checkpoint import Attempt, CommitName, Store, counts, last_sequences, list_checkpoints
-from disttrain.rundir.records import read_record, record
+from disttrain.checkpoint.records import read_record, record
 
 FOLDER = "calls"
 _FILE = re.compile(r"(\d{6,})-a(\d{4,})\.json", re.ASCII)

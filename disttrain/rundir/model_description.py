@@ -1,12 +1,11 @@
-"""What the viewer needs of a run beside its checkpoints: the model without weights, and a few samples, written when a fit begins.
+"""What is needed of a run beside its checkpoints, to have its model without its script and for the viewer; written when a fit begins.
 
-model/000002.json           the model of call 2 as JSON (null where it is code), the names of its classes, the steps of an epoch
+model/000002.json           the model of call 2 as JSON, sealed (null where it is code); the names of its classes, the steps of an epoch
 model/000002.safetensors    inputs "x", or "x/0" or "x/<name>" for several, and labels "y"
 """
 
 from __future__ import annotations
 
-import json
 import threading
 from typing import Any
 
@@ -15,13 +14,16 @@ import torch
 from safetensors.torch import save
 
 from disttrain.checkpoint import Store
+from disttrain.checkpoint.records import record
 from disttrain.data.py_dataset import BatchesSource
+from disttrain.models.saving.assets import asset_members
+from disttrain.models.saving.own_variables import kept_beside
+from disttrain.models.saving.run_description import FOLDER, FORM, description_path
 from disttrain.rundir.timeline import Console
 from disttrain.training.job import Job
 from disttrain.training.local.runner import kept_generators
 from disttrain.training.program import Kind
 
-FOLDER = "model"
 _MAX_SAMPLES_BYTES = 4 << 20
 
 
@@ -39,7 +41,7 @@ class ModelDescription:
     def write(self, call: int, job: Job, *, fresh: bool) -> None:
         """Describe the model of a fit; `fresh`: what is there is of another run."""
         self.wait()
-        files = {f"{FOLDER}/{call:06d}.json": json.dumps(described(call, job)).encode()}
+        files = {description_path(call): record(FORM, described(call, job))}
         try:
             samples = sampled(job, self._samples)
         except Exception as error:  # a dataset of the script's own may do anything; the workers will meet it too, and say more
@@ -64,25 +66,37 @@ class ModelDescription:
             for path in stale:
                 if path not in files:
                     self._store.delete(path)
-        except Exception as error:  # only the viewer reads it
+        except Exception as error:  # no part of the training: the script makes the model as well
             self._console.event("description failed", None, reason=f"{type(error).__name__}: {error}")
 
 
 def described(call: int, job: Job) -> dict[str, Any]:
     """The model of a call, in JSON types."""
+    model, code = None, None
     try:
         model = job.model.to_json()
-    except Exception:  # its call() is code, or a layer's config cannot be written
-        model = None
+    except Exception as error:  # its call() is code, or a layer's config cannot be written
+        code = f"{type(job.model).__name__} {job.model.name!r}: {error}"
     plan = job.program.plan(Kind.TRAIN)
     return {
         "call": call,
         "model": model,
+        "code": code,
+        "beside": _beside(job.model),
+        "pictures": getattr(job.model, "trained_pictures", None),
         "class_names": _class_names(job),
         "epochs": job.program.epochs,
         "steps_per_epoch": plan.steps,
         "batch_size": int(plan.batch_size),
     }
+
+
+def _beside(model: Any) -> list[str]:
+    """The layers that keep more than their weights: only files of the model hold that."""
+    try:
+        return kept_beside(list(model.modules())) + [name for name, _ in asset_members(model)]
+    except Exception as error:  # code of the script's own
+        return [f"a layer whose save_own_variables or save_assets raised {type(error).__name__}"]
 
 
 def sampled(job: Job, at_most: int) -> dict[str, torch.Tensor]:

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, TextIO
 
 from disttrain.callbacks.progress_bar import active_bar
+from disttrain.callbacks.prompt import to_say
 from disttrain.clock import Clock, SystemClock
 
 _RECENT = 2000
@@ -106,14 +107,15 @@ class Console:
         return self.timeline.events
 
     def note(self, text: str) -> None:
-        """Print one line for people."""
+        """Print one line for people; later, where a debugger asks at the terminal."""
         if self._quiet:
             return
         bar = active_bar()
-        if bar is not None:
-            bar.note(f"[disttrain] {text}")
-        else:
-            print(f"[disttrain] {text}", file=self._stream or sys.stdout, flush=True)
+        for line in to_say(f"[disttrain] {text}"):
+            if bar is not None:
+                bar.note(line)
+            else:
+                print(line, file=self._stream or sys.stdout, flush=True)
 
     def event(self, kind: str, text: str | None = None, /, **details: Any) -> None:
         """Put something on the timeline, and print `text` if there is one."""

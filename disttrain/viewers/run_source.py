@@ -10,7 +10,6 @@ import socket
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from disttrain.checkpoint import NamedArray, Store, list_checkpoints, load, read
 from disttrain.elastic.shard_writer import as_tensor
 from disttrain.errors import CheckpointError, DisttrainError, UsageError
 from disttrain.models import model_from_json
+from disttrain.models.saving.run_description import Described, described_calls, read_description
 from disttrain.viewers.copying import copied
 from disttrain.viewers.refusal import Refusal
 from disttrain.viewers.samples import Samples, read_samples
@@ -26,20 +26,9 @@ from disttrain.viewers.samples import Samples, read_samples
 _POLL_SECONDS = 1.0  # however many tabs ask
 _SILENT_SECONDS = 60.0  # a driver on another machine that says nothing for so long is lost
 _MODELS_KEPT = 3
-_MAX_SKELETON_BYTES = 64 << 20
-_SKELETON = re.compile(r"(\d{6,})\.json", re.ASCII)
+_MAX_SAMPLES_BYTES = 64 << 20
 _SAMPLES = re.compile(r"(\d{6,})\.safetensors", re.ASCII)
 _RUNNING = ("running", "starting")
-
-
-@dataclass(frozen=True)
-class Skeleton:
-    """What a run wrote about the model of one of its calls; `model_json` is None where the model is code."""
-
-    call: int
-    model_json: str | None
-    classes: list[str] | None
-    steps_per_epoch: int | None
 
 
 def holds_run(url: str) -> bool:
@@ -197,7 +186,7 @@ class RunSource:
             files = sorted(filter(_SAMPLES.fullmatch, self._store.list("model")))
             if not files:
                 return Samples(), None
-            data = self._store.read(f"model/{files[-1]}", stop=_MAX_SKELETON_BYTES)
+            data = self._store.read(f"model/{files[-1]}", stop=_MAX_SAMPLES_BYTES)
             names = [tensor.node.layer.name for tensor in self._base(None).inputs if tensor.node] if _has_ends(self._base(None)) else []
             return read_samples(data, names), None
         except FileNotFoundError:
@@ -206,22 +195,16 @@ class RunSource:
             return Samples(), f"samples of the run: {error}"
 
 
-def _read_skeletons(store: Store) -> list[Skeleton]:
-    """What the run wrote about its models, by call."""
+def _read_skeletons(store: Store) -> list[Described]:
+    """What the run wrote about its models, by call; what is damaged is left out."""
     found = []
-    for name in sorted(filter(_SKELETON.fullmatch, store.list("model"))):
-        try:
-            record = json.loads(store.read(f"model/{name}", stop=_MAX_SKELETON_BYTES))
-            text, classes, steps = record["model"], record.get("class_names"), record.get("steps_per_epoch")
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-            continue
-        if text is None or isinstance(text, str):
-            known = [str(label) for label in classes] if isinstance(classes, list) else None
-            found.append(Skeleton(int(name.removesuffix(".json")), text, known, steps if isinstance(steps, int) and steps > 0 else None))
-    return sorted(found, key=lambda skeleton: skeleton.call)
+    for call in described_calls(store):
+        with contextlib.suppress(CheckpointError):
+            found.append(read_description(store, call))
+    return [skeleton for skeleton in found if skeleton is not None]
 
 
-def _made(skeleton: Skeleton, url: str) -> Any:
+def _made(skeleton: Described, url: str) -> Any:
     try:
         return model_from_json(str(skeleton.model_json))
     except ValueError as error:

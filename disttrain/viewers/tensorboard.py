@@ -15,12 +15,24 @@ import time
 from types import TracebackType
 from typing import Any
 
-import fsspec
-
+from disttrain.checkpoint.trouble import file_system
 from disttrain.errors import UsageError
 from disttrain.viewers.door import Door, listen
 
 _START_TIMEOUT_S = 60.0
+_STOP_S = 2.0
+
+# It watches a pipe that closes with whoever opened it, however that one ends.
+_PROGRAM = f"""
+import os, runpy, signal, threading, time
+def watch():
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep({_STOP_S})
+    os._exit(1)
+threading.Thread(target=watch, daemon=True).start()
+runpy.run_module("tensorboard.main", run_name="__main__", alter_sys=True)
+"""
 
 
 class TensorBoardServer:
@@ -36,7 +48,7 @@ class TensorBoardServer:
         atexit.register(self.stop)  # a script that does not wait takes it with it
 
     def wait(self) -> None:
-        """Until it ends; Ctrl-C ends it."""
+        """Until it ends; Ctrl-C or SIGTERM ends it."""
         try:
             with contextlib.suppress(KeyboardInterrupt):
                 self._process.wait()
@@ -48,10 +60,12 @@ class TensorBoardServer:
         if self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(10)
+                self._process.wait(_STOP_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
         self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         atexit.unregister(self.stop)
 
     def __enter__(self) -> TensorBoardServer:
@@ -83,8 +97,8 @@ def launch(location: Any, port: int = 6006, host: str = "127.0.0.1", block: bool
     with listen(host, port) as opened:  # a port in use is told by name before anything starts
         port = int(opened.getsockname()[1])
     with tempfile.TemporaryFile() as said:
-        command = [sys.executable, "-m", "tensorboard.main", "--logdir", log_dir, "--host", host, "--port", str(port)]
-        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
+        command = [sys.executable, "-c", _PROGRAM, "--logdir", log_dir, "--host", host, "--port", str(port)]
+        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, stdin=subprocess.PIPE, start_new_session=True)
         server = TensorBoardServer(process, Door(host, port).url, log_dir)
         try:
             _until_it_answers(process, server.url, port, said)
@@ -109,7 +123,7 @@ def log_dir_of(location: Any) -> str:
         UsageError: there is none.
     """
     url: str = os.fspath(location).rstrip("/") or "/"
-    files, path = fsspec.core.url_to_fs(url)
+    files, path = file_system(url)
     if not files.exists(path):
         raise UsageError(f"{url} does not exist.\n  expected  a run directory, or a folder that the TensorBoard callback wrote")
     own = f"{url}/tensorboard"
@@ -142,7 +156,7 @@ def _named_by_attempts(files: Any, path: str) -> str | None:
 
 
 def _has_events(url: str) -> bool:
-    files, path = fsspec.core.url_to_fs(url)
+    files, path = file_system(url)
     if not files.exists(path):
         return False
     return any("tfevents" in name.rsplit("/", 1)[-1] for _, _, names in files.walk(path) for name in names)

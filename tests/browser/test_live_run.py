@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from launching import SCRIPTS, Launch, launch, python
 
 import disttrain as dt
-from disttrain.checkpoint import Store, load
-from disttrain.elastic.shard_writer import as_tensor
 from disttrain.viewers import server
 
 pytestmark = [pytest.mark.ray, pytest.mark.browser, pytest.mark.leaves_behind("processes", "threads")]
@@ -35,11 +31,7 @@ def maps_by_hand(run: Path, name: str, row: int) -> np.ndarray:
     """The feature maps of `conv` for a sample of the run, (channels, height, width), from a forward pass with a checkpoint's weights."""
     from safetensors.numpy import load_file
 
-    model = dt.models.model_from_json(json.loads((run / "model" / "000000.json").read_text())["model"])
-    arrays = load(Store(str(run)), name, prefix="model/").arrays
-    with torch.no_grad():
-        for key, tensor in model.named_weights():
-            tensor.copy_(as_tensor(arrays[f"model/{key}"]))
+    model = dt.load_model(f"{run}/{name}")
     x = load_file(run / "model" / "000000.safetensors")["x"]
     return np.moveaxis(dt.Model(model.inputs, model.get_layer("conv").output).predict(x[row : row + 1], verbose=0)[0], -1, 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from launching import Launch, environment, launch
+
+from disttrain.rundir.directory import RunDirectory
 
 pytestmark = [pytest.mark.ray, pytest.mark.leaves_behind("processes")]  # the shared Ray keeps idle processes
 
@@ -83,6 +86,64 @@ def test_an_error_of_the_script_is_told_once_and_is_not_tried_again(place, line,
     assert RAISE in done.out.split("Traceback")[1] and str(tmp_path / "train.py") in done.out
     assert len(job.events("formed")) == 1
     assert job.status()["state"] == "failed"
+
+
+def test_a_layer_that_ends_its_process_is_told_with_its_line(tmp_path, ray_address):
+    path = script(tmp_path, layer="if dt.layers.context.current().training: sys.exit(3)")
+    done = launch(tmp_path, "--workers", "2", script=path, address=ray_address).wait()
+    assert done.code == 1, done.out
+    assert "sys.exit(3)" in done.out and str(path) in done.out and "SystemExit: 3" in done.out
+
+
+def test_a_run_outlives_who_reads_what_it_prints(tmp_path, ray_address):
+    path = script(tmp_path, epochs=6, layer="time.sleep(0.02)", callback="print('an epoch', flush=True)")
+    reads, writes = os.pipe()
+    job = launch(tmp_path, "--workers", "2", script=path, address=ray_address, stdout=writes)
+    os.close(writes)
+    assert os.read(reads, 1)
+    os.close(reads)  # as `| head -1` does
+    assert job.wait().code == 0
+    assert job.status()["state"] == "finished"
+
+
+SHIPS = """
+import ctypes
+
+import torch
+
+import disttrain as dt
+from disttrain import layers
+
+
+class Stuck(torch.utils.data.Dataset):
+    def __len__(self):
+        return 16
+
+    def __getitem__(self, number):
+        return torch.ones(2), torch.ones(1)
+
+    def __getstate__(self):
+        c, lock = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+        print("shipping", flush=True)
+        c.pthread_mutex_lock(lock)
+        c.pthread_mutex_lock(lock)  # no signal gets a thread out of here; as none gets it out of copying many gigabytes
+
+
+model = dt.Sequential([dt.Input((2,)), layers.Dense(1)])
+model.compile("sgd", "mse")
+model.fit(Stuck(), batch_size=4, verbose=0)
+"""
+
+
+def test_sigterm_is_obeyed_while_data_are_shipped(tmp_path, ray_address):
+    path = tmp_path / "train.py"
+    path.write_text(SHIPS)
+    job = launch(tmp_path, "--workers", "2", script=path, address=ray_address)
+    job.wait_for_words("shipping")
+    job.process.send_signal(signal.SIGTERM)
+    done = job.wait(limit_s=30.0)
+    assert done.code == 130 and "Go on with:" in done.out and "Traceback" not in done.out, done.out
+    assert RunDirectory(str(job.run_dir)).status()["state"] == "interrupted"
 
 
 # -- a Ray of its own -------------------------------------------------------------------------------------------------------------------
@@ -179,6 +240,61 @@ def test_after_ctrl_c_twice_nothing_is_left(tmp_path, trace):
     done = job.wait()
     assert done.code == 130, done.out
     assert "Go on with:" in done.out and "Traceback" not in done.out
+    trace.nothing_is_left()
+
+
+def test_sigterm_lets_a_step_of_five_seconds_end_and_commits_it(tmp_path, trace):
+    path = script(tmp_path, epochs=1000, layer="time.sleep(5) if dt.layers.context.current().training else None")
+    job = launch(tmp_path, "--workers", "2", "--checkpoint-every", "100000steps", script=path)
+    at_work(job, trace)
+    assert not job.commits()
+    job.process.send_signal(signal.SIGTERM)
+    done = job.wait()
+    assert done.code == 130, done.out
+    assert len(job.commits()) == 1 and job.status()["state"] == "interrupted"
+    assert "Go on with:" in done.out and "Traceback" not in done.out and "SIGTERM received" not in done.out
+    trace.nothing_is_left()
+
+
+def test_a_terminal_that_goes_lets_the_step_be_kept(tmp_path, trace):
+    path = script(tmp_path, epochs=1000, layer="time.sleep(1) if dt.layers.context.current().training else None")
+    person, terminal = os.openpty()
+    job = launch(tmp_path, "--workers", "2", "--checkpoint-every", "100000steps", script=path, terminal=terminal)
+    os.close(terminal)
+    at_work(job, trace)
+    assert not job.commits()
+    os.close(person)  # the kernel hangs up on all that run there, Ray's processes too
+    assert job.wait().code == 130
+    assert len(job.commits()) == 1 and job.status()["state"] == "interrupted"
+    trace.nothing_is_left()
+
+
+def test_sigterm_is_obeyed_while_ray_starts(tmp_path, trace):
+    job = launch(tmp_path, "--workers", "2", script=script(tmp_path))
+    stopped: list[int] = []
+    end = time.monotonic() + 60.0
+    while not stopped and time.monotonic() < end:
+        stopped = [pid for pid, command in trace.processes().items() if "gcs_server" in command]
+    os.kill(stopped[0], signal.SIGSTOP)  # Ray waits for it, for a minute and more
+    job.process.send_signal(signal.SIGTERM)
+    done = job.wait(limit_s=30.0)
+    assert done.code == 130 and "Go on with:" in done.out, done.out
+    trace.nothing_is_left()
+
+
+@pytest.mark.parametrize(("program", "words"), [("gcs_server", "Ray's GCS at "), ("raylet/raylet", "the raylet of this machine at ")])
+def test_a_part_of_ray_that_dies_ends_the_run_in_words_of_ours(program, words, tmp_path, trace):
+    path = script(tmp_path, epochs=1000, layer="time.sleep(0.1)")
+    job = launch(tmp_path, "--workers", "2", "--checkpoint-every", "100000steps", script=path)
+    at_work(job, trace)
+    (pid,) = [pid for pid, command in trace.processes().items() if program in command.split(" ")[0]]
+    os.kill(pid, signal.SIGKILL)
+    done = job.wait(limit_s=50.0)  # Ray itself would end the driver after 60 s, with 1
+    assert done.code == 3, done.out
+    assert f"InfrastructureError: {words}" in done.out and "try       the same command again" in done.out
+    assert job.status()["state"] == "lost"
+    if program == "gcs_server":  # the workers live on, and so there is time to keep what they hold
+        assert len(job.commits()) == 1
     trace.nothing_is_left()
 
 

@@ -175,6 +175,36 @@ def test_what_a_model_was_compiled_with_goes_both_ways(tmp_path: Path):
     assert type(again.optimizer._learning_rate).__name__ == "CosineDecay"
 
 
+# -- HDF5 as Keras 2 laid it out --------------------------------------------------------------------------------------------------------
+
+
+# Of layers that draw numbers Keras copies the whole config, where it meets a module of Python.
+@pytest.mark.parametrize("name", [name for name in sorted(BY_CLASS)[::8] if not name.startswith("Random")])
+def test_a_layer_goes_through_h5_both_ways(name: str, tmp_path: Path):
+    cases = BY_CLASS[name]
+    tolerance = max(case.tolerance for case in cases)
+    theirs, data = model_of(keras, cases)
+    theirs.save(tmp_path / "theirs.h5")
+    ours = dt.load_model(tmp_path / "theirs.h5")
+    same_outputs(ours, theirs, data, tolerance)
+    ours.save(tmp_path / "ours.h5")
+    again = keras.saving.load_model(tmp_path / "ours.h5")
+    same_outputs(again, theirs, data, tolerance)
+
+
+def test_training_goes_on_through_h5(tmp_path: Path):
+    theirs = classifier(keras, OPTIMIZERS["adam"])
+    one_epoch(theirs)
+    theirs.save(tmp_path / "theirs.h5")
+    ours = dt.load_model(tmp_path / "theirs.h5")
+    assert ours.optimizer.iterations == 4
+    assert one_epoch(ours) == pytest.approx(one_epoch(theirs), rel=1e-4)
+    ours.save(tmp_path / "ours.h5")
+    again = keras.saving.load_model(tmp_path / "ours.h5")  # which cannot train on, as none of Keras's own .h5 can there
+    targets = {"verbose": 0, "batch_size": 8}
+    assert again.evaluate(X, Y, **targets)[0] == pytest.approx(ours.evaluate(X, Y, **targets)[0], rel=1e-5)
+
+
 # -- dtypes and states of their own -----------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ import pytest
 import thread_runs as t
 
 import disttrain as dt
-from disttrain.checkpoint import load
+from disttrain.checkpoint import list_checkpoints, load
 from disttrain.errors import CheckpointError, DisttrainError, RunInUse
 from disttrain.launch.config import RunConfig
 from disttrain.launch.door import enter
@@ -85,6 +85,32 @@ def opened(run: Path) -> tuple[RunDirectory, object]:
     assert point is not None, "it would begin anew in silence"
     entry.directory.finished_calls()
     return entry.directory, point
+
+
+def model_of(run: Path | str) -> tuple[str, object]:
+    """The digest of a run's model, and what it is."""
+    model = dt.load_model(run)
+    return model.digest(), model.get_config()
+
+
+@pytest.fixture(scope="module")
+def models(whole):
+    """The models of all checkpoints of the run."""
+    run, _ = whole
+    return [model_of(f"{run}/{info.name}") for info in list_checkpoints(RunDirectory(str(run)).store)]
+
+
+@pytest.mark.filterwarnings("ignore:.*passed over:UserWarning")
+@pytest.mark.parametrize("number", range(DAMAGES // 2))
+def test_one_damaged_file_gives_a_model_of_the_run_or_a_word(whole, models, tmp_path, number):
+    chosen = random.Random(10_000 + number)
+    run = Path(shutil.copytree(whole[0], tmp_path / "run"))
+    path = chosen.choice([path for path in sorted(run.rglob("*")) if path.is_file() and path.parent.name != "events"])
+    what = f"{path.relative_to(run)} {damage(path, chosen)}"
+    try:
+        assert model_of(run) in models, what
+    except DisttrainError as error:
+        assert "try  " in str(error) and str(run) in str(error), (what, error)
 
 
 def arrays_of(directory: RunDirectory, name: str) -> dict[str, bytes]:

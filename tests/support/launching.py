@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,11 @@ def heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def _own_terminal() -> None:
+    """For `preexec_fn`, in a session of its own."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 @dataclass
 class Finished:
     """How a command ended."""
@@ -33,7 +40,10 @@ class Finished:
 class Launch:
     """A `disttrain launch` under way."""
 
-    def __init__(self, folder: Path, script: Path, options: list[str], arguments: list[str], address: str | None) -> None:
+    def __init__(
+        self, folder: Path, script: Path, options: list[str], arguments: list[str], address: str | None, stdout: int | None = None,
+        terminal: int | None = None,
+    ) -> None:  # fmt: skip
         self.run_dir, self.report_path = folder / "run", folder / "report.json"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "marks").mkdir(exist_ok=True)
@@ -42,7 +52,10 @@ class Launch:
         command += ["--", "--report", str(self.report_path), *arguments]
         self.log = folder / "log.txt"
         self._file = self.log.open("ab")
-        self.process = subprocess.Popen(command, stdout=self._file, stderr=subprocess.STDOUT, cwd=folder, env=environment())
+        self.process = subprocess.Popen(
+            command, stdin=terminal, stdout=terminal or stdout or self._file, stderr=subprocess.STDOUT, cwd=folder, env=environment(),
+            start_new_session=terminal is not None, preexec_fn=None if terminal is None else _own_terminal,
+        )  # fmt: skip
 
     def wait(self, limit_s: float = 180.0) -> Finished:
         """Wait for the end; a run that hangs is killed and fails the test."""
@@ -91,6 +104,19 @@ class Launch:
             time.sleep(0.05)
         raise AssertionError(f"this never came; last status {self.status()}\n{self.text()}")
 
+    def wait_for_words(self, words: str, limit_s: float = 90.0) -> None:
+        """Until they have been printed."""
+        end = time.monotonic() + limit_s
+        while words not in self.text():
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"{words!r} never came:\n{self.text()}")
+            time.sleep(0.05)
+
+    def commits(self) -> list[str]:
+        """The names of the committed checkpoints."""
+        folder = self.run_dir / "checkpoints" / "commits"
+        return sorted(path.stem for path in folder.iterdir()) if folder.is_dir() else []
+
     def events(self, kind: str) -> list[dict[str, Any]]:
         """The timeline of every attempt, one kind of event."""
         lines = [line for file in sorted((self.run_dir / "events").glob("*.jsonl")) for line in file.read_text().splitlines()]
@@ -102,9 +128,16 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
 
 
-def launch(folder: Path, *options: str, script: Path = EVERYTHING, arguments: tuple[str, ...] = (), address: str | None = None) -> Launch:
-    """Start a launch in `folder`."""
-    return Launch(folder, script, list(options), list(arguments), address)
+def launch(
+    folder: Path, *options: str, script: Path = EVERYTHING, arguments: tuple[str, ...] = (), address: str | None = None,
+    stdout: int | None = None, terminal: int | None = None,
+) -> Launch:  # fmt: skip
+    """Start a launch in `folder`; what it prints goes into its log, or to the file descriptor `stdout`.
+
+    Args:
+        terminal: a file descriptor of a terminal on which it runs, as what a person starts over ssh.
+    """
+    return Launch(folder, script, list(options), list(arguments), address, stdout, terminal)
 
 
 def python(folder: Path, *arguments: str, script: Path = EVERYTHING) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ class SharedRay:
     def __init__(self, cpus: int) -> None:
         self._cpus = cpus
         self._folder = tempfile.mkdtemp(prefix="dtr-", dir="/tmp")
+        self._hosts: list[subprocess.Popen[bytes]] = []
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -33,26 +35,53 @@ class SharedRay:
         environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
         self._log = Path(self._folder, "head.log").open("wb")
         self._head = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            if b"Ray runtime started" in Path(self._folder, "head.log").read_bytes():
-                return self
-            assert self._head.poll() is None, Path(self._folder, "head.log").read_text()
-            time.sleep(0.1)
+        told = self._told_until_started(self._head, "head.log")
+        if not told:
+            return self
         self.__exit__()
-        raise AssertionError("Ray did not start")
+        raise AssertionError(f"Ray did not start:\n{told}")
+
+    def add_host_with_another_disk(self, place: Path, cpus: int) -> None:
+        """A second node, for whose processes another, empty disk lies at `place`: a raylet in a mount namespace of its own."""
+        ray = [str(Path(sys.executable).with_name("ray")), "start", "--block", f"--address={self.address}", f"--num-cpus={cpus}"]
+        ray += [f"--node-ip-address=127.0.0.{len(self._hosts) + 2}", "--disable-usage-stats"]
+        mounted = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+        mounted += ["sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(place), *ray]
+        environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
+        told = ""
+        for attempt in range(3):  # Ray gives a node 30 s to start, and a machine that others use may take longer
+            name = f"host{len(self._hosts)}.{attempt}.log"
+            with Path(self._folder, name).open("wb") as log:
+                host = subprocess.Popen(mounted, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+            told = self._told_until_started(host, name)
+            if not told:
+                self._hosts.append(host)
+                return
+            host.kill()
+            host.wait()
+        raise AssertionError(f"Ray did not start:\n{told}")
+
+    def _told_until_started(self, process: subprocess.Popen[bytes], log: str) -> str:
+        """What a Ray printed that ended before it had started; "" once it has."""
+        end = time.monotonic() + 120
+        while b"Ray runtime started" not in Path(self._folder, log).read_bytes():
+            if process.poll() is not None or time.monotonic() > end:
+                return Path(self._folder, log).read_text() or "nothing"
+            time.sleep(0.1)
+        return ""
 
     def __exit__(self, *error: object) -> None:
-        try:
-            processes = [psutil.Process(self._head.pid), *psutil.Process(self._head.pid).children(recursive=True)]
-        except psutil.Error:
-            processes = []
+        processes = []
+        for started in (self._head, *self._hosts):
+            with contextlib.suppress(psutil.Error):
+                processes += [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]
         for process in processes:
             try:
                 process.send_signal(signal.SIGKILL)
             except psutil.Error:
                 continue
         psutil.wait_procs(processes, timeout=5)
-        self._head.wait()
+        for started in (self._head, *self._hosts):
+            started.wait()
         self._log.close()
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -53,11 +53,11 @@ class Run(Session):
 
     @property
     def interrupts(self) -> int:
-        return self._interrupts
+        return self._stops.count
 
     @interrupts.setter
     def interrupts(self, count: int) -> None:
-        self._interrupts = count
+        self._stops.count = count
         self.cluster.wake()
 
     @property

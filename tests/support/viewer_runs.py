@@ -27,7 +27,9 @@ from disttrain.checkpoint import (
     start_attempt,
     write_shard,
 )
+from disttrain.checkpoint.records import record
 from disttrain.elastic.shard_writer import named_array
+from disttrain.models.saving.run_description import FORM, description_path
 
 
 class WrittenRun:
@@ -47,11 +49,24 @@ class WrittenRun:
         self, model: Any, *, call: int = 1, classes: list[str] | None = None, samples: dict[str, np.ndarray] | None = None
     ) -> None:
         """Write the skeleton of a call; without a model, that of one whose call is code."""
-        text = None if model is None else model.to_json()
-        record = {"call": call, "model": text, "class_names": classes, "epochs": 3, "steps_per_epoch": 10, "batch_size": 4}
-        self.store.put(f"model/{call:06d}.json", json.dumps(record).encode())
+        self.write_description(call, model=None if model is None else model.to_json(), class_names=classes)
         if samples is not None:
             self.store.put(f"model/{call:06d}.safetensors", save(samples))
+
+    def write_description(self, call: int, **fields: Any) -> None:
+        """The sealed record of a call's model, with these fields."""
+        body = {
+            "call": call,
+            "model": None,
+            "code": None,
+            "beside": [],
+            "class_names": None,
+            "pictures": None,
+            "epochs": 3,
+            "steps_per_epoch": 10,
+            **fields,
+        }
+        self.store.put(description_path(call), record(FORM, body))
 
     def save(self, model: Any, step: int, call: int = 1) -> str:
         """Commit the weights of a model, with a slot of an optimizer beside them; gives the name."""

@@ -14,6 +14,7 @@ import ray
 
 from disttrain.clock import Clock, SystemClock
 from disttrain.clusters.ray import compat
+from disttrain.clusters.ray.breakpoints import refuse_breakpoints
 from disttrain.clusters.ray.last_words import Testament
 from disttrain.clusters.ray.lease import Lease
 from disttrain.clusters.ray.lookout import ProcessFacts, oom_kills, start_of
@@ -69,6 +70,7 @@ class WorkerActor:
         self._oom_kills, self._oom_read = oom_kills(), self._clock.monotonic_s()
         self._prints = Prints(name, lambda: self._outbox.put(None))
         listen_to_this_process(self._prints)
+        refuse_breakpoints()
         self._member = Member(name, self._outbox.put, _open, ship=ship)
         threading.Thread(target=self._member.run, name="member", daemon=True).start()
 

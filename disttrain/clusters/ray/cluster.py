@@ -10,11 +10,13 @@ import ray
 from ray.exceptions import RayError
 
 from disttrain.clock import Clock, SystemClock
+from disttrain.clusters.ray import compat
 from disttrain.clusters.ray.actor import LeaseTerms, Stored, WorkerActor, collected
-from disttrain.clusters.ray.compat import brief
+from disttrain.clusters.ray.compat import WORKER_CPUS, brief
 from disttrain.clusters.ray.hearing import Hearing, Worker
 from disttrain.clusters.ray.lease_server import LeaseServer
 from disttrain.clusters.ray.lookouts import Lookouts
+from disttrain.clusters.ray.vitals import vitals_of
 from disttrain.elastic.messages import Bulk, Collected, Leave
 
 if TYPE_CHECKING:
@@ -28,10 +30,17 @@ class RayCluster:
 
     Args:
         cpus_per_worker, gpus_per_worker: what each actor holds; Ray puts it where that is free, and waits for it if need be.
+        own: on a Ray that was started for them; its CPUs are left to tasks of the script, such as Ray Data's, which wait until one is free.
+        gcs_away_s: how long Ray's GCS may be away.
     """
 
-    def __init__(self, cpus_per_worker: float = 1, gpus_per_worker: float = 0, *, clock: Clock | None = None) -> None:
-        self._resources = {"num_cpus": cpus_per_worker, "num_gpus": gpus_per_worker}
+    def __init__(
+        self, cpus_per_worker: float = 1, gpus_per_worker: float = 0, *, own: bool = False, gcs_away_s: float = 0.0,
+        clock: Clock | None = None,
+    ) -> None:  # fmt: skip
+        self._resources: dict[str, Any] = {"num_cpus": cpus_per_worker, "num_gpus": gpus_per_worker}
+        if own:
+            self._resources |= {"num_cpus": 0, "resources": {WORKER_CPUS: cpus_per_worker}}
         # One thread for each: commands stay in order, and a waiting `reports` never holds up a command.
         remote: Any = ray.remote  # its types do not know concurrency groups
         self._actor_class = remote(max_restarts=0, concurrency_groups={"commands": 1, "reports": 1})(WorkerActor)
@@ -40,9 +49,11 @@ class RayCluster:
         self._hearing = Hearing(
             self._lookouts, clock or SystemClock(), end_for_certain=self._end_for_certain, every_second=self._leases.tend
         )
+        self._vitals = vitals_of(compat.gcs_address(), compat.raylet_socket(), gcs_away_s=gcs_away_s, found=compat.end_own_gcs)
         self._started: set[str] = set()
         self._closed = False
         self._hearing.start()
+        self._vitals.start()
 
     # -- the port -------------------------------------------------------------------------------------------------------------------
 
@@ -88,10 +99,17 @@ class RayCluster:
         self._hearing.close()
         for known in workers:
             self._end_for_certain(known)
-        self._lookouts.close()
+        if self.trouble is None:
+            self._lookouts.close()
         self._leases.close()
+        self._vitals.close()
 
     # -- beyond the port ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def trouble(self) -> str | None:
+        """What of Ray itself is gone, in words; None while all is well."""
+        return self._vitals.trouble
 
     def put(self, shipment: Shipment) -> tuple[list[Any], list[Any]]:
         """A handle to the shipment in the object store: each node fetches it once, its workers map it."""
@@ -107,7 +125,8 @@ class RayCluster:
         """Ray's way, then SIGKILL on its machine, since Ray does not end what is stopped; where neither arrives, its lease is over."""
         self._leases.fence(worker.name)
         with contextlib.suppress(RayError, ValueError):
-            ray.kill(worker.actor, no_restart=True)
+            if self.trouble is None:  # without a GCS it would wait for minutes
+                ray.kill(worker.actor, no_restart=True)
         if worker.facts is not None:
             self._lookouts.end(worker.facts)
 

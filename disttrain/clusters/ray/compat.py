@@ -1,18 +1,29 @@
 """Everything of Ray that is no public promise of it, in one place; `tests/unit/clusters` names at once what a new version breaks.
 
 What is relied on: the options `_temp_dir` and `_system_config` of `ray.init`, the names in `SYSTEM_CONFIG`, the function with which a
-driver prints what its raylets say, the folder of a process's logs, and the wording of what Ray says about a dead process.
+driver prints what its raylets say, the one that waits for a port and how the file is called that it waits for, the folder of a process's
+logs, the socket of its raylet, the list of the processes that it has started, whether its node was started here, and the wording of what
+Ray says about a dead process. What Ray changes in this process is in `manners`.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray._private import node as _node
 from ray._private import worker as _worker  # no public name leads to what is needed of it
 from ray.exceptions import RayTaskError
+
+from disttrain.clock import SystemClock
+from disttrain.clusters.ray import manners
+from disttrain.errors import UsageError
 
 # Ray's own limits take 14 to 64 s to see a dead or frozen node.
 SYSTEM_CONFIG: dict[str, Any] = {
@@ -22,20 +33,78 @@ SYSTEM_CONFIG: dict[str, Any] = {
     "health_check_failure_threshold": 3,
 }
 
+WORKER_CPUS = "disttrain_worker_cpus"  # what workers hold of a Ray that is ours
+
 _QUIET: dict[str, Any] = {"namespace": "disttrain", "log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
 
 
 def init_new(folder: str, *, cpus: int, gpus: int, preloaded: list[str]) -> None:
     """Start a Ray of our own in this process's machine, which keeps everything in `folder`."""
-    ray.init(
-        address="local", num_cpus=cpus, num_gpus=gpus or None, include_dashboard=False, _temp_dir=folder,
-        _system_config={"preload_python_modules": preloaded, **SYSTEM_CONFIG}, **_QUIET,
-    )  # fmt: skip
+    with manners.around_init(), _waiting_with_open_doors():
+        _worker.init(
+            address="local", num_cpus=cpus, num_gpus=gpus or None, resources={WORKER_CPUS: cpus}, include_dashboard=False, _temp_dir=folder,
+            _system_config={"preload_python_modules": preloaded, **SYSTEM_CONFIG}, **_QUIET,
+        )  # fmt: skip
 
 
 def init_joined(address: str) -> None:
     """Become a driver of the Ray at `address`."""
-    ray.init(address=address, **_QUIET)
+    with manners.around_init():
+        _worker.init(address=address, **_QUIET)
+
+
+def connected_to() -> str | None:
+    """The address of the Ray that this process is a driver of already; None where it is of none.
+
+    Raises:
+        UsageError: it is a client of one (`ray://`), which can start no workers of ours.
+    """
+    if not ray.is_initialized():
+        return None
+    if ray.util.client.ray.is_connected():
+        raise UsageError(
+            "this process is a client of a Ray cluster (ray.init('ray://...')), from which workers cannot be driven.\n"
+            "  expected  a driver inside the cluster\n"
+            "  try       ray job submit, on the cluster; or address='HOST:PORT' from one of its machines"
+        )
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def room_here() -> tuple[float, float] | None:
+    """(CPUs, GPUs) of a Ray that `ray.init` of this process has started, which will not grow; None for a cluster."""
+    node = _worker._global_node
+    if node is None or not node.is_head():
+        return None
+    offered = ray.cluster_resources()
+    return offered.get("CPU", 0.0), offered.get("GPU", 0.0)
+
+
+def leave() -> None:
+    """Leave the Ray, and end it where it was started here."""
+    _worker.shutdown()
+
+
+@contextmanager
+def _waiting_with_open_doors() -> Iterator[None]:
+    """Ray waits for the port of its GCS without letting go of the interpreter, for up to 30 s: no other thread could hear a signal."""
+    node: Any = _node
+    wait = getattr(node, "wait_for_persisted_port", None)
+    if wait is None:
+        yield
+        return
+    clock, never = SystemClock(), threading.Event()
+
+    def patient(folder: str, node_id: Any, name: str, *rest: Any, timeout_ms: int = 30_000, **more: Any) -> Any:
+        end = clock.monotonic_s() + timeout_ms / 1000
+        while clock.monotonic_s() < end and not any(found.startswith(name) for found in os.listdir(folder)):
+            never.wait(0.02)
+        return wait(folder, node_id, name, *rest, timeout_ms=max(100, int((end - clock.monotonic_s()) * 1000)), **more)
+
+    node.wait_for_persisted_port = patient
+    try:
+        yield
+    finally:
+        node.wait_for_persisted_port = wait
 
 
 def hush() -> None:
@@ -50,6 +119,29 @@ def logs_folder() -> str | None:
     """Where this process's Ray keeps its logs; None where it does not say."""
     node = _worker._global_node
     return None if node is None else str(node.get_logs_dir_path())
+
+
+def gcs_address() -> str:
+    """Where the GCS of this process's Ray listens, as `host:port`."""
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def raylet_socket() -> str | None:
+    """The path of the socket of this process's raylet; None where it does not say."""
+    node = _worker._global_node
+    return None if node is None else str(node.raylet_socket_name)
+
+
+def end_own_gcs() -> None:
+    """End the GCS that this process has started, if it did.
+
+    Some seconds after a raylet has died, its GCS tells the driver, and Ray looks for the driver's objects in the store that died with the
+    raylet: then it ends the driver, with exit code 1 and without a word. Without a GCS there is time to end in order.
+    """
+    node: Any = _worker._global_node
+    if node is not None:
+        for started in node.all_processes.get("gcs_server", []):
+            started.process.kill()
 
 
 # -- what Ray says of a death -----------------------------------------------------------------------------------------------------------

@@ -11,14 +11,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from disttrain.clusters.ray import manners
+from disttrain.clusters.ray.manners import Environment
+from disttrain.clusters.ray.room import refuse_without_room
 from disttrain.clusters.ray.sweeper import Sweeper
-from disttrain.errors import InfrastructureError
+from disttrain.errors import DisttrainError, InfrastructureError, UsageError
 
 # Workers import these while Ray is still starting, beside the script's own imports.
 _PRELOADED = ["torch", "disttrain.clusters.ray.actor", "disttrain.elastic.member"]
 
 # Ray reads these as it is imported, and hands them to its processes.
-_VARIABLES = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+# The last: without a GCS, Ray ends its processes after a minute. We notice before, and a step may take longer than that.
+_VARIABLES = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,24 +45,35 @@ class RayOptions:
 
 
 class RayInstance:
-    """Ray, from `start` to `stop`. A Ray that was started here leaves no process and no folder, however this process ends."""
+    """Ray, from `start` to `stop`. A Ray that was started here leaves no process and no folder, however this process ends.
+
+    Attributes:
+        own: it was started here, for this.
+    """
 
     def __init__(self, options: RayOptions) -> None:
         self._options = options
         self._sweeper: Sweeper | None = None
+        self._environment = Environment()
+        self._of_the_script = False
+        self.own = False
 
     def start(self) -> None:
         """Start or join. Whatever interrupts it, nothing is left.
 
         Raises:
             InfrastructureError: no Ray answers at the address, or none could be started here.
+            UsageError: the script has chosen another Ray before, or one without room.
         """
+        self._environment = Environment()
         try:
             self._start()
+            self._environment.started()
         except BaseException as error:
+            self._environment.started()
             with suppress(Exception):  # the first error is the one to tell
                 self.stop()
-            if not isinstance(error, Exception):  # Ctrl-C, or the end of the process
+            if isinstance(error, DisttrainError) or not isinstance(error, Exception):  # Ctrl-C, or the end of the process
                 raise
             where = f"at {self._options.address}" if self._options.address else "on this machine"
             raise InfrastructureError(  # Ray raises many kinds here
@@ -69,30 +89,60 @@ class RayInstance:
             os.environ["RAY_AUTH_MODE"] = "disabled"
         from disttrain.clusters.ray import compat  # late: it brings Ray
 
+        manners.after_import()
+        chosen = compat.connected_to()
+        if chosen is not None:
+            self._of_the_script = True
+            _check_choice(self._options, chosen, compat.room_here())
+            return
         compat.hush()
         if self._options.address is not None:
             compat.init_joined(self._options.address)
             return
         # the sweeper first: it knows the name before there is anything to leave behind
-        folder = os.path.join(
-            "/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir(), f"disttrain-ray-{os.getpid()}-{secrets.token_hex(4)}"
-        )
+        place = "/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()
+        folder = os.path.join(place, f"disttrain-ray-{os.getpid()}-{secrets.token_hex(4)}")
+        refuse_without_room(place)
         self._sweeper = Sweeper(folder)
         os.mkdir(folder, 0o700)
         # Ray opens its own folder to everybody, so that one lies inside; the name is short since sockets in it may have 107 characters
         compat.init_new(f"{folder}/r", cpus=self._options.cpus, gpus=self._options.gpus, preloaded=_PRELOADED)
+        self.own = True
 
-    def stop(self) -> None:
-        """Leave the cluster; end a Ray that was started here. May be called twice."""
-        import ray  # late: reads the environment as it loads
+    def stop(self, *, broken: bool = False) -> None:
+        """Leave the cluster; end a Ray that was started here; one that the script had begun before stays. May be called twice.
+
+        Args:
+            broken: it answers to nothing any more.
+        """
+        from disttrain.clusters.ray import compat  # late: reads the environment as it loads
 
         with _calm():
             try:
-                ray.shutdown()
+                if not broken and not self._of_the_script:
+                    compat.leave()
             finally:
                 if self._sweeper is not None:
                     self._sweeper.end()
                     self._sweeper = None
+                self._environment.put_back()
+
+
+def _check_choice(options: RayOptions, chosen: str, room: tuple[float, float] | None) -> None:
+    """Raise UsageError where the Ray that the script has chosen before, at `chosen`, cannot be the run's."""
+    if options.address not in (None, "auto", chosen):
+        raise UsageError(
+            f"this process is a driver of the Ray at {chosen} already, and the run was to join {options.address}.\n"
+            "  expected  one Ray for the script and its workers\n"
+            "  try       ray.shutdown() before, or no address for the run"
+        )
+    if room is not None and (room[0] < options.cpus or room[1] < options.gpus):
+        raise UsageError(
+            f"the Ray that ray.init has started offers {room[0]:g} CPUs and {room[1]:g} GPUs; "
+            f"the workers need {options.cpus} and {options.gpus}.\n"
+            "  expected  room for all of them\n"
+            f"  try       ray.init(num_cpus={options.cpus}, num_gpus={options.gpus}), or no ray.init before: the run starts a Ray that fits"
+        )
 
 
 def _version() -> str:

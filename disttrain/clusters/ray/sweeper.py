@@ -70,7 +70,7 @@ def main(folder: str) -> None:
     swept = sweep(folder, quiet_s)
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):  # nobody may be there to read it
-        print(*swept, flush=True)
+        os.write(1, (" ".join(map(str, swept)) + "\n").encode())
 
 
 def _wait_for_the_end() -> bool:

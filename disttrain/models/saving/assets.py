@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from torch import nn
 
 from disttrain.models.saving.archive import read_member
-from disttrain.models.saving.h5 import module_paths
+from disttrain.models.saving.h5_paths import module_paths
 
 MAX_ASSET_BYTES = 1 << 30
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from disttrain import losses, metrics, optimizers
+from disttrain.models.file_classes import CLASSES as MODELS
 from disttrain.models.network import Network
 from disttrain.models.saving import registry
 from disttrain.models.saving.deserialize import plain
@@ -18,18 +19,33 @@ from disttrain.models.saving.serialize import serialize_object
 def compile_config(model: Network) -> dict[str, Any]:
     """The arguments of `compile`. A setting that is code without a name is left out, with a warning."""
     settings = {"optimizer": model.optimizer, **(model._compile_arguments or {})}
-    written: dict[str, Any] = {name: getattr(model, name) for name in ("run_eagerly", "steps_per_execution", "jit_compile")}
+    plain_ones = {name: getattr(model, name) for name in ("run_eagerly", "steps_per_execution", "jit_compile")}
+    return {**plain_ones, **written_settings(settings)}
+
+
+def written_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """What `get_compile_config` gave, in JSON types: one of the script's own may hold an optimizer, say, as it is."""
+    written: dict[str, Any] = {}
     for name, value in settings.items():
         if _holds_lambda(value):
-            warnings.warn(f"{name}={value!r} is code, so the file holds the model without it: compile() after loading.", stacklevel=4)
+            warnings.warn(f"{name}={value!r} is code, so the file holds the model without it: compile() after loading.", stacklevel=5)
             written[name] = None
             continue
         try:
             written[name] = serialize_object(value)
         except ValueError:
-            warnings.warn(f"{name}={value!r} is code, so the file holds the model without it: compile() after loading.", stacklevel=4)
+            warnings.warn(f"{name}={value!r} is code, so the file holds the model without it: compile() after loading.", stacklevel=5)
             written[name] = None
     return written
+
+
+def compile_as_written(model: Any, config: dict[str, Any], custom: dict[str, Any] | None = None, jit_compile: bool = True) -> None:
+    """Compile a model of a file by its class's own `compile_from_config`, where it has one, as Keras does; else by the one below."""
+    if type(model).compile_from_config is MODELS["Functional"].compile_from_config:  # type: ignore[attr-defined]
+        compile_from_config(model, config, custom, jit_compile)
+        return
+    with registry.custom_objects(custom):
+        model.compile_from_config(config)
 
 
 def compile_from_config(model: Network, config: dict[str, Any], custom: dict[str, Any] | None = None, jit_compile: bool = True) -> None:

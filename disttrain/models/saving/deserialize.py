@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from typing import Any
 
@@ -11,8 +12,11 @@ import torch
 from disttrain.layers import CLASSES as LAYERS
 from disttrain.layers.core.lambda_layer import Lambda
 from disttrain.layers.dtypes import DTYPES
+from disttrain.layers.inference import infer
 from disttrain.layers.layer import Layer
 from disttrain.layers.ops.operation import DECLARED
+from disttrain.layers.structure import map_shapes
+from disttrain.layers.symbolic import SymbolicTensor
 from disttrain.models.file_classes import CLASSES as MODELS
 from disttrain.models.saving import registry
 from disttrain.models.saving.code import make_function
@@ -42,9 +46,24 @@ def deserialize_object(data: Any) -> Any:
     build = data.get("build_config")
     if not layer.built and isinstance(build, dict) and any(shape is not None for shape in build.values()):
         layer.build_from_config(build)
+        _build_inside(layer, build)
     if isinstance(shared, int):
         read[shared] = layer
     return layer
+
+
+def _build_inside(layer: Layer, build: dict[str, Any]) -> None:
+    """Where `build` made layers and left them to be built by the first call: make that call, since their weights are in the file."""
+    if not layer.built or all(inner.built for inner in layer.modules() if isinstance(inner, Layer)):
+        return
+    shapes = build.get("shapes_dict", {next(iter(layer._signature.call_names), "inputs"): build.get("input_shape")})
+    inputs = {
+        name.removesuffix("_shape"): map_shapes(lambda shape: SymbolicTensor(shape, layer.dtype), shape)
+        for name, shape in shapes.items()
+        if shape is not None
+    }
+    with contextlib.suppress(ValueError):  # whoever reads the weights says which layer has none
+        infer(layer, (), inputs, layer._described())
 
 
 def _find_class(data: dict[str, Any]) -> tuple[Any, bool]:
@@ -71,8 +90,11 @@ def _find_class(data: dict[str, Any]) -> tuple[Any, bool]:
         return LAYERS[name], False
     valid = [*LAYERS, "Functional", "Sequential", *registry.known_names()]
     nearest = difflib.get_close_matches(name, valid, n=8, cutoff=0.0)
+    module = data.get("module")
+    where = f" It was in the module {module!r}." if isinstance(module, str) and not module.startswith("keras") else ""
     raise ValueError(
-        f"the file names the class {registered or name!r}, which is not known here.\n  expected  one of {', '.join(nearest)}, ...\n"
+        f"the file names the class {registered or name!r}, which is not known here.{where}\n"
+        f"  expected  one of {', '.join(nearest)}, ...\n"
         "  try  @disttrain.register(package=...) on the class, or load_model(path, custom_objects={name: class})"
     )
 

@@ -10,7 +10,8 @@ from disttrain.models.digest import weights_digest
 from disttrain.models.saving.archive import read_member, sound_archive
 from disttrain.models.saving.files import read_bytes
 from disttrain.models.saving.h5 import check_h5, keyed_weights
-from disttrain.models.saving.keras_file import load_model
+from disttrain.models.saving.keras_file import load_keras_file
+from disttrain.models.saving.legacy_h5 import is_legacy
 from disttrain.models.saving.weights import read_safetensors
 
 
@@ -25,6 +26,8 @@ def file_digest(path: Any) -> str:
     if name.endswith(".safetensors"):
         return weights_digest(read_safetensors(data, name).items())
     if not name.endswith(".keras"):
+        if is_legacy(data, name):  # by layers and numbers, without names: the model has those
+            return str(load_keras_file(path, compile=False).digest())
         check_h5(data, name)
         named = keyed_weights(data, name)
         if named is None:
@@ -35,5 +38,5 @@ def file_digest(path: Any) -> str:
     with sound_archive(data, name) as archive:
         named = keyed_weights(read_member(archive, "model.weights.h5", name), name)
     if named is None:
-        return str(load_model(path, compile=False).digest())
+        return str(load_keras_file(path, compile=False).digest())
     return weights_digest(named.items())

@@ -84,9 +84,12 @@ def check_h5_digest(file: Any, size: int, source: str) -> bool:
 def _h5_digest(file: Any, limit: int | None) -> str:
     """Over names, attributes, shapes, dtypes and values; `limit`: no dataset holds more bytes."""
     total = hashlib.sha256()
+    described = {key: str(value) for key, value in file.attrs.items() if key != KEY}
+    if described:
+        total.update(json.dumps(described, sort_keys=True).encode())
 
     def visit(name: str, member: Any) -> None:
-        attributes = {key: str(value) for key, value in member.attrs.items()}
+        attributes = {key: str(value if isinstance(value, str) else np.asarray(value).tolist()) for key, value in member.attrs.items()}
         total.update(json.dumps([name, attributes], sort_keys=True).encode())
         if not hasattr(member, "shape"):
             return

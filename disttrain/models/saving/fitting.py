@@ -1,9 +1,35 @@
-"""Does a value from a file fit a weight? Nothing is broadcast, and nothing is rounded in silence."""
+"""What a file has for a model, and whether it fits: nothing is broadcast, nothing rounded, and nothing left out, in silence."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Any
+
 import torch
 from torch import Tensor
+
+
+@dataclass
+class Found:
+    """What was found for the weights of a model, which is left alone so far.
+
+    Args:
+        values: (weight, its value in the file).
+        own: (layer that reads its variables itself, they by name).
+        problems: what does not fit, in words.
+    """
+
+    values: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    own: list[tuple[Any, dict[str, Any]]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def take(self, key: str, weight: Tensor, value: Tensor) -> None:
+        """A value for the weight called `key`, if it fits."""
+        problem = misfit(weight, value)
+        if problem is None:
+            self.values.append((weight, value))
+        else:
+            self.problems.append(f"{key}: {problem}")
 
 
 def misfit(weight: Tensor, value: Tensor) -> str | None:

@@ -88,7 +88,7 @@ def refuse_newer(metadata: Any, source: str) -> None:
         raise _refusal("load_model", source, f"a file of Keras {version}", "a file that Keras 3 wrote")
 
 
-_LEGACY = "with Keras 3: keras.models.load_model(path).save('model.keras')"
+_LEGACY = "load_model or load_weights of the same file under a name that ends in .h5"
 
 
 def _refusal(call: str, source: str, what: str, advice: str) -> ValueError:

@@ -1,135 +1,52 @@
 """Weights in HDF5, in the groups where Keras 3 looks for them.
 
 Each layer owns a group; its weights are `<group>/vars/0`, `vars/1`, ... in Keras's order. Each weight also carries its name in
-`state_dict()` as the attribute `key`, which Keras does not look at. A file is read as hostile: only plain datasets of the very
-shape that the model has.
+`state_dict()` as the attribute `key`, which Keras does not look at.
 """
 
 from __future__ import annotations
 
 import io
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from disttrain.identifiers import to_snake_case
-from disttrain.layers.layer import Layer
-from disttrain.layers.ops.operation import Operation
-from disttrain.layers.tracking import adopt, own_weights
 from disttrain.models.saving.file_seal import check_h5_digest, seal_h5
-from disttrain.models.saving.fitting import misfit
-from disttrain.models.saving.foreign import refuse_foreign_hdf5
+from disttrain.models.saving.fitting import Found
+from disttrain.models.saving.h5_paths import name_of, weight_groups
+from disttrain.models.saving.h5_reading import member_at, opened_h5, value_of
+from disttrain.models.saving.left_over import left_over
 from disttrain.models.saving.optimizer_state import MAX_VARIABLES, optimizer_arrays
+from disttrain.models.saving.own_variables import reads_itself, variables_of, writes_itself
 
-MIN_CHUNK = 1 << 20  # numbers; HDF5 may take chunks of some size for a small dataset
 _MAX_DEPTH = 64  # of groups in groups
-_HIDDEN = frozenset(
-    {"_backward_hooks", "_buffers", "_chain", "_compile_arguments", "_foreign", "_forward_hooks", "_graph", "_metrics_seen", "_modules"}
-    | {"_input_layer", "_nodes", "_parameters", "history", "optimizer"}
-)
-
-
-def weight_groups(model: nn.Module) -> list[tuple[str, str, list[tuple[str, Tensor]]]]:
-    """(path, layer's name, [(key in `state_dict()`, weight)]) of `model` and everything in it, in the order of Keras's walk."""
-    keys = {id(tensor): key for key, tensor in model.named_weights()}  # type: ignore[operator]
-    visited: set[int] = set()
-    groups = []
-    for path, module in _walk(model, "", visited):
-        weights = [tensor for _, tensor in own_weights(module)]
-        groups.append((path, getattr(module, "name", type(module).__name__), [(keys[id(w)], w) for w in weights]))
-    return groups
-
-
-def module_paths(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """(path, module) of `model` and everything in it."""
-    return list(_walk(model, "", set()))
-
-
-def _walk(module: nn.Module, path: str, visited: set[int]) -> Iterator[tuple[str, nn.Module]]:
-    if id(module) in visited:
-        return
-    visited.add(id(module))
-    adopt(module)
-    yield path, module
-    for attribute, child in _children(module):
-        below = f"{path}/{attribute}" if path else attribute
-        if isinstance(child, nn.Module) and not isinstance(child, nn.ModuleList | nn.ModuleDict):
-            if not isinstance(child, Operation):
-                yield from _walk(child, below, visited)
-        else:
-            yield from _walk_container(child, below, visited)
-
-
-def _walk_container(container: Any, path: str, visited: set[int]) -> Iterator[tuple[str, nn.Module]]:
-    """The members of a list, tuple or dict, named by class and numbered per class: names made by hand are not used."""
-    used: dict[str, int] = {}
-    for item in container.values() if isinstance(container, dict | nn.ModuleDict) else container:
-        if isinstance(item, Operation):
-            continue
-        if isinstance(item, nn.Module) and not isinstance(item, nn.ModuleList | nn.ModuleDict):
-            yield from _walk(item, f"{path}/{_unique(_class_name(item), used)}", visited)
-        elif isinstance(item, list | tuple | dict | nn.ModuleList | nn.ModuleDict):
-            yield from _walk_container(item, f"{path}/{_unique('container', used)}", visited)
-
-
-def _children(module: nn.Module) -> list[tuple[str, Any]]:
-    """Attributes that hold modules: Keras's `layers` first where it comes first, then by name, those with `_` last."""
-    is_model = isinstance(module, Layer) and hasattr(module, "get_layer")
-    first: list[tuple[str, Any]] = []
-    found: dict[str, Any] = {}
-    if is_model:
-        layers = module.layers
-        if getattr(module, "_graph", None) is not None or hasattr(module, "_chain"):
-            first = [("layers", layers)]
-        else:
-            found["layers"] = layers
-    for name, value in module.__dict__.items():
-        if name not in _HIDDEN and isinstance(value, list | tuple | dict) and not name.startswith("__"):
-            found[name] = value
-    for name, child in module._modules.items():
-        if child is not None:
-            found.setdefault(name, child)
-    return first + sorted(found.items(), key=lambda pair: "~" + pair[0] if pair[0].startswith("_") else pair[0])
-
-
-def _class_name(module: nn.Module) -> str:
-    if getattr(module, "_graph", None) is not None and type(module).__name__ == "Model":
-        return "functional"
-    return to_snake_case(type(module).__name__)
-
-
-def _unique(name: str, used: dict[str, int]) -> str:
-    number = used.get(name, 0)
-    used[name] = number + 1
-    return f"{name}_{number}" if number else name
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------------------------
 
 
-def write_h5(model: nn.Module) -> bytes:
-    """The bytes of a `.weights.h5` file, with what the optimizer of a compiled model keeps."""
+def write_h5(model: nn.Module, optimizer: bool = True) -> bytes:
+    """The bytes of a `.weights.h5` file, with what the optimizer of a compiled model keeps, unless that is not wanted."""
     import h5py
 
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        for path, name, weights in weight_groups(model):
+        for path, module, weights in weight_groups(model):
             group = file.create_group(f"{path}/vars" if path else "vars")
-            group.attrs["name"] = name
-            for number, (key, tensor) in enumerate(weights):
-                array = tensor.detach().cpu().contiguous()
+            group.attrs["name"] = name_of(module)
+            for variable in variables_of(module, weights):
+                array = variable.value.contiguous()
                 if array.dtype is torch.bfloat16:  # NumPy has no such type; Keras, too, stores its two bytes
-                    dataset = group.create_dataset(str(number), data=array.view(torch.int16).numpy().view("V2"))
+                    dataset = group.create_dataset(variable.name, data=array.view(torch.int16).numpy().view("V2"))
                     dataset.attrs["dtype"] = "bfloat16"
                 else:
-                    dataset = group.create_dataset(str(number), data=array.numpy())
-                dataset.attrs["key"] = key
-        for path, name, arrays in optimizer_arrays(model):
+                    dataset = group.create_dataset(variable.name, data=array.numpy())
+                if variable.key is not None:
+                    dataset.attrs["key"] = variable.key
+                if variable.beside:
+                    dataset.attrs["beside"] = True
+        for path, name, arrays in optimizer_arrays(model) if optimizer else []:
             group = file.create_group(f"{path}/vars")
             group.attrs["name"] = name
             for number, array in enumerate(arrays):
@@ -147,53 +64,76 @@ def check_h5(data: bytes, source: str) -> bool:
     Raises:
         ValueError: it is not.
     """
-    with _opened(data, source) as file:
+    with opened_h5(data, source) as file:
         return check_h5_digest(file, len(data), source)
 
 
-def read_h5(model: nn.Module, data: bytes, source: str) -> tuple[list[tuple[Tensor, Tensor]], list[str]]:
-    """([(weight, value from the file)], [what does not fit]); the model is left alone."""
-    found: list[tuple[Tensor, Tensor]] = []
-    problems: list[str] = []
-    with _opened(data, source) as file:
-        _take(file, model, "", found, problems, source)
-    return found, problems
+def read_h5(model: nn.Module, data: bytes, source: str) -> Found:
+    """What the file has for a model, each weight of the one held against each of the other; the model is left alone."""
+    found = Found()
+    with opened_h5(data, source) as file:
+        read = _take(file, len(data), model, "", found, source)
+        found.problems += left_over(file, model, read)
+    return found
 
 
-def _take(
-    file: Any, module: nn.Module, place: str, found: list[tuple[Tensor, Tensor]], problems: list[str], source: str, prefix: str = ""
-) -> None:
-    """Find the weights of `module`, whose group is at `place`; `prefix` names it in `problems`."""
-    for inner, name, weights in weight_groups(module):
-        if not weights:
-            continue
+def _take(file: Any, size: int, module: nn.Module, place: str, found: Found, source: str, prefix: str = "") -> set[str]:
+    """Find what `module` and all in it need, whose group is at `place`; gives the groups looked at.
+
+    Args:
+        size: of the file, in bytes.
+        prefix: names the module in problems.
+    """
+    read = set()
+    for inner, owner, weights in weight_groups(module):
         path = "/".join(part for part in (place, inner) if part)
-        group = _member(file, f"{path}/vars" if path else "vars", source)
-        if group is None or not hasattr(group, "keys"):
-            problems.append(f"{name}: no group {path!r} in the file")
-            continue
-        if len(group) != len(weights):
-            problems.append(f"{name}: {len(group)} weights in the file, {len(weights)} in the model")
-            continue
-        for number, (key, tensor) in enumerate(weights):
-            dataset = _member(group, str(number), source)
-            shape = getattr(dataset, "shape", None)
-            if dataset is None or shape is None or tuple(shape) != tuple(tensor.shape):
-                problems.append(f"{prefix}{key}: shape {shape} in the file, {tuple(tensor.shape)} in the model")
-                continue
-            value = _value(dataset, source)
-            problem = misfit(tensor, value)
-            if problem is None:
-                found.append((tensor, value))
-            else:
-                problems.append(f"{prefix}{key}: {problem}")
+        read.add(f"{path}/vars" if path else "vars")
+        group = member_at(file, f"{path}/vars" if path else "vars", source)
+        group = group if hasattr(group, "keys") else None
+        if group is None and (weights or writes_itself(owner)):
+            found.problems.append(f"{name_of(owner)}: no group {path!r} in the file")
+        elif group is not None and reads_itself(owner):
+            found.own.append((owner, _all_values(group, size, source)))
+        elif group is not None and len(group) != len(weights):
+            found.problems.append(f"{name_of(owner)}: {_counted(owner, len(group), len(weights))}")
+        elif group is not None:
+            for number, (key, tensor) in enumerate(weights):
+                dataset = member_at(group, str(number), source)
+                shape = getattr(dataset, "shape", None)
+                if shape is None or tuple(shape) != tuple(tensor.shape):
+                    found.problems.append(f"{prefix}{key}: shape {shape} in the file, {tuple(tensor.shape)} in the model")
+                else:
+                    found.take(f"{prefix}{key}", tensor, value_of(dataset, source))
+    return read
 
 
-def read_h5_by_name(model: nn.Module, data: bytes, source: str) -> tuple[list[tuple[Tensor, Tensor]], list[str]]:
+def _counted(module: nn.Module, there: int, here: int) -> str:
+    if getattr(module, "built", True):
+        return f"{there} weights in the file, {here} in the model"
+    return (
+        f"{there} weights in the file, while it was never built, so that it has none: a build() must build the layers that it makes, "
+        "or build_from_config() must"
+    )
+
+
+def _all_values(group: Any, size: int, source: str) -> dict[str, Any]:
+    """Every array of a group, by name, as `load_own_variables` takes them."""
+    found: dict[str, Any] = {}
+    for name in group:
+        dataset = member_at(group, name, source)
+        if getattr(dataset, "shape", None) is None:
+            continue
+        if dataset.nbytes > size:
+            raise ValueError(f"{source}: {dataset.name}, of shape {dataset.shape}, is larger than the file.")
+        value = value_of(dataset, source)
+        found[name] = value if value.dtype is torch.bfloat16 else value.numpy()
+    return found
+
+
+def read_h5_by_name(model: nn.Module, data: bytes, source: str) -> Found:
     """Like `read_h5`, of the layers whose names the file has; the others are left out."""
-    found: list[tuple[Tensor, Tensor]] = []
-    problems: list[str] = []
-    with _opened(data, source) as file:
+    found = Found()
+    with opened_h5(data, source) as file:
         places: dict[str, list[str]] = {}
         _names_in(file, "", places, source, 0)
 
@@ -201,17 +141,17 @@ def read_h5_by_name(model: nn.Module, data: bytes, source: str) -> tuple[list[tu
             for layer in parent.layers:
                 places_of = places.get(layer.name, [])
                 if len(places_of) > 1:
-                    problems.append(f"{layer.name}: the file has {len(places_of)} layers of that name")
+                    found.problems.append(f"{layer.name}: the file has {len(places_of)} layers of that name")
                 elif places_of:
-                    _take(file, layer, places_of[0], found, problems, source, f"{layer.name}.")
+                    _take(file, len(data), layer, places_of[0], found, source, f"{layer.name}.")
                 elif hasattr(layer, "get_layer"):
                     take(layer)
 
         take(model)
-    if not found and not problems:
+    if found == Found():
         known = ", ".join(sorted(places)[:12])
-        problems.append(f"no layer of the model is in the file, which has {known}")
-    return found, problems
+        found.problems.append(f"no layer of the model is in the file, which has {known}")
+    return found
 
 
 def _names_in(group: Any, path: str, places: dict[str, list[str]], source: str, depth: int) -> None:
@@ -219,7 +159,7 @@ def _names_in(group: Any, path: str, places: dict[str, list[str]], source: str, 
     if depth > _MAX_DEPTH:
         raise ValueError(f"{source} nests groups more than {_MAX_DEPTH} deep: no model does.")
     for part in group:
-        member = _member(group, part, source)
+        member = member_at(group, part, source)
         if not hasattr(member, "keys") or (not path and part == "optimizer"):
             continue
         if part == "vars":
@@ -236,20 +176,20 @@ def read_optimizer(data: bytes, source: str) -> list[Tensor]:
     Raises:
         ValueError: a damaged or hostile file.
     """
-    with _opened(data, source) as file:
-        group = _member(file, "optimizer/vars", source)
+    with opened_h5(data, source) as file:
+        group = member_at(file, "optimizer/vars", source)
         if group is None or not hasattr(group, "keys"):
             return []
         if len(group) > MAX_VARIABLES:
             raise ValueError(f"{source}: the optimizer has {len(group)} variables, which no saved model has.")
         values = []
         for number in range(len(group)):
-            dataset = _member(group, str(number), source)
+            dataset = member_at(group, str(number), source)
             if dataset is None or getattr(dataset, "shape", None) is None:
                 raise ValueError(f"{source}: the optimizer's variable {number} is not there.")
             if dataset.nbytes > len(data):
                 raise ValueError(f"{source}: the optimizer's variable {number}, of shape {dataset.shape}, is larger than the file.")
-            values.append(_value(dataset, source))
+            values.append(value_of(dataset, source))
         return values
 
 
@@ -267,62 +207,19 @@ def keyed_weights(data: bytes, source: str) -> dict[str, Tensor] | None:
         if depth > _MAX_DEPTH:
             raise ValueError(f"{source} nests groups more than {_MAX_DEPTH} deep: no model does.")
         for name in group:
-            member = _member(group, name, source)
+            member = member_at(group, name, source)
             if isinstance(member, h5py.Dataset):
+                if member.attrs.get("beside"):
+                    continue
                 key = member.attrs.get("key")
                 if not isinstance(key, str) or key in found:
                     return False
                 if member.nbytes > len(data):
                     raise ValueError(f"{source}: a weight of shape {member.shape} is larger than the file.")
-                found[key] = _value(member, source)
+                found[key] = value_of(member, source)
             elif member is not None and not (depth == 0 and name == "optimizer") and not visit(member, depth + 1):
                 return False
         return True
 
-    with _opened(data, source) as file:
+    with opened_h5(data, source) as file:
         return found if visit(file, 0) else None
-
-
-@contextmanager
-def _opened(data: bytes, source: str) -> Iterator[Any]:
-    """The open file; whatever HDF5 says of damage inside the block becomes a ValueError."""
-    import h5py
-
-    try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            refuse_foreign_hdf5(file, source)
-            yield file
-    except (OSError, KeyError, RuntimeError, OverflowError, TypeError, MemoryError) as error:
-        raise ValueError(f"{source} holds no sound HDF5: {error}") from error
-
-
-def _member(group: Any, path: str, source: str) -> Any:
-    """The object at `path`, or None. Links out of the file, or anywhere but down, are refused."""
-    import h5py
-
-    for part in path.split("/"):
-        link = group.get(part, getlink=True) if part in group or _dangling(group, part) else None
-        if link is None:
-            return None
-        if not isinstance(link, h5py.HardLink):
-            raise ValueError(f"{source}: {part!r} is a link to somewhere else, which no saved model has.")
-        group = group[part]
-    return group
-
-
-def _dangling(group: Any, part: str) -> bool:
-    return part in group.keys()  # noqa: SIM118 - `in group` follows links, keys() does not
-
-
-def _value(dataset: Any, source: str) -> Tensor:
-    if dataset.is_virtual or dataset.external is not None:
-        raise ValueError(f"{source}: {dataset.name} keeps its bytes in another file, which no saved model does.")
-    if dataset.attrs.get("dtype") == "bfloat16" and dataset.dtype.itemsize == 2:
-        raw = np.ascontiguousarray(dataset[()])
-        return torch.from_numpy(raw.reshape(-1).view(np.int16).copy()).view(torch.bfloat16).reshape(dataset.shape)
-    if dataset.dtype.kind not in "fiub":
-        raise ValueError(f"{source}: {dataset.name} has dtype {dataset.dtype}; weights are numbers.")
-    if dataset.chunks is not None and math.prod(dataset.chunks) > max(dataset.size, MIN_CHUNK):
-        raise ValueError(f"{source}: {dataset.name} comes in chunks of shape {dataset.chunks}, larger than itself.")
-    array = np.asarray(dataset[()])
-    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))

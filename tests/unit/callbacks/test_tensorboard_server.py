@@ -9,6 +9,7 @@ import urllib.parse
 import urllib.request
 
 import numpy as np
+import psutil
 import pytest
 from callback_model import FakeModel
 from launching import heed_ctrl_c
@@ -162,3 +163,18 @@ def test_ctrl_c_stops_it_with_its_server(tmp_path):
     assert process.returncode == 0
     with pytest.raises(OSError):
         urllib.request.urlopen(line.split()[1])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_board_ends_with_its_command_however_that_ends(number, code, tmp_path):
+    written(tmp_path)
+    command = [sys.executable, "-m", "disttrain", "tensorboard", str(tmp_path), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        url = process.stdout.readline().split()[1]
+        urllib.request.urlopen(url).close()
+        (board,) = psutil.Process(process.pid).children()
+        process.send_signal(number)
+        assert process.wait(timeout=60) == code
+    assert psutil.wait_procs([board], timeout=60)[1] == []
+    with pytest.raises(OSError):
+        urllib.request.urlopen(url)

@@ -12,7 +12,7 @@ import pytest
 from disttrain.checkpoint import Store
 from disttrain.checkpoint.local_files import LocalFiles
 from disttrain.checkpoint.object_files import ObjectFiles
-from disttrain.errors import RunUnwritable
+from disttrain.errors import RunUnwritable, StorageUnavailable
 
 
 def fill(store: Store, path: str, ranges: list[tuple[int, int]]) -> list[bytes]:
@@ -138,7 +138,7 @@ def test_a_full_disk_is_named_and_leaves_no_part_of_a_file(tmp_path: Path, monke
         lambda: store.create("d/x", b"12345678"),
         lambda: store.put("d/x", b"1234"),
     ):
-        with pytest.raises(RunUnwritable, match="d/x cannot be written: the disk is full"):
+        with pytest.raises(StorageUnavailable, match="d/x cannot be written: the disk is full"):
             operation()
     assert list((tmp_path / "d").iterdir()) == []
 

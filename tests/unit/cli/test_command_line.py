@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import runpy
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from full_disk import can_mount, on_a_full_disk
 
 from disttrain import cli, errors
 from disttrain.cli.failures import report_failure
@@ -85,7 +90,9 @@ def test_wrong_use_is_told_in_a_few_words_and_exits_with_2(arguments, words, cap
         (errors.PoisonBatch("words"), 1),
         (errors.Interrupted("words"), 130),
         (KeyboardInterrupt(), 130),
-        (SystemExit(7), 7),
+        (SystemExit(7), 1),
+        (SystemExit(3), 1),
+        (SystemExit(0), 0),
         (SystemExit("words"), 1),
         (SystemExit(None), 0),
         (ZeroDivisionError("words"), 1),
@@ -95,7 +102,19 @@ def test_wrong_use_is_told_in_a_few_words_and_exits_with_2(arguments, words, cap
 def test_an_exception_becomes_an_exit_code_and_its_words_are_printed_once(error, code, capsys):
     assert report_failure(error) == code
     told = capsys.readouterr().err
-    assert told.count("words") == (0 if code in (0, 7, 130) else 1)
+    assert told.count("words") == (0 if code in (0, 130) or error.args[0] != "words" else 1)
+
+
+def test_a_script_that_ends_itself_with_a_number_is_told_of_with_its_line(tmp_path, monkeypatch, capsys):
+    script = tmp_path / "train.py"
+    script.write_text("import sys\n\nsys.exit(5)\n")
+
+    def runs(*_: object, **__: object) -> None:
+        runpy.run_path(str(script), run_name="__main__")
+
+    monkeypatch.setattr(script_module, "launch", runs)
+    assert run("launch", str(script)) == 1
+    assert capsys.readouterr().err == f"the script ended itself with sys.exit(5) at {script}:3\n"
 
 
 def test_the_traceback_of_a_worker_is_printed_in_place_of_the_drivers(capsys):
@@ -166,3 +185,29 @@ def test_a_port_in_use_is_named_with_the_next(tmp_path, capsys):
         port = taken.getsockname()[1]
         assert run("view", str(path), "--port", str(port), "--inputs", str(tmp_path)) == 2
     assert f"port {port}" in capsys.readouterr().err
+
+
+def test_the_viewer_ends_in_order_when_it_is_told_to(tmp_path):
+    import disttrain as dt
+    from disttrain import layers
+
+    path = tmp_path / "model.keras"
+    dt.Sequential([dt.Input((2,)), layers.Dense(1)]).save(path)
+    command = [sys.executable, "-m", "disttrain", "view", str(path), "--port", "0", "--inputs", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and "activation viewer: http" in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "") and "stopped" in out
+
+
+@pytest.mark.skipif(not can_mount(), reason="this user may not mount a disk of its own")
+def test_a_launch_onto_a_full_disk_is_worth_another_try(tmp_path):
+    (tmp_path / "train.py").write_text("")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = [sys.executable, "-m", "disttrain", "launch", "train.py", "--run-dir", str(disk / "run")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = on_a_full_disk(disk, command, environment)
+    assert done.returncode == 3, done.stderr
+    assert "StorageUnavailable: " in done.stderr and "cannot be written: the disk is full." in done.stderr

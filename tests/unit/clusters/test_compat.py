@@ -55,6 +55,46 @@ def test_ray_still_says_where_a_process_keeps_its_logs(compat):
     assert compat.logs_folder() is None or Path(compat.logs_folder()).is_dir()
 
 
+def test_what_ray_changes_in_a_process_still_has_these_names():
+    from ray._private import utils, worker
+
+    for module, name in (
+        (worker, "faulthandler"),
+        (utils, "set_sigterm_handler"),
+        (worker, "custom_excepthook"),
+        (worker, "normal_excepthook"),
+    ):
+        assert hasattr(module, name), f"{module.__name__} has no {name} any more: see disttrain/clusters/ray/manners.py"
+    assert '"PYTHONBREAKPOINT"] = "ray.' in inspect.getsource(worker.connect), "who sets PYTHONBREAKPOINT now? see manners.around_init"
+    assert "ray.init()" in inspect.getsource(inspect.getmodule(ray_auto_init())), "how does Ray start by itself now? see meeting.one_ray"
+
+
+def ray_auto_init():
+    from ray._private.auto_init_hook import auto_init_ray
+
+    return auto_init_ray
+
+
+def test_ray_still_waits_for_the_port_of_its_gcs_in_a_file_of_that_name(tmp_path):
+    from ray._private import node
+
+    with pytest.raises(RuntimeError, match=f"{tmp_path}/{node.GCS_SERVER_PORT_NAME}_abab"):
+        node.wait_for_persisted_port(str(tmp_path), "ab" * 28, node.GCS_SERVER_PORT_NAME, timeout_ms=1)
+    assert "wait_for_persisted_port(" in inspect.getsource(node.Node.start_gcs_server), "who waits for it now? see compat.init_new"
+
+
+@pytest.mark.ray
+@pytest.mark.leaves_behind("threads", "processes", "environment")
+def test_ray_still_says_where_its_gcs_and_its_raylet_listen(compat, on_ray):
+    from disttrain.clusters.ray.vitals import Line
+
+    raylet = compat.raylet_socket()
+    assert raylet is not None and raylet.startswith("/"), "see compat.raylet_socket"
+    for line in (Line(raylet), Line(compat.gcs_address())):
+        assert line.is_up() and line.is_up()
+        line.close()
+
+
 class Told(Exception):
     """Stands for an error of Ray with that text."""
 

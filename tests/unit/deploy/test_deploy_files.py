@@ -185,3 +185,11 @@ def test_ci_ends_with_the_tests():
     after = lines[lines.index("make --no-print-directory test") + 1 :]
     assert not any(re.search(r"\becho\b|\bprintf\b|\bmake\b", line) for line in after)
     subprocess.run(["bash", "-n", str(ROOT / ".ci" / "run")], check=True)
+
+
+def test_the_image_has_no_wget_and_every_page_asks_for_an_operator_that_needs_none():
+    """KubeRay's probes ran `wget` in the pods until 1.5; an image that installs it may allow older operators again."""
+    assert not [rest for word, rest in dockerfile() if word == "RUN" and ("wget" in rest or "apt" in rest.split())]
+    assert [rest for word, rest in final_stage() if word == "FROM"] == ["python:${PYTHON}-slim"]  # which brings none
+    for page in ("k8s/README.md", "k8s/base/kustomization.yaml"):
+        assert re.findall(r"(\d+\.\d+) or newer", (ROOT / page).read_text()) == ["1.6"], page

@@ -93,7 +93,7 @@ def test_every_image_has_a_version(overlay: str):
 
 
 @pytest.mark.parametrize("overlay", ["local", "s3", "gpu", "spot"])
-def test_a_node_that_is_drained_has_time_to_leave_at_a_steps_end(overlay: str):
+def test_a_node_that_is_drained_is_down_before_its_pod_is_killed(overlay: str):
     for pod in pod_specs(ray_job(overlay)).values():
         environment = {item["name"]: item.get("value") for item in pod["containers"][0]["env"]}
         assert int(environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"]) + 10 <= pod["terminationGracePeriodSeconds"]

@@ -58,7 +58,7 @@ def test_the_viewer_makes_the_model_and_finds_the_samples(store):
     assert source.samples.count == 10  # all of the validation data
     assert np.array_equal(source.samples.x["x"] if "x" in source.samples.x else next(iter(source.samples.x.values())), X[30:])
     assert [source.samples.label(number) for number in range(10)] == Y[30:].tolist()
-    record = json.loads(store.read("model/000000.json"))
+    record = json.loads(store.read("model/000000.json"))["body"]
     assert (record["epochs"], record["steps_per_epoch"], record["batch_size"]) == (3, 4, 8)
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shlex
+import threading
 from functools import partial
 
 import pytest
 
 from disttrain.cli.app import main
+from disttrain.errors import DataError
 from disttrain.launch import script as script_module
-from disttrain.launch.cluster_start import ClusterStart
+from disttrain.launch.cluster_start import ClusterStart, is_starting
 from disttrain.launch.config import RunConfig
 from disttrain.launch.script import launch, resume_command
+from disttrain.launch.timings import Timings
 from disttrain.testing.fake_cluster import FakeCluster, Started
 
 
@@ -65,3 +68,68 @@ def test_a_script_that_fails_before_its_first_call_leaves_no_run(tmp_path, monke
     with pytest.raises(ValueError, match="mine"):
         launch(RunConfig(), "bad.py")
     assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a session that cannot be made"), KeyboardInterrupt()], ids=["an error", "Ctrl-C"])
+def test_what_fails_between_the_start_and_the_session_ends_what_was_started(error, tmp_path, monkeypatch):
+    class Watched(Started):
+        stopped = 0
+
+        def stop(self) -> None:
+            Watched.stopped += 1
+
+    class Kept(ClusterStart):
+        def __init__(self, config: RunConfig, timings: Timings) -> None:
+            super().__init__(config, timings, lambda config, timings: Watched(FakeCluster()))
+            kept.append(self)
+
+    def fails(*_: object, **__: object) -> None:
+        kept[0].cluster(lambda: False)  # it has started
+        raise error
+
+    kept: list[Kept] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(script_module, "ClusterStart", Kept)
+    monkeypatch.setattr("disttrain.launch.session.Session.__init__", fails)
+    (tmp_path / "train.py").write_text("")
+    with pytest.raises(type(error)):
+        launch(RunConfig(), "train.py")
+    assert Watched.stopped == 1
+
+
+def test_an_error_of_the_script_waits_for_no_cluster_that_is_still_starting(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    never, starts = threading.Event(), []
+
+    def begun(config: RunConfig, timings: Timings) -> ClusterStart:
+        starts.append(ClusterStart(config, timings, lambda *_: (never.wait(), Started(FakeCluster()))[1]))
+        return starts[-1]
+
+    monkeypatch.setattr(script_module, "ClusterStart", begun)
+    (tmp_path / "unequal.py").write_text(
+        "import numpy as np\nimport disttrain as dt\nmodel = dt.Sequential([dt.Input((2,)), dt.layers.Dense(1)])\n"
+        "model.compile('sgd', 'mse')\nmodel.fit(np.ones((8, 2)), np.ones((7, 1)), verbose=0)\n"
+    )
+    try:
+        with pytest.raises(DataError, match="7"):
+            launch(RunConfig(), "unequal.py")
+        assert is_starting()
+    finally:
+        never.set()
+        for start in starts:
+            start.end()
+
+
+def test_the_lines_of_the_script_begin_its_traceback(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "typer"  # not to be taken for the library of that name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(script_module, "ClusterStart", partial(ClusterStart, make=lambda config, timings: Started(FakeCluster())))
+    (folder / "bad.py").write_text("def inner():\n    raise ValueError('mine')\n\n\ninner()\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["launch", "bad.py"])
+    told = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 1 and [line.strip() for line in told if "File " in line] == [
+        'File "bad.py", line 5, in <module>',
+        'File "bad.py", line 2, in inner',
+    ]

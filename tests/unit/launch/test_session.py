@@ -6,6 +6,9 @@ import signal
 
 import pytest
 
+from disttrain.checkpoint.layout import end_path
+from disttrain.checkpoint.sealed import unseal
+from disttrain.errors import StorageUnavailable
 from disttrain.launch.cluster_start import ClusterStart
 from disttrain.launch.config import RunConfig
 from disttrain.launch.door import enter
@@ -22,8 +25,12 @@ class Watched(Started):
         Watched.stopped += 1
 
 
-@pytest.mark.parametrize("error", [OSError("the store is away"), KeyboardInterrupt()], ids=["an error", "Ctrl-C"])
-def test_a_session_that_cannot_be_entered_ends_its_cluster_and_its_workers(error, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(OSError("the store is away"), StorageUnavailable), (ValueError("ours"), ValueError), (KeyboardInterrupt(), KeyboardInterrupt)],
+    ids=["a store that is away", "an error", "Ctrl-C"],
+)
+def test_a_session_that_cannot_be_entered_ends_its_cluster_and_its_workers(error, told, monkeypatch, tmp_path):
     def fails(*_: object) -> None:
         raise error
 
@@ -33,8 +40,19 @@ def test_a_session_that_cannot_be_entered_ends_its_cluster_and_its_workers(error
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     start = ClusterStart(config, timings, lambda config, timings: Watched(cluster))
     start.begin()
-    with pytest.raises(type(error)), Session(config, enter(config, script="", arguments=(), script_sha256=""), start, timings):
+    with pytest.raises(told), Session(config, enter(config, script="", arguments=(), script_sha256=""), start, timings):
         raise AssertionError("never reached")
     assert Watched.stopped == 1 and cluster.workers
     assert not [worker.name for worker in cluster.workers.values() if worker.thread.is_alive()]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_the_number_with_which_a_script_ends_itself_stands_in_the_record_of_its_end(tmp_path):
+    config, timings = RunConfig(workers=1, run_dir=str(tmp_path)), Timings()
+    start = ClusterStart(config, timings, lambda config, timings: Started(FakeCluster()))
+    start.begin()
+    with pytest.raises(SystemExit), Session(config, enter(config, script="", arguments=(), script_sha256=""), start, timings):
+        raise SystemExit(5)
+    store = RunDirectory(str(tmp_path)).store
+    record = unseal(store.read(end_path(1)), "the record", "")
+    assert (record["outcome"], record["exit"]) == ("failed", 5)

@@ -310,8 +310,8 @@ def _torch_zip() -> bytes:
         (lambda p: _folder(p / "x", "m.index") / "m", "checkpoint of TensorFlow"),
         (lambda p: p / "m.pth", "pickle of PyTorch"),
         (lambda p: p / "m.onnx", "ONNX graph"),
-        (lambda p: p / "m.h5", "holds weights, or a model as Keras 2 wrote it"),
-        (lambda p: p / "m.txt", r"expected a path ending in \.keras"),
+        (lambda p: p / "m.safetensors", r"expected a path ending in \.keras or \.h5"),
+        (lambda p: p / "m.txt", r"expected a path ending in \.keras or \.h5"),
         (lambda p: _hdf5(p, "m.keras", {"model_config": "{}"}), "HDF5 file of Keras 2 under another name"),
         (lambda p: (p / "m.keras", (p / "m.keras").write_bytes(pickle.dumps([1])))[0], "a pickle, which could run code"),
         (lambda p: (p / "m.keras", (p / "m.keras").write_bytes(_torch_zip()))[0], "pickle of PyTorch"),
@@ -325,16 +325,10 @@ def test_files_of_other_formats_are_refused_by_name_with_advice(make: Any, messa
     assert "expected" in str(caught.value)
 
 
-def test_weights_of_keras_2_are_refused_by_name(tmp_path: Path):
+def test_weights_in_several_files_are_refused_by_name():
     model = Sequential([Input((2,)), L.Dense(1)])
-    with pytest.raises(ValueError, match="a whole model as Keras 2 wrote it"):
-        model.load_weights(_hdf5(tmp_path, "whole.h5", {"model_config": "{}"}))
-    with h5py.File(tmp_path / "w.h5", "w") as file:
-        file.attrs["layer_names"] = ["dense"]
-    with pytest.raises(ValueError, match="weights as Keras 2 wrote them"):
-        model.load_weights(tmp_path / "w.h5")
     with pytest.raises(ValueError, match="weights of Keras in several files"):
-        model.load_weights(tmp_path / "m.weights.json")
+        model.load_weights("m.weights.json")
 
 
 def test_arrays_and_slices_in_graphs_come_back(tmp_path: Path):

@@ -220,7 +220,7 @@ def test_a_setting_that_is_code_is_left_out_with_a_warning(tmp_path: Path):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m, p: m.save(p / "m.h5"), "ending in .keras"),
+        (lambda m, p: m.save(p / "m.pt"), "ending in .keras"),
         (lambda m, p: m.save_weights(p / "m.h5"), "ending in .weights.h5 or .safetensors"),
         (lambda m, p: m.load_weights(FILES / "keras_recurrent.weights.h5"), "dense.kernel|no group"),
         (lambda m, p: Sequential([L.Dense(1)]).save(p / "m.keras"), "no weights yet"),

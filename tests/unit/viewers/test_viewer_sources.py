@@ -291,7 +291,7 @@ def test_a_model_of_code_has_its_classes_and_is_built_from_the_runs_samples(url)
 
 def test_a_class_that_only_the_script_knows_is_told(url):
     run = WrittenRun(url)
-    run.store.put("model/000001.json", b'{"call": 1, "model": "{\\"class_name\\": \\"Mystery\\", \\"config\\": {}}"}')
+    run.write_description(1, model='{"class_name": "Mystery", "config": {}}')
     with pytest.raises(UsageError, match="cannot be made without the script"):
         open_source(url).skeleton()
 
@@ -301,7 +301,9 @@ def test_damaged_descriptions_are_passed_over(url):
     run.describe(small(), call=1)
     run.store.put("model/000002.json", b"{")
     run.store.put("model/000003.json", b"[]")
-    run.store.put("model/000004.json", b'{"call": 4, "model": 5}')
+    run.write_description(4, model=5)
+    run.store.put("model/000005.json", run.store.read("model/000001.json"))
+    run.store.put("model/000006.json", run.store.read("model/000001.json").replace(b"softmax", b"sigmoid"))
     run.store.put("model/000001.safetensors", b"\xff" * 64)
     source = open_source(url)
     assert source.skeleton().output_shape == (None, 2)

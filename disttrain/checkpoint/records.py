@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from disttrain.checkpoint import Store, seal, unseal
 from disttrain.checkpoint.messages import explain
+from disttrain.checkpoint.sealed import seal, unseal
+from disttrain.checkpoint.store import Store
 from disttrain.errors import CheckpointCorrupt, CheckpointMismatch
 
 VERSION = 1
