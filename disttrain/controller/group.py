@@ -274,8 +274,9 @@ class GroupControl:
             self._pin(tick)
         self.jumps = anew and not self._lost_some
         self._formed, self._lost_some, self._ticks, self._halted = True, False, {}, {}
+        store = self._around.meeting_place() if len(form.members) > 1 else None
         command = m.Form(
-            self._number, form.generation, form.members, form.placement, ticks, self._around.store_host, self._around.store_port,
+            self._number, form.generation, form.members, form.placement, ticks, store,
             source, form.restore, tick, self._frozen_at(tick), self._kept.name or own,
         )  # fmt: skip
         for worker in form.members:
