@@ -9,6 +9,8 @@ from torch import Tensor
 
 REQUESTS = ("save", "pause", "stop")  # what a worker may ask of all; summed with the step, so all see it at the same step
 
+MARKS = 3  # of a part of a scripted step: its number, that squared, and the value that it brings
+
 
 @dataclass(frozen=True, slots=True)
 class SideChannelLayout:
@@ -21,6 +23,7 @@ class SideChannelLayout:
         rows: of the model's row states.
         marks: that tell which part of a step of the script's own the workers are at.
         gathered: of the states of torchmetrics that are no sums, by slice or sample.
+        moved: of the changes of parameters that a step of the script's own writes into.
     """
 
     means: int
@@ -29,6 +32,7 @@ class SideChannelLayout:
     rows: int = 0
     marks: int = 0
     gathered: int = 0
+    moved: int = 0
 
     @property
     def sums(self) -> int:
@@ -38,7 +42,7 @@ class SideChannelLayout:
     @property
     def size(self) -> int:
         """All numbers."""
-        return self.sums + self.buffers + self.rows + self.marks + self.gathered + len(REQUESTS)
+        return self.sums + self.buffers + self.rows + self.marks + self.gathered + self.moved + len(REQUESTS)
 
     def states_of(self, side_channel: Tensor) -> Tensor:
         """The states of metrics, a view."""
@@ -62,6 +66,11 @@ class SideChannelLayout:
         """What is gathered of torchmetrics, a view."""
         start = self.sums + self.buffers + self.rows + self.marks
         return side_channel[start : start + self.gathered]
+
+    def moved_of(self, side_channel: Tensor) -> Tensor:
+        """The changes of those parameters, a view."""
+        start = self.sums + self.buffers + self.rows + self.marks + self.gathered
+        return side_channel[start : start + self.moved]
 
     def request(self, side_channel: Tensor, requests: Sequence[bool]) -> None:
         """Write what this worker asks for."""
