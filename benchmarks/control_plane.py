@@ -19,6 +19,7 @@ from harness import Summary, paired_ratio, parser, print_table, progress, run_pr
 
 from disttrain import orchestrator as o
 from disttrain.clock import SystemClock
+from disttrain.collectives.store_server import StoreAddress
 from disttrain.controller.checkpoint_interval import CheckpointInterval
 from disttrain.controller.environment import CallEnvironment, KeptGroup
 from disttrain.controller.group import GroupControl
@@ -59,7 +60,7 @@ class Driver:
     def __init__(self, policy: o.RecoveryPolicy) -> None:
         deaf: Any = _Deaf()
         around = CallEnvironment(
-            cluster=deaf, policy=policy, run_dir=None, attempt=1, threads=1, backend="gloo", store_host="", store_port=0,
+            cluster=deaf, policy=policy, run_dir=None, attempt=1, threads=1, backend="gloo", meeting_place=lambda: StoreAddress("", 0, b""),
             checkpoint_interval=CheckpointInterval(), console=deaf, interrupts=lambda: 0, first_step=lambda: None, clock=SystemClock(),
         )  # fmt: skip
         program: Any = SimpleNamespace(at=lambda tick: SimpleNamespace(tick=tick))

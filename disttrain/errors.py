@@ -25,11 +25,16 @@ Errors cross processes: each keeps its message as its only positional argument, 
 
 from __future__ import annotations
 
+from disttrain.redaction import hidden
+
 
 class DisttrainError(Exception):
-    """Base of the tree."""
+    """Base of the tree. Its words hide what looks like a secret: a URL with a password, say."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return hidden(super().__str__())
 
 
 class UsageError(DisttrainError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +24,9 @@ from disttrain.callbacks.capture import capture, capture_arrays
 from disttrain.callbacks.history import History
 from disttrain.callbacks.progbar_logger import ProgbarLogger
 from disttrain.callbacks.telemetry import Telemetry
+from disttrain.callbacks.torch_schedulers import load_states, schedulers_in, states_of
+
+_SCHEDULERS = "schedulers of torch"  # no name of a class
 
 
 class CallbackList(Callback):
@@ -148,11 +152,14 @@ class CallbackList(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The states of the callbacks that have one, by class and number, such as `"EarlyStopping"` and `"EarlyStopping_1"`."""
         states = {key: callback.state_dict() for key, callback in self._keyed()}
-        return {key: state for key, state in states.items() if state}
+        states[_SCHEDULERS] = {"counted": states_of(schedulers_in(self.callbacks))}
+        return {key: state for key, state in states.items() if state and state != {"counted": []}}
 
     def capture_state(self) -> Callable[[], dict[str, Any]]:
         """Each callback's."""
         captured = [(key, capture(callback)) for key, callback in self._keyed()]
+        if counted := states_of(schedulers_in(self.callbacks)):
+            captured.append((_SCHEDULERS, lambda: copy.deepcopy({"counted": counted})))
         return lambda: {key: state for key, give in captured if (state := give())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -160,6 +167,8 @@ class CallbackList(Callback):
         for key, callback in self._keyed():
             if key in state:
                 callback.load_state_dict(state[key])
+        if _SCHEDULERS in state:
+            load_states(schedulers_in(self.callbacks), state[_SCHEDULERS]["counted"])
 
     def state_arrays(self) -> dict[str, np.ndarray]:
         """The arrays of the callbacks, as `"EarlyStopping/best_weights/0"`."""

@@ -15,6 +15,7 @@ from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
 from disttrain.training.program import Position
+from disttrain.training.step.step_owners import counting_in
 from disttrain.training.trainability import Frozen
 
 
@@ -66,8 +67,9 @@ class Boundaries:
         if self._fit is not None:
             self.job.model.optimizer.load_state_dict(report.optimizer)
             self._statistics.step = report.optimizer["iterations"]
+            counting = counting_in(self.job.model) if report.others else {}
             for name, counters in report.others.items():
-                getattr(self.job.model, name).load_state_dict(counters)
+                counting[name].load_state_dict(counters)
         self.at_boundary = self._fit is not None
         began = self._clock.monotonic_s()
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from disttrain import orchestrator as o
 from disttrain.clock import Clock, SystemClock
+from disttrain.collectives.store_server import StoreAddress
 from disttrain.controller.checkpoint_interval import CheckpointInterval
 from disttrain.controller.place import Place
 from disttrain.elastic import messages as m
@@ -22,7 +23,7 @@ class CallEnvironment:
         cluster: a Cluster port, with `put` for jobs.
         policy: sizes and limits.
         run_dir, attempt, threads, backend: see `elastic.messages.CallSettings`.
-        store_host, store_port: where generations meet.
+        meeting_place: where the next generation meets.
         interrupts: how often the user has asked to stop.
         first_step: called when a call has made its first progress.
         clock: what time it is.
@@ -39,8 +40,7 @@ class CallEnvironment:
     attempt: int
     threads: int
     backend: str
-    store_host: str
-    store_port: int
+    meeting_place: Callable[[], StoreAddress]
     checkpoint_interval: CheckpointInterval
     console: Console
     interrupts: Callable[[], int]

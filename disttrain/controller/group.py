@@ -293,8 +293,9 @@ class GroupControl:
         self.went_back = "differ" if self._differed else "lost" if self._lost_some else "jump"
         self._formed, self._lost_some, self._differed, self._ticks, self._halted = True, False, False, {}, {}
         self._replicas().formed(form.generation, anew=form.source is None)
+        store = self._around.meeting_place() if len(form.members) > 1 else None
         command = m.Form(
-            self._number, form.generation, form.members, form.placement, ticks, self._around.store_host, self._around.store_port,
+            self._number, form.generation, form.members, form.placement, ticks, store,
             source, form.restore, tick, self._frozen_at(tick), self._kept.name or own, self._replicas().watch_until,
         )  # fmt: skip
         for worker in form.members:

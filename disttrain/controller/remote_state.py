@@ -13,8 +13,8 @@ from torch import Tensor
 
 from disttrain import watch
 from disttrain.layers.weight_holder import watched_attributes
-from disttrain.optimizers import Optimizer
 from disttrain.training.step.optimizer_slots import arrange_slots, slots_by_weight, trained_weights
+from disttrain.training.step.step_owners import counting_in, optimizers_of
 
 if TYPE_CHECKING:
     from disttrain.controller.loop import Controller
@@ -50,10 +50,10 @@ class RemoteState:
         """Until the first boundary the state is that of the checkpoint that the call goes on from."""
         self._resumed, self._looked = self._controller().resume, set()
         assert self._resumed is not None
-        meta = self._resumed.extra["meta"]
+        meta, counting = self._resumed.extra["meta"], counting_in(self._model)
         for name, counters in {"optimizer": meta["optimizer"], **meta.get("other_optimizers", {})}.items():
-            if counters and name in self._optimizers():
-                self._optimizers()[name].load_state_dict(counters)
+            if counters and name in counting:
+                counting[name].load_state_dict(counters)
 
     def begin(self) -> None:
         """The hooks of a boundary are about to run; what those of one that was given up have left is void."""
@@ -137,10 +137,10 @@ class RemoteState:
             arrange_slots(optimizer, *trained_weights(model))
 
     def _optimizers(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self._model).items() if isinstance(value, Optimizer)}
+        return optimizers_of(self._model)
 
     def _state_dicts(self) -> dict[str, dict[str, Any]]:
-        return {name: optimizer.state_dict() for name, optimizer in self._optimizers().items()}
+        return {name: optimizer.state_dict() for name, optimizer in counting_in(self._model).items()}
 
     def _tensors(self, names: list[str]) -> dict[str, Tensor]:
         """The driver's own tensors of these names; an optimizer that lacks its slots makes them."""
@@ -156,7 +156,7 @@ class RemoteState:
         places = {id(weight): place for place, weight in enumerate(self._model.parameters())}
         for attribute, order in owned.items():
             order.sort(key=lambda weight: places[id(weights[weight])])  # a checkpoint has them in another
-            optimizer = getattr(self._model, attribute)
+            optimizer = self._optimizers()[attribute]
             arrange_slots(optimizer, [weights[weight] for weight in order], order)
             for slot, tensors in optimizer.slots.items():
                 found |= {f"{attribute}/{slot}/{weight}": tensor for weight, tensor in zip(order, tensors, strict=True)}

@@ -10,18 +10,21 @@ from disttrain.elastic import messages as m
 
 
 def torch_group(command: m.Form, rank: int, backend: str, aborted: threading.Event) -> Group:
-    """The generation as a torch process group, met through the driver's store.
+    """The generation as a torch process group, met through the store of the run.
 
     Each generation has a connection of its own: a forming that was given up goes on waiting inside the one it has.
     """
-    from disttrain.collectives.torch_group import TorchGroup, reach_store  # late: a worker alone needs no sockets
+    from disttrain.collectives.run_store import RunStore  # late: a worker alone needs no sockets
+    from disttrain.collectives.torch_group import TorchGroup
 
+    assert command.store is not None
+    where = f"{command.store.host}:{command.store.port}"
     try:
-        store = reach_store(command.store_host, command.store_port)
+        store = RunStore(command.store)
     except RuntimeError as error:
-        raise GroupBroken(f"the driver's store at {command.store_host}:{command.store_port} cannot be reached: {error}") from error
+        raise GroupBroken(f"the store of the run at {where} cannot be reached: {error}") from error
     generation = f"c{command.call}g{command.generation}"
-    return TorchGroup(store, generation, rank, len(command.members), _own_address(command.store_host), backend, aborted)
+    return TorchGroup(store, generation, rank, len(command.members), _own_address(command.store.host), backend, aborted)
 
 
 def _own_address(towards: str) -> str:

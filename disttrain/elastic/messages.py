@@ -7,6 +7,7 @@ from typing import Any
 
 from disttrain.checkpoint import ShardReport, TensorSpec
 from disttrain.checkpoint.same_disk import Proof
+from disttrain.collectives.store_server import StoreAddress
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.step.audit import AuditNote
 from disttrain.training.step.state_digest import StateDigest
@@ -60,7 +61,7 @@ class Form:
 
     Args:
         members: workers in rank order. placement: the run of virtual ranks of each. ticks: what each has done; None for a newcomer.
-        store_host, store_port: where the generation meets.
+        store: where the generation meets; None where one alone meets nobody.
         source: the rank whose state counts; None when nobody has any.
         restore: a committed checkpoint for rank 0 to read; then `source` is 0.
         tick: where the call goes on.
@@ -74,8 +75,7 @@ class Form:
     members: tuple[str, ...]
     placement: tuple[tuple[int, int], ...]
     ticks: tuple[int | None, ...]
-    store_host: str
-    store_port: int
+    store: StoreAddress | None
     source: int | None
     restore: str | None
     tick: int

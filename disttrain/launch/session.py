@@ -16,6 +16,7 @@ from disttrain import seeds
 from disttrain.callbacks import CallbackList
 from disttrain.checkpoint.trouble import answering
 from disttrain.clock import Clock, SystemClock
+from disttrain.collectives.store_server import StoreServer
 from disttrain.controller.commits import Committer
 from disttrain.controller.environment import CallEnvironment, KeptGroup, WorkerFacts
 from disttrain.controller.loop import Controller
@@ -143,6 +144,8 @@ class Session:
 
     def _end_start(self, error: BaseException | None) -> None:
         self._start.end(at_once=self._leave_at_once is not None and error is not None)
+        if self._store is not None:
+            self._store.close()
         if self._place is not None:
             self._place.tidy()
 
@@ -165,13 +168,12 @@ class Session:
         """The cluster; waits for Ray where it is still starting."""
         self._stops.keep()
         cluster = self._cluster = self._start.cluster(lambda: self._stops.count)
-        if self._store is None:
-            # late: loads torch.distributed, which a script without calls never needs
-            from disttrain.collectives.torch_group import serve_store
-
+        if self._state is None:
             self._state = self._start.state
-            self._address = cluster.address()
-            self._store = serve_store(self._address)
+            for note in self._start.notes:
+                self.console.note(note)
+            if (self.config.max_workers or self.config.workers) > 1:
+                self._store = StoreServer(cluster.address())
         return cluster
 
     # -- being told to stop ---------------------------------------------------------------------------------------------------------
@@ -302,8 +304,7 @@ class Session:
             attempt=attempt.number,
             threads=self._threads(),
             backend="nccl" if self.config.gpus_per_worker else "gloo",
-            store_host=self._address,
-            store_port=self._store.port,
+            meeting_place=lambda: self._store.address,
             checkpoint_interval=self.config.checkpoint_interval,
             console=self.console,
             interrupts=self._asked_to_stop,

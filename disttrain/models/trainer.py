@@ -87,6 +87,11 @@ class Trainer(TrainStep):
         policy = getattr(self, "dtype_policy", None)
         if auto_scale_loss and chosen is not None and getattr(policy, "name", None) == "mixed_float16":
             chosen = chosen if isinstance(chosen, optimizers.LossScaleOptimizer) else optimizers.LossScaleOptimizer(chosen)
+            if isinstance(chosen.inner_optimizer, optimizers.TorchOptimizer):
+                raise UsageError(
+                    "compile(optimizer=...) under the policy mixed_float16: the loss must be scaled, of which none of torch's knows.\n"
+                    "  expected  one of disttrain.optimizers\n  try       the policy mixed_bfloat16, which needs no scaling"
+                )
         self.optimizer = chosen
         self.run_eagerly, self.steps_per_execution = bool(run_eagerly), steps_per_execution
         self.jit_compile = jit_compile is True and not run_eagerly

@@ -20,6 +20,7 @@ from disttrain.optimizers.registry import BY_NAME, deserialize, get, serialize
 from disttrain.optimizers.rmsprop import RMSprop
 from disttrain.optimizers.schedule_free_adamw import ScheduleFreeAdamW
 from disttrain.optimizers.sgd import SGD
+from disttrain.optimizers.torch_optimizer import TorchOptimizer
 
 BY_NAME["lossscaleoptimizer"] = LossScaleOptimizer  # it looks up there what it wraps, so it joins last
 CLASSES: dict[str, type[Optimizer]] = {cls.__name__: cls for cls in BY_NAME.values()}
@@ -41,6 +42,7 @@ __all__ = [
     "Optimizer",
     "RMSprop",
     "ScheduleFreeAdamW",
+    "TorchOptimizer",
     "deserialize",
     "get",
     "schedules",

@@ -23,6 +23,7 @@ from disttrain.optimizers.nadam import Nadam
 from disttrain.optimizers.rmsprop import RMSprop
 from disttrain.optimizers.schedule_free_adamw import ScheduleFreeAdamW
 from disttrain.optimizers.sgd import SGD
+from disttrain.optimizers.torch_optimizer import TorchOptimizer
 
 BY_NAME: dict[str, type[Optimizer]] = {
     "adadelta": Adadelta,
@@ -46,11 +47,13 @@ def get(identifier: Any, custom_objects: dict[str, Any] | None = None) -> Optimi
     """An optimizer from a name in any case (`"adam"`, `"Adam"`), a config dict, a class or an instance; None stays None.
 
     Args:
-        identifier: what stands for the optimizer; a config's module is not looked at, so that of any Keras backend will do.
+        identifier: what stands for the optimizer; a config's module is not looked at, so that of any Keras backend will do. An instance
+            of one of `torch.optim` becomes a `TorchOptimizer`.
         custom_objects: your own optimizers and schedules, by class name or registered name.
 
     Raises:
-        ValueError: nothing is known by that name (the valid ones are listed, nearest first), or it is torch's optimizer.
+        ValueError: nothing is known by that name (the valid ones are listed, nearest first), or it is a class of torch's.
+        UsageError: it is torch's optimizer, and needs a closure.
     """
     if identifier is None or isinstance(identifier, Optimizer):
         return identifier
@@ -60,8 +63,10 @@ def get(identifier: Any, custom_objects: dict[str, Any] | None = None) -> Optimi
         return deserialize(identifier, custom_objects)
     if inspect.isclass(identifier) and issubclass(identifier, Optimizer):
         return _made(identifier)
-    if isinstance(identifier, torch.optim.Optimizer) or (inspect.isclass(identifier) and issubclass(identifier, torch.optim.Optimizer)):
-        raise ValueError(_not_torchs(identifier))
+    if isinstance(identifier, torch.optim.Optimizer):
+        return TorchOptimizer(identifier)
+    if inspect.isclass(identifier) and issubclass(identifier, torch.optim.Optimizer):
+        raise ValueError(_without_parameters(identifier))
     raise ValueError(f"optimizer={identifier!r}: expected a name, an Optimizer, or a config with 'class_name' and 'config'.")
 
 
@@ -108,12 +113,10 @@ def _arguments(function: Any) -> Any:
     return inspect.signature(function).parameters
 
 
-def _not_torchs(identifier: Any) -> str:
-    cls = identifier if inspect.isclass(identifier) else type(identifier)
+def _without_parameters(cls: Any) -> str:
     nearest = difflib.get_close_matches(cls.__name__.lower(), BY_NAME, n=1, cutoff=0.0)[0]
-    rate = "" if inspect.isclass(identifier) else f"learning_rate={float(identifier.param_groups[0]['lr'])!r}"
     return (
-        f"optimizer={cls.__module__}.{cls.__name__}: this is torch's optimizer, which holds parameters of its own.\n"
-        "  expected  one of disttrain.optimizers, whose state is checkpointed and kept alike on all workers\n"
-        f"  try       disttrain.optimizers.{BY_NAME[nearest].__name__}({rate})"
+        f"optimizer={cls.__module__}.{cls.__name__}: torch's optimizers hold the parameters that they change, and a class holds none.\n"
+        f"  expected  torch.optim.{cls.__name__}(model.parameters(), lr=...), or one of disttrain.optimizers\n"
+        f"  try       disttrain.optimizers.{BY_NAME[nearest].__name__}()"
     )

@@ -16,12 +16,12 @@ from disttrain.layers.layer import Layer
 from disttrain.models.digest import as_array
 from disttrain.models.saving.registry import custom_objects
 from disttrain.models.saving.serialize import serialize_object
-from disttrain.optimizers import Optimizer
 from disttrain.rundir.identity import Identity
 from disttrain.seeds import fold_in
 from disttrain.training.fingerprint import fingerprint
 from disttrain.training.job import Job
 from disttrain.training.local.runner import kept_generators
+from disttrain.training.step.step_owners import optimizers_of
 
 _ROWS = 64  # of arrays in memory, whose digest costs nothing
 _DATASET_ROWS = 4  # of a dataset that makes samples when it is asked: an image each, twice
@@ -82,10 +82,9 @@ def _graph(model: Any) -> str | None:
 def _optimizers(model: Any) -> dict[str, Any]:
 
     found = {}
-    for attribute, value in vars(model).items():
-        if isinstance(value, Optimizer):
-            config = {key: _plain(setting) for key, setting in value.get_config().items() if key != "name"}
-            found[attribute] = {"class": type(value).__name__, **config}
+    for attribute, value in optimizers_of(model).items():
+        config = {key: _plain(setting) for key, setting in value.get_config().items() if key != "name"}
+        found[attribute] = {"class": type(value).__name__, **config}
     return found
 
 

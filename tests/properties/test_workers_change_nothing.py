@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import slice_cases
 import slice_models
+import state_cases
 import torch_cases
 from engine_runs import bits, step
 from hypothesis import given, settings
@@ -73,6 +74,16 @@ def test_a_metric_of_torchmetrics_gives_the_same_bits(name: str):
 @pytest.mark.parametrize("name", torch_cases.IDIOMS)
 def test_what_people_bring_from_torch_gives_the_same_bits(name: str):
     assert_workers_do_not_matter(torch_cases.idiom_task(name))
+
+
+@pytest.mark.parametrize("name", state_cases.STEPS)
+def test_a_step_that_changes_more_than_its_optimizer_does_gives_the_same_bits(name: str):
+    assert_workers_do_not_matter(state_cases.step_task(name))
+
+
+@pytest.mark.parametrize("name", state_cases.OPTIMIZERS)
+def test_an_optimizer_of_torch_gives_the_same_bits(name: str):
+    assert_workers_do_not_matter(state_cases.optimizer_task(name), workers=(1, 3))
 
 
 @pytest.mark.parametrize("name", slice_models.layer_names())
@@ -136,6 +147,11 @@ LOSING: dict[str, tuple[Callable[[], Task], int]] = {
     "buffers and counters": (lambda: slice_models.feature_task("added losses and metrics, counters"), 0),
     "counts over the whole batch": (lambda: torch_cases.idiom_task("a lambda around torch's cross-entropy"), 0),
     "torchmetrics that keep values": (lambda: torch_cases.metric_task("SpearmanCorrCoef"), 0),
+    "an optimizer of torch, before its first update": (lambda: state_cases.optimizer_task("NAdam"), 0),
+    "a target network, before the update": (lambda: state_cases.step_task("target networks"), 0),
+    "a target network, after the update": (lambda: state_cases.step_task("target networks"), 1),
+    "between two optimizers of torch": (lambda: state_cases.step_task("a GAN, clamped"), 1),
+    "between an update and two schedulers": (lambda: state_cases.step_task("schedulers in a step"), 2),
     "between two updates of one step": (lambda: slice_models.feature_task("steps of the script's own"), 1),
 }
 

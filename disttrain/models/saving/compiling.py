@@ -27,6 +27,14 @@ def written_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """What `get_compile_config` gave, in JSON types: one of the script's own may hold an optimizer, say, as it is."""
     written: dict[str, Any] = {}
     for name, value in settings.items():
+        if isinstance(value, optimizers.TorchOptimizer):
+            warnings.warn(
+                f"optimizer={value!r} is torch's, so the file holds the model without it, and without its state.\n"
+                "  try  torch.save(optimizer.state_dict(), path) beside it; compile() after loading",
+                stacklevel=4,
+            )
+            written[name] = None
+            continue
         if _holds_lambda(value):
             warnings.warn(f"{name}={value!r} is code, so the file holds the model without it: compile() after loading.", stacklevel=5)
             written[name] = None

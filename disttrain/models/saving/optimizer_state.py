@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from disttrain.optimizers import TorchOptimizer
+
 MAX_VARIABLES = 1 << 20
 
 
 def optimizer_arrays(model: nn.Module) -> list[tuple[str, str, list[Any]]]:
-    """(path, name, arrays) of the optimizer of a compiled model, and of one inside it; nothing without an optimizer."""
+    """(path, name, arrays) of the optimizer of a compiled model, and of one inside it; nothing without an optimizer, or for torch's."""
     found = []
     path, optimizer = "optimizer", getattr(model, "optimizer", None)
+    if isinstance(optimizer, TorchOptimizer):  # no file says what it is
+        return []
     params, names = _trained(model)
     while optimizer is not None and hasattr(optimizer, "keras_variables") and hasattr(optimizer, "name"):
         asked = optimizer if optimizer.built else copy.deepcopy(optimizer)  # one that has not started is left so

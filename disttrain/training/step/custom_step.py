@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,17 @@ from disttrain.data.sources import seed_generators
 from disttrain.errors import UsageError
 from disttrain.layers.context import CallContext, call_context, innermost
 from disttrain.metrics import TorchMetric
-from disttrain.optimizers import Optimizer
 from disttrain.training.step.asking import Ask, Noticing
+from disttrain.training.step.attributes import Scratch
 from disttrain.training.step.custom_step_optimizer import StepOptimizer
+from disttrain.training.step.gradient_sums import GradientSums
 from disttrain.training.step.model_state import ModelState
+from disttrain.training.step.moved import MovedWeights
+from disttrain.training.step.step_owners import check_holdings, optimizers_of, schedulers_of
+from disttrain.training.step.torch_in_step import stopped_at, strangers_refused
+from disttrain.training.step.trial import refuse_carried, refuse_moved, tried
+
+SUMS = ""  # no attribute: slices take the sums of their gradients
 
 Apply = Callable[["ApplyRequest"], None]
 _GIVERS = ("compute", "forward")  # of torchmetrics: what gives a result
@@ -29,10 +36,23 @@ _GIVERS = ("compute", "forward")  # of torchmetrics: what gives a result
 
 @dataclass(frozen=True)
 class ApplyRequest:
-    """What a slice asks for: an update of the parameters of these numbers by these gradients."""
+    """What a slice asks for: an update of the parameters of these numbers by these gradients; or a scheduler's step, by this value.
+    `moved` are the values of the parameters that it has written into itself."""
 
     mark: int
     grads: list[Tensor]
+    value: float = 0.0
+    moved: Sequence[Tensor] = ()
+
+
+@dataclass(frozen=True)
+class Update:
+    """A kind of update: by the optimizer that is this attribute of the model, of the parameters of these numbers; or, without numbers, a
+    step of the scheduler that it is, by a measured value or not. Under the name `SUMS`, the gradients of these themselves."""
+
+    name: str
+    numbers: tuple[int, ...]
+    measured: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,19 +75,23 @@ class CustomStep:
 
     Attributes:
         logs: what the step returns; known after `rehearse`.
-        updates: (attribute of the optimizer, numbers of the parameters) of each kind of update, by its mark less 1; mark 0 is the end.
+        updates: each kind of update, by its mark less 1; mark 0 is the end.
         noticed: what it asks of all slices, known after `rehearse`.
+        moved: the parameters that it writes into itself, known likewise.
+        scratch: the attributes that it keeps something in while it runs.
+        optimizers, schedulers: those that the model holds, by attribute.
     """
 
     def __init__(self, model: Any, method: str, state: ModelState, metrics: Sequence[Any]) -> None:
         self.model, self.method, self.state, self.metrics = model, method, state, metrics
         self.logs: list[LogEntry] = []
-        self.updates: list[tuple[str, tuple[int, ...]]] = []
+        self.updates: list[Update] = []
         self.noticed = Noticing()
         self._numbers = {id(param): number for number, param in enumerate(state.params)}
         self._local = threading.local()
         self._rehearsing = False
-        self.optimizers = {name: value for name, value in vars(model).items() if isinstance(value, Optimizer)}
+        self.optimizers, self.schedulers = optimizers_of(model), schedulers_of(model)
+        self.moved, self.scratch = MovedWeights(model, state, ()), Scratch()
 
     # -- running --------------------------------------------------------------------------------------------------------------------
 
@@ -81,7 +105,7 @@ class CustomStep:
         assert context.key is not None
         seed_generators(context.key)
         self._local.apply = apply
-        with call_context(context), self.noticed.slice(ask, context.slice_fraction):
+        with call_context(context), self.noticed.slice(ask, context.slice_fraction), self._summing(context.slice_fraction):
             logs = getattr(self.model, self.method)(data)
         if not isinstance(logs, dict):
             raise UsageError(
@@ -94,18 +118,61 @@ class CustomStep:
     def installed(self) -> Iterator[None]:
         """Stand in for the model's optimizers, and let an outermost call of the model forget the losses of the call before."""
         own = vars(self.model)
-        own.update({name: StepOptimizer(name, optimizer, self._on_apply) for name, optimizer in self.optimizers.items()})
+        stand_ins = {name: StepOptimizer(name, optimizer, self._on_apply) for name, optimizer in self.optimizers.items()}
+        direct = {name: optimizer for name, optimizer in self.optimizers.items() if own.get(name) is optimizer}
+        inside = [(optimizer, stand_ins[name]) for name, optimizer in self.optimizers.items() if name not in direct]
         hook = self.model.register_forward_pre_hook(_forget_losses)
         for param in self.state.params:
             param.value = param  # type: ignore[attr-defined]  # Keras's `v.value.grad`
         try:
-            yield
+            own.update({name: stand_ins[name] for name in direct})
+            for optimizer, stand_in in inside:  # in a list, a dict or a module: it is stopped where it is
+                vars(optimizer).update(apply=stand_in.apply, apply_gradients=stand_in.apply_gradients)
+            with stopped_at(self.optimizers, self.schedulers, self._on_torch_step, self._on_schedule, self._is_executing):
+                yield
         finally:
+            for optimizer, _ in inside:
+                for method in ("apply", "apply_gradients"):
+                    vars(optimizer).pop(method, None)
             for param in self.state.params:
                 del param.value  # type: ignore[attr-defined]
                 param.grad = None
             hook.remove()
-            own.update(self.optimizers)
+            own.update(direct)
+
+    @contextmanager
+    def executing(self) -> Iterator[None]:
+        """Inside, the `step` of optimizers and schedulers is their own."""
+        self._local.executing = True
+        try:
+            yield
+        finally:
+            self._local.executing = False
+
+    def _is_executing(self) -> bool:
+        return getattr(self._local, "executing", False)
+
+    def _on_torch_step(self, name: str) -> None:
+        optimizer = self.optimizers[name]
+        if self._rehearsing:
+            check_holdings(f"self.{name}", optimizer, self.model)
+        pairs = {
+            self._numbers[id(param)]: param.grad for param in optimizer.holds() if param.grad is not None and id(param) in self._numbers
+        }
+        self._request(name, pairs, f"self.{name}.step")
+
+    def _on_schedule(self, name: str, value: float | None) -> None:
+        self._stop_for(Update(name, (), value is not None), [], 0.0 if value is None else value, f"stepped self.{name} in another way")
+
+    def _summing(self, fraction: float) -> AbstractContextManager[Any]:
+        """What lets a slice measure the gradients of the whole batch, where the step measures any."""
+        if self._rehearsing or (fraction != 1.0 and any(update.name == SUMS for update in self.updates)):
+            return GradientSums(self.state.params, self._on_measured)
+        return nullcontext()
+
+    def _on_measured(self, numbers: list[int]) -> None:
+        grads = [self.state.params[number].grad for number in numbers]
+        self._stop_for(Update(SUMS, tuple(numbers)), grads, 0.0, "measured other gradients")  # type: ignore[arg-type]
 
     def _on_apply(self, name: str, grads: list[Any], variables: list[Any] | None) -> None:
         if variables is None:
@@ -122,37 +189,63 @@ class CustomStep:
                 )
             if grad is not None:
                 pairs[number] = grad
+        self._request(name, pairs, f"self.{name}.apply")
+
+    def _request(self, name: str, pairs: dict[int, Tensor], call: str) -> None:
         if not pairs:
-            raise UsageError(f"self.{name}.apply: no variable has a gradient.\n  expected  loss.backward() before it")
-        update = (name, tuple(sorted(pairs)))
+            raise UsageError(f"{call}: no variable has a gradient.\n  expected  loss.backward() before it")
+        update = Update(name, tuple(sorted(pairs)))
+        self._stop_for(update, [pairs[number] for number in update.numbers], 0.0, f"applied self.{name} to other weights")
+
+    def _stop_for(self, update: Update, grads: list[Tensor], value: float, did: str) -> None:
         if update not in self.updates:
             if not self._rehearsing:
                 raise UsageError(
-                    f"{type(self.model).__name__}.{self.method} applied self.{name} to other weights than when it was tried out.\n"
+                    f"{type(self.model).__name__}.{self.method} {did} than when it was tried out.\n"
                     "  expected  the same updates for every batch, so that all slices can take part in each"
                 )
             self.updates.append(update)
-        self._local.apply(ApplyRequest(self.updates.index(update) + 1, [pairs[number] for number in update[1]]))
+        self._local.apply(ApplyRequest(self.updates.index(update) + 1, grads, value))
 
     # -- trying it out --------------------------------------------------------------------------------------------------------------
 
-    def rehearse(self, data: Any, context: CallContext) -> None:
-        """Run the step once on an example, to learn what it updates and logs; weights, buffers and metrics stay as they were."""
-        before = self.state.snapshot()
+    def rehearse(self, data: Any, context: CallContext, virtual_workers: int) -> None:
+        """Run the step once on an example, to learn what it updates, writes into and logs; all state stays as it was.
+
+        Raises:
+            UsageError: it changes what no slice, worker or checkpoint could bring together.
+        """
         seen: dict[int, tuple[Any, Any, str | None]] = {}
+
+        def work() -> dict[str, Any]:
+            for metric in self.metrics:
+                metric.reset_state()
+            fresh = CallContext(context.training, context.key, context.slice_fraction, context.rows)
+            return self.run(data, fresh, lambda request: None)
+
         self._rehearsing = True
+        iterations = {name: optimizer.iterations for name, optimizer in self.optimizers.items()}
         try:
-            with self.installed(), _watched_results(self.metrics, seen), self.noticed:
-                logs = self.run(data, context, lambda request: None)
+            for optimizer in self.optimizers.values():
+                optimizer.iterations = 0  # so that every worker sees the same, and what happens every so many steps happens
+            with self.installed(), strangers_refused(self.optimizers), _watched_results(self.metrics, seen), self.noticed:
+                found = tried(self.model, self.state, work)
             for metric in self.metrics:
                 if isinstance(metric, TorchMetric):
                     assert context.rows is not None
                     metric.measure(context.rows[2])
         finally:
             self._rehearsing = False
-            self.state.restore(before)
+            for name, optimizer in self.optimizers.items():
+                optimizer.iterations = iterations[name]
             for metric in self.metrics:
                 metric.reset_state()
+        where, logs = f"{type(self.model).__name__}.{self.method}", found.result
+        refuse_carried(found, where, virtual_workers)
+        if self.method != "train_step":
+            refuse_moved(found.moved, where, self.model, "do that in train_step, or in a callback")
+        self.moved, self.scratch = MovedWeights(self.model, self.state, found.moved), found.scratch
+        self.state.moved = [*self.state.moved, *found.moved]
         by_name = {metric.name: metric for metric in self.metrics}
         for name, value in logs.items():
             _, metric, part = seen.get(id(value), (None, None, None))

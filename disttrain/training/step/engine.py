@@ -177,7 +177,7 @@ class Engine:
         position, replica = self.position, self.replica
         tick = self.program.after_phase(position) if decision.end_phase else position.tick + 1
         if decision.learning_rate is not None:
-            replica.optimizer.learning_rate = decision.learning_rate
+            replica.model.optimizer.learning_rate = decision.learning_rate
         if decision.end_call or tick >= self.program.ticks:
             replica.finalize()  # first: weights that a callback put back at the end are the last word, as in Keras
         if decision.frozen is not None:

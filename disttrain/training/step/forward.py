@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from disttrain.data import ArraySource, BatchPlan
 from disttrain.data.packing import pack_x_y_sample_weight
+from disttrain.data.sources import seed_generators
 from disttrain.data.structure import flatten, map_structure
 from disttrain.errors import UsageError
 from disttrain.layers.context import CallContext, call_context
@@ -27,6 +28,7 @@ from disttrain.training.step.asking import Ask, Noticing
 from disttrain.training.step.custom_step import CustomStep
 from disttrain.training.step.jit import compiled
 from disttrain.training.step.model_state import ModelState, Snapshot
+from disttrain.training.step.trial import may_change_state, refuse_carried, refuse_moved, tried
 
 
 class Forward:
@@ -124,11 +126,46 @@ class Forward:
                 key = fold_in(job.seed, "example", method)
                 size = len(flatten(x)[0])
                 with torch.set_grad_enabled(kind is Kind.TRAIN):
-                    script.rehearse(pack_x_y_sample_weight(x, y, weight), CallContext(None, key, 1.0, (0, size, size)))
+                    script.rehearse(pack_x_y_sample_weight(x, y, weight), CallContext(None, key, 1.0, (0, size, size)), job.virtual_workers)
                 self.scripts[kind] = script
+        if job.kind == "fit" and Kind.TRAIN not in self.scripts and job.virtual_workers > 1:
+            self._try_pass(x, y, weight)
+            for metric in own:
+                if not isinstance(metric, TorchMetric):
+                    metric.reset_state()
         if self.scripts:
             own[:] = metrics
             self.compiled = None if len(self.scripts) == 2 else self.compiled
+
+    def _try_pass(self, x: Any, y: Any, weight: Any) -> None:
+        """Notice what the model's own code changes in a pass, where it is not known to change nothing but buffers.
+
+        Raises:
+            UsageError: something that slices could not bring together.
+        """
+        model, key = self.model, fold_in(self.job.seed, "example", "pass")
+        if not may_change_state(model):
+            return
+        if not self._state.rows:  # two samples, for the sake of statistics
+            x, y, weight = (map_structure(lambda t: torch.cat([t, t]), part) for part in (x, y, weight))
+        size = len(flatten(x)[0])
+
+        def work() -> None:
+            seed_generators(key)
+            with call_context(CallContext(training=True, key=key, rows=(0, size, size))):
+                outputs = model(x)
+                if self._own_loss:
+                    model.checked_loss(x, y, outputs, weight, True)
+
+        try:
+            findings = tried(model, self._state, work)
+        except Exception:  # what fails on an example that was made up fails on real samples too, where it can be told better
+            return
+        where = f"The forward pass of {type(model).__name__}"
+        refuse_carried(findings, where, self.job.virtual_workers)
+        refuse_moved(
+            findings.moved, where, model, "self.register_buffer(name, tensor) for what is no weight; max_norm=None for an embedding"
+        )
 
     def _try_loss(self, x: Any, y: Any, outputs: Any, weight: Any) -> None:
         """Notice what the loss of an example asks for; where that cannot be found out, it may ask."""

@@ -76,11 +76,12 @@ class OptimizerState:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The buffers of a moment."""
+    """The buffers of a moment, and the parameters that a step of the script's own writes into."""
 
     floats: list[Tensor]
     others: list[Tensor]
     rows: list[Tensor]
+    moved: list[Tensor]
 
 
 class ModelState:
@@ -95,6 +96,7 @@ class ModelState:
         space, flat_params: how they lie, and where.
         floats, others, rows: the buffers; floats lie flat in `flat_buffers`.
         constraints: (number of the parameter, what it becomes after an update).
+        moved: the parameters that a step of the script's own writes into itself.
     """
 
     def __init__(self, model: nn.Module, device: torch.device, *, trains: bool = True) -> None:
@@ -121,6 +123,9 @@ class ModelState:
         self.has_buffers = bool(floats or self.others or self.rows)
         self.constraints = _constraints(model, self.params)
         self.optimizers: list[OptimizerState] = []
+        self.moved: list[nn.Parameter] = []
+        self._replaced: list[tuple[nn.Module, str, Tensor]] = []
+        self._given_memory: list[tuple[nn.Parameter, Tensor]] = []
 
     def hold(self) -> None:
         """Lay the weights flat again where somebody else, such as another fit inside a callback, has moved them; values stay."""
@@ -151,23 +156,62 @@ class ModelState:
 
     def snapshot(self) -> Snapshot:
         """A copy of all buffers."""
-        return Snapshot([flat.clone() for flat in self.flat_buffers], [b.clone() for b in self.others], [b.clone() for b in self.rows])
+        self._take_back()
+        return Snapshot(
+            [flat.clone() for flat in self.flat_buffers],
+            [b.clone() for b in self.others],
+            [b.clone() for b in self.rows],
+            [param.detach().clone() for param in self.moved],
+        )
 
     def restore(self, before: Snapshot) -> None:
         """Put the buffers back."""
+        self._take_back()
         with torch.no_grad():
             for now, then in (
                 *zip(self.flat_buffers, before.floats, strict=True),
                 *zip(self.others, before.others, strict=True),
                 *zip(self.rows, before.rows, strict=True),
+                *zip(self.moved, before.moved, strict=False),
             ):
                 now.copy_(then)
 
+    def note_replaced(self, buffers: Sequence[tuple[str, nn.Module, str, Tensor]]) -> list[str]:
+        """Of `buffers` (path, module, name, tensor), the paths of those in whose place the module has another tensor now.
+
+        The values of such a one are taken over from now on wherever buffers are read.
+        """
+        found = [(path, module, name, buffer) for path, module, name, buffer in buffers if module._buffers.get(name) is not buffer]
+        known = {id(buffer) for *_, buffer in self._replaced}
+        self._replaced += [(module, name, buffer) for _, module, name, buffer in found if id(buffer) not in known]
+        self._take_back()
+        return [path for path, *_ in found]
+
+    def note_given_memory(self, params: Sequence[nn.Parameter]) -> None:
+        """Code gives these parameters other memory (`p.data = ...`): its values are taken over likewise."""
+        known = {id(param) for param, _ in self._given_memory}
+        self._given_memory += [(param, param.data) for param in params if id(param) not in known]
+
+    def _take_back(self) -> None:
+        """Take over what code has put in the place of buffers, and of the memory of parameters."""
+        with torch.no_grad():
+            for module, name, buffer in self._replaced:
+                now = module._buffers.get(name)
+                if now is not buffer:
+                    if now is not None:
+                        buffer.copy_(now.detach())
+                    module._buffers[name] = buffer
+            for param, memory in self._given_memory:
+                if param.data_ptr() != memory.data_ptr():
+                    memory.copy_(param.data)
+                    param.data = memory
+
     def write_changes(self, target: Tensor, before: Snapshot, samples: int, *, first: bool) -> None:
         """A slice's part of the float and other buffers, as float64, into `target`, which is zero."""
+        self._take_back()
         at = 0
         for flat, old in zip(self.flat_buffers, before.floats, strict=True):
-            target[at : at + flat.numel()] = (flat - old).double() * samples  # divided by the batch's count once, after the sum
+            target[at : at + flat.numel()] = (flat.double() - old.double()) * samples  # divided by the batch's count once, after the sum
             at += flat.numel()
         if first:  # counters and the like: those of the first slice, which every batch has
             for buffer, old in zip(self.others, before.others, strict=True):
@@ -178,7 +222,7 @@ class ModelState:
         """Every float and other buffer becomes its old value plus what the slices added."""
         at = 0
         for flat, old in zip(self.flat_buffers, before.floats, strict=True):
-            torch.add(old, (source[at : at + flat.numel()] / samples).to(flat.dtype), out=flat)
+            flat.copy_(old.double() + source[at : at + flat.numel()] / samples)
             at += flat.numel()
         for buffer, old in zip(self.others, before.others, strict=True):
             buffer.copy_((old.long() + source[at : at + buffer.numel()].long().reshape(old.shape)).to(buffer.dtype))

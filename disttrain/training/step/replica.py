@@ -13,9 +13,11 @@ from disttrain.layers.layer import Layer
 from disttrain.training.fingerprint import check_fingerprint, fingerprint
 from disttrain.training.job import Job
 from disttrain.training.program import Kind
+from disttrain.training.step.custom_step import SUMS
 from disttrain.training.step.forward import Forward
 from disttrain.training.step.model_state import ModelState, OptimizerState, Slots
 from disttrain.training.step.optimizer_slots import arrange_slots
+from disttrain.training.step.step_owners import check_holdings, optimizers_of, schedulers_of
 from disttrain.training.trainability import Frozen, Trainability
 
 
@@ -77,6 +79,7 @@ class Replica:
     def _lay_out(self, kept: dict[str, Slots] | None) -> None:
         self.state = ModelState(self.model, self.device, trains=self.trains)
         self.forward = Forward(self.job, self.state, self.device)
+        self._schedulers = schedulers_of(self.model) if self.trains else {}
         if self.trains:
             self._take_optimizers(kept)
 
@@ -87,9 +90,11 @@ class Replica:
         if script is None:
             chosen = {"optimizer": (self.model.optimizer, set(range(len(self.state.params))))}
         else:
-            for name, numbers in script.updates:
-                chosen.setdefault(name, (script.optimizers[name], set()))[1].update(numbers)
+            for update in script.updates:
+                if update.numbers and update.name != SUMS:
+                    chosen.setdefault(update.name, (script.optimizers[update.name], set()))[1].update(update.numbers)
         for name, (optimizer, own) in chosen.items():
+            check_holdings(name, optimizer, self.model)
             state = OptimizerState(name, optimizer, tuple(sorted(own)))
             state.arrange(self.state.params, self.state.names, self.device, None if kept is None else kept.get(name, {}))
             self.state.optimizers.append(state)
@@ -133,16 +138,16 @@ class Replica:
 
     def counters(self) -> dict[str, dict[str, Any]]:
         """By attribute, the `state_dict()` of the optimizers of a step of the script's own, but for the model's main one."""
-        return {name: optimizer.state_dict() for name, optimizer in self._script_optimizers().items() if name != "optimizer"}
+        return {name: optimizer.state_dict() for name, optimizer in self._counting().items() if name != "optimizer"}
 
     def optimizer_called(self, name: str) -> Any:
         """The optimizer that is this attribute of the model."""
-        return self._script_optimizers().get(name) or getattr(self.model, name)
+        return self._counting().get(name) or optimizers_of(self.model)[name]
 
-    def _script_optimizers(self) -> dict[str, Any]:
-        """By attribute, the optimizers that a step of the script's own may apply, those of frozen weights too."""
+    def _counting(self) -> dict[str, Any]:
+        """By attribute, the optimizers that a step of the script's own may apply, those of frozen weights too, and torch's schedulers."""
         script = self.forward.scripts.get(Kind.TRAIN) if self.trains else None
-        return {} if script is None else script.optimizers
+        return self._schedulers if script is None else {**script.optimizers, **self._schedulers}
 
     def finalize(self) -> None:
         """Let the optimizers leave in the weights what they keep beside them, such as a moving average. Once, after the last step."""
@@ -210,7 +215,7 @@ class Replica:
 
     def _meta(self) -> dict[str, Any]:
         meta = {"tick": self.tick, "ended": self.ended, "train_logs": self.train_logs, "optimizer": self.main_counters()}
-        others = {name: optimizer.state_dict() for name, optimizer in self._script_optimizers().items() if optimizer is not self.optimizer}
+        others = {name: optimizer.state_dict() for name, optimizer in self._counting().items() if optimizer is not self.optimizer}
         if others:
             meta["other_optimizers"] = others
         return {**meta, "finalized": self._finalized, "frozen": self.trainability.frozen(), "call": self._fingerprint}
@@ -220,6 +225,6 @@ class Replica:
         self._finalized = meta.get("finalized", False)
         if self.optimizer is not None:
             self.optimizer.load_state_dict(meta["optimizer"])
-        for name, optimizer in self._script_optimizers().items():
+        for name, optimizer in self._counting().items():
             if name in meta.get("other_optimizers", {}):
                 optimizer.load_state_dict(meta["other_optimizers"][name])

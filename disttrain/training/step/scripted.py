@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from disttrain.layers.context import CallContext
 from disttrain.seeds import fold_in
 from disttrain.training.program import Kind, Position
 from disttrain.training.step.asking import Ask, asker
-from disttrain.training.step.custom_step import ApplyRequest, CustomStep
+from disttrain.training.step.custom_step import SUMS, ApplyRequest, CustomStep, Update
 from disttrain.training.step.gradient_buffers import Contribution
 from disttrain.training.step.slice_thread import SliceThread
 from disttrain.training.step.workspace import Workspace, samples_of
@@ -56,8 +57,11 @@ class _Rounds:
         self.count = workspace.program.plan(self.kind).batch_count(position.epoch, position.step)
         self.leaves = min(workspace.job.virtual_workers, self.count)
         self.before = workspace.state.snapshot()
+        self.moved = custom.moved
+        self.base, self.still = self.moved.values(), self.moved.still()  # what they were when all slices saw them alike last
         self.optimizers_before: list[tuple[Any, dict[str, Any]]] | None = None
         self.flats_before: list[Tensor] = []
+        self.sums: list[Tensor] = []  # of the gradients that a slice measures
         self.slice_threads: list[SliceThread] = []
         self.step_key = workspace.step_key(position)
         self.ranks = range(workspace.start, min(workspace.stop, self.leaves))
@@ -65,7 +69,6 @@ class _Rounds:
         self.updates_before = workspace.replica.optimizer.iterations if self.kind is Kind.TRAIN else 0
 
     def run(self, requests: Sequence[bool]) -> tuple[bool, ...]:
-        workspace = self.workspace
         with torch.set_grad_enabled(self.kind is Kind.TRAIN):
             if len(self.ranks) == 1:
                 ask = None if self.asking is None else self.asking.answer_at_once(self.leaves)
@@ -73,8 +76,7 @@ class _Rounds:
                 self._settle()
                 return self._finish(self._round([self._ending(self.ranks[0], logs, context)], requests))
             grad = torch.is_grad_enabled()
-            save, restore = workspace.save_slice, workspace.restore_slice
-            self.slice_threads = [SliceThread(self._work(rank, grad), save, restore) for rank in self.ranks]
+            self.slice_threads = [SliceThread(self._work(rank, grad), self._save, self._restore) for rank in self.ranks]
             while True:
                 contributions = []
                 if self.asking is not None:
@@ -108,6 +110,14 @@ class _Rounds:
             slice_thread.advance()
         self.asking.answer_all(self.slice_threads, self.leaves)
 
+    def _save(self) -> Any:
+        """What the other slices will change before this one goes on."""
+        return self.workspace.save_slice(), self.custom.scratch.save()
+
+    def _restore(self, kept: Any) -> None:
+        self.workspace.restore_slice(kept[0])
+        self.custom.scratch.restore(kept[1])
+
     def _settle(self) -> None:
         if self.asking is not None:
             self.asking.settle(len(self.ranks), self.leaves)
@@ -122,7 +132,28 @@ class _Rounds:
         key = fold_in(self.step_key, rank)
         context = workspace.context(key, rank, self.count, None)
         data = pack_x_y_sample_weight(*workspace.forward.fetch(self.kind, self.position.epoch, self.position.step, rank, context))
-        return self.custom.numbers(self.custom.run(data, context, apply, ask)), context
+
+        def stop(request: ApplyRequest) -> None:
+            self._check_still()
+            apply(replace(request, moved=self.moved.values()))
+            self.moved.set(self.base)
+            update = self.custom.updates[request.mark - 1]
+            if update.name == SUMS:
+                with torch.no_grad():
+                    for number, value in zip(update.numbers, self.sums, strict=True):
+                        workspace.state.params[number].grad.copy_(value)  # type: ignore[union-attr]
+
+        logs = self.custom.numbers(self.custom.run(data, context, stop, ask))
+        self._check_still()
+        return logs, context
+
+    def _check_still(self) -> None:
+        if not torch.equal(self.moved.still(), self.still):
+            raise UsageError(
+                f"{type(self.custom.model).__name__}.{self.custom.method} wrote into weights that it left alone when it was tried out.\n"
+                "  expected  weights that optimizers change, or that are written into in every step\n"
+                "  try       write them in each step, by a factor that is mostly 0; or in a callback's on_train_batch_end"
+            )
 
     # -- rounds ---------------------------------------------------------------------------------------------------------------------
 
@@ -143,11 +174,12 @@ class _Rounds:
         share = (stop - first) / self.count
         contribution.buffer.zero_()
         with torch.no_grad():
-            _, numbers = self.custom.updates[request.mark - 1]
+            numbers = self.custom.updates[request.mark - 1].numbers
             for number, grad in zip(numbers, request.grads, strict=True):
                 view = contribution.views[number]
                 view.copy_(grad if share == 1.0 else grad * share)
-            self._write_mark(contribution, request.mark)
+            self._write_mark(contribution, request.mark, request.value * (stop - first))
+            self._write_moved(contribution, request.moved, stop - first)
         return contribution
 
     def _ending(self, rank: int, numbers: list[float], context: CallContext, kept: Any = None) -> Contribution:
@@ -163,11 +195,21 @@ class _Rounds:
                 target = layout.buffers_of(contribution.side_channel)
                 workspace.state.write_changes(target, self.before, samples_of(context), first=rank == 0)
             self._write_mark(contribution, 0)
+            self._write_moved(contribution, self.moved.values(), samples_of(context))
         return contribution
 
-    def _write_mark(self, contribution: Contribution, mark: int) -> None:
+    def _write_mark(self, contribution: Contribution, mark: int, value: float = 0.0) -> None:
         marks = self.workspace.layouts[self.kind].marks_of(contribution.side_channel)
-        marks[0], marks[1] = mark, mark * mark
+        marks[0], marks[1], marks[2] = mark, mark * mark, value
+
+    def _write_moved(self, contribution: Contribution, values: Sequence[Tensor], samples: int) -> None:
+        if self.moved.params:
+            self.moved.write(self.workspace.layouts[self.kind].moved_of(contribution.side_channel), values, self.base, samples)
+
+    def _read_moved(self, total: Contribution) -> None:
+        """The weights that the step writes into, as all slices together have left them."""
+        if self.moved.params:
+            self.moved.read(self.workspace.layouts[self.kind].moved_of(total.side_channel), self.base, self.count)
 
     def _round(self, contributions: list[Contribution], requests: Sequence[bool]) -> Contribution:
         """The sum of all slices' contributions. Slices run side by side, so they are folded here, in the order of the tree."""
@@ -183,7 +225,7 @@ class _Rounds:
 
     def _mark(self, total: Contribution) -> int:
         """Which update all slices ask for, 0 at the end. The sum of squares is what it should be only where all are the same."""
-        first, second = self.workspace.layouts[self.kind].marks_of(total.side_channel).tolist()
+        first, second, _ = self.workspace.layouts[self.kind].marks_of(total.side_channel).tolist()
         mark: int = round(first / self.leaves)
         if first != mark * self.leaves or second != mark * mark * self.leaves:
             raise self._different_ways()
@@ -197,12 +239,26 @@ class _Rounds:
 
     def _update(self, total: Contribution) -> None:
         """Carry an update out."""
-        workspace, mark = self.workspace, self._mark(total)
-        name, numbers = self.custom.updates[mark - 1]
-        chosen = next(state for state in workspace.state.optimizers if state.name == name)
+        workspace, update = self.workspace, self.custom.updates[self._mark(total) - 1]
         if self.optimizers_before is None:
-            self.optimizers_before = [(state.optimizer, state.optimizer.state_dict()) for state in workspace.state.optimizers]
+            owners = [*(state.optimizer for state in workspace.state.optimizers), *self.custom.schedulers.values()]
+            self.optimizers_before = [(owner, owner.state_dict()) for owner in owners]
             self.flats_before = [flat.clone() for flat in self._flats()]
+        self._read_moved(total)
+        with self.custom.executing():
+            if update.name == SUMS:
+                self.sums = [total.views[number].clone() for number in update.numbers]
+            elif update.numbers:
+                self._apply(update, total)
+            else:
+                value = float(workspace.layouts[self.kind].marks_of(total.side_channel)[2]) / self.count
+                self.custom.schedulers[update.name].step(value if update.measured else None)
+        self.base, self.still = self.moved.values(), self.moved.still()
+        workspace.pools[self.kind].give([total])
+
+    def _apply(self, update: Update, total: Contribution) -> None:
+        workspace, numbers = self.workspace, update.numbers
+        chosen = next(state for state in workspace.state.optimizers if state.name == update.name)
         if workspace.job.keeps_gradients:
             workspace.keep_gradients(numbers, [total.views[number].clone() for number in numbers])
         with torch.no_grad():
@@ -215,7 +271,6 @@ class _Rounds:
                 some = None if len(places) == len(chosen.numbers) else places
                 chosen.optimizer.apply_to(params, [total.views[number] for number in numbers], slots, some)
             workspace.state.constrain(numbers)
-        workspace.pools[self.kind].give([total])
 
     def _finish(self, total: Contribution) -> tuple[bool, ...]:
         workspace, layout = self.workspace, self.workspace.layouts[self.kind]
@@ -226,6 +281,7 @@ class _Rounds:
             else:
                 workspace.state.restore(self.before)
             workspace.state.read_rows(layout.rows_of(total.side_channel))
+            self._read_moved(total)
         agreed = workspace.account(layout, total.side_channel, self.count)
         workspace.pools[self.kind].give([total])
         return agreed
@@ -252,13 +308,13 @@ class _Rounds:
 
     def roll_back(self) -> None:
         """Back to the state of the tick before."""
-        self.workspace.state.restore(self.before)
         if self.optimizers_before is not None:
             with torch.no_grad():
                 for flat, old in zip(self._flats(), self.flats_before, strict=True):
                     flat.copy_(old)
-            for optimizer, old_state in self.optimizers_before:
-                optimizer.load_state_dict(old_state)
+            for owner, old_state in self.optimizers_before:
+                owner.load_state_dict(old_state)
+        self.workspace.state.restore(self.before)  # last: it has the weights that the step itself writes into as they were
 
     def close(self) -> None:
         """End what still runs."""

@@ -9,6 +9,8 @@ from torch import Tensor
 
 REQUESTS = ("save", "pause", "stop")  # what a worker may ask of all; summed with the step, so all see it at the same step
 
+MARKS = 3  # of a part of a scripted step: its number, that squared, and the value that it brings
+
 
 @dataclass(frozen=True, slots=True)
 class SideChannelLayout:
@@ -22,6 +24,7 @@ class SideChannelLayout:
         audits: that are 0 in the sum where workers agree.
         marks: that tell which part of a step of the script's own the workers are at.
         gathered: of the states of torchmetrics that are no sums, by slice or sample.
+        moved: of the changes of parameters that a step of the script's own writes into.
     """
 
     means: int
@@ -29,8 +32,9 @@ class SideChannelLayout:
     buffers: int = 0
     rows: int = 0
     marks: int = 0
-    audits: int = 0
     gathered: int = 0
+    moved: int = 0
+    audits: int = 0
 
     @property
     def sums(self) -> int:
@@ -40,7 +44,7 @@ class SideChannelLayout:
     @property
     def size(self) -> int:
         """All numbers."""
-        return self.sums + self.buffers + self.rows + self.marks + self.gathered + self.audits + len(REQUESTS)
+        return self.sums + self.buffers + self.rows + self.marks + self.gathered + self.moved + self.audits + len(REQUESTS)
 
     def states_of(self, side_channel: Tensor) -> Tensor:
         """The states of metrics, a view."""
@@ -62,13 +66,18 @@ class SideChannelLayout:
 
     def audits_of(self, side_channel: Tensor) -> Tensor:
         """The audits, a view."""
-        start = self.sums + self.buffers + self.rows + self.marks + self.gathered
+        start = self.sums + self.buffers + self.rows + self.marks + self.gathered + self.moved
         return side_channel[start : start + self.audits]
 
     def gathered_of(self, side_channel: Tensor) -> Tensor:
         """What is gathered of torchmetrics, a view."""
         start = self.sums + self.buffers + self.rows + self.marks
         return side_channel[start : start + self.gathered]
+
+    def moved_of(self, side_channel: Tensor) -> Tensor:
+        """The changes of those parameters, a view."""
+        start = self.sums + self.buffers + self.rows + self.marks + self.gathered
+        return side_channel[start : start + self.moved]
 
     def request(self, side_channel: Tensor, requests: Sequence[bool]) -> None:
         """Write what this worker asks for."""

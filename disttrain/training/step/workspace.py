@@ -23,7 +23,7 @@ from disttrain.training.step.audit import WORDS, AuditNote
 from disttrain.training.step.custom_step import generator_states, set_generator_states
 from disttrain.training.step.gradient_buffers import Contribution, Pool, first_with_payload
 from disttrain.training.step.replica import Replica
-from disttrain.training.step.side_channel import SideChannelLayout
+from disttrain.training.step.side_channel import MARKS, SideChannelLayout
 from disttrain.training.step.step_times import StepTimes
 
 OVERLAP_BYTES = 4 << 20  # from here on buckets leave during the backward pass; below, the hooks cost more than they hide
@@ -84,21 +84,17 @@ class Workspace:
         self.pools: dict[Kind, Pool] = {}
         self.layouts: dict[Kind, SideChannelLayout] = {}
         accumulator, state = self.forward.log_accumulator, self.state
-        width, states, marks = accumulator.width, accumulator.states, 2 if self.forward.scripts else 0
+        width, states, marks = accumulator.width, accumulator.states, MARKS if self.forward.scripts else 0
         self.torchmetrics = self.forward.torchmetrics
         for kind in (Kind.TRAIN, Kind.VALIDATE, Kind.PREDICT):
             trains = kind is Kind.TRAIN
             if trains and not replica.trains:
                 continue
             layout = self.layouts[kind] = SideChannelLayout(
-                width,
-                states,
-                state.buffers_size if trains else 0,
-                state.rows_size,
-                marks,
+                width, states, state.buffers_size if trains else 0, state.rows_size, marks, self.torchmetrics.step_size,
+                self.forward.scripts[kind].moved.size if kind in self.forward.scripts else 0,
                 2 * WORDS if trains and self.audit_share else 0,
-                self.torchmetrics.step_size,
-            )
+            )  # fmt: skip
             parts = [*(state.space.parts if trains else ()), (torch.float64, layout.size)]
             plan = TreeReduction(group, placement, Layout.of(parts), self.device)
             self.pools[kind] = Pool(plan, state.space if trains else None)
