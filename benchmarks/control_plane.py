@@ -19,6 +19,7 @@ from harness import Summary, paired_ratio, parser, print_table, progress, run_pr
 
 from disttrain import orchestrator as o
 from disttrain.clock import SystemClock
+from disttrain.collectives.store_server import StoreAddress
 from disttrain.controller.checkpoint_interval import CheckpointInterval
 from disttrain.controller.environment import CallEnvironment, KeptGroup
 from disttrain.controller.group import GroupControl
@@ -59,15 +60,16 @@ class Driver:
     def __init__(self, policy: o.RecoveryPolicy) -> None:
         deaf: Any = _Deaf()
         around = CallEnvironment(
-            cluster=deaf, policy=policy, run_dir=None, attempt=1, threads=1, backend="gloo", store_host="", store_port=0,
+            cluster=deaf, policy=policy, run_dir=None, attempt=1, threads=1, backend="gloo", meeting_place=lambda: StoreAddress("", 0, b""),
             checkpoint_interval=CheckpointInterval(), console=deaf, interrupts=lambda: 0, first_step=lambda: None, clock=SystemClock(),
         )  # fmt: skip
         program: Any = SimpleNamespace(at=lambda tick: SimpleNamespace(tick=tick))
         self.call: Any = calls.advance(calls.open_call(saves=True), HooksDone(-1)).state
         reporting = Reporting(around, program, CallStatistics(policy.workers), {})
+        trusting: Any = SimpleNamespace(watch_until=-1, formed=lambda generation, anew: None)
         self.group = GroupControl(
             around, 1, program, state=None, committed=None, kept=KeptGroup(), reporting=reporting, predicts_from=None,
-            frozen_at=lambda tick: None, advance=self._advance,
+            frozen_at=lambda tick: None, pin=lambda tick: None, advance=self._advance, replicas=lambda: trusting,
         )  # fmt: skip
         self.group.begin(m.Begin(1, None, m.CallSettings(None, 1, 0, None, 1, "gloo")))
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import audit
 import control_plane
 import fit
 import recovery
@@ -19,6 +20,7 @@ PROGRAMS = {
     "startup": startup.main,
     "recovery": recovery.main,
     "control_plane": control_plane.main,
+    "audit": audit.main,
     "viewer": viewer.main,
 }
 

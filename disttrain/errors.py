@@ -7,6 +7,7 @@
         RunNotShared                 the run directory is another disk on another host
         DataError                    arrays of unequal length, labels outside the classes
         NonFiniteLoss                the loss became NaN or infinite: named with its step
+        NondeterministicStep         a step gives other bits each time it is done
       CheckpointError
         CheckpointIncomplete         shards or manifest are missing
         CheckpointCorrupt            bytes do not match their checksum
@@ -24,11 +25,16 @@ Errors cross processes: each keeps its message as its only positional argument, 
 
 from __future__ import annotations
 
+from disttrain.redaction import hidden
+
 
 class DisttrainError(Exception):
-    """Base of the tree."""
+    """Base of the tree. Its words hide what looks like a secret: a URL with a password, say."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return hidden(super().__str__())
 
 
 class UsageError(DisttrainError, ValueError):
@@ -57,6 +63,10 @@ class NonFiniteLoss(UsageError):
     """The loss became NaN or infinite; `loss` is it."""
 
     loss: float = float("nan")
+
+
+class NondeterministicStep(UsageError):
+    """A step gives other bits each time it is done from the same state, so no worker can be checked against another."""
 
 
 class CheckpointError(DisttrainError):

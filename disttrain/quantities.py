@@ -7,6 +7,7 @@ import re
 from disttrain.errors import UsageError
 
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
+_SHARE = re.compile(r"(\d*\.?\d+)\s*(%?)")
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _WORDS = {"sec": "s", "second": "s", "seconds": "s", "min": "m", "minute": "m", "minutes": "m", "hour": "h", "hours": "h"}
 _WORDS |= {"day": "d", "days": "d"}
@@ -62,6 +63,25 @@ def size_bytes(text: str, option: str) -> float:
     if found is None or unit is None or found[0] <= 0:
         raise UsageError(f"{option} {text!r}: expected a size above 0 with its unit, such as 500MB, 10GB or 64GiB.")
     return found[0] * unit
+
+
+def share_of(option: str, text: str | None) -> float:
+    """The share given to `option`, of 1: `1%`, or `0.01`; none is 0.
+
+    Raises:
+        UsageError: it is no share.
+
+    Example:
+        >>> share_of("--audit", "1%"), share_of("--audit", "0.25"), share_of("--audit", None)
+        (0.01, 0.25, 0.0)
+    """
+    if text is None:
+        return 0.0
+    found = _SHARE.fullmatch(text.strip())
+    share = -1.0 if found is None else float(found[1]) / (100.0 if found[2] else 1.0)
+    if not 0.0 <= share <= 1.0:
+        raise UsageError(f"{option} {text!r}: expected a share of the time from 0 to 100%, such as 1%.")
+    return share
 
 
 def spoken(seconds: float) -> str:

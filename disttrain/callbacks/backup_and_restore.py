@@ -11,6 +11,7 @@ from typing import Any
 from disttrain.callbacks.arguments import every
 from disttrain.callbacks.base import Callback, Logs
 from disttrain.errors import CheckpointError
+from disttrain.parsing import parsed_object
 
 _WEIGHTS, _METADATA = "latest.weights.h5", "training_metadata.json"
 
@@ -138,8 +139,8 @@ class BackupAndRestore(Callback):
             if files.exists(weights):
                 raise ValueError(f"{weights} is there, {metadata_path} is not")
             return None
-        metadata: dict[str, Any] = json.loads(files.cat_file(metadata_path))
-        if not isinstance(metadata, dict) or not isinstance(metadata.get("epoch"), int):
+        metadata = parsed_object(files.cat_file(metadata_path))
+        if not isinstance(metadata.get("epoch"), int):
             raise ValueError(f"{metadata_path} has no epoch")
         digest, new = metadata.get("weights_sha256"), f"{folder}/next.weights.h5"
         if digest is not None and not ending and _digest(files, new) == digest:  # interrupted before they took their place

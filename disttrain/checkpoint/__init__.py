@@ -6,7 +6,7 @@ A save: `split` -> `snapshot` -> `write_shard` on each worker, `commit` on the d
 from disttrain.checkpoint.arrays import NamedArray, TensorSpec
 from disttrain.checkpoint.attempts import Superseded, end_attempt, newest_number, read_attempts, record_resume, start_attempt
 from disttrain.checkpoint.commit import CommittedCheckpoint, commit, new_save_nonce
-from disttrain.checkpoint.digest import checkpoint_digest, weights_digest
+from disttrain.checkpoint.digest import checkpoint_digest, fault_digest, weights_digest
 from disttrain.checkpoint.history import Attempt, counts, last_sequences, valid_history
 from disttrain.checkpoint.layout import CommitName, save_folder, shard_path
 from disttrain.checkpoint.manifest import Manifest
@@ -53,6 +53,7 @@ __all__ = [
     "commit",
     "counts",
     "end_attempt",
+    "fault_digest",
     "last_sequences",
     "list_checkpoints",
     "load",

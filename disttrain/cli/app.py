@@ -73,6 +73,16 @@ def launch(
             help="A worker without progress for so long hangs and is replaced; by default that follows the measured steps.",
         ),
     ] = None,
+    digest_every: Annotated[
+        int | None, typer.Option(metavar="STEPS", help="Compare the workers' bits so often, beside at every checkpoint.")
+    ] = None,
+    admission: Annotated[
+        bool, typer.Option("--admission/--no-admission", help="Let only workers in that get the same bits of one slice as the others.")
+    ] = True,
+    audit: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="Compute so much a second time on another worker, 1% say, and compare.")
+    ] = None,
+    kernels: Annotated[str, typer.Option(help="common: the same bits on processors of different makes; own: each one's best.")] = "own",
     samples: Annotated[int, typer.Option(help="Samples of the validation data kept in the run directory for disttrain view.")] = 16,
     timings: Annotated[bool, typer.Option("--timings", help="Say where the time goes.")] = False,
 ) -> None:
@@ -84,7 +94,8 @@ def launch(
         workers=workers, virtual_workers=virtual_workers, min_workers=min_workers, max_workers=max_workers, spares=spares,
         cpus_per_worker=cpus_per_worker, gpus_per_worker=gpus_per_worker, run_dir=run_dir, checkpoint_every=checkpoint_every,
         keep=keep, seed=seed, address=address, restart=restart, take_over=take_over, step=step, samples=samples,
-        hang_timeout_s=hang_timeout,
+        hang_timeout_s=hang_timeout, digest_every=digest_every, admission=admission,
+        audit=audit, kernels=kernels,
     )  # fmt: skip
     run(config, script, tuple(arguments or ()), show_timings=timings, command=shlex.join(["disttrain", *sys.argv[1:]]))
 
@@ -170,6 +181,24 @@ def digest(path: Annotated[str, typer.Argument(help="A run directory, one of its
 
     with answering(path):
         print(digest_of(path))
+
+
+@app.command(context_settings={"allow_interspersed_args": True})
+def audit(
+    run_dir: Annotated[str, typer.Argument(help="A finished run, any fsspec URL.")],
+    script: Annotated[str, typer.Argument(help="Its script, from which model and data come.")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="Arguments for the script, after --.")] = None,
+    sample: Annotated[str, typer.Option(metavar="SHARE", help="So many of the steps between its checkpoints.")] = "1%",
+) -> None:
+    """Compute steps of a finished run once more: do they lead from one checkpoint to the next, bit for bit?"""
+    from disttrain.launch.audit import audit as run  # late: each command loads what it needs
+    from disttrain.quantities import share_of
+
+    found = run(run_dir, script, tuple(arguments or ()), share_of("--sample", sample))
+    if not found:
+        print("nothing to compare: no fit of the run has kept two checkpoints with digests")
+    if any(stretch.differs is not None for stretch in found):
+        raise typer.Exit(1)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

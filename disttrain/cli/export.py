@@ -19,10 +19,11 @@ from disttrain.errors import UsageError
 def export(
     run: Annotated[str, typer.Argument(help="A run directory, any fsspec URL, or one of its checkpoints: RUN/step-...")],
     format: Annotated[
-        str | None, typer.Option(help="keras, onnx, safetensors or torch (a state_dict; to a .pt2 a program). [by FILE's ending]")
+        str | None,
+        typer.Option(help="keras, onnx, safetensors or torch (a state_dict; to a .pt2 a program).", show_default="by FILE's ending"),
     ] = None,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="A path or any fsspec URL. [RUN's name, here]")
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="A path or any fsspec URL.", show_default="RUN's name, here")
     ] = None,
     step: Annotated[int | None, typer.Option(help="The checkpoint of this step, not the newest; disttrain status shows them.")] = None,
     imports: Annotated[

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from disttrain.errors import DisttrainError
+from disttrain.redaction import hidden
 from disttrain.tracebacks import own_place, own_traceback
 
 # Typer brings click along in newer releases and depends on it in older ones; its own classes lead to either.
@@ -25,12 +26,12 @@ def report_failure(error: BaseException) -> int:
         error.show()  # type: ignore[attr-defined]
         return 2
     if isinstance(error, DisttrainError):
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(hidden(f"{type(error).__name__}: {error}"), file=sys.stderr)
         return error.exit_code
     text = getattr(error, "worker_traceback", None)
     if text is None:
         text = own_traceback(error)
-    print(text.rstrip(), file=sys.stderr)
+    print(hidden(text.rstrip()), file=sys.stderr)
     return 1
 
 
@@ -40,5 +41,5 @@ def _script_ended(ended: SystemExit) -> int:
         return 0
     where = own_place(ended)
     words = f"the script ended itself with sys.exit({ended.code}){where and f' at {where}'}" if isinstance(ended.code, int) else ended.code
-    print(words, file=sys.stderr)
+    print(hidden(words) if isinstance(words, str) else words, file=sys.stderr)
     return 1

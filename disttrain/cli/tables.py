@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from disttrain.redaction import hidden
+
 
 def plain_console() -> Console:
     """Prints text as it is: names and paths of people are no markup, whatever brackets and colons they have, and lines are not broken."""
@@ -15,28 +17,31 @@ def plain_console() -> Console:
 
 
 def print_status(run_dir: str, status: dict[str, Any]) -> None:
-    """The status of a run as a person reads it."""
+    """The status of a run as a person reads it. Whatever stands in it, only text is printed: no control characters."""
     console = plain_console()
     driver = status.get("driver", {})
-    where = f"driver pid {driver.get('pid')} on {driver.get('host')}"
-    console.print(Text(run_dir, "bold"), f" {status['state']}   attempt {status.get('attempt')}, {where}")
+    where = f"driver pid {_text(driver.get('pid'))} on {_text(driver.get('host'))}"
+    console.print(Text(_text(hidden(run_dir)), "bold"), f" {_text(status['state'])}   attempt {_text(status.get('attempt'))}, {where}")
     if "problem" in status:
-        console.print(Text(status["problem"], "yellow"))
-    if "epoch" in status:
+        console.print(Text(_text(status["problem"]), "yellow"))
+    if all(name in status for name in ("call", "kind", "epoch", "epochs", "step", "step_in_epoch", "steps_per_epoch", "generation")):
         logs = "  ".join(f"{name} {value:.4g}" for name, value in sorted(status.get("logs", {}).items()))
         console.print(
-            f"call {status['call']} ({status['kind']})  epoch {status['epoch']}/{status['epochs']}  "
+            f"call {status['call']} ({_text(status['kind'])})  epoch {status['epoch']}/{status['epochs']}  "
             f"step {status['step']} ({status['step_in_epoch']}/{status['steps_per_epoch']} of the epoch)  generation {status['generation']}"
         )
-        console.print(logs)
+        console.print(_text(logs))
     if status.get("workers"):
         table = Table("rank", "worker", "pid", "host", "virtual ranks")
         for worker in status["workers"]:
-            table.add_row(
-                str(worker["rank"]), worker["worker"], str(worker["pid"]), worker["host"], ", ".join(map(str, worker["virtual_ranks"]))
-            )
+            ranks = ", ".join(map(str, worker["virtual_ranks"]))
+            table.add_row(str(worker["rank"]), _text(worker["worker"]), str(worker["pid"]), _text(worker["host"]), ranks)
         console.print(table)
     table = Table("committed checkpoint", "step")
     for checkpoint in status["checkpoints"]:
         table.add_row(checkpoint["name"] + ("  damaged" if checkpoint.get("damaged") else ""), str(checkpoint["step"]))
     console.print(table if status["checkpoints"] else "no committed checkpoint yet")
+
+
+def _text(value: Any) -> str:
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value))

@@ -17,6 +17,7 @@ Found by reading and measuring gloo of torch 2.13, and the reason for each line 
 
 from __future__ import annotations
 
+import os
 import threading
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -105,11 +106,17 @@ class Gloo(Transport):
 
 
 class Nccl(Transport):
-    """One GPU for each member; connects at the first collective."""
+    """One GPU for each member; connects at the first collective.
+
+    Its sockets listen on an interface, not at an address: on the loopback one where the members meet there.
+    """
 
     broken_is_over = True
 
-    def __init__(self, store: Any, rank: int, size: int) -> None:
+    def __init__(self, store: Any, rank: int, size: int, host: str) -> None:
+        if host in ("127.0.0.1", "::1"):
+            os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
+        self._store = store  # torch asks it for more as it connects
         options = dist.ProcessGroupNCCL.Options()
         options._timeout = timedelta(days=3650)  # a limit of nccl's ends the process
         super().__init__(dist.ProcessGroupNCCL(store, rank, size, options), rank, size)

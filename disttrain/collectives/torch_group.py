@@ -16,14 +16,15 @@ from typing import Any
 from torch import Tensor
 
 from disttrain.clock import Clock, SystemClock
-from disttrain.collectives.compat import Gloo, Nccl, Transport, dist
+from disttrain.collectives.acquaintance import introduced
+from disttrain.collectives.compat import Gloo, Nccl, Transport
 from disttrain.collectives.doors import Door
 from disttrain.collectives.forming import connect, meet
 from disttrain.collectives.letting_go import end, end_now, let_go
 from disttrain.collectives.port import GroupBroken
+from disttrain.collectives.run_store import RunStore
 
 _LOOK_AROUND = timedelta(milliseconds=20)
-_REACHING = timedelta(seconds=60)  # until the store of the run answers
 _LAST_ROUNDS = 25  # half a second for what a member had sent before it left
 _SLOWEST_BYTES_PER_S = 1e7  # an operation's patience grows with its size, and doubles each time it was not enough
 
@@ -32,7 +33,7 @@ class TorchGroup:
     """A torch process group, formed in the generation whose name it gets, and good for later ones with the same members.
 
     Args:
-        store: a connection to a store that outlives every member; it lives in the driver. The group keeps it until it is closed.
+        store: a connection to the store of the run, which outlives every member. The group's own: it is closed with it.
         generation: names the keys of this forming; never reused in one store.
         rank, size: this member's place, and how many there are.
         host: the address of this machine that the other members reach.
@@ -47,7 +48,7 @@ class TorchGroup:
 
     def __init__(
         self,
-        store: Any,
+        store: RunStore,
         generation: str,
         rank: int,
         size: int,
@@ -65,7 +66,7 @@ class TorchGroup:
         self._issued = 0
         self._outstanding: dict[_TorchPending, None] = {}  # in the order they were issued
         self._formings = 0
-        self._keys: Any = dist.PrefixStore(f"{generation}/", store)
+        self._keys = store.under(f"{generation}/")
         self._transport: Transport | None = None
         self._door = Door(host, size)
         try:
@@ -181,7 +182,7 @@ class TorchGroup:
     def _form(self, at: int = 0) -> Transport:
         """Connect to everybody, who must stand at operation `at` as this member does."""
         self._formings += 1
-        keys = dist.PrefixStore(f"{self._formings}/", self._keys)
+        keys = self._keys.under(f"{self._formings}/")
         keys.set(f"member{self.rank}", f"{at} {self._door.address}")
         meet(keys, self.size, self._aborted, lambda: self._door.others_open)
         members = [told.decode().split(" ", 1) for told in keys.multi_get([f"member{rank}" for rank in range(self.size)])]
@@ -190,8 +191,8 @@ class TorchGroup:
         if self._formings == 1:
             self._door.visit(address for rank, (_, address) in enumerate(members) if rank != self.rank)
         if self._backend == "nccl":
-            return connect(lambda: Nccl(keys, self.rank, self.size), self._aborted)
-        return connect(lambda: Gloo(keys, self.rank, self.size, self._host), self._aborted)
+            return connect(lambda: Nccl(keys, self.rank, self.size, self._host), self._aborted)
+        return connect(lambda: introduced(Gloo(keys, self.rank, self.size, self._host), keys.proof, self.rank, self.size), self._aborted)
 
     def _break(self, why: str) -> None:
         """End everything under way, and this object's use. Never raises."""
@@ -205,7 +206,7 @@ class TorchGroup:
             else:
                 let_go(belongings)
         self._door.close()
-        self._keys = None
+        self._keys.close()
 
 
 class _TorchPending:
@@ -253,13 +254,3 @@ class _TorchPending:
     def give_up(self, why: str) -> Any:
         self._operation, self._broken = None, why
         return self.take()
-
-
-def serve_store(host: str) -> Any:
-    """The store of a run, to be kept by the driver; its port is `.port`."""
-    return dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=_REACHING)
-
-
-def reach_store(host: str, port: int) -> Any:
-    """A member's connection to the store of its run."""
-    return dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=_REACHING)

@@ -88,6 +88,7 @@ class Committer:
         self._work: queue.SimpleQueue[tuple[list[ShardWritten], dict[str, Any], dict[str, NDArray[Any]]] | None] = queue.SimpleQueue()
         self.results: queue.SimpleQueue[Committed | SaveFailed] = queue.SimpleQueue()
         self._begun, self._ended = 0, 0
+        self._audited: frozenset[str] = frozenset()  # the newest that audits have passed before
         self._arena = Arena()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="checkpoint-commits", daemon=True)
@@ -186,6 +187,7 @@ class Committer:
                     self._done_ticks.discard(first.tick)
             self.results.put(SaveFailed(first.tick, f"{type(error).__name__}: {error}", call=first.call))
         else:
+            self._audited = frozenset({done.name}) if extra.get("audited") else self._audited
             seconds = max(part.seconds for part in parts) + self._clock.monotonic_s() - began
             stall = max(part.stall_seconds for part in parts)
             self.results.put(Committed(done.name, first.tick, done.step, done.nbytes, seconds, stall, first.call))
@@ -204,7 +206,7 @@ class Committer:
             names = [name.removesuffix(".json") for name in self._store.list(COMMITS)]
             plan = plan_deletions(
                 read_history(self._store), names, self._store.list(DATA), attempt=self._attempt.number, keep=self._keep,
-                pinned=self._pinned, bad=bad_checkpoints(self._store),
+                pinned=self._pinned | self._audited, bad=bad_checkpoints(self._store),
             )  # fmt: skip
             sweep(self._store, self._attempt, plan)
         except Exception:  # what could not be deleted now is found again after the next commit

@@ -8,6 +8,7 @@ from typing import Any
 
 from disttrain import orchestrator as o
 from disttrain.clock import Clock, SystemClock
+from disttrain.collectives.store_server import StoreAddress
 from disttrain.controller.checkpoint_interval import CheckpointInterval
 from disttrain.controller.place import Place
 from disttrain.elastic import messages as m
@@ -22,10 +23,13 @@ class CallEnvironment:
         cluster: a Cluster port, with `put` for jobs.
         policy: sizes and limits.
         run_dir, attempt, threads, backend: see `elastic.messages.CallSettings`.
-        store_host, store_port: where generations meet.
+        meeting_place: where the next generation meets.
         interrupts: how often the user has asked to stop.
         first_step: called when a call has made its first progress.
         clock: what time it is.
+        audit_share: of the time of a training that computing slices a second time is to take.
+        admission: let only workers in that get the same bits of one slice.
+        digest_every: compare the workers' states after so many optimizer steps; None for only at saves.
         identity: what belongs to the call, see `rundir.identity`; kept in its checkpoints.
         place: the run directory, where workers on other hosts must prove that it is theirs too.
     """
@@ -36,13 +40,15 @@ class CallEnvironment:
     attempt: int
     threads: int
     backend: str
-    store_host: str
-    store_port: int
+    meeting_place: Callable[[], StoreAddress]
     checkpoint_interval: CheckpointInterval
     console: Console
     interrupts: Callable[[], int]
     first_step: Callable[[], None]
     clock: Clock = field(default_factory=SystemClock)
+    digest_every: int | None = None
+    admission: bool = True
+    audit_share: float = 0.0
     identity: dict[str, Any] = field(default_factory=dict)
     place: Place | None = None
 
@@ -55,16 +61,20 @@ class CallEnvironment:
             every_steps=self.checkpoint_interval.steps,
             threads=self.threads,
             backend=self.backend,
+            digest_every=self.digest_every,
+            probes=self.admission and kind == "fit",
+            audit_share=self.audit_share,
             proof=None if self.place is None else self.place.proof,
         )
 
 
 @dataclass
 class WorkerFacts:
-    """What is known of a worker, for people."""
+    """What is known of a worker, for people; `errors`: so often it was found to have computed wrong bits."""
 
     pid: int = 0
     host: str = ""
+    errors: int = 0
 
 
 @dataclass

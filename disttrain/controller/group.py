@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from disttrain import orchestrator as o
 from disttrain.controller.ending import given_up, headline, user_error
@@ -20,6 +20,17 @@ _JUDGE_S = 1.0  # how often it is asked who is slow or stuck
 _LISTEN_S = 3.0  # a call has heard from everybody that can speak once so much of it has passed
 
 
+class Lineage(Protocol):
+    """Who compares the states of the members."""
+
+    @property
+    def watch_until(self) -> int:
+        """Up to this tick, members tell the digest of each step."""
+
+    def formed(self, generation: int, *, anew: bool) -> None:
+        """A generation is being formed; `anew`: from a checkpoint or the start."""
+
+
 class GroupControl:
     """The state of the orchestrator for one call, and the effects of its decisions.
 
@@ -31,19 +42,21 @@ class GroupControl:
         frozen_at: what training must not change at a tick.
         pin: keeps what the callbacks go back to, now that the workers do.
         advance: tells the call's machine.
+        replicas: who compares their states.
     """
 
     def __init__(
         self, around: CallEnvironment, number: int, program: Program, *, state: o.State | None, committed: o.Commit | None,
         kept: KeptGroup, reporting: Reporting, predicts_from: Callable[[], int] | None, frozen_at: Callable[[int], Frozen | None],
         pin: Callable[[int], None],
-        advance: Callable[[CallEvent], None],
+        advance: Callable[[CallEvent], None], replicas: Callable[[], Lineage],
     ) -> None:  # fmt: skip
         self._around, self._number, self._program, self._kept = around, number, program, kept
         self._cluster, self._policy, self._console, self._clock = around.cluster, around.policy, around.console, around.clock
         self._reporting, self._predicts_from, self._frozen_at, self._pin, self._advance = (
             reporting, predicts_from, frozen_at, pin, advance,
         )  # fmt: skip
+        self._replicas = replicas
         self.patience = Patience(self._policy)
         self._begin: m.Begin | None = None  # the job, once it is packed
         self._begun: set[str] = set()
@@ -53,7 +66,9 @@ class GroupControl:
         self._waits_to_join: list[str] = []
         self._formed = False
         self._lost_some = False  # since the newest generation formed
-        self.jumps = False  # the newest one goes on from a checkpoint though nobody was lost: it was committed meanwhile, and is further on
+        self._differed = False  # likewise, their states
+        # why the newest goes on from a checkpoint: "lost" were all, "differ" did their states, or one was committed meanwhile: "jump" on
+        self.went_back = "lost"
         self._told: tuple[Any, ...] = ()  # what the call's machine last heard of the group
         self._judged = self._begun_at = now = self._clock.monotonic_s()
         if state is None:
@@ -196,6 +211,9 @@ class GroupControl:
         self.state = decision.state
         if type(decision.state) is not type(before) or decision.effects:
             self._console.event("decision", None, state=type(decision.state).__name__, because=decision.because, after=type(event).__name__)
+        if isinstance(event, o.ReplicasDiffer):
+            self._differed = True
+            self._reporting.broke(before, event.at_s)
         if isinstance(event, o.WorkerLost):
             self._lost_some |= is_member(before, event.worker)
             # Before what it leads to is done, the end of the call say: the words need no more than what was decided.
@@ -272,11 +290,13 @@ class GroupControl:
         self._kept.name, self._kept.members = self._kept.name if same else own, form.members
         if anew:
             self._pin(tick)
-        self.jumps = anew and not self._lost_some
-        self._formed, self._lost_some, self._ticks, self._halted = True, False, {}, {}
+        self.went_back = "differ" if self._differed else "lost" if self._lost_some else "jump"
+        self._formed, self._lost_some, self._differed, self._ticks, self._halted = True, False, False, {}, {}
+        self._replicas().formed(form.generation, anew=form.source is None)
+        store = self._around.meeting_place() if len(form.members) > 1 else None
         command = m.Form(
-            self._number, form.generation, form.members, form.placement, ticks, self._around.store_host, self._around.store_port,
-            source, form.restore, tick, self._frozen_at(tick), self._kept.name or own,
+            self._number, form.generation, form.members, form.placement, ticks, store,
+            source, form.restore, tick, self._frozen_at(tick), self._kept.name or own, self._replicas().watch_until,
         )  # fmt: skip
         for worker in form.members:
             self._cluster.send(worker, command)

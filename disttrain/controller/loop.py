@@ -25,6 +25,7 @@ from disttrain.controller.predictions import Outputs
 from disttrain.controller.reporting import Reporting
 from disttrain.controller.saving import Saving
 from disttrain.controller.telemetry import CallStatistics
+from disttrain.controller.trust import Trust
 from disttrain.elastic import messages as m
 from disttrain.errors import Interrupted
 from disttrain.orchestrator import call as calls
@@ -74,8 +75,9 @@ class Controller:
             around, number, job.program, state=state, committed=None if resume is None else o.Commit(resume.name, resume.tick),
             kept=kept or KeptGroup(), reporting=self.reporting, predicts_from=self._predicts_from if job.kind == "predict" else None,
             frozen_at=self.boundaries.frozen_at, pin=self.boundaries.pin,
-            advance=self._advance,
+            advance=self._advance, replicas=lambda: self.trust.replicas,
         )  # fmt: skip
+        self.trust = Trust(around, facts, self.saving, self.group, lambda: self.call.known.stop, lambda: self._handle)
         self.call: c.CallState = calls.open_call(saves=saves is not None, committed=None if resume is None else resume.tick)
         self.bulk = BulkCollector(self.cluster, self._unreachable)
         self.fetching = Fetching(self.cluster, number, self.bulk)
@@ -177,10 +179,8 @@ class Controller:
         self.reporting.heard[report.worker] = now
         current = getattr(report, "generation", None) == self.group.generation
         match report:
-            case m.Ready():
-                self.facts[report.worker] = WorkerFacts(report.pid, report.host)
-                self.group.patience.rests(report.worker, now)
-                self.group.ready(report, now, stopping=self.call.known.stop)
+            case m.Ready() | m.Digested() | m.Audited() | m.ShardWritten():
+                self.trust.hear(report, now)
             case m.Stopped():
                 self.group.patience.rests(report.worker, now)
                 self.group.stopped(report, now)
@@ -190,8 +190,6 @@ class Controller:
                 self._at_boundary(report, now)
             case m.SnapshotTaken():
                 self.saving.begun(report)
-            case m.ShardWritten():
-                self.saving.written(report)
             case m.Predicted():
                 self.bulk.take(report.worker, report.parts, self._predicted)
             case m.Fetched():
@@ -213,12 +211,7 @@ class Controller:
     def _progress(self, report: m.Progress, now: float) -> None:
         self.group.decide(o.Progress(report.generation, report.tick, now))
         self.around.first_step()
-        position = self.job.program.at(max(0, report.tick - 1))
-        reporting = self.reporting
-        reporting.position, reporting.step, reporting.logs = position, report.step, report.logs
-        if self.job.kind == "fit":
-            self.statistics.step = report.step
-        reporting.works(report.generation, report.tick, now)
+        position = self.reporting.progress(report, now)
         if self.mailbox.idle and (self.hooks is None or position.kind is Kind.TRAIN):
             self.mailbox.do("sample", self.boundaries.sampler(position, report.logs))
 
@@ -333,7 +326,7 @@ class Controller:
                 if self.hooks is None:  # of an evaluate: what was shown was shown
                     self._advance(happened.RolledBack(tick))
                     return
-                self.reporting.rolls_back(tick, restore, jumps=self.group.jumps)
+                self.reporting.rolls_back(tick, restore, self.group.went_back)
                 self.mailbox.do(("back", tick), lambda: self.boundaries.go_back_to(tick))
             case c.Proceed(tick):
                 self._proceed(tick)
@@ -375,6 +368,7 @@ class Controller:
     def _look_at_clocks(self) -> None:
         now = self._clock.monotonic_s()
         self.group.look(now)
+        self.trust.look(now)
         if isinstance(self.call, c.Stepping) and self.saving.due(now):
             self._advance(happened.SaveDue())
 

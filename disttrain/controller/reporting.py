@@ -9,6 +9,7 @@ from disttrain import orchestrator as o
 from disttrain.callbacks.telemetry import Recovery
 from disttrain.controller.environment import CallEnvironment, WorkerFacts
 from disttrain.controller.telemetry import CallStatistics
+from disttrain.elastic import messages as m
 from disttrain.orchestrator.patience import Patience, Slow
 from disttrain.orchestrator.states import count_members, is_member, members_of
 from disttrain.training.program import Position, Program
@@ -24,7 +25,7 @@ class _Recovery:
     step: int
     generation: int  # that broke last
     lost: list[str] = field(default_factory=list)
-    back_from: int | None = None  # every worker was lost: the step that had been reached
+    back_from: int | None = None  # every worker's state was lost: the step that had been reached
     again: int = 0  # so many ticks that were complete are done again
 
 
@@ -92,6 +93,14 @@ class Reporting:
             self._recovery = _Recovery(since_s, self.step, -1)
         self._console.event("kill", f"{because}: killed", worker=worker)
 
+    def progress(self, report: m.Progress, now: float) -> Position:
+        """Rank 0 has got so far; where that is."""
+        self.position = self._program.at(max(0, report.tick - 1))
+        self.step = self._statistics.step = report.step
+        self.logs = report.logs
+        self.works(report.generation, report.tick, now)
+        return self.position
+
     def works(self, generation: int, tick: int, now: float) -> None:
         """The group works, or waits at a boundary as it should: if it formed after a break, that is overcome."""
         self._reached = max(self._reached, tick)
@@ -102,7 +111,7 @@ class Reporting:
         took = now - recovery.since_s
         members = len(self._ranks)
         if recovery.back_from is not None:
-            after = f"; all had been lost at step {recovery.back_from}"
+            after = f"; all had been {'lost' if recovery.lost else 'given up'} at step {recovery.back_from}"
         elif recovery.again:  # of a predict, whose outputs were still on a worker that died
             after = f"; {recovery.again} steps are done again"
         else:
@@ -113,9 +122,12 @@ class Reporting:
         )  # fmt: skip
         self._statistics.recoveries.append(Recovery(recovery.step, took, len(recovery.lost)))
 
-    def rolls_back(self, tick: int, restore: str | None, *, jumps: bool) -> None:
-        """The callbacks go to the tick of a checkpoint, as the workers do; `jumps`: forward, and nobody was lost."""
-        if jumps:
+    def rolls_back(self, tick: int, restore: str | None, why: str) -> None:
+        """The callbacks go to the tick of a checkpoint, as the workers do; `why` as in `GroupControl.went_back`."""
+        if why == "differ":
+            words = f"going on from {restore or 'the start'}, where all agreed"
+            self._console.event("restart", words, restore=restore, tick=tick)
+        elif why == "jump":
             words = f"checkpoint {restore}, committed meanwhile, is further on: going on from there"
             self._console.event("newer checkpoint", words, restore=restore, tick=tick)
         else:

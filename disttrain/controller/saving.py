@@ -105,5 +105,6 @@ class Saving:
         extra = {
             "call": self._number, "kind": self._job.kind, "tick": part.tick, "meta": part.meta, "hooks": hooks.state,
             "virtual_workers": self._job.virtual_workers, "seed": self._job.seed, "identity": self._around.identity,
+            "audited": part.audits > 0, "digests": {} if part.digest is None else part.digest.tree(),
         }  # fmt: skip
         return extra, hooks.arrays

@@ -9,14 +9,12 @@ from __future__ import annotations
 import copy
 import logging
 import os
-import pickle
 import queue
 import socket
 import threading
 from collections.abc import Callable
 from typing import Any
 
-import cloudpickle
 import torch
 
 from disttrain.checkpoint.same_disk import show
@@ -26,13 +24,18 @@ from disttrain.data import flatten
 from disttrain.elastic import messages as m
 from disttrain.elastic.activity import Activity, Beating
 from disttrain.elastic.devices import device_of
+from disttrain.elastic.meeting import torch_group
+from disttrain.elastic.processor import processor
 from disttrain.elastic.shard_writer import ShardWriter
+from disttrain.elastic.shipping import travels
 from disttrain.elastic.transfer import share_state
+from disttrain.elastic.witness import Witness
 from disttrain.tracebacks import own_traceback
 from disttrain.training.allocator import keep_freed_memory
 from disttrain.training.job import Job
 from disttrain.training.program import BOUNDARIES, Kind
 from disttrain.training.step.engine import Engine
+from disttrain.training.step.probe import probe
 from disttrain.training.step.side_channel import REQUESTS
 
 _log = logging.getLogger(__name__)
@@ -52,13 +55,14 @@ class Member:
         make_group: forms the group of a generation; the default is torch.distributed.
         ship: leaves something large where the driver can collect it; the default sends it with the report.
         clock: what time it is.
+        host: the machine that it is on; the default asks.
     """
 
     def __init__(
         self, name: str, report: Callable[[object], None], open_job: Callable[[Any], Job], make_group: MakeGroup | None = None, *,
-        ship: Callable[[str, Any], Any] | None = None, clock: Clock | None = None,
+        ship: Callable[[str, Any], Any] | None = None, clock: Clock | None = None, host: str | None = None,
     ) -> None:  # fmt: skip
-        self.name = name
+        self.name, self._host = name, host or socket.gethostname()
         self._report, self._open_job = report, open_job
         self._make_group = make_group or torch_group
         self._ship = ship or (lambda key, value: value)
@@ -75,6 +79,9 @@ class Member:
         self._kept: tuple[str, Group] | None = None  # a group that is whole, and the name of its forming
         self._call, self._generation = -1, -1
         self._formed, self._holds_state = False, False
+        self._begun: m.Begin | None = None
+        self._stepped = False  # has the engine left where the call begins?
+        self._witness = Witness(name, report)
         self._settings: m.CallSettings | None = None
         self._shards: ShardWriter | None = None
         self._paced = 0.0
@@ -105,6 +112,8 @@ class Member:
                 try:
                     self._obey(command)
                 except GroupBroken as broken:
+                    if self._engine is not None:
+                        self._witness.broke(broken, self._engine, self._group, (self._call, self._generation))
                     self._stop(f"the group broke: {str(broken).splitlines()[0][:200]}")
                 except BaseException as error:
                     self._fail(error)
@@ -139,26 +148,28 @@ class Member:
         self.activity.begin_call(command.call)
         self.activity.now("opening")
         left_word = show(command.settings.proof, self.name)
-        self._settings = command.settings
+        self._begun, self._settings = command, command.settings
         torch.set_num_threads(command.settings.threads)
         keep_freed_memory()
         started = self._clock.monotonic_s()
         job = self._open_job(command.job)
         opened = self._clock.monotonic_s()
-        self._engine = Engine(job, device_of(command.settings.backend))
+        self._engine, self._stepped = self._new_engine(job), False
         built = self._clock.monotonic_s()
         if command.settings.run_dir is not None and self._shards is None:
             self._shards = ShardWriter(command.settings.run_dir, self.name, self._report, self._clock)
+        tried = probe(self._engine) if command.settings.probes else None
         self.activity.now("idle")
-        timings = {"open job": opened - started, "build engine": built - opened}
-        self._report(m.Ready(self.name, self._call, os.getpid(), socket.gethostname(), timings, left_word))
+        timings = {"open job": opened - started, "build engine": built - opened, "probe": self._clock.monotonic_s() - built}
+        own = processor(self._engine.replica.device)
+        self._report(m.Ready(self.name, self._call, os.getpid(), self._host, timings, left_word, tried, own))
 
     def _form(self, command: m.Form) -> None:
         if self._engine is None:
             return  # it failed to begin, and said so
         self._leave_group()
         self._generation = self.activity.generation = command.generation
-        self._formed = True
+        self._formed, self._witness.watch_until = True, command.watch_until
         aborted = self._flag(command.call, command.generation)
         rank = command.members.index(self.name)
         self._holds_state = command.source is None or (command.restore is None and command.ticks[rank] is not None)
@@ -166,6 +177,8 @@ class Member:
         self.activity.now("forming", command.tick)
         self._group = self._grouped(command, rank, aborted)
         self._group.on_wait = self.activity.waits
+        if command.source is None and command.restore is None and self._stepped and self._engine.job.kind != "predict":
+            self._begin_again()
         self._engine.attach(self._group, command.placement)
         if self._engine.job.kind == "predict":
             self._engine.replica.go_back_to(command.tick)
@@ -181,6 +194,15 @@ class Member:
                 share_state(self._engine.replica, self._group, command.source, behind, lambda: self.activity.now("receiving", command.tick))
         self._holds_state = True
         self._go()
+
+    def _begin_again(self) -> None:
+        """Back to what the call was given: what this worker has made of it since counts for nothing."""
+        assert self._begun is not None
+        self._engine, self._stepped = self._new_engine(self._open_job(self._begun.job)), False
+
+    def _new_engine(self, job: Job) -> Engine:
+        assert self._settings is not None
+        return Engine(job, device_of(self._settings.backend), self._settings.audit_share)
 
     def _proceed(self, command: m.Proceed) -> None:
         engine = self._engine
@@ -199,6 +221,7 @@ class Member:
         assert engine is not None and group is not None and settings is not None
         aborted = self._flag(self._call, self._generation)
         said, first = self._clock.monotonic_s(), True
+        self._stepped = True
         key = self._call, self._generation
         with self._lock:
             requested = self._requested.setdefault(key, set())
@@ -226,6 +249,8 @@ class Member:
             if position.kind is Kind.PREDICT:
                 self._send_predictions(all_of_them=False)
             due = position.kind is Kind.TRAIN and settings.every_steps and engine.replica.optimizer.iterations % settings.every_steps == 0
+            if position.kind is Kind.TRAIN:
+                self._witness.stepped(engine, group, settings, key)
             if (save or stop or due) and engine.trains:
                 self._save()
             if any(agreed):
@@ -282,7 +307,11 @@ class Member:
         with self.activity.during("copying"):
             sequence = self._settings.sequence_base + self._engine.tick + 1
             attempt = self._settings.attempt
-            self._shards.save(self._engine.replica, rank, size, call=self._call, generation=generation, attempt=attempt, sequence=sequence)
+            by_products = self._engine.by_products
+            audits, by_products.audits_passed = by_products.audits_passed, 0
+            self._shards.save(
+                self._engine.replica, rank, size, call=self._call, generation=generation, attempt=attempt, sequence=sequence, audits=audits
+            )
 
     def _aside(self, value: Any) -> Any:
         """Leave something that can be large where the driver collects it, so that no beat waits behind it."""
@@ -348,7 +377,7 @@ class Member:
 
     def _fail(self, error: BaseException) -> None:
         tick = -1 if self._engine is None else self._engine.tick
-        self._report(m.Failed(self.name, self._call, self._generation, tick, _travels(error), own_traceback(error)))
+        self._report(m.Failed(self.name, self._call, self._generation, tick, travels(error), own_traceback(error)))
 
 
 def _close(group: Group) -> None:
@@ -363,33 +392,3 @@ def _size(parts: dict[int, Any]) -> int:
     """Bytes of the newest part; all are of about one size."""
     part = next(reversed(parts.values()))
     return sum(leaf.nbytes for leaf in flatten(part))
-
-
-def _travels(error: BaseException) -> BaseException | None:
-    """The exception, if it comes out of a pickle as it went in; some cannot."""
-    try:
-        return pickle.loads(cloudpickle.dumps(error)) and error
-    except Exception:
-        return None
-
-
-def torch_group(command: m.Form, rank: int, backend: str, aborted: threading.Event) -> Group:
-    """The generation as a torch process group, met through the driver's store.
-
-    Each generation has a connection of its own: a forming that was given up goes on waiting inside the one it has.
-    """
-    from disttrain.collectives.torch_group import TorchGroup, reach_store  # late: a worker alone needs no sockets
-
-    try:
-        store = reach_store(command.store_host, command.store_port)
-    except RuntimeError as error:
-        raise GroupBroken(f"the driver's store at {command.store_host}:{command.store_port} cannot be reached: {error}") from error
-    generation = f"c{command.call}g{command.generation}"
-    return TorchGroup(store, generation, rank, len(command.members), _own_address(command.store_host), backend, aborted)
-
-
-def _own_address(towards: str) -> str:
-    """The address of this machine on the way to `towards`; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((towards, 9))
-        return str(probe.getsockname()[0])

@@ -7,7 +7,10 @@ from typing import Any
 
 from disttrain.checkpoint import ShardReport, TensorSpec
 from disttrain.checkpoint.same_disk import Proof
+from disttrain.collectives.store_server import StoreAddress
 from disttrain.training.boundary_decision import BoundaryDecision
+from disttrain.training.step.audit import AuditNote
+from disttrain.training.step.state_digest import StateDigest
 
 # -- commands ---------------------------------------------------------------------------------------------------------------------------
 
@@ -24,6 +27,9 @@ class CallSettings:
         threads: intra-op threads; a constant of the run, since bits depend on it.
         backend: "gloo" or "nccl".
         progress_every_s: how often rank 0 says where it is.
+        audit_share: of the time of a training that computing slices a second time is to take.
+        probes: compute a slice before saying that one is ready.
+        digest_every: tell the digest of the state after every so many optimizer steps; None for only at saves.
         proof: what a local run directory holds, for a worker on another host to find; None where its URL means the same everywhere.
     """
 
@@ -34,6 +40,9 @@ class CallSettings:
     threads: int
     backend: str
     progress_every_s: float = 0.1
+    digest_every: int | None = None
+    probes: bool = True
+    audit_share: float = 0.0
     proof: Proof | None = None
 
 
@@ -52,12 +61,13 @@ class Form:
 
     Args:
         members: workers in rank order. placement: the run of virtual ranks of each. ticks: what each has done; None for a newcomer.
-        store_host, store_port: where the generation meets.
+        store: where the generation meets; None where one alone meets nobody.
         source: the rank whose state counts; None when nobody has any.
         restore: a committed checkpoint for rank 0 to read; then `source` is 0.
         tick: where the call goes on.
         frozen: what training must not change there.
         group: name of the forming whose group is used: this one's, or that of an earlier call whose members are the same.
+        watch_until: up to this tick, the digest of the state is told after each step.
     """
 
     call: int
@@ -65,13 +75,13 @@ class Form:
     members: tuple[str, ...]
     placement: tuple[tuple[int, int], ...]
     ticks: tuple[int | None, ...]
-    store_host: str
-    store_port: int
+    store: StoreAddress | None
     source: int | None
     restore: str | None
     tick: int
     frozen: dict[str, list[str]] | None = None
     group: str = ""
+    watch_until: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +166,8 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The job is unpacked and the model built. `left_word`: this worker has left a word in the run directory, for the driver to find."""
+    """The job is unpacked and the model built. `left_word`: this worker has left a word in the run directory, for the driver to find.
+    `probe` is what it makes of the first slice, `processor` what it computes on."""
 
     worker: str
     call: int
@@ -164,6 +175,8 @@ class Ready:
     host: str
     timings: dict[str, float] = field(default_factory=dict)
     left_word: bool = False
+    probe: StateDigest | None = None
+    processor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +227,8 @@ class SnapshotTaken:
 @dataclass(frozen=True, slots=True)
 class ShardWritten:
     """This worker's part of the save of `tick` lies in storage, `seconds` after the step boundary; for `stall_seconds` of those the
-    worker stood still. Rank 0 adds what the manifest needs."""
+    worker stood still. `digest` is that of its whole state then, and `audits` have
+    passed since the save before. Rank 0 adds what the manifest needs, and the names of the digest."""
 
     worker: str
     call: int
@@ -225,12 +239,36 @@ class ShardWritten:
     step: int
     report: ShardReport | None
     error: str | None = None
+    digest: StateDigest | None = None
+    audits: int = 0
     stall_seconds: float = 0.0
     seconds: float = 0.0
     meta: dict[str, Any] | None = None
     specs: list[TensorSpec] | None = None
     sequence: int = 0
     folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Digested:
+    """The digest of this worker's state as of `tick`, one of `size` that are compared; rank 0 adds the names."""
+
+    worker: str
+    call: int
+    generation: int
+    tick: int
+    size: int
+    digest: StateDigest
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What this worker got for a slice that was computed twice, attempt by attempt: the two did not agree at once."""
+
+    worker: str
+    call: int
+    generation: int
+    notes: tuple[AuditNote, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from disttrain.checkpoint.trouble import answering
 from disttrain.clock import Clock, SystemClock
 from disttrain.elastic.messages import ShardWritten, SnapshotTaken
 from disttrain.training.step.replica import Replica, StateDict
+from disttrain.training.step.state_digest import StateDigest, digest_of
 
 _DTYPES = {
     torch.bfloat16: "BF16",
@@ -56,6 +57,11 @@ def as_tensor(array: NamedArray) -> Tensor:
     return torch.frombuffer(data, dtype=dtype).reshape(array.shape) if data.size else torch.empty(array.shape, dtype=dtype)
 
 
+def state_digest(state: StateDict) -> StateDigest:
+    """That of the state as it is now."""
+    return digest_of({name: named_array(tensor).data for name, tensor in state.tensors.items()}, state.meta)
+
+
 class ShardWriter:
     """Committer into, and loads from, one run directory. One save is under way at a time; the next waits for it."""
 
@@ -65,7 +71,9 @@ class ShardWriter:
         self._arena = Arena()
         self._writing: threading.Thread | None = None
 
-    def save(self, replica: Replica, rank: int, size: int, *, call: int, generation: int, attempt: int, sequence: int) -> None:
+    def save(
+        self, replica: Replica, rank: int, size: int, *, call: int, generation: int, attempt: int, sequence: int, audits: int = 0
+    ) -> None:  # fmt: skip
         """Copy this rank's share of the state and write it in the background; `ShardWritten` follows, from rank 0 first `SnapshotTaken`."""
         began = self._clock.monotonic_s()
         if self._writing is not None:
@@ -74,6 +82,7 @@ class ShardWriter:
         arrays = {name: named_array(tensor) for name, tensor in state.tensors.items()}
         specs = [array.spec(name) for name, array in arrays.items()]
         shot = snapshot(arrays, split(specs, size)[rank], self._arena)
+        digest = digest_of({name: array.data for name, array in arrays.items()}, state.meta)
         step = replica.optimizer.iterations
         # Every rank names the folder alone, so the nonce is a function of what all know; a generation never comes twice.
         nonce = blake2b(f"{attempt}.{call}.{generation}.{replica.tick}".encode(), digest_size=8).hexdigest()
@@ -87,6 +96,8 @@ class ShardWriter:
             "rank": rank,
             "size": size,
             "step": step,
+            "audits": audits,
+            "digest": digest if rank == 0 else digest.unnamed,
         }
         if rank == 0:
             about |= {"meta": dict(state.meta), "specs": specs, "sequence": sequence, "folder": folder}

@@ -107,3 +107,11 @@ def _pickles(value: Any) -> bool:
 def unpack(shipment: Shipment) -> Any:
     """What was packed. Arrays may be read-only views of the shipment's memory; tensors are copies."""
     return pickle.loads(shipment.pickled, buffers=shipment.buffers)
+
+
+def travels(error: BaseException) -> BaseException | None:
+    """The exception, if it comes out of a pickle as it went in; some cannot."""
+    try:
+        return pickle.loads(cloudpickle.dumps(error)) and error
+    except Exception:
+        return None

@@ -31,22 +31,26 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
     from disttrain.launch.cluster_start import ClusterStart
     from disttrain.launch.door import enter
     from disttrain.launch.finished import finished_run
+    from disttrain.launch.kernels import settle
     from disttrain.launch.session import Session
     from disttrain.launch.timings import Timings
+    from disttrain.redaction import hidden, remember
 
     unknown = sorted(set(options) - set(RunConfig.__dataclass_fields__))
     if unknown:
         raise UsageError(f"distribute({unknown[0]}=...): unknown option; there are {sorted(RunConfig.__dataclass_fields__)}.")
     config = RunConfig(workers=workers, **options)
+    settle(config.kernels)
+    remember([config.run_dir or ""])
     entry = enter(config, script="", arguments=(), script_sha256="")
     if entry.finished:
         with finished_run(entry) as run:
             yield run
         return
     if entry.claimed:
-        print(f"[disttrain] this run is kept in {entry.directory.run_dir}", flush=True)
+        print(f"[disttrain] this run is kept in {hidden(entry.directory.run_dir)}", flush=True)
     for note in entry.notes:
-        print(f"[disttrain] {note}", flush=True)
+        print(f"[disttrain] {hidden(note)}", flush=True)
     timings = Timings()
     start = ClusterStart(config, timings)
     start.begin()

@@ -13,6 +13,7 @@ from disttrain.clock import Clock, SystemClock
 from disttrain.clusters.ray.meeting import one_ray
 from disttrain.errors import DisttrainError, InfrastructureError, Interrupted
 from disttrain.launch.config import RunConfig
+from disttrain.launch.kernels import environment
 from disttrain.launch.timings import Timings
 
 _THREAD = "ray"
@@ -43,6 +44,7 @@ class ClusterStart:
         clock: what time it is.
 
     Attributes:
+        notes: what whoever trains there should know of the cluster.
         state: the orchestrator's, with the workers that were asked for; the first call goes on from there.
     """
 
@@ -55,6 +57,7 @@ class ClusterStart:
         self._failed: BaseException | None = None
         self._started: StartedCluster | None = None
         self.state: o.State | None = None
+        self.notes: list[str] = []
         self._settled, self._over = threading.Event(), threading.Event()
         self._meeting = ExitStack()
         self._thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
@@ -70,7 +73,7 @@ class ClusterStart:
 
         Raises:
             InfrastructureError: Ray could not be started or joined.
-            UsageError: what was asked for cannot be had.
+            UsageError: what was asked for cannot be had, or the cluster asks for a token that is not here.
             Interrupted: the user stopped the launch meanwhile.
         """
         with self._timings.span("waiting for Ray"):
@@ -118,6 +121,7 @@ class ClusterStart:
         config = self._config
         try:
             started = self._started = self._make(config, self._timings)
+            self.notes = getattr(started, "notes", [])
             most = (config.max_workers or config.workers) + config.spares
             policy = policy_of(config, max(config.virtual_workers or 0, most), **self._limits)
             decision = o.first_call(policy, at_s=self._clock.monotonic_s())
@@ -144,10 +148,15 @@ class OnRay:
             self._instance.start()
         try:
             away_s = 0.0 if config.address is None else _CLUSTER_AWAY_S
-            self.cluster: Any = RayCluster(config.cpus_per_worker, config.gpus_per_worker, own=self._instance.own, gcs_away_s=away_s)
+            # one that was started here hands its environment on
+            variables = environment(config.kernels) if config.address is not None else {}
+            self.cluster: Any = RayCluster(
+                config.cpus_per_worker, config.gpus_per_worker, own=self._instance.own, gcs_away_s=away_s, environment=variables
+            )
         except BaseException:
             self._instance.stop()
             raise
+        self.notes = self._instance.notes
 
     def stop(self) -> None:
         """Leave Ray, or end it if it was started here."""

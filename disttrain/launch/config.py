@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import Any
 
+from disttrain import quantities
 from disttrain.controller.checkpoint_interval import CheckpointInterval
 from disttrain.errors import UsageError
+from disttrain.launch.kernels import KERNELS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +33,10 @@ class RunConfig:
         step: go on from the checkpoint of so many optimizer updates, not from the newest; what came after it is done again.
         take_over: go on although another driver seems to hold the run.
         hang_timeout_s: a worker without progress for so many seconds hangs and is replaced; None follows the measured steps.
+        digest_every: compare the digests of the workers' states after so many optimizer steps, beside at every save; None for only there.
+        admission: let only workers in that get the same bits as the others of one slice of the first step.
+        kernels: "common" ones give the same bits on processors of different makes, at the price of speed; "own" are each processor's best.
+        audit: of the time of a training, so much goes into computing slices a second time on another worker, such as "1%"; None for none.
         samples: so many samples of the validation data, at most, are kept in the run directory for `disttrain view`.
     """
 
@@ -50,9 +57,13 @@ class RunConfig:
     take_over: bool = False
     samples: int = 16
     hang_timeout_s: float | None = None
+    digest_every: int | None = None
+    admission: bool = True
+    audit: str | None = None
+    kernels: str = "own"
 
     def __post_init__(self) -> None:
-        for name in ("workers", "min_workers", "max_workers", "virtual_workers", "cpus_per_worker", "keep"):
+        for name in ("workers", "min_workers", "max_workers", "virtual_workers", "cpus_per_worker", "keep", "digest_every"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise UsageError(f"--{name.replace('_', '-')} {value!r}: expected an integer of 1 or more.")
@@ -77,8 +88,21 @@ class RunConfig:
         if self.step is not None and self.restart:
             raise UsageError(f"--step {self.step} --restart: expected one of them; --restart goes on from no checkpoint.")
         CheckpointInterval.parse(self.checkpoint_every)
+        quantities.share_of("--audit", self.audit)
+        if self.kernels not in KERNELS:
+            raise UsageError(f"--kernels {self.kernels!r}: expected {' or '.join(KERNELS)}.")
         if self.run_dir is not None:
             _check_url(self.run_dir)
+
+    @property
+    def looks(self) -> dict[str, Any]:
+        """How closely the workers' bits are looked at; fields of `CallEnvironment`."""
+        return {"digest_every": self.digest_every, "admission": self.admission, "audit_share": self.audit_share}
+
+    @property
+    def audit_share(self) -> float:
+        """`audit` as a share of 1."""
+        return quantities.share_of("--audit", self.audit)
 
     @property
     def checkpoint_interval(self) -> CheckpointInterval:

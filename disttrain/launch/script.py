@@ -16,8 +16,10 @@ from disttrain.errors import Interrupted, UsageError
 from disttrain.launch.cluster_start import ClusterStart
 from disttrain.launch.config import RunConfig
 from disttrain.launch.door import enter
+from disttrain.launch.kernels import settle
 from disttrain.launch.stopping import end_process
 from disttrain.launch.timings import Timings
+from disttrain.redaction import HIDDEN, hidden, hidden_arguments, remember
 from disttrain.rundir.identity import code_of
 
 
@@ -31,21 +33,26 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
     if not path.is_file():
         near = sorted(str(other) for other in path.parent.glob("*.py"))[:5] if path.parent.is_dir() else []
         raise UsageError(f"there is no script {script!r}.\n  expected  a Python file{', such as ' + ', '.join(near) if near else ''}")
+    settle(config.kernels)
     timings = Timings()
     timings.mark("command line parsed")
+    given, arguments = arguments, hidden_arguments(arguments)  # only the script is given its secrets
+    remember([*given, *shlex.split(command), config.run_dir or ""])
     text = path.read_bytes()
     with warnings.catch_warnings(action="ignore"):  # they come once more when it runs
         compile(text, str(path), "exec", dont_inherit=True)  # a script that is no Python must not begin a run
     sha256, code = hashlib.sha256(text).hexdigest(), _code_digest(text)
     entry = enter(config, script=path.name, arguments=arguments, script_sha256=sha256, script_code=code)
     for note in entry.notes:
-        print(f"[disttrain] {note}", flush=True)
+        print(f"[disttrain] {hidden(note)}", flush=True)
     if entry.finished:
-        print(f"[disttrain] {entry.directory.run_dir}: this run is finished; nothing was changed (--restart trains anew)")
+        print(f"[disttrain] {hidden(entry.directory.run_dir)}: this run is finished; nothing was changed (--restart trains anew)")
         return
 
     def tell_interrupted() -> None:
-        print(f"[disttrain] interrupted. Go on with:\n  {resume_command(command, entry.directory.run_dir)}", file=sys.stderr)
+        line = resume_command(command, entry.directory.run_dir)
+        again = f"\n  with the secrets put in that are hidden here as {HIDDEN}" if HIDDEN in line else ""
+        print(f"[disttrain] interrupted. Go on with:\n  {line}{again}", file=sys.stderr)
 
     def leave_at_once() -> None:
         tell_interrupted()
@@ -68,7 +75,7 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
             tell_interrupted()
         raise
     before = sys.argv, sys.path[:]
-    sys.argv = [script, *arguments]
+    sys.argv = [script, *given]
     sys.path[0:1] = [str(path.resolve().parent)]
     try:
         with session, timings.span("script"):
@@ -104,18 +111,20 @@ def _code_digest(text: bytes) -> str:
 def resume_command(command: str, run_dir: str) -> str:
     """What goes on with the run that `command` began, for a shell: it begins nothing anew, drives nobody out, and names the directory.
 
+    Secrets in it are hidden.
+
     Example:
         >>> resume_command("disttrain launch train.py --workers 2 --restart -- --restart 'a b'", "runs/train-3")
         "disttrain launch train.py --workers 2 --run-dir runs/train-3 -- --restart 'a b'"
     """
     if not command:
         return "the same command"
-    words = shlex.split(command)
+    words = list(hidden_arguments(shlex.split(command)))
     end = words.index("--") if "--" in words else len(words)
     own = [word for word in words[:end] if word not in ("--restart", "--take-over") and not word.startswith("--step=")]
     if "--step" in own:  # it went back there once; what came after is to be kept
         place = own.index("--step")
         del own[place : place + 2]
     if not any(word == "--run-dir" or word.startswith("--run-dir=") for word in own):
-        own += ["--run-dir", run_dir]
+        own += ["--run-dir", hidden(run_dir)]
     return shlex.join(own + words[end:])

@@ -16,6 +16,7 @@ from disttrain import seeds
 from disttrain.callbacks import CallbackList
 from disttrain.checkpoint.trouble import answering
 from disttrain.clock import Clock, SystemClock
+from disttrain.collectives.store_server import StoreServer
 from disttrain.controller.commits import Committer
 from disttrain.controller.environment import CallEnvironment, KeptGroup, WorkerFacts
 from disttrain.controller.loop import Controller
@@ -31,6 +32,7 @@ from disttrain.launch.outcomes import cluster_lost, details_of, nothing_kept, ou
 from disttrain.launch.possible import check_gpus
 from disttrain.launch.recall import Recall, take_over_state
 from disttrain.launch.stopping import StopRequests
+from disttrain.launch.telling import tell_audits, tell_versions
 from disttrain.launch.timings import Timings
 from disttrain.orchestrator.call_states import Opening
 from disttrain.rundir.directory import FINISHED
@@ -116,7 +118,7 @@ class Session:
         self._pinned, self._newest_commit = self._recall.commits(), None if resume is None else resume.name
         if not self._entry.fresh:
             self._recall.tell()
-            self._tell_versions()
+            tell_versions(self.console, self._description, self.config)
         seeds.set_random_seed(self._seed())
         self._heartbeat = Heartbeat(self.directory, self.console, self._status)
         self._heartbeat.start()
@@ -142,6 +144,8 @@ class Session:
 
     def _end_start(self, error: BaseException | None) -> None:
         self._start.end(at_once=self._leave_at_once is not None and error is not None)
+        if self._store is not None:
+            self._store.close()
         if self._place is not None:
             self._place.tidy()
 
@@ -164,13 +168,12 @@ class Session:
         """The cluster; waits for Ray where it is still starting."""
         self._stops.keep()
         cluster = self._cluster = self._start.cluster(lambda: self._stops.count)
-        if self._store is None:
-            # late: loads torch.distributed, which a script without calls never needs
-            from disttrain.collectives.torch_group import serve_store
-
+        if self._state is None:
             self._state = self._start.state
-            self._address = cluster.address()
-            self._store = serve_store(self._address)
+            for note in self._start.notes:
+                self.console.note(note)
+            if (self.config.max_workers or self.config.workers) > 1:
+                self._store = StoreServer(cluster.address())
         return cluster
 
     # -- being told to stop ---------------------------------------------------------------------------------------------------------
@@ -290,6 +293,7 @@ class Session:
             self._model_description.write(number, job, fresh=self._describes_afresh)
             self._describes_afresh = False
         if job.kind == "fit" and self._saves is None:
+            tell_audits(self.console, self.config, job.virtual_workers)
             self._saves = Committer(self.directory.store, attempt, self.config.keep, self._pinned, clock=self._clock)
         if self._place is None:
             self._place = Place(self.directory.store)
@@ -300,14 +304,14 @@ class Session:
             attempt=attempt.number,
             threads=self._threads(),
             backend="nccl" if self.config.gpus_per_worker else "gloo",
-            store_host=self._address,
-            store_port=self._store.port,
+            meeting_place=lambda: self._store.address,
             checkpoint_interval=self.config.checkpoint_interval,
             console=self.console,
             interrupts=self._asked_to_stop,
             first_step=lambda: self.timings.mark("first step completed"),
             clock=self._clock,
             identity=identity,
+            **self.config.looks,
             place=self._place,
         )
         controller = Controller(
@@ -367,16 +371,11 @@ class Session:
             seed=job.seed,
             threads=self.config.cpus_per_worker,
             root=attempt.number,  # only a fresh attempt has none yet
-            versions={"torch": str(torch.__version__)},
+            versions={"torch": str(torch.__version__), "kernels": self.config.kernels},
             **self._text,
         )
         with answering(self.directory.run_dir):
             self.directory.describe(self._description)
-
-    def _tell_versions(self) -> None:
-        then = {} if self._description is None else self._description.versions
-        if then.get("torch", str(torch.__version__)) != str(torch.__version__):
-            self.console.note(f"this run began with torch {then['torch']} and goes on with {torch.__version__}: its bits may differ")
 
     def _threads(self) -> int:
         return self._description.threads if self._description is not None else self.config.cpus_per_worker

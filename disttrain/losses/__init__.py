@@ -25,7 +25,7 @@ from disttrain.losses.circle import Circle, circle
 from disttrain.losses.cosine_similarity import CosineSimilarity, cosine_similarity
 from disttrain.losses.ctc import CTC, ctc
 from disttrain.losses.divisors import batch_divisor
-from disttrain.losses.from_torch import LossOfTorch
+from disttrain.losses.from_torch import LossOfTorch, SumOfModule
 from disttrain.losses.hinge import CategoricalHinge, Hinge, SquaredHinge, categorical_hinge, hinge, squared_hinge
 from disttrain.losses.huber import Huber, huber
 from disttrain.losses.kl_divergence import KLDivergence, kl_divergence
@@ -120,7 +120,7 @@ def get(identifier: Any) -> Loss | None:
             return known()
         function = targets_first(identifier)
         summed = isinstance(function, OutputsFirst) and function.reduction == "sum"
-        return FunctionLoss(function, reduction="sum" if summed else "sum_over_batch_size")
+        return (SumOfModule if summed else FunctionLoss)(function)
     raise ValueError(
         f"loss={identifier!r}: expected a name, a Loss, a function (y_true, y_pred), or a config with 'class_name' and 'config'."
     )

@@ -83,13 +83,13 @@ class Loss:
         return self._reduced(values, weights, _both(mask, getattr(values, "_keras_mask", None)), slice_fraction)
 
     def _reduced(self, values: Tensor, weights: Tensor | None, mask: Tensor | None, slice_fraction: float) -> Tensor:
-        if values.ndim == 0:  # one number for all samples together: a mean unless told, and no sample can be weighted
+        if values.ndim == 0:  # one number for all samples together: no reduction changes it, and no sample can be weighted
             if weights is not None:
                 raise DataError(
                     f"{self.name}: the loss is one number for all samples together, so that no sample can be weighted.\n"
                     "  expected  no sample_weight and no class_weight, or a loss that gives a value for each sample"
                 )
-            return values / slice_fraction if self.reduction == "sum" and slice_fraction != 1.0 else values
+            return values
         if mask is not None:
             weights = self._masked(values, weights, mask)
         if weights is not None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from disttrain import torch_losses
-from disttrain.losses.base import Loss, fitted_weights
+from disttrain.losses.base import FunctionLoss, Loss, fitted_weights
 from disttrain.losses.divisors import batch_divisor, is_whole
 from disttrain.losses.shapes import as_prediction
 
@@ -81,3 +81,11 @@ class LossOfTorch(Loss):
 
     def check_targets(self, y: np.ndarray, output_shape: tuple[int, ...]) -> None:
         self.torch_loss.check_targets(y, output_shape)
+
+
+class SumOfModule(FunctionLoss):
+    """A module of the script's own that says `reduction="sum"`: what it gives is a sum over the samples, not a mean."""
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None, slice_fraction: float = 1.0) -> Tensor:
+        total = super().__call__(y_true, y_pred, sample_weight, slice_fraction)
+        return total if slice_fraction == 1.0 else total / slice_fraction

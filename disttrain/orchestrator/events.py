@@ -76,6 +76,24 @@ class GroupStuck:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicasDiffer:
+    """The members of `generation` held different bits as of `tick`: what they have in memory counts for nothing."""
+
+    generation: int
+    tick: int
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A worker computes other bits than it should, and takes no part any more; `because` is for people."""
+
+    worker: str
+    because: str
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """A member left the step loop of `generation`: its group broke, or it was told to (Abort, Pause).
 
@@ -159,6 +177,8 @@ Event = (
     | Silent
     | Stuck
     | GroupStuck
+    | ReplicasDiffer
+    | Refused
     | Stopped
     | Progress
     | CheckpointCommitted

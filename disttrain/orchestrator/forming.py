@@ -83,7 +83,7 @@ def form_if_stopped(state: Gathering, at_s: float, policy: RecoveryPolicy, becau
                 "the workers may be unable to reach each other, or die faster than they can restart",
                 tick=trouble.furthest,
             )
-    by_name = {holding.worker: holding for holding in state.stopped}
+    by_name = {holding.worker: Holding(holding.worker, None) if state.distrusted else holding for holding in state.stopped}
     return form_if_enough(roster, tuple(by_name[worker] for worker in state.members), at_s, policy, because)
 
 
@@ -92,7 +92,8 @@ def form_if_enough(roster: Roster, holders: Sequence[Holding], since_s: float, p
     living = len(holders) + len(roster.ready)
     if living >= policy.min_workers:
         return form(roster, holders, policy, because)
-    kept = f"its state stays in the memory of {listed(tuple(h.worker for h in holders))}" if holders else "nobody holds its state"
+    keepers = tuple(holding.worker for holding in holders if holding.tick is not None)
+    kept = f"its state stays in the memory of {listed(keepers)}" if keepers else "nobody holds its state"
     return Decision(
         Waiting(roster, SharedTuple.of(holders), since_s), because=f"{because}; {living} of {policy.min_workers} workers needed; {kept}"
     )

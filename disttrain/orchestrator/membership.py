@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from disttrain.orchestrator.effects import Abort, Kill, Pause
-from disttrain.orchestrator.events import Silent, StartFailed, Stuck, WorkerLost, WorkerReady
+from disttrain.orchestrator.events import Refused, Silent, StartFailed, Stuck, WorkerLost, WorkerReady
 from disttrain.orchestrator.forming import form, form_if_enough, form_if_stopped, give_up
 from disttrain.orchestrator.policy import RecoveryPolicy
 from disttrain.orchestrator.shared_tuple import SharedTuple
@@ -154,6 +154,13 @@ def stuck(state: Live, event: Stuck, policy: RecoveryPolicy) -> Decision:
         return Decision(state, because=f"{event.worker} is stuck, but no worker of the run any more")
     why = f"{event.worker} has been {event.doing} for {event.seconds:.0f} s without progress; {event.limit_s:.0f} s are allowed"
     return own_kill(state, event.worker, why)
+
+
+def refused(state: Live, event: Refused, policy: RecoveryPolicy) -> Decision:
+    roster = state.roster
+    if not (is_member(state, event.worker) or roster.ready.has(event.worker) or roster.is_starting(event.worker)):
+        return Decision(state, because=f"{event.worker} is refused, but no worker of the run any more")
+    return own_kill(state, event.worker, event.because)
 
 
 def own_kill(state: Live, worker: str, because: str) -> Decision:

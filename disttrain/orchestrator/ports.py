@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 
@@ -41,6 +42,10 @@ class Cluster(Protocol):
 
     def kill(self, worker: str) -> None:
         """End the process for certain (SIGKILL, also when it is stopped), and return at once. Harmless for a dead or unknown worker."""
+        ...
+
+    def avoid(self, hosts: Sequence[str]) -> None:
+        """Place workers that are started from now on elsewhere; where there is no other place, they wait for one."""
         ...
 
     def close(self) -> None:

@@ -18,6 +18,8 @@ from disttrain.orchestrator.events import (
     Event,
     GroupStuck,
     Progress,
+    Refused,
+    ReplicasDiffer,
     Silent,
     StartFailed,
     Stopped,
@@ -39,6 +41,7 @@ from disttrain.orchestrator.membership import (
     ready_while_running,
     ready_while_starting,
     ready_while_waiting,
+    refused,
     silent,
     stuck,
 )
@@ -144,6 +147,33 @@ def group_stuck_while_gathering(state: Gathering, event: GroupStuck, policy: Rec
     return Decision(after, (Abort(event.generation, state.stepping),), why)
 
 
+def replicas_differ(state: Running, event: ReplicasDiffer, policy: RecoveryPolicy) -> Decision:
+    """Nobody knows yet who erred, so all go back to where they agreed."""
+    if event.generation < state.roster.generation:
+        return late(state, event, policy)
+    gathering = Gathering(
+        state.roster, state.members, state.tick, NO_HOLDING, NOTHING, planned=False, deadline_s=event.at_s + policy.stop_limit_s,
+        distrusted=True,
+    )  # fmt: skip
+    why = f"the states of generation {event.generation} differ as of tick {event.tick}"
+    return Decision(gathering, (Abort(event.generation, state.members),), why)
+
+
+def replicas_differ_while_gathering(state: Gathering, event: ReplicasDiffer, policy: RecoveryPolicy) -> Decision:
+    if event.generation < state.roster.generation or state.distrusted:
+        return late(state, event, policy)
+    after = replace(state, distrusted=True, planned=False)
+    abort = (Abort(event.generation, state.stepping),) if state.planned else ()  # others are told to leave already
+    return Decision(after, abort, f"the states of generation {event.generation} differ as of tick {event.tick}")
+
+
+def replicas_differ_while_waiting(state: Waiting, event: ReplicasDiffer, policy: RecoveryPolicy) -> Decision:
+    if event.generation < state.roster.generation:
+        return late(state, event, policy)
+    after = replace(state, holders=SharedTuple(Holding(holding.worker, None) for holding in state.holders))
+    return Decision(after, because=f"the states of generation {event.generation} differed as of tick {event.tick}: nobody's counts")
+
+
 def late(state: State, event: Event, policy: RecoveryPolicy) -> Decision:
     """A report that the run has gone past: of an older generation, of a former member, or told twice."""
     return Decision(state, because=f"nothing to do: {type(event).__name__} is late or repeated")
@@ -232,6 +262,8 @@ RULES: Mapping[type[State], Mapping[type[Event], Rule]] = {
         Silent: Rule(silent, (Starting,)),
         Stuck: Rule(stuck, (Starting,)),
         GroupStuck: Rule(late, (Starting,)),
+        ReplicasDiffer: Rule(late, (Starting,)),
+        Refused: Rule(refused, (Starting,)),
         Stopped: Rule(late, (Starting,)),
         Progress: Rule(late, (Starting,)),
         CheckpointCommitted: Rule(late, (Starting,)),
@@ -247,6 +279,8 @@ RULES: Mapping[type[State], Mapping[type[Event], Rule]] = {
         Silent: Rule(silent, (Running,)),
         Stuck: Rule(stuck, (Running,)),
         GroupStuck: Rule(group_stuck, (Running, Gathering)),
+        ReplicasDiffer: Rule(replicas_differ, (Running, Gathering)),
+        Refused: Rule(refused, (Running,)),
         Stopped: Rule(stopped_while_running, (Running, Gathering, Ended)),
         Progress: Rule(progress, (Running,)),
         CheckpointCommitted: Rule(committed, (Running,)),
@@ -262,6 +296,8 @@ RULES: Mapping[type[State], Mapping[type[Event], Rule]] = {
         Silent: Rule(silent, (Gathering,)),
         Stuck: Rule(stuck, (Gathering,)),
         GroupStuck: Rule(group_stuck_while_gathering, (Gathering,)),
+        ReplicasDiffer: Rule(replicas_differ_while_gathering, (Gathering,)),
+        Refused: Rule(refused, (Gathering,)),
         Stopped: Rule(stopped_while_gathering, (Gathering, Running, Waiting, Ended)),
         Progress: Rule(progress, (Gathering,)),
         CheckpointCommitted: Rule(committed, (Gathering,)),
@@ -277,6 +313,8 @@ RULES: Mapping[type[State], Mapping[type[Event], Rule]] = {
         Silent: Rule(silent, (Waiting,)),
         Stuck: Rule(stuck, (Waiting,)),
         GroupStuck: Rule(late, (Waiting,)),
+        ReplicasDiffer: Rule(replicas_differ_while_waiting, (Waiting,)),
+        Refused: Rule(refused, (Waiting,)),
         Stopped: Rule(late, (Waiting,)),
         Progress: Rule(late, (Waiting,)),
         CheckpointCommitted: Rule(committed, (Waiting,)),

@@ -60,6 +60,7 @@ class Gathering:
     planned: bool  # a pause: nobody died, nothing was aborted
     deadline_s: float  # who has not left the loop by then, and does not say that it works, is killed
     reasons: SharedTuple[str] = NOTHING  # what those in `lost` died of
+    distrusted: bool = False  # their bits differ: nobody's memory counts, and the next generation loads a checkpoint
 
     def __post_init__(self) -> None:
         for name in ("members", "stopped", "lost", "reasons"):

@@ -6,12 +6,12 @@ events/a0001/00000001.jsonl     on object stores, which only know whole objects:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 from disttrain.checkpoint import Store
+from disttrain.parsing import parsed_object
 
 FOLDER = "events"
 _PIECE_BYTES = 8 << 10  # what an event costs at most, beside itself; some ten thousand pieces in a week of an event a second
@@ -42,13 +42,13 @@ class EventFile:
 
 
 def read_events(store: Store) -> Iterator[dict[str, Any]]:
-    """The events of all attempts, in the order in which they were noted; a line that a kill cut off is left out."""
+    """The events of all attempts, in the order in which they were noted; a line that a kill cut off, or that is damaged, is left out."""
     for name in store.list(FOLDER):
         path = f"{FOLDER}/{name}"
         paths = [path] if name.endswith(".jsonl") else [f"{path}/{piece}" for piece in store.list(path)]
         for line in (line for path in paths for line in _lines(store, path)):
             with suppress(ValueError):
-                yield json.loads(line)
+                yield parsed_object(line)
 
 
 def _lines(store: Store, path: str) -> Iterator[bytes]:

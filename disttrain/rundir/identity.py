@@ -13,6 +13,7 @@
 | the data: samples, shapes, dtypes, a digest of some of them       | refused                                                        |
 | epochs                                                            | said: an open call goes on to that many, a finished one stays  |
 
+A secret among the arguments counts as the same whatever it is, and stands in no file: it may have been renewed, and comes from the command.
 Workers, callbacks, comments, where it runs and how often it saves are no part of it. Pure: values in, words out.
 """
 
@@ -26,6 +27,7 @@ from typing import Any
 
 from disttrain.checkpoint.messages import explain
 from disttrain.errors import CheckpointCorrupt, RunMismatch
+from disttrain.redaction import hidden_arguments
 
 Identity = dict[str, Any]  # of a call, in JSON types, see `call_identity.py`
 
@@ -64,7 +66,7 @@ class RunDescription:
 
     Args:
         script: the script's file name, or "" for a run begun from Python.
-        arguments: what it was given.
+        arguments: what it was given, without the secrets among them.
         virtual_workers, seed, threads: what the bits of the result depend on.
         root: the attempt that began the run; `--restart` begins another one in the same place.
         script_sha256: content of the script; a change is told, not refused.
@@ -101,7 +103,7 @@ class RunDescription:
                     remedy=remedy,
                 )
             )
-        return cls(**{**body, "arguments": tuple(body["arguments"])})
+        return cls(**{**body, "arguments": hidden_arguments(body["arguments"])})
 
 
 def check_same_run(

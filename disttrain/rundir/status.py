@@ -3,18 +3,60 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from disttrain.checkpoint import CheckpointInfo, Store, bad_checkpoints, list_checkpoints, read_attempts, read_history
+from disttrain.parsing import parsed_object
+from disttrain.redaction import hidden_values
 from disttrain.rundir.process import is_alive
 
 PATH = "status.json"
 _MAX_BYTES = 4 << 20
 
 
+def _count(value: Any) -> bool:
+    return type(value) is int
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _word(value: Any) -> bool:
+    return type(value) is str
+
+
+def _worker(value: Any) -> bool:
+    facts: dict[str, Callable[[Any], bool]] = {
+        "rank": _count,
+        "worker": _word,
+        "pid": _count,
+        "host": _word,
+        "virtual_ranks": lambda ranks: _list(ranks, _count),
+    }
+    return isinstance(value, dict) and all(is_so(value.get(name)) for name, is_so in facts.items())
+
+
+def _list(value: Any, of: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and all(map(of, value))
+
+
+# What people and programs read of it, if it is there at all.
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "state": _word,
+    "phase": _word,
+    "kind": _word,
+    **dict.fromkeys(("beat", "call", "epoch", "epochs", "step", "step_in_epoch", "generation"), _count),
+    **dict.fromkeys(("attempt", "steps_per_epoch", "virtual_workers"), lambda count: count is None or _count(count)),
+    "logs": lambda logs: isinstance(logs, dict) and all(map(_number, logs.values())),
+    "workers": lambda workers: _list(workers, _worker),
+}
+
+
 def write_status(store: Store, status: dict[str, Any]) -> None:
     """Replace status.json."""
-    store.put(PATH, json.dumps(status).encode())
+    store.put(PATH, json.dumps(hidden_values(status)).encode())
 
 
 def beat(store: Store) -> bytes:
@@ -35,7 +77,7 @@ def read_status(store: Store) -> dict[str, Any]:
         return {"state": "empty", "checkpoints": []}
     newest = attempts[-1]
     status, problem = _hint(store)
-    if status.get("attempt") != newest.number or not isinstance(status.get("state"), str):
+    if status.get("attempt") != newest.number or "state" not in status:
         status = {"attempt": newest.number, "state": "starting"}
     if problem:
         status["problem"] = problem
@@ -56,13 +98,13 @@ def _hint(store: Store) -> tuple[dict[str, Any], str | None]:
     data = beat(store)
     if not data:
         return {}, None
-    where = store.locate(PATH)
     try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        return {}, f"{where} is damaged ({type(error).__name__}); it is only a hint, and a running driver writes it anew"
-    if not isinstance(found, dict):
-        return {}, f"{where} is damaged (it holds no JSON object); it is only a hint, and a running driver writes it anew"
+        found = parsed_object(data)
+        for name, is_so in _FIELDS.items():
+            if name in found and not is_so(found[name]):
+                raise ValueError(f"its {name} is none")
+    except ValueError as error:
+        return {}, f"{store.locate(PATH)} is damaged ({error}); it is only a hint, and a running driver writes it anew"
     return found, None
 
 

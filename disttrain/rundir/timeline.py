@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from disttrain.callbacks.progress_bar import active_bar
 from disttrain.callbacks.prompt import to_say
 from disttrain.clock import Clock, SystemClock
+from disttrain.redaction import hidden, hidden_values
 
 _RECENT = 2000
 _UNWRITTEN = 10_000  # so many wait for storage that is away; then the oldest go, and how many is said
@@ -52,7 +53,7 @@ class Timeline:
 
     def add(self, kind: str, /, **details: Any) -> None:
         """Something happened. `details` in JSON types, as they are now; of another type, what it prints as is kept."""
-        event = {"time": round(self._clock.wall_s(), 3), "event": kind, **details}
+        event = {"time": round(self._clock.wall_s(), 3), "event": kind, **hidden_values(details)}
         line = json.dumps(event, default=_plain)
         with self._lock:
             self._recent.append(event)
@@ -110,6 +111,7 @@ class Console:
         """Print one line for people; later, where a debugger asks at the terminal."""
         if self._quiet:
             return
+        text = hidden(text)
         bar = active_bar()
         for line in to_say(f"[disttrain] {text}"):
             if bar is not None:

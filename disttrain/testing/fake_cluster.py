@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,12 +71,13 @@ class _Worker:
         self.dead = threading.Event()
         self.groups: list[ThreadGroup] = []
         self.reported: set[type] = set()  # the kinds of its reports that are on their way to the driver
-        self.member = Member(name, self.report, cluster.open, self.make_group)
+        self.member = Member(name, self.report, cluster.open, self.make_group, host=cluster.host_for(name))
         self.thread = threading.Thread(target=self._live, name=f"fake-{name}", daemon=True)
 
     def _live(self) -> None:
         try:
-            self.member.run()
+            with self.cluster.processors.get(self.member._host, nullcontext)():
+                self.member.run()
         except Killed:
             return
 
@@ -165,9 +167,19 @@ class _FaultyGroup:
 
 
 class FakeCluster:
-    """Workers as threads. `faults` strike by themselves; `kill` works as on a real cluster."""
+    """Workers as threads. `faults` strike by themselves; `kill` works as on a real cluster.
 
-    def __init__(self, faults: FaultPlan | None = None, clock: Clock | None = None) -> None:
+    Args:
+        hosts: the machines that workers are placed on, one after the other; as many as there are workers unless told.
+        processors: by machine, a context in which its workers compute.
+    """
+
+    def __init__(
+        self, faults: FaultPlan | None = None, clock: Clock | None = None, *, hosts: Sequence[str] = (),
+        processors: Mapping[str, Callable[[], AbstractContextManager[Any]]] | None = None,
+    ) -> None:  # fmt: skip
+        self.hosts, self.processors, self.avoided = tuple(hosts), dict(processors or {}), set[str]()
+        self._placed: dict[str, str] = {}
         self.faults, self.clock = faults or FaultPlan(), clock or SystemClock()
         self.heard: queue.SimpleQueue[object] = queue.SimpleQueue()
         self.workers: dict[str, _Worker] = {}
@@ -206,6 +218,9 @@ class FakeCluster:
         if known is not None:
             known.die("killed")
 
+    def avoid(self, hosts: Sequence[str]) -> None:
+        self.avoided.update(hosts)
+
     def close(self) -> None:
         for known in self.workers.values():
             known.member.receive(m.Leave())
@@ -223,6 +238,14 @@ class FakeCluster:
     def open(self, handle: Any) -> Any:
         """Unpack; through bytes, as between processes."""
         return unpack(handle)
+
+    def host_for(self, worker: str) -> str:
+        """The machine that a new worker is placed on: of those that are not avoided, the one with the fewest that live."""
+        free = [host for host in self.hosts if host not in self.avoided]
+        living = [host for name, host in self._placed.items() if name in self.workers and not self.workers[name].dead.is_set()]
+        host = min(free, key=living.count) if free else f"host-of-{worker}"
+        self._placed[worker] = host
+        return host
 
     def address(self) -> str:
         return "127.0.0.1"

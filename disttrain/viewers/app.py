@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from disttrain.errors import DisttrainError
+from disttrain.parsing import parsed
 from disttrain.viewers.answers import Answers, finite
 from disttrain.viewers.door import Door
 from disttrain.viewers.packing import ViewError
@@ -229,8 +230,8 @@ def _sent(request: Any) -> Any:
     if len(body) > MAX_BODY_BYTES:
         raise too_large
     try:
-        return json.loads(body.decode())
-    except (ValueError, RecursionError):
+        return parsed(body.decode())
+    except ValueError:
         raise Refusal(400, "the body is no JSON") from None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import socket
@@ -19,6 +18,7 @@ from disttrain.elastic.shard_writer import as_tensor
 from disttrain.errors import CheckpointError, DisttrainError, UsageError
 from disttrain.models import model_from_json
 from disttrain.models.saving.run_description import Described, described_calls, read_description
+from disttrain.parsing import parsed_object
 from disttrain.viewers.copying import copied
 from disttrain.viewers.refusal import Refusal
 from disttrain.viewers.samples import Samples, read_samples
@@ -27,6 +27,7 @@ _POLL_SECONDS = 1.0  # however many tabs ask
 _SILENT_SECONDS = 60.0  # a driver on another machine that says nothing for so long is lost
 _MODELS_KEPT = 3
 _MAX_SAMPLES_BYTES = 64 << 20
+_MAX_STATUS_BYTES = 4 << 20
 _SAMPLES = re.compile(r"(\d{6,})\.safetensors", re.ASCII)
 _RUNNING = ("running", "starting")
 
@@ -131,10 +132,10 @@ class RunSource:
         if newest.info.get("host") == socket.gethostname() and not _may_live(newest.info):
             return "lost"
         try:
-            status = json.loads(self._store.read("status.json"))
+            status = parsed_object(self._store.read("status.json", stop=_MAX_STATUS_BYTES))
         except (FileNotFoundError, ValueError):
             return "starting"
-        if not isinstance(status, dict) or status.get("attempt") != newest.number:
+        if status.get("attempt") != newest.number:
             return "starting"
         word = (newest.number, status.get("beat"))
         if word != self._last_word[0]:

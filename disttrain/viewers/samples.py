@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from disttrain.checkpoint.arrays import DTYPES, NamedArray
+from disttrain.parsing import parsed_object
 from disttrain.viewers.refusal import Refusal
 
 _MAX_HEADER_BYTES = 1 << 20
@@ -81,7 +80,7 @@ def read_safetensors(data: bytes) -> dict[str, np.ndarray]:
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(_MAX_HEADER_BYTES, len(data) - 8):
         raise ValueError("the samples of the run are damaged: expected a .safetensors file")
-    header: Any = json.loads(data[8 : 8 + length])
+    header = parsed_object(data[8 : 8 + length])
     body = np.frombuffer(data, np.uint8, offset=8 + length)
     arrays = {}
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import builtins
 import contextlib
-import json
 import os
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 
 from disttrain.checkpoint.trouble import file_system
 from disttrain.errors import UsageError
+from disttrain.parsing import parsed
 from disttrain.viewers.door import Door, listen
 
 _START_TIMEOUT_S = 60.0
@@ -147,8 +147,8 @@ def _named_by_attempts(files: Any, path: str) -> str | None:
             continue
         for line in reversed(files.cat_file(name).decode(errors="replace").splitlines()):
             try:
-                entry = json.loads(line)
-            except ValueError:  # cut short with its driver
+                entry = parsed(line)
+            except ValueError:  # cut short with its driver, or damaged
                 continue
             if isinstance(entry, dict) and entry.get("event") == "tensorboard" and entry.get("log_dir"):
                 return str(entry["log_dir"])

@@ -5,15 +5,16 @@ import signal
 import socket
 import threading
 import time
-from datetime import timedelta
 
 import pytest
 import torch
 from group_peers import begin_two_large_operations, form_and_be_late, held, join, meet_once, peers, strike_in_the_middle
 
 from disttrain.collectives.port import GroupBroken
+from disttrain.collectives.run_store import RunStore, StoreGone
+from disttrain.collectives.store_server import StoreAddress, StoreServer
 from disttrain.collectives.threads import thread_groups
-from disttrain.collectives.torch_group import TorchGroup, reach_store, serve_store
+from disttrain.collectives.torch_group import TorchGroup
 
 pytestmark = pytest.mark.faults
 _numbers = itertools.count()
@@ -21,7 +22,11 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="module")
 def store():
-    return serve_store("127.0.0.1")
+    server = StoreServer("127.0.0.1")
+    connection = RunStore(server.address)
+    yield connection
+    connection.close()
+    server.close()
 
 
 @pytest.fixture
@@ -37,7 +42,7 @@ def together(size: int, store, generation: str, work, flags=None, patience_s: fl
     def member(rank: int) -> None:
         group = None
         try:
-            group = join(store.port, generation, rank, size, flags[rank], patience_s)
+            group = join(store.address, generation, rank, size, flags[rank], patience_s)
             results[rank] = work(group)
         except Exception as error:
             results[rank] = error
@@ -110,7 +115,7 @@ def test_a_wait_lets_go_when_the_generation_is_aborted(store, generation):
 def test_a_late_member_is_waited_for_beyond_any_limit_of_gloo(store, generation):
     def work(group):
         if group.rank == 1:
-            until_it_is_there(store, f"{generation}//2//arrived")  # the others have left gloo to wait in the store
+            until_it_is_there(store, f"{generation}/2/arrived")  # the others have left gloo to wait in the store
         outputs = [torch.empty(6) for _ in range(3)]
         under_way = [group.all_gather(output, torch.full((2,), 10.0 * group.rank + n)) for n, output in enumerate(outputs)]
         for pending in under_way:
@@ -143,10 +148,10 @@ def test_an_operation_that_passes_its_limit_while_its_member_computes_is_repeate
 
 @pytest.mark.leaves_behind("processes")  # the server of forked processes
 def test_a_late_member_that_dies_is_not_waited_for(store, generation):
-    with peers(form_and_be_late, range(1, 2), store.port, generation, 2) as others:
-        group = join(store.port, generation, 0, 2)
+    with peers(form_and_be_late, range(1, 2), store.address, generation, 2) as others:
+        group = join(store.address, generation, 0, 2)
         pending = group.all_gather(torch.empty(2), torch.ones(1))
-        killer = threading.Thread(target=lambda: (until_it_is_there(store, f"{generation}//2//arrived"), others[0].kill()))
+        killer = threading.Thread(target=lambda: (until_it_is_there(store, f"{generation}/2/arrived"), others[0].kill()))
         killer.start()
         with pytest.raises(GroupBroken):
             pending.wait()
@@ -156,8 +161,8 @@ def test_a_late_member_that_dies_is_not_waited_for(store, generation):
 
 def test_a_frozen_member_is_let_go_of_by_an_abort_while_it_is_waited_for_in_the_store(store, generation):
     flag = threading.Event()
-    with peers(strike_in_the_middle, range(1, 2), store.port, generation, 2, signal.SIGSTOP):
-        group = join(store.port, generation, 0, 2, flag)
+    with peers(strike_in_the_middle, range(1, 2), store.address, generation, 2, signal.SIGSTOP):
+        group = join(store.address, generation, 0, 2, flag)
         meet_once(group)
         begin_two_large_operations(group)
         pending = group.all_gather(torch.empty(2), torch.ones(1))  # to which nobody else comes
@@ -202,21 +207,21 @@ def test_forming_lets_go_when_a_member_never_comes(store, generation):
     flag = threading.Event()
     threading.Timer(0.3, flag.set).start()
     with pytest.raises(GroupBroken, match="while it formed"):
-        join(store.port, generation, 0, 2, flag)
+        join(store.address, generation, 0, 2, flag)
 
 
 def test_forming_lets_go_when_a_member_came_and_died(store, generation):
     flag = threading.Event()
-    store.add(f"{generation}//1//arrived", 1)
-    store.set(f"{generation}//1//member1", "0 127.0.0.1 1")
+    store.add(f"{generation}/1/arrived", 1)
+    store.set(f"{generation}/1/member1", "0 127.0.0.1 1")
     with pytest.raises(GroupBroken, match="could not be formed"):
-        join(store.port, generation, 0, 2, flag)
+        join(store.address, generation, 0, 2, flag)
 
 
 def test_forming_ends_with_the_store(generation):
-    own = serve_store("127.0.0.1")
-    connection = reach_store("127.0.0.1", own.port)
-    del own
+    own = StoreServer("127.0.0.1")
+    connection = RunStore(own.address)
+    own.close()
     with pytest.raises(GroupBroken, match="could not be formed"):
         TorchGroup(connection, generation, 0, 2, "127.0.0.1", "gloo", threading.Event())
 
@@ -225,8 +230,8 @@ def test_a_store_that_is_not_there_is_an_error_at_once():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises((RuntimeError, ConnectionError)):
-        torch.distributed.TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=1))
+    with pytest.raises(StoreGone, match="nothing answers"):
+        RunStore(StoreAddress("127.0.0.1", port, b"secret"))
 
 
 # -- keeping it, and letting go of it -----------------------------------------------------------------------------------------------------
@@ -299,8 +304,8 @@ def settled(threads: int, files: int, limit_s: float = 60.0) -> tuple[int, int, 
 def test_nothing_is_left_of_many_generations_that_broke_in_the_middle_of_large_operations(store, generation, number):
     def break_one(count: int) -> None:
         size, flag = 2 + count % 2, threading.Event()
-        with peers(strike_in_the_middle, range(1, size), store.port, f"{generation}.{count}", size, number):
-            group = join(store.port, f"{generation}.{count}", 0, size, flag)
+        with peers(strike_in_the_middle, range(1, size), store.address, f"{generation}.{count}", size, number):
+            group = join(store.address, f"{generation}.{count}", 0, size, flag)
             meet_once(group)
             under_way = begin_two_large_operations(group) + begin_two_large_operations(group)
             if number == signal.SIGSTOP:

@@ -14,16 +14,20 @@ from typing import Any
 import psutil
 import torch
 
-from disttrain.collectives.torch_group import TorchGroup, reach_store
+from disttrain.collectives.run_store import RunStore
+from disttrain.collectives.store_server import StoreAddress
+from disttrain.collectives.torch_group import TorchGroup
 
 FLOATS = 1 << 20  # of each member in each operation: 4 MB
 LETTING_GO = "let-go-of-group"
 
 
-def join(port: int, generation: str, rank: int, size: int, aborted: threading.Event | None = None, patience_s: float = 0.2) -> TorchGroup:
+def join(
+    store: StoreAddress, generation: str, rank: int, size: int, aborted: threading.Event | None = None, patience_s: float = 0.2
+) -> TorchGroup:
     """A member of a group on this machine. Little patience: what a cut leaves in the middle of a message ends after a few seconds."""
     flag = aborted or threading.Event()
-    return TorchGroup(reach_store("127.0.0.1", port), generation, rank, size, "127.0.0.1", "gloo", flag, patience_s=patience_s)
+    return TorchGroup(RunStore(store), generation, rank, size, "127.0.0.1", "gloo", flag, patience_s=patience_s)
 
 
 def begin_two_large_operations(group: TorchGroup) -> list[Any]:
@@ -38,9 +42,9 @@ def meet_once(group: TorchGroup) -> None:
     group.all_gather(torch.empty(group.size), torch.ones(1)).wait()
 
 
-def strike_in_the_middle(port: int, generation: str, rank: int, size: int, number: int) -> None:
+def strike_in_the_middle(store: StoreAddress, generation: str, rank: int, size: int, number: int) -> None:
     """Form, begin to send, and send oneself the signal `number`."""
-    group = join(port, generation, rank, size)
+    group = join(store, generation, rank, size)
     meet_once(group)
     under_way = begin_two_large_operations(group)
     os.kill(os.getpid(), number)
@@ -48,20 +52,20 @@ def strike_in_the_middle(port: int, generation: str, rank: int, size: int, numbe
     del under_way
 
 
-def form_and_be_late(port: int, generation: str, rank: int, size: int) -> None:
+def form_and_be_late(store: StoreAddress, generation: str, rank: int, size: int) -> None:
     """Form, and never come to an operation."""
-    group = join(port, generation, rank, size)
+    group = join(store, generation, rank, size)
     signal.pause()
     del group
 
 
 @contextmanager
 def peers(target: Callable[..., None], ranks: range, *arguments: Any) -> Iterator[list[Any]]:
-    """`target(port, generation, rank, size, ...)` in a process for each rank; killed at the end."""
+    """`target(store, generation, rank, size, ...)` in a process for each rank; killed at the end."""
     context = multiprocessing.get_context("forkserver")  # which imports torch once, not once for each process
     context.set_forkserver_preload(["disttrain.collectives.torch_group"])
-    port, generation, size, *rest = arguments
-    processes = [context.Process(target=target, args=(port, generation, rank, size, *rest), daemon=True) for rank in ranks]
+    store, generation, size, *rest = arguments
+    processes = [context.Process(target=target, args=(store, generation, rank, size, *rest), daemon=True) for rank in ranks]
     for process in processes:
         process.start()
     try:

@@ -103,7 +103,7 @@ def predict_shipment() -> Shipment:
 
 
 def form(call: int, worker: str) -> m.Form:
-    return m.Form(call, 1, (worker,), ((0, 2),), (None,), "127.0.0.1", 0, None, None, 0)
+    return m.Form(call, 1, (worker,), ((0, 2),), (None,), None, None, None, 0)
 
 
 def ended(pid: int) -> None:

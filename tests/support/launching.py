@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,18 +43,19 @@ class Launch:
 
     def __init__(
         self, folder: Path, script: Path, options: list[str], arguments: list[str], address: str | None, stdout: int | None = None,
-        terminal: int | None = None,
+        terminal: int | None = None, within: Sequence[str] = (), variables: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.run_dir, self.report_path = folder / "run", folder / "report.json"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "marks").mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "disttrain", "launch", str(script), "--run-dir", str(self.run_dir), *options]
+        command = [*within, sys.executable, "-m", "disttrain", "launch", str(script), "--run-dir", str(self.run_dir), *options]
         command += ["--address", address] if address else []
         command += ["--", "--report", str(self.report_path), *arguments]
         self.log = folder / "log.txt"
         self._file = self.log.open("ab")
         self.process = subprocess.Popen(
-            command, stdin=terminal, stdout=terminal or stdout or self._file, stderr=subprocess.STDOUT, cwd=folder, env=environment(),
+            command, stdin=terminal, stdout=terminal or stdout or self._file, stderr=subprocess.STDOUT, cwd=folder,
+            env={**environment(), **(variables or {})},
             start_new_session=terminal is not None, preexec_fn=None if terminal is None else _own_terminal,
         )  # fmt: skip
 
@@ -130,14 +132,15 @@ def environment() -> dict[str, str]:
 
 def launch(
     folder: Path, *options: str, script: Path = EVERYTHING, arguments: tuple[str, ...] = (), address: str | None = None,
-    stdout: int | None = None, terminal: int | None = None,
+    stdout: int | None = None, terminal: int | None = None, within: Sequence[str] = (), variables: Mapping[str, str] | None = None,
 ) -> Launch:  # fmt: skip
     """Start a launch in `folder`; what it prints goes into its log, or to the file descriptor `stdout`.
 
     Args:
         terminal: a file descriptor of a terminal on which it runs, as what a person starts over ssh.
+        within, variables: what stands before the command, and what is added to its environment.
     """
-    return Launch(folder, script, list(options), list(arguments), address, stdout, terminal)
+    return Launch(folder, script, list(options), list(arguments), address, stdout, terminal, within, variables)
 
 
 def python(folder: Path, *arguments: str, script: Path = EVERYTHING) -> dict[str, Any]:

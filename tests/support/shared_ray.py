@@ -11,28 +11,44 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
 
 class SharedRay:
-    """`ray start --head`, in a session of its own; every process of it is ended by pid."""
+    """`ray start --head`, in a session of its own; every process of it is ended by pid.
 
-    def __init__(self, cpus: int) -> None:
-        self._cpus = cpus
+    Args:
+        host: the address of the node.
+        token: what it asks everybody for; None for nothing.
+        within: what stands before the command.
+    """
+
+    def __init__(self, cpus: int, host: str = "127.0.0.1", token: str | None = None, within: Sequence[str] = ()) -> None:
+        self._cpus, self._host, self._token, self._within = cpus, host, token, within
         self._folder = tempfile.mkdtemp(prefix="dtr-", dir="/tmp")
         self._hosts: list[subprocess.Popen[bytes]] = []
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+            self.address = f"{host}:{free.getsockname()[1]}"
 
     def __enter__(self) -> SharedRay:
         port = self.address.rpartition(":")[2]
-        command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}", f"--num-cpus={self._cpus}"]
-        command += ["--node-ip-address=127.0.0.1", "--include-dashboard=false", f"--temp-dir={self._folder}", "--disable-usage-stats"]
+        command = [
+            *self._within,
+            str(Path(sys.executable).with_name("ray")),
+            "start",
+            "--head",
+            "--block",
+            f"--port={port}",
+            f"--num-cpus={self._cpus}",
+        ]
+        command += [f"--node-ip-address={self._host}", "--include-dashboard=false", f"--temp-dir={self._folder}", "--disable-usage-stats"]
         command += ["--system-config", '{"preload_python_modules": ["torch", "disttrain.elastic.member"]}']
-        environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
+        door = {"RAY_AUTH_MODE": "disabled"} if self._token is None else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._token}
+        environment = {**os.environ, **door, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
         self._log = Path(self._folder, "head.log").open("wb")
         self._head = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
         told = self._told_until_started(self._head, "head.log")
@@ -69,6 +85,10 @@ class SharedRay:
                 return Path(self._folder, log).read_text() or "nothing"
             time.sleep(0.1)
         return ""
+
+    @property
+    def pid(self) -> int:
+        return self._head.pid
 
     def __exit__(self, *error: object) -> None:
         processes = []

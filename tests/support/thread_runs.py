@@ -35,9 +35,10 @@ class Run(Session):
     def __init__(
         self, workers: int = 3, faults: FaultPlan | None = None, url: str | None = None, every: str = "epoch", **limits: Any
     ) -> None:
-        self.cluster = FakeCluster(faults)
+        self.cluster = FakeCluster(faults, **{name: limits.pop(name) for name in ("hosts", "processors") if name in limits})
         self.keeps = url is not None
-        own = {name: limits.pop(name) for name in ("min_workers", "spares", "max_workers") if name in limits}
+        options = ("min_workers", "spares", "max_workers", "digest_every", "admission", "audit")
+        own = {name: limits.pop(name) for name in options if name in limits}
         config = RunConfig(
             workers=workers, virtual_workers=V, run_dir=url or f"memory://{uuid.uuid4().hex}", checkpoint_every=every,
             samples=0, **own,

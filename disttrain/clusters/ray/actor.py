@@ -71,7 +71,7 @@ class WorkerActor:
         self._prints = Prints(name, lambda: self._outbox.put(None))
         listen_to_this_process(self._prints)
         refuse_breakpoints()
-        self._member = Member(name, self._outbox.put, _open, ship=ship)
+        self._member = Member(name, self._outbox.put, opened, ship=ship)
         threading.Thread(target=self._member.run, name="member", daemon=True).start()
 
     def introduce(self) -> ProcessFacts:
@@ -124,7 +124,7 @@ def _size(value: Any) -> int:
     return len(pickled) + sum(buffer.raw().nbytes for buffer in buffers)
 
 
-def _open(handle: Any) -> Any:
+def opened(handle: Any) -> Any:
     """The job behind a handle: arrays stay where Ray mapped them."""
     from disttrain.elastic.shipping import Shipment, unpack  # late: brings torch
 

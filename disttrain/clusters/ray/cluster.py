@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -11,7 +12,7 @@ from ray.exceptions import RayError
 
 from disttrain.clock import Clock, SystemClock
 from disttrain.clusters.ray import compat
-from disttrain.clusters.ray.actor import LeaseTerms, Stored, WorkerActor, collected
+from disttrain.clusters.ray.actor import LeaseTerms, Stored, WorkerActor, collected, opened
 from disttrain.clusters.ray.compat import WORKER_CPUS, brief
 from disttrain.clusters.ray.hearing import Hearing, Worker
 from disttrain.clusters.ray.lease_server import LeaseServer
@@ -32,15 +33,18 @@ class RayCluster:
         cpus_per_worker, gpus_per_worker: what each actor holds; Ray puts it where that is free, and waits for it if need be.
         own: on a Ray that was started for them; its CPUs are left to tasks of the script, such as Ray Data's, which wait until one is free.
         gcs_away_s: how long Ray's GCS may be away.
+        environment: what their processes shall have in theirs, beside what the cluster gives them.
     """
 
     def __init__(
         self, cpus_per_worker: float = 1, gpus_per_worker: float = 0, *, own: bool = False, gcs_away_s: float = 0.0,
-        clock: Clock | None = None,
+        clock: Clock | None = None, environment: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self._resources: dict[str, Any] = {"num_cpus": cpus_per_worker, "num_gpus": gpus_per_worker}
         if own:
             self._resources |= {"num_cpus": 0, "resources": {WORKER_CPUS: cpus_per_worker}}
+        if environment:
+            self._resources["runtime_env"] = {"env_vars": dict(environment)}
         # One thread for each: commands stay in order, and a waiting `reports` never holds up a command.
         remote: Any = ray.remote  # its types do not know concurrency groups
         self._actor_class = remote(max_restarts=0, concurrency_groups={"commands": 1, "reports": 1})(WorkerActor)
@@ -51,6 +55,7 @@ class RayCluster:
         )
         self._vitals = vitals_of(compat.gcs_address(), compat.raylet_socket(), gcs_away_s=gcs_away_s, found=compat.end_own_gcs)
         self._started: set[str] = set()
+        self._avoided: set[str] = set()
         self._closed = False
         self._hearing.start()
         self._vitals.start()
@@ -62,7 +67,8 @@ class RayCluster:
             return
         self._started.add(worker)
         terms = LeaseTerms(self._leases.address, self._leases.token, _LEASE_S)
-        self._hearing.add(Worker(worker, self._actor_class.options(**self._resources).remote(worker, terms)))
+        options = self._resources | compat.elsewhere(self._avoided)
+        self._hearing.add(Worker(worker, self._actor_class.options(**options).remote(worker, terms)))
 
     def send(self, worker: str, command: object) -> None:
         known = self._hearing.knows(worker)
@@ -87,6 +93,9 @@ class RayCluster:
         if known is not None:
             self._end_for_certain(known)
             self._hearing.lose(known, "killed by the driver, which gave it up")
+
+    def avoid(self, hosts: Sequence[str]) -> None:
+        self._avoided.update(hosts)
 
     def close(self) -> None:
         if self._closed:
@@ -114,6 +123,10 @@ class RayCluster:
     def put(self, shipment: Shipment) -> tuple[list[Any], list[Any]]:
         """A handle to the shipment in the object store: each node fetches it once, its workers map it."""
         return [ray.put(shipment.pickled)], [ray.put(buffer) for buffer in shipment.buffers]
+
+    def open(self, handle: Any) -> Any:
+        """The job behind a handle, as workers open it."""
+        return opened(handle)
 
     def address(self) -> str:
         """The address of this machine that workers reach."""

@@ -1,9 +1,11 @@
 """Everything of Ray that is no public promise of it, in one place; `tests/unit/clusters` names at once what a new version breaks.
 
-What is relied on: the options `_temp_dir` and `_system_config` of `ray.init`, the names in `SYSTEM_CONFIG`, the function with which a
-driver prints what its raylets say, the one that waits for a port and how the file is called that it waits for, the folder of a process's
-logs, the socket of its raylet, the list of the processes that it has started, whether its node was started here, and the wording of what
-Ray says about a dead process. What Ray changes in this process is in `manners`.
+What is relied on: the options `_temp_dir`, `_node_ip_address` and `_system_config` of `ray.init`, the switch that keeps Ray on loopback
+where it is no cluster, what makes it read its token anew, the names in `SYSTEM_CONFIG`, the function with which a driver prints what its
+raylets say, the one that waits for a port and how the file is called that it waits for, the folder of a process's logs, the socket of its
+raylet, the list of the processes that it has started, whether its node was started here, the label that
+holds a node's id, and the wording of what Ray says about a dead
+process. What Ray changes in this process is in `manners`.
 """
 
 from __future__ import annotations
@@ -12,14 +14,17 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray import _raylet  # no public names lead to what is needed of these
 from ray._private import node as _node
-from ray._private import worker as _worker  # no public name leads to what is needed of it
+from ray._private import ray_constants, services
+from ray._private import worker as _worker
 from ray.exceptions import RayTaskError
+from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
 
 from disttrain.clock import SystemClock
 from disttrain.clusters.ray import manners
@@ -39,12 +44,18 @@ _QUIET: dict[str, Any] = {"namespace": "disttrain", "log_to_driver": False, "log
 
 
 def init_new(folder: str, *, cpus: int, gpus: int, preloaded: list[str]) -> None:
-    """Start a Ray of our own in this process's machine, which keeps everything in `folder`."""
-    with manners.around_init(), _waiting_with_open_doors():
-        _worker.init(
-            address="local", num_cpus=cpus, num_gpus=gpus or None, resources={WORKER_CPUS: cpus}, include_dashboard=False, _temp_dir=folder,
-            _system_config={"preload_python_modules": preloaded, **SYSTEM_CONFIG}, **_QUIET,
-        )  # fmt: skip
+    """Start a Ray of our own in this process's machine, which keeps everything in `folder` and listens on loopback alone."""
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False  # on Linux it would put the machine's address in the place of this one
+    try:
+        with manners.around_init(), _waiting_with_open_doors():
+            _worker.init(
+                address="local", num_cpus=cpus, num_gpus=gpus or None, resources={WORKER_CPUS: cpus}, include_dashboard=False,
+                _temp_dir=folder, _node_ip_address="127.0.0.1",
+                _system_config={"preload_python_modules": preloaded, **SYSTEM_CONFIG}, **_QUIET,
+            )  # fmt: skip
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def init_joined(address: str) -> None:
@@ -107,6 +118,26 @@ def _waiting_with_open_doors() -> Iterator[None]:
         node.wait_for_persisted_port = wait
 
 
+def resolved(address: str) -> str | None:
+    """ "host:port" of an address such as "auto"; None where Ray does not say."""
+    if "://" in address:
+        return None
+    try:
+        found = services.canonicalize_bootstrap_address(address)
+    except Exception:  # what is wrong with it, `ray.init` says
+        return None
+    return None if found is None else str(found)
+
+
+def reread_token() -> None:
+    """Have Ray look at the environment again: it keeps the mode and the token that it read first."""
+    raylet: Any = _raylet
+    loader = getattr(raylet, "AuthenticationTokenLoader", None)
+    if loader is not None:  # a Ray that knows of tokens
+        raylet.Config.initialize("")
+        loader.instance().reset_cache()
+
+
 def hush() -> None:
     """Keep Ray's paragraphs about killed workers off the terminal, which has the run's own line about each.
 
@@ -119,6 +150,19 @@ def logs_folder() -> str | None:
     """Where this process's Ray keeps its logs; None where it does not say."""
     node = _worker._global_node
     return None if node is None else str(node.get_logs_dir_path())
+
+
+def elsewhere(hosts: Collection[str]) -> dict[str, Any]:
+    """Options of an actor that is to be placed on none of these machines. Ray calls a node by a label that holds its id; the label's
+    name has changed between versions."""
+    labels = [
+        (name, value)
+        for node in (ray.nodes() if hosts else ())
+        if node["NodeManagerHostname"] in hosts
+        for name, value in node.get("Labels", {}).items()
+        if value == node["NodeID"]
+    ]
+    return {"scheduling_strategy": NodeLabelSchedulingStrategy({labels[0][0]: NotIn(*(node for _, node in labels))})} if labels else {}
 
 
 def gcs_address() -> str:

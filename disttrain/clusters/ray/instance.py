@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from disttrain.clusters.ray import manners
+from disttrain.clusters.ray import manners, tokens
 from disttrain.clusters.ray.manners import Environment
 from disttrain.clusters.ray.room import refuse_without_room
 from disttrain.clusters.ray.sweeper import Sweeper
@@ -55,6 +55,7 @@ class RayInstance:
         self._options = options
         self._sweeper: Sweeper | None = None
         self._environment = Environment()
+        self.notes: list[str] = []  # what whoever trains here should know of this Ray
         self._of_the_script = False
         self.own = False
 
@@ -63,7 +64,7 @@ class RayInstance:
 
         Raises:
             InfrastructureError: no Ray answers at the address, or none could be started here.
-            UsageError: the script has chosen another Ray before, or one without room.
+            UsageError: the script has chosen another Ray before, or one without room; or it asks for a token that is not here.
         """
         self._environment = Environment()
         try:
@@ -84,9 +85,6 @@ class RayInstance:
     def _start(self) -> None:
         for name, value in _VARIABLES.items():
             os.environ.setdefault(name, value)
-        if self._options.address is None:
-            # a token that somebody's earlier ray.init left in the home folder must not lock this Ray's own workers out
-            os.environ["RAY_AUTH_MODE"] = "disabled"
         from disttrain.clusters.ray import compat  # late: it brings Ray
 
         manners.after_import()
@@ -97,6 +95,10 @@ class RayInstance:
             return
         compat.hush()
         if self._options.address is not None:
+            variables, note = tokens.of_another(compat.resolved(self._options.address))
+            self.notes += [note] if note else []
+            tokens.put(variables)
+            compat.reread_token()
             compat.init_joined(self._options.address)
             return
         # the sweeper first: it knows the name before there is anything to leave behind
@@ -105,6 +107,8 @@ class RayInstance:
         refuse_without_room(place)
         self._sweeper = Sweeper(folder)
         os.mkdir(folder, 0o700)
+        tokens.put(tokens.of_our_own(folder))
+        compat.reread_token()
         # Ray opens its own folder to everybody, so that one lies inside; the name is short since sockets in it may have 107 characters
         compat.init_new(f"{folder}/r", cpus=self._options.cpus, gpus=self._options.gpus, preloaded=_PRELOADED)
         self.own = True
@@ -126,6 +130,8 @@ class RayInstance:
                     self._sweeper.end()
                     self._sweeper = None
                 self._environment.put_back()
+                if not self._of_the_script:
+                    compat.reread_token()
 
 
 def _check_choice(options: RayOptions, chosen: str, room: tuple[float, float] | None) -> None:

@@ -18,16 +18,17 @@ import secrets
 import selectors
 import signal
 import socket
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __name__ != "__main__":
-    from disttrain.errors import InfrastructureError  # the process beside the driver knows nothing of disttrain
+    from disttrain.beside import Beside  # the process itself knows nothing of disttrain
+    from disttrain.errors import InfrastructureError
 
 ASK, GRANTED, REFUSED, FENCED = b"?", b"y", b"n", b"f"
 _DRIVER_EVERY_S = 1.0  # a child that the script forked may hold the pipe open when the driver is gone
 _LINE_BYTES = 4096
+_STRANGERS = 64  # so many connections may be open that have not said the token yet; a worker's says it at once
 
 
 class LeaseServer:
@@ -44,59 +45,32 @@ class LeaseServer:
         self.token = secrets.token_hex(16)
         self._fenced: list[str] = []
         self._closed = False
-        self._process, port = self._start(host, 0)
-        self.address = host, port
+        self._process = self._start(host, 0)
+        self.address = host, self._process.port
 
     def fence(self, worker: str) -> None:
         """Never renew this worker's lease again."""
         self._fenced.append(worker)
-        self._tell(worker)
+        self._process.tell(worker)  # if it has ended, `tend` tells the next one
 
     def tend(self) -> None:
         """Start the process again where somebody has ended it; to be called now and then, well within a lease."""
-        if not self._closed and self._process.poll() is not None:
-            self._let_go()
+        if not self._closed and self._process.ended:
+            self._process.end()
             with contextlib.suppress(OSError, InfrastructureError):  # the port may be held a moment longer: next time
-                self._process, _ = self._start(*self.address)
+                self._process = self._start(*self.address)
                 for worker in self._fenced:
-                    self._tell(worker)
+                    self._process.tell(worker)
 
     def close(self) -> None:
         """End the process. May be called twice."""
         self._closed = True
-        self._let_go()
+        self._process.end()
 
-    def _start(self, host: str, port: int) -> tuple[subprocess.Popen[bytes], int]:
-        command = [sys.executable, "-I", "-S", os.path.abspath(__file__), host, str(port)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-        assert process.stdin is not None and process.stdout is not None
-        with contextlib.suppress(OSError):
-            process.stdin.write(f"{self.token}\n".encode())
-            process.stdin.flush()
-        line = process.stdout.readline()
-        process.stdout.close()
-        if not line.strip().isdigit():
-            process.stdin.close()
-            process.wait()
-            why = line.decode().strip() or "it ended at once"
-            raise InfrastructureError(
-                f"workers cannot be given leases: nothing can listen at {host}:{port or '*'} ({why})\n"
-                "  expected  an address of this machine that workers reach, as Ray names it\n"
-                "  try       RAY_NODE_IP_ADDRESS or ray start --node-ip-address"
-            )
-        return process, int(line)
-
-    def _tell(self, worker: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # it has ended: `tend` tells the next one
-            assert self._process.stdin is not None
-            self._process.stdin.write(f"{worker}\n".encode())
-            self._process.stdin.flush()
-
-    def _let_go(self) -> None:
-        with contextlib.suppress(OSError):
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-        self._process.wait()
+    def _start(self, host: str, port: int) -> Beside:
+        process = Beside(os.path.abspath(__file__), host, port, self.token, "workers cannot be given leases")
+        assert process.port  # it listens
+        return process
 
 
 # -- the process ------------------------------------------------------------------------------------------------------------------------
@@ -148,6 +122,9 @@ class _Server:
         with contextlib.suppress(OSError):
             worker, _ = listener.accept()
             worker.setblocking(False)
+            strangers = [each for each in self._said if each not in self._names]
+            if len(strangers) >= _STRANGERS:
+                self._drop(strangers[0])
             self._said[worker] = b""
             self._selector.register(worker, selectors.EVENT_READ, self._answer)
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from disttrain.parsing import parsed_object
+
 KEY = "disttrain_sha256"
 _ALIGNMENT = 8  # of the data in a safetensors file
 
@@ -53,7 +55,7 @@ def check_safetensors(data: bytes, source: str) -> None:
 
 def _parts(data: bytes) -> tuple[dict[str, Any], memoryview]:
     (length,) = struct.unpack("<Q", data[:8])
-    return json.loads(data[8 : 8 + length]), memoryview(data)[8 + length :]
+    return parsed_object(data[8 : 8 + length]), memoryview(data)[8 + length :]
 
 
 def _safetensors_digest(header: dict[str, Any], body: memoryview) -> str:

@@ -30,6 +30,7 @@ from disttrain.models.saving.registry import custom_objects as custom_objects_wi
 from disttrain.models.saving.serialize import serialize_object
 from disttrain.models.saving.unzipped import folder_as_archive, write_folder
 from disttrain.models.saving.weights import put_weights, refuse_kept_beside
+from disttrain.parsing import parsed
 
 KERAS_VERSION = "3.15.1"  # whose format this is
 FORMAT_VERSION = 1  # of what this package adds to it, which Keras does not look at
@@ -209,8 +210,8 @@ def made_of(config: dict[str, Any], custom: dict[str, Any] | None, safe_mode: bo
 def json_of(data: bytes, source: str) -> dict[str, Any]:
     """The config of a model, from JSON; `source` names it in errors."""
     try:
-        config = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        config = parsed(data)
+    except ValueError as error:
         raise ValueError(f"{source}: config.json is damaged: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{source}: config.json is not that of a model.")

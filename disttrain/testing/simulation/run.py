@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from disttrain import orchestrator as o
+from disttrain.collectives.store_server import StoreAddress
 from disttrain.controller.checkpoint_interval import CheckpointInterval
 from disttrain.controller.environment import CallEnvironment, KeptGroup, WorkerFacts
 from disttrain.controller.loop import Controller
@@ -157,8 +158,8 @@ class Simulation:
         interval = CheckpointInterval(steps=scenario.every_steps, seconds=scenario.every_s, epoch=scenario.every_epoch)
         return CallEnvironment(
             cluster=cluster, policy=scenario.policy, run_dir="simulated", attempt=attempt, threads=1, backend="gloo",
-            store_host="simulated", store_port=0, checkpoint_interval=interval, console=console, interrupts=lambda: self._interrupts,
-            first_step=lambda: None, clock=self.world,
+            meeting_place=lambda: StoreAddress("simulated", 0, b""), checkpoint_interval=interval, console=console,
+            interrupts=lambda: self._interrupts, first_step=lambda: None, clock=self.world,
         )  # fmt: skip
 
     def _carry(self, controller: Controller) -> None:

@@ -33,24 +33,30 @@ class _Way(Protocol):
 class Engine:
     """The ticks of a call on one worker, and the state that they move.
 
+    Args:
+        audit_share: of the time of a training that computing slices a second time is to take; steps of the
+            script's own, and losses that divide by a count of the whole batch, are not audited.
+
     Attributes:
         replica: the state.
         by_products: what steps leave behind beside it.
         workspace: what one step needs, anew for each generation and each layout of the state.
     """
 
-    def __init__(self, job: Job, device: torch.device | None = None) -> None:
+    def __init__(self, job: Job, device: torch.device | None = None, audit_share: float = 0.0) -> None:
         self.job, self.program = job, job.program
         self.replica = Replica(job, device)
         self.by_products = ByProducts()
         self.trains = self.replica.trains
+        forward = self.replica.forward
+        self._audit_share = 0.0 if Kind.TRAIN in forward.scripts or forward.asks else audit_share
         self._next: Position | None = None
         self.attach(SoloGroup(), [(0, job.virtual_workers)])
 
     def attach(self, group: Group, placement: Sequence[tuple[int, int]]) -> None:
         """Take part in a generation: `placement` gives the run of virtual ranks of each of its members, in rank order."""
         self._group, self._placement = group, list(placement)
-        workspace = self.workspace = Workspace(self.replica, group, self._placement, self.by_products)
+        workspace = self.workspace = Workspace(self.replica, group, self._placement, self.by_products, self._audit_share)
         self._direct = DirectStep(workspace) if workspace.is_direct else None
         way: _Way = self._direct or SlicedStep(workspace)
         scripts = self.replica.forward.scripts

@@ -21,6 +21,7 @@ class SideChannelLayout:
         states: of the variables of metrics.
         buffers: of the changes of the model's buffers.
         rows: of the model's row states.
+        audits: that are 0 in the sum where workers agree.
         marks: that tell which part of a step of the script's own the workers are at.
         gathered: of the states of torchmetrics that are no sums, by slice or sample.
         moved: of the changes of parameters that a step of the script's own writes into.
@@ -33,6 +34,7 @@ class SideChannelLayout:
     marks: int = 0
     gathered: int = 0
     moved: int = 0
+    audits: int = 0
 
     @property
     def sums(self) -> int:
@@ -42,7 +44,7 @@ class SideChannelLayout:
     @property
     def size(self) -> int:
         """All numbers."""
-        return self.sums + self.buffers + self.rows + self.marks + self.gathered + self.moved + len(REQUESTS)
+        return self.sums + self.buffers + self.rows + self.marks + self.gathered + self.moved + self.audits + len(REQUESTS)
 
     def states_of(self, side_channel: Tensor) -> Tensor:
         """The states of metrics, a view."""
@@ -61,6 +63,11 @@ class SideChannelLayout:
         """The marks, a view."""
         start = self.sums + self.buffers + self.rows
         return side_channel[start : start + self.marks]
+
+    def audits_of(self, side_channel: Tensor) -> Tensor:
+        """The audits, a view."""
+        start = self.sums + self.buffers + self.rows + self.marks + self.gathered + self.moved
+        return side_channel[start : start + self.audits]
 
     def gathered_of(self, side_channel: Tensor) -> Tensor:
         """What is gathered of torchmetrics, a view."""

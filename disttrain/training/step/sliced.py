@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from disttrain.collectives.reduction import Reduction
 from disttrain.collectives.tree import local_merges
-from disttrain.layers.context import CallContext, call_context
-from disttrain.seeds import fold_in
-from disttrain.training.compiled.outputs import as_arrays
+from disttrain.layers.context import call_context
 from disttrain.training.program import Kind, Position
 from disttrain.training.step.asking import Ask
+from disttrain.training.step.audit import (
+    ATTEMPTS,
+    WORDS,
+    Audit,
+    AuditDiffers,
+    AuditNote,
+    AuditUnsettled,
+    StatesDiffer,
+    audit_of,
+    piece_digest,
+    taking_part,
+    words_of,
+)
 from disttrain.training.step.gradient_buffers import Contribution, Overlap
 from disttrain.training.step.model_state import Snapshot
+from disttrain.training.step.slice_work import Passed, SliceWork
 from disttrain.training.step.step_times import clock
-from disttrain.training.step.workspace import Workspace, samples_of
-
-
-@dataclass
-class Passed:
-    """What the forward pass of a slice gave; `kept` is the rest of it, where passes of other slices have followed."""
-
-    context: CallContext
-    y: Any
-    weight: Any
-    outputs: Any
-    means: list[Tensor]
-    kept: Any = None
+from disttrain.training.step.workspace import Workspace
 
 
 class SlicedStep:
@@ -51,11 +50,26 @@ class SlicedStep:
         return self._train(position, requests) if position.kind is Kind.TRAIN else self._infer(position, requests)
 
     def _train(self, position: Position, requests: Sequence[bool]) -> tuple[bool, ...]:
+        workspace = self._workspace
+        if not workspace.audit_share:
+            return self._step(position, requests, None)
+        count = workspace.program.plan(Kind.TRAIN).batch_count(position.epoch, position.step)
+        leaves = min(workspace.job.virtual_workers, count)
+        audit = audit_of(workspace.job.seed, workspace.replica.optimizer.iterations, workspace.audit_share, leaves, workspace.placement)
+        for _ in range(ATTEMPTS):
+            try:
+                return self._step(position, requests, audit)
+            except AuditDiffers:  # all workers see it, so all do the step once more
+                assert audit is not None
+                audit = audit.again(taking_part(workspace.placement, leaves))
+        raise AuditUnsettled(f"two workers get other bits for one slice of tick {position.tick} each time")
+
+    def _step(self, position: Position, requests: Sequence[bool], audit: Audit | None) -> tuple[bool, ...]:
         workspace, state = self._workspace, self._workspace.state
         pool, layout = workspace.pools[Kind.TRAIN], workspace.layouts[Kind.TRAIN]
         before = workspace.forward.before = state.snapshot()
         try:
-            total, stack = self._summed_gradients(position, requests, before)
+            total, stack = self._summed_gradients(position, requests, before, audit)
             if not math.isfinite(value := total.side_channel[0].item()):
                 raise workspace.not_finite(value, position)
         except BaseException:
@@ -75,70 +89,94 @@ class SlicedStep:
         pool.give([total, *stack])
         return agreed
 
-    def _summed_gradients(self, position: Position, requests: Sequence[bool], before: Snapshot) -> tuple[Contribution, list[Contribution]]:
+    def _summed_gradients(
+        self, position: Position, requests: Sequence[bool], before: Snapshot, audit: Audit | None
+    ) -> tuple[Contribution, list[Contribution]]:
         """Forward and backward for the slices hosted here, and the sum over all: (the sum, this worker's own pieces)."""
-        workspace, state, forward = self._workspace, self._workspace.state, self._workspace.forward
-        pool, layout = workspace.pools[Kind.TRAIN], workspace.layouts[Kind.TRAIN]
-        step_times = workspace.by_products.step_times
-        count = workspace.program.plan(Kind.TRAIN).batch_count(position.epoch, position.step)
-        leaves = min(workspace.job.virtual_workers, count)
-        step_key = workspace.step_key(position)
-        reduction = workspace.begin_reduction(Kind.TRAIN, leaves)
+        workspace, state = self._workspace, self._workspace.state
+        pool, step_times = workspace.pools[Kind.TRAIN], workspace.by_products.step_times
+        work = SliceWork(workspace, position)
+        reduction = workspace.begin_reduction(Kind.TRAIN, work.leaves)
         stack: list[Contribution] = []
-        merges = local_merges(workspace.start, workspace.stop, leaves)
-        sent = False
-        ranks = range(workspace.start, min(workspace.stop, leaves))
-        asked = self._asked(position, ranks, leaves, step_key)
+        merges = local_merges(workspace.start, workspace.stop, work.leaves)
+        audited, mine = -1 if audit is None else audit.slice, b""
+        overlaps = reduction is not None and workspace.overlaps and not workspace.start <= audited < workspace.stop
+        ranks = range(workspace.start, min(workspace.stop, work.leaves))
+        asked = self._asked(work, ranks)
         for number, (rank, merge) in enumerate(zip(ranks, merges, strict=True)):
             if number and asked is None:
                 state.restore(before)
-            contribution = pool.take()
-            passed = self._pass(position, rank, step_key) if asked is None else asked[number]
-            if passed.kept is not None:
-                workspace.restore_slice(passed.kept)
-            context, means = passed.context, passed.means
-            objective = means[0] if context.slice_fraction == 1.0 else means[0] * context.slice_fraction
-            if forward.scale is not None:
-                objective = forward.scale(objective)
-            last = number == len(merges) - 1
-            if last and reduction is not None and workspace.overlaps:
-                Overlap(state.params, state.space, pool.plan, reduction, stack, contribution, merge).backward(objective)
-                sent = True
-            else:
-                if objective.requires_grad:
-                    objective.backward()
-                contribution.collect(state.params, range(len(state.params)))
-            with torch.no_grad():
-                if forward.compiled is not None:
-                    forward.compiled.update_state(passed.y, passed.outputs, passed.weight)
-                workspace.fill(layout, contribution.side_channel, means, context, rank)
-                if state.has_buffers:
-                    state.write_changes(layout.buffers_of(contribution.side_channel), before, samples_of(context), first=rank == 0)
-            stack.append(contribution)
-            pool.merge(stack, merge, gradients=not (last and sent))
+            send: Callable[[Tensor, Contribution], None] | None = None
+            if sends := overlaps and number == len(merges) - 1:
+                assert reduction is not None
+                send = partial(self._send_during_backward, reduction, stack, merge)
+            stack.append(work.contribute(rank, before, send, None if asked is None else asked[number]))
+            if rank == audited:
+                mine = work.digest(stack[-1])
+            pool.merge(stack, merge, gradients=not sends)
+        if audit is not None and workspace.group.rank == audit.auditor:
+            state.restore(before)
+            again = work.contribute(audited, before)
+            mine = work.digest(again)
+            pool.give([again])
+        if workspace.audit_share and stack:
+            self._write_audits(stack[0].side_channel, audit, mine, taking_part(workspace.placement, work.leaves))
         waited = clock()
-        total = workspace.reduce(Kind.TRAIN, reduction, stack, requests, sent=sent)
+        total = workspace.reduce(Kind.TRAIN, reduction, stack, requests, sent=overlaps and bool(merges))
         step_times.exchange_seconds += clock() - waited
+        if workspace.audit_share:
+            self._read_audits(total.side_channel, position.tick, audit, mine)
         return total, stack
+
+    def _write_audits(self, side_channel: Tensor, audit: Audit | None, mine: bytes, workers: int) -> None:
+        """Add this worker's digests to the sum, so that it is 0 where all agree."""
+        workspace = self._workspace
+        rank, audits = workspace.group.rank, workspace.layouts[Kind.TRAIN].audits_of(side_channel)
+        piece = words_of(piece_digest(workspace.state, workspace.job.seed, workspace.replica.optimizer.iterations))
+        sign = 0 if audit is None else audit.sign(rank)
+        slice_words = [sign * word for word in words_of(mine)] if sign else [0.0] * WORDS
+        times = workers - 1 if rank == 0 else -1
+        audits.copy_(torch.tensor([*slice_words, *(times * word for word in piece)], dtype=torch.float64))
+
+    def _read_audits(self, side_channel: Tensor, tick: int, audit: Audit | None, mine: bytes) -> None:
+        """Look whether all agreed; the sum is the same on every worker, and so is what is raised."""
+        workspace = self._workspace
+        sums = workspace.layouts[Kind.TRAIN].audits_of(side_channel).tolist()
+        if any(sums[WORDS:]):
+            raise StatesDiffer(f"the states of the workers differ before tick {tick}")
+        if audit is None:
+            return
+        agreed = not any(sums[:WORDS])
+        if mine:
+            workspace.by_products.audits.append(AuditNote(tick, audit.slice, audit.attempt, mine, agreed))
+        workspace.by_products.audits_passed += agreed
+        if not agreed:
+            raise AuditDiffers
+
+    def _send_during_backward(
+        self, reduction: Reduction, stack: list[Contribution], merge: int, objective: Tensor, contribution: Contribution
+    ) -> None:
+        workspace = self._workspace
+        plan = workspace.pools[Kind.TRAIN].plan
+        Overlap(workspace.state.params, workspace.state.space, plan, reduction, stack, contribution, merge).backward(objective)
 
     def _infer(self, position: Position, requests: Sequence[bool]) -> tuple[bool, ...]:
         kind, workspace, state, forward = position.kind, self._workspace, self._workspace.state, self._workspace.forward
         pool, layout = workspace.pools[kind], workspace.layouts[kind]
         count = workspace.program.plan(kind).batch_count(position.epoch, position.step)
-        leaves = min(workspace.job.virtual_workers, count)
-        step_key = workspace.step_key(position)
-        reduction = workspace.begin_reduction(kind, leaves)
+        work = SliceWork(workspace, position)
+        reduction = workspace.begin_reduction(kind, work.leaves)
         stack: list[Contribution] = []
         before = forward.before = state.snapshot() if state.rows else None
-        merges = local_merges(workspace.start, workspace.stop, leaves)
+        merges = local_merges(workspace.start, workspace.stop, work.leaves)
         try:
-            ranks = range(workspace.start, min(workspace.stop, leaves))
-            asked = None if kind is Kind.PREDICT else self._asked(position, ranks, leaves, step_key)
+            ranks = range(workspace.start, min(workspace.stop, work.leaves))
+            asked = None if kind is Kind.PREDICT else self._asked(work, ranks)
             for number, (rank, merge) in enumerate(zip(ranks, merges, strict=True)):
                 if before is not None and asked is None:
                     state.restore(before)
                 contribution = pool.take()
-                passed = self._pass(position, rank, step_key) if asked is None else asked[number]
+                passed = work.forward(rank) if asked is None else asked[number]
                 if passed.kept is not None:
                     workspace.restore_slice(passed.kept)
                 with torch.inference_mode(), call_context(passed.context):
@@ -161,26 +199,7 @@ class SlicedStep:
         pool.give([total, *stack])
         return agreed
 
-    def _pass(self, position: Position, rank: int, step_key: int, ask: Ask | None = None) -> Passed:
-        """Samples and forward pass of one slice."""
-        workspace, forward, kind = self._workspace, self._workspace.forward, position.kind
-        count = workspace.program.plan(kind).batch_count(position.epoch, position.step)
-        key = fold_in(step_key, rank)
-        context = workspace.context(key, rank, count, training=kind is Kind.TRAIN)
-        waited = clock()
-        x, y, weight = forward.fetch(kind, position.epoch, position.step, rank, context)
-        if kind is Kind.TRAIN:
-            workspace.by_products.step_times.data_seconds += clock() - waited
-        if workspace.seeds_generators:
-            torch.manual_seed(key)
-        workspace.begin_slice()
-        with nullcontext() if kind is Kind.TRAIN else torch.inference_mode(), call_context(context):
-            if kind is Kind.PREDICT:
-                return Passed(context, y, weight, as_arrays(forward.outputs(x)), [])
-            means, outputs = forward.run(x, y, weight, context, ask)
-        return Passed(context, y, weight, outputs, means)
-
-    def _asked(self, position: Position, ranks: range, leaves: int, step_key: int) -> list[Passed] | None:
+    def _asked(self, work: SliceWork, ranks: range) -> list[Passed] | None:
         """The passes of all slices hosted here, where a loss divides by a count of the whole batch; else each runs when it is due."""
         workspace = self._workspace
         if workspace.asking is None or not workspace.forward.asks:
@@ -188,16 +207,16 @@ class SlicedStep:
         before = workspace.state.snapshot()
         found: dict[int, Passed] = {}
 
-        def work(rank: int) -> Callable[[Ask], None]:
+        def ask_for(rank: int) -> Callable[[Ask], None]:
             def run(ask: Ask) -> None:
                 workspace.state.restore(before)
-                passed = self._pass(position, rank, step_key, ask)
+                passed = work.forward(rank, ask)
                 passed.kept = workspace.save_slice() if len(ranks) > 1 else None
                 found[rank] = passed
 
             return run
 
-        workspace.asking.run([work(rank) for rank in ranks], leaves, workspace.save_slice, workspace.restore_slice)
+        workspace.asking.run([ask_for(rank) for rank in ranks], work.leaves, workspace.save_slice, workspace.restore_slice)
         return [found[rank] for rank in ranks]
 
     def _update(self, total: Contribution) -> None:

@@ -19,6 +19,7 @@ from disttrain.layers.context import CallContext
 from disttrain.seeds import fold_in
 from disttrain.training.program import Kind, Position
 from disttrain.training.step.asking import Asking
+from disttrain.training.step.audit import WORDS, AuditNote
 from disttrain.training.step.custom_step import generator_states, set_generator_states
 from disttrain.training.step.gradient_buffers import Contribution, Pool, first_with_payload
 from disttrain.training.step.replica import Replica
@@ -36,11 +37,14 @@ class ByProducts:
         predictions: outputs of the slices of `predict`, by (step, virtual rank) in one number.
         gradients: of the last step, by weight, where the job asks for them.
         step_times: where the time went.
+        audits: attempts at audits that this worker had a part in, until they are told; `audits_passed` counts those that agreed.
     """
 
     predictions: dict[int, Any] = field(default_factory=dict)
     gradients: dict[str, Tensor] = field(default_factory=dict)
     step_times: StepTimes = field(default_factory=StepTimes)
+    audits: list[AuditNote] = field(default_factory=list)
+    audits_passed: int = 0
 
     def gradient_arrays(self) -> dict[str, np.ndarray]:
         """Copies of the gradients: means over the global batch; empty where this worker did not take part in the last step."""
@@ -57,6 +61,7 @@ class Workspace:
         group: who takes part.
         placement: the run of virtual ranks of each member, in rank order.
         by_products: what steps leave behind.
+        audit_share: of the time that audits are to take.
 
     Attributes:
         start, stop: the virtual ranks hosted here.
@@ -67,11 +72,14 @@ class Workspace:
         asking: the exchange in the middle of passes, None where no loss asks.
     """
 
-    def __init__(self, replica: Replica, group: Group, placement: Sequence[tuple[int, int]], by_products: ByProducts) -> None:
+    def __init__(
+        self, replica: Replica, group: Group, placement: Sequence[tuple[int, int]], by_products: ByProducts, audit_share: float = 0.0
+    ) -> None:  # fmt: skip
         self.replica, self.group, self.by_products = replica, group, by_products
         self.job, self.program, self.device = replica.job, replica.job.program, replica.device
         self.state, self.forward, self.totals = replica.state, replica.forward, replica.totals
         self.seeds_generators = replica.seeds_generators
+        self.placement, self.audit_share = placement, audit_share if group.size > 1 else 0.0
         self.start, self.stop = placement[group.rank]
         self.pools: dict[Kind, Pool] = {}
         self.layouts: dict[Kind, SideChannelLayout] = {}
@@ -85,6 +93,7 @@ class Workspace:
             layout = self.layouts[kind] = SideChannelLayout(
                 width, states, state.buffers_size if trains else 0, state.rows_size, marks, self.torchmetrics.step_size,
                 self.forward.scripts[kind].moved.size if kind in self.forward.scripts else 0,
+                2 * WORDS if trains and self.audit_share else 0,
             )  # fmt: skip
             parts = [*(state.space.parts if trains else ()), (torch.float64, layout.size)]
             plan = TreeReduction(group, placement, Layout.of(parts), self.device)

@@ -162,8 +162,9 @@ def test_view_hands_its_options_to_the_viewer(monkeypatch):
     seen = []
     monkeypatch.setattr("disttrain.viewers.server.launch", lambda *arguments, **named: seen.append((arguments, named)))
     assert run("view", "runs/a", "--inputs", "pictures", "--classes", "cat, dog", "--port", "0", "--top", "3") == 0
+    as_trained = {"rescale": None, "mean": None, "std": None, "centre_drawings": None}
     assert seen == [
-        (("runs/a", ["cat", "dog"], 3, "pictures", 0), {"host": "127.0.0.1", "rescale": None, "block": True, "open_browser": False})
+        (("runs/a", ["cat", "dog"], 3, "pictures", 0), {"host": "127.0.0.1", **as_trained, "block": True, "open_browser": False})
     ]
 
 

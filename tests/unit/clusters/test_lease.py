@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from disttrain.clusters.ray.lease import Lease
@@ -155,8 +156,9 @@ def test_a_worker_that_was_given_up_is_told_and_the_others_are_not(server, ask):
 
 def test_a_server_that_somebody_killed_comes_back_with_all_it_knew(server, ask):
     server.fence("w0")
-    server._process.kill()
-    server._process.wait()
+    psutil.Process(server._process.pid).kill()
+    while not server._process.ended:
+        pass
     server.tend()
     assert ask(server.address, server.token, "w1")() == GRANTED
     mine = ask(server.address, server.token, "w0")

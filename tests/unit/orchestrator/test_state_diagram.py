@@ -27,7 +27,7 @@ def test_a_call_knows_in_every_state_what_a_changed_group_means_and_only_of_even
 def test_the_diagram_has_an_arrow_for_each_change_of_state():
     lines = mermaid().splitlines()
     assert lines[0] == "stateDiagram-v2"
-    assert "    Running --> Gathering: WorkerReady, WorkerLost, GroupStuck, Stopped" in lines
+    assert "    Running --> Gathering: WorkerReady, WorkerLost, GroupStuck, ReplicasDiffer, Stopped" in lines
     assert "    Waiting --> Running: WorkerReady" in lines
     assert not [line for line in lines if line.startswith("    Ended --> ") and not line.endswith("[*]")]
 

@@ -1,0 +1,61 @@
+"""The digest of a worker's whole state, tensor by tensor: workers that hold the same bits have the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from disttrain.checkpoint import fault_digest
+
+DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class StateDigest:
+    """XXH3-128 of each tensor's bytes in C order, and of the state's `meta` as JSON.
+
+    Whole numbers only, so neither threads nor devices nor the order of sums have a part in it.
+
+    Args:
+        packed: the digests, one behind the other.
+        names: whose they are, `meta` last; empty where whoever compares has them from another worker.
+    """
+
+    packed: bytes
+    names: tuple[str, ...] = ()
+
+    @property
+    def unnamed(self) -> StateDigest:
+        """Without the names, which are the same on all workers and long."""
+        return replace(self, names=())
+
+    def tree(self) -> dict[str, str]:
+        """Hexadecimal digits by name."""
+        size = DIGEST_BYTES
+        return {name: self.packed[number * size : (number + 1) * size].hex() for number, name in enumerate(self.names)}
+
+
+def digest_of(arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> StateDigest:
+    """The digest of a state: `arrays` gives the bytes of each tensor, in the order of the state."""
+    told = json.dumps(dict(meta), sort_keys=True).encode()
+    packed = b"".join([*(fault_digest(data) for data in arrays.values()), fault_digest(told)])
+    return StateDigest(packed, (*arrays, "meta"))
+
+
+def first_difference(one: bytes, other: bytes, names: tuple[str, ...]) -> str:
+    """What two packed digests first differ in."""
+    size = DIGEST_BYTES
+    for number, name in enumerate(names):
+        if one[number * size : (number + 1) * size] != other[number * size : (number + 1) * size]:
+            return name
+    return "the number of tensors"
+
+
+def as_bytes(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor in C order; those of one in the CPU's memory are not copied."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
