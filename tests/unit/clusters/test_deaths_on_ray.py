@@ -145,7 +145,7 @@ def test_a_worker_whose_lease_is_not_renewed_ends_itself_and_says_so(joined_ray,
         monkeypatch.setattr(heard.cluster._leases, "tend", lambda: None)
         heard.cluster._hearing._every_second = lambda: None
         worker = start(heard)
-        heard.cluster._leases._process.kill()
+        os.kill(heard.cluster._leases._process.pid, signal.SIGKILL)
         loss = heard.loss(worker)
         assert not loss.crashed and "no word from the driver at" in loss.reason and "Connection refused" in loss.reason
     finally:
