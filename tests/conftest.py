@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -35,6 +36,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "leaves_behind(*kinds): this test may leave 'threads', 'processes' or 'environment' changes; say why"
     )
+
+
+@pytest.fixture(autouse=True)
+def signals_as_a_process_begins() -> None:
+    """Each test, and the processes it begins: Ray sets handlers where it is started, and who began all this may ignore a hangup."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -15,15 +15,6 @@ from disttrain.clusters.ray import own_signals as module
 from disttrain.clusters.ray.own_signals import own_signals
 
 
-@pytest.fixture(autouse=True)
-def as_a_process_begins():
-    """Other tests have had Ray in this process, which leaves handlers of its own."""
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-
 def take(number: int) -> None:
     """As Ray's C++ does: the kernel calls `abort`, and Python does not know."""
     module._set(number, ctypes.cast(ctypes.CDLL(None).abort, ctypes.c_void_p).value)
