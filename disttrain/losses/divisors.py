@@ -7,6 +7,7 @@ of every slice stops here until the counts are added up.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,11 +31,13 @@ class Slice:
 
 
 _running: ContextVar[Slice | None] = ContextVar("slice of a batch", default=None)
+_slices = 0  # how many run, in all threads: what torch compiles can look at a number, not at a ContextVar
+_counting = threading.Lock()
 
 
 def is_whole() -> bool:
     """Is what runs here no slice, so that its own counts are those of the batch?"""
-    return _running.get() is None
+    return _slice() is None
 
 
 def batch_divisor(count: Tensor | float, least: float | None = None) -> Tensor:
@@ -49,7 +52,7 @@ def batch_divisor(count: Tensor | float, least: float | None = None) -> Tensor:
         least: the count of the batch is taken for at least this.
     """
     local = torch.as_tensor(count).detach()
-    running = _running.get()
+    running = _slice()
     whole = local if running is None else running.total(local)
     if least is not None:
         whole = whole.clamp(min=least)
@@ -63,7 +66,19 @@ def within_slice(of: Slice | None) -> Iterator[None]:
         yield
         return
     token = _running.set(of)
+    _count(1)
     try:
         yield
     finally:
+        _count(-1)
         _running.reset(token)
+
+
+def _slice() -> Slice | None:
+    return _running.get() if _slices else None
+
+
+def _count(more: int) -> None:
+    global _slices
+    with _counting:
+        _slices += more
