@@ -43,6 +43,8 @@ def signals_as_a_process_begins() -> None:
     """Each test, and the processes it begins: Ray sets handlers where it is started, and who began all this may ignore a hangup."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell begins in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

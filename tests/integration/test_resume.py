@@ -79,7 +79,7 @@ def test_a_second_driver_on_a_live_run_is_refused_by_name(tmp_path, ray_address)
     first = launch(tmp_path, *OPTIONS, arguments=SLOWLY, address=ray_address)
     first.wait_for(lambda s: s["kind"] == "fit")
     second = launch(tmp_path, *OPTIONS, address=ray_address).wait()
-    assert second.code == 2 and f"pid {first.process.pid} on" in second.out
+    assert second.code == 3 and f"pid {first.process.pid} on" in second.out  # once that one has ended, the same command goes on
     first.process.send_signal(signal.SIGINT)
     assert first.wait().code == 130
 
