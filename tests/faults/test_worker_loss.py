@@ -64,7 +64,9 @@ def test_workers_that_die_one_after_the_other_and_one_more_when_another_has_come
 
 def test_two_of_four_killed_at_random_moments_come_back_and_change_nothing(alone, tmp_path, ray_address):
     chance = random.Random(7)
-    job = launch(tmp_path, "--workers", "4", *OPTIONS, arguments=("--delay", "0.15"), address=ray_address)
+    slowly = tmp_path / "slowly"  # until both have been replaced, however long a busy machine takes for that
+    slowly.touch()
+    job = launch(tmp_path, "--workers", "4", *OPTIONS, arguments=("--delay", "2", "--delay-file", str(slowly)), address=ray_address)
     killed = []
     for _ in range(2):
         now = job.wait_for(lambda s: s["kind"] == "fit" and s["phase"] == "running" and len(s["workers"]) == 4)
@@ -73,6 +75,8 @@ def test_two_of_four_killed_at_random_moments_come_back_and_change_nothing(alone
         os.kill(victim, signal.SIGKILL)
         killed.append(victim)
         job.wait_for(lambda s, dead=victim: all(worker["pid"] != dead for worker in s["workers"]))
+    job.wait_for(lambda s: s["phase"] == "running" and len(s["workers"]) == 4)
+    slowly.unlink()
     done = job.wait()
     assert done.code == 0, done.out
     assert done.report == alone

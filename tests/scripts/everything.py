@@ -19,6 +19,7 @@ parser.add_argument("--samples", type=int, default=150)
 parser.add_argument("--batch-size", type=int, default=20)
 parser.add_argument("--virtual-workers", type=int)
 parser.add_argument("--delay", type=float, default=0.0, help="seconds added to each forward pass")
+parser.add_argument("--delay-file", default="", help="as long as it is there")
 parser.add_argument("--sabotage", default="", help="PLACE:STEP:RANK[,...], each done once")
 parser.add_argument("--marks", default="", help="folder in which each act of sabotage leaves a mark")
 parser.add_argument("--watch-batches", action="store_true")
@@ -70,7 +71,7 @@ model = dt.Sequential(
         layers.Conv2D(6, 3, padding="same", activation="relu"),
         layers.BatchNormalization(),
         layers.MaxPooling2D(),
-        sabotage.Slow(arguments.delay),
+        sabotage.Slow(arguments.delay, arguments.delay_file),
         layers.Reshape((16, 6)),
         layers.LSTM(12),
         layers.Dropout(0.3),

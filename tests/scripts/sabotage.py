@@ -15,14 +15,14 @@ from disttrain import layers, optimizers
 
 
 class Slow(layers.Layer):
-    """Identity that takes its time, so that a kill from outside finds the training at work."""
+    """Identity that takes its time, so that a kill from outside finds the training at work; with a file, only as long as that is there."""
 
-    def __init__(self, seconds=0.0, **kwargs):
+    def __init__(self, seconds=0.0, file="", **kwargs):
         super().__init__(**kwargs)
-        self.seconds = seconds
+        self.seconds, self.file = seconds, file
 
     def call(self, x):
-        if self.seconds:
+        if self.seconds and (not self.file or Path(self.file).exists()):
             time.sleep(self.seconds)
         return x
 
