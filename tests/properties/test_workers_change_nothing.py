@@ -137,6 +137,12 @@ def test_any_batches_in_any_slices_give_the_same_bits(data: Any, samples: int, v
     assert_workers_do_not_matter(task, virtual_workers, (1, workers))
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_slices_that_wait_for_a_count_of_the_batch_keep_their_statistics_and_the_losses_of_their_outputs(weighted: bool):
+    task = slice_models.rich_task(13, 9, weighted=weighted, masked=True, by_class=False, seed=0)
+    assert_workers_do_not_matter(task, 5, (1, 3))
+
+
 # -- a worker lost in the middle of a step ------------------------------------------------------------------------------------------------
 
 # What trains, and how often slices are summed in a training step before the worker goes.

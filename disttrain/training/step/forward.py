@@ -204,6 +204,15 @@ class Forward:
         with self._noticed.slice(ask, context.slice_fraction):
             return self._pass(x, y, weight, context)
 
+    @property
+    def loss_parts(self) -> list[Tensor]:
+        """The losses of the outputs that the running pass has come to."""
+        return self._loss.parts
+
+    @loss_parts.setter
+    def loss_parts(self, parts: list[Tensor]) -> None:
+        self._loss.parts = parts
+
     def outputs(self, x: Any) -> Any:
         """Forward of a slice of `predict`."""
         return self._call(x) if self._predict is None else self._predict(x)

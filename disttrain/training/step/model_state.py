@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -163,6 +163,16 @@ class ModelState:
             [b.clone() for b in self.rows],
             [param.detach().clone() for param in self.moved],
         )
+
+    def copied_for_backward(self) -> AbstractContextManager[Any]:
+        """Inside, in this thread, a graph keeps copies of buffers: other slices move them before its backward pass."""
+        places = {tensor.untyped_storage().data_ptr() for tensor in (*self.flat_buffers, *self.others, *self.rows, *self.moved)}
+
+        def pack(saved: Tensor) -> Tensor:
+            kept = saved.detach()
+            return kept.clone() if saved.layout is torch.strided and saved.untyped_storage().data_ptr() in places else kept
+
+        return torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept)
 
     def restore(self, before: Snapshot) -> None:
         """Put the buffers back."""

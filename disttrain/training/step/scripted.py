@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -143,7 +144,8 @@ class _Rounds:
                     for number, value in zip(update.numbers, self.sums, strict=True):
                         workspace.state.params[number].grad.copy_(value)  # type: ignore[union-attr]
 
-        logs = self.custom.numbers(self.custom.run(data, context, stop, ask))
+        with workspace.state.copied_for_backward() if len(self.ranks) > 1 else nullcontext():
+            logs = self.custom.numbers(self.custom.run(data, context, stop, ask))
         self._check_still()
         return logs, context
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -210,7 +211,8 @@ class SlicedStep:
         def ask_for(rank: int) -> Callable[[Ask], None]:
             def run(ask: Ask) -> None:
                 workspace.state.restore(before)
-                passed = work.forward(rank, ask)
+                with workspace.state.copied_for_backward() if len(ranks) > 1 else nullcontext():
+                    passed = work.forward(rank, ask)
                 passed.kept = workspace.save_slice() if len(ranks) > 1 else None
                 found[rank] = passed
 

@@ -134,11 +134,12 @@ class Workspace:
         grads = [param.grad for param in self.state.params]
         for param in self.state.params:
             param.grad = None
-        return generator_states(), self.state.snapshot(), (self.scratch.clone(), self.torchmetrics.save()), grads
+        counted = self.scratch.clone(), self.torchmetrics.save(), self.forward.loss_parts
+        return generator_states(), self.state.snapshot(), counted, grads
 
     def restore_slice(self, kept: Any) -> None:
         """The inverse of `save_slice`."""
-        generators, buffers, (states, of_torchmetrics), grads = kept
+        generators, buffers, (states, of_torchmetrics, self.forward.loss_parts), grads = kept
         set_generator_states(generators)
         self.state.restore(buffers)
         self.scratch.copy_(states)
