@@ -129,7 +129,8 @@ def test_breakpoint_without_a_terminal_ends_as_under_plain_python_and_says_why(t
     path.write_text(DEBUGGED)
     command = [sys.executable, "-m", "disttrain", "launch", str(path), "--workers", "2", "--address", ray_address]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=tmp_path, env=environment())
-    plain = subprocess.run([sys.executable, str(path)], stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=tmp_path)
+    bare = [sys.executable, str(path)]
+    plain = subprocess.run(bare, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=tmp_path, env=environment())
     assert done.returncode == plain.returncode == 1, done.stderr
     assert done.stderr.splitlines()[-1] == plain.stderr.splitlines()[-1] == "bdb.BdbQuit"
     assert f"{path}:" in done.stderr and "breakpoint() asked at a standard input that is no terminal" in done.stderr

@@ -126,8 +126,9 @@ class Launch:
 
 
 def environment() -> dict[str, str]:
-    """One thread for maths, whatever the machine; no colours."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
+    """One thread for maths, whatever the machine; no colours; none of the debugger that Ray sets where these tests have begun one."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONBREAKPOINT"}
+    return {**own, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
 
 
 def launch(
