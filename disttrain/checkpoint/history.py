@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from disttrain.checkpoint.layout import CommitName
+from disttrain.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,28 @@ def valid_history(attempts: Iterable[Attempt], commits: Iterable[str]) -> list[s
     last = last_sequences(attempts, map(str, names))
     chain = [name for name in names if counts(name, last)]
     return [str(name) for name in sorted(chain, key=lambda name: (name.attempt, name.sequence, name.step), reverse=True)]
+
+
+def newest_of_step(history: Iterable[str], step: int, where: str, purpose: str = "") -> str:
+    """Of commits, the newest first, that of `step`.
+
+    Args:
+        where: whose they are, for the message.
+        purpose: what it is wanted for, likewise.
+
+    Raises:
+        UsageError: there is none; the others are named.
+    """
+    names = [name for name in map(CommitName.parse, history) if name is not None]
+    chosen = next((name for name in names if name.step == step), None)
+    if chosen is not None:
+        return str(chosen)
+    steps = [str(found) for found in sorted({name.step for name in names}, reverse=True)]
+    raise UsageError(
+        f"{where} has no checkpoint of step {step}{purpose}.\n"
+        f"  expected  {'one of ' + ', '.join(steps[:12]) if steps else 'a committed checkpoint; there is none'}\n"
+        "  try       disttrain status shows them"
+    )
 
 
 def counts(name: CommitName, last: Mapping[int, int | None]) -> bool:

@@ -6,13 +6,12 @@ A note in plain numbers. It stands at the model, and in the metadata of a `.kera
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from disttrain.data import ArraySource
+from disttrain.data import ArraySource, flatten
 
 KEY = "disttrain_pictures"
 _ROWS = 16
@@ -26,13 +25,13 @@ def note_of(source: Any, example: Any) -> dict[str, Any] | None:
         source: of the training data.
         example: inputs with a batch axis, a tensor or tensors by name or in a row.
     """
-    if isinstance(source, ArraySource) and len(source):
-        example = source.fetch(np.unique(np.linspace(0, len(source) - 1, _ROWS).astype(np.int64)), 0)[0]
-    pictures = [leaf for leaf in _leaves(example) if leaf.ndim in (3, 4) and leaf.numel() and not leaf.is_complex()]
-    if len(pictures) != 1:  # of several inputs nobody can say which one a picture goes into
+    pictures = _pictures(example)
+    if pictures is not None and isinstance(source, ArraySource) and len(source):
+        pictures = _pictures(source.fetch(np.unique(np.linspace(0, len(source) - 1, _ROWS).astype(np.int64)), 0)[0])
+    if pictures is None:
         return None
-    values = pictures[0].detach().cpu().double().numpy()
-    return None if not np.isfinite(values).all() else describe(values, whole=not pictures[0].is_floating_point())
+    values = pictures.detach().cpu().double().numpy()
+    return None if not np.isfinite(values).all() else describe(values, whole=not pictures.is_floating_point())
 
 
 def describe(values: np.ndarray, *, whole: bool) -> dict[str, Any]:
@@ -50,11 +49,11 @@ def checked(note: Any) -> dict[str, Any] | None:
     return note if sound and isinstance(note["whole"], bool) and isinstance(note["centred"], bool) else None
 
 
-def _leaves(x: Any) -> Iterable[Tensor]:
-    if isinstance(x, Tensor):
-        return [x]
-    parts = x.values() if isinstance(x, dict) else x if isinstance(x, list | tuple) else ()
-    return [leaf for leaf in parts if isinstance(leaf, Tensor)]
+def _pictures(x: Any) -> Tensor | None:
+    """The one input that is pictures; of several nobody can say which one a picture goes into."""
+    leaves = [leaf for leaf in flatten(x) if isinstance(leaf, Tensor)]
+    found = [leaf for leaf in leaves if leaf.ndim in (3, 4) and leaf.numel() and not leaf.is_complex()]
+    return found[0] if len(found) == 1 else None
 
 
 def _centred(values: np.ndarray) -> bool:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from disttrain.checkpoint import CommitName, Loaded, Store, load, mark_bad, newest_whole, read_history, verify
+from disttrain.checkpoint import Loaded, Store, load, mark_bad, newest_whole, read_history, verify
+from disttrain.checkpoint.history import newest_of_step
 from disttrain.checkpoint.messages import explain, some
-from disttrain.errors import CheckpointIncomplete, UsageError
+from disttrain.errors import CheckpointIncomplete
 from disttrain.watch import What
 
 _NO_SLOTS = ("model/", "callbacks/", "totals")
@@ -58,9 +59,9 @@ def choose(store: Store, step: int | None = None) -> ResumePoint | None:
     """
     history = read_history(store)
     if step is not None:
-        history = [name for name in history if _step(name) == step] or _refuse_step(store, history, step)
-        verify(store, history[0])
-        return _point(store, history[0], {})
+        name = newest_of_step(history, step, store.url, " to go on from")
+        verify(store, name)
+        return _point(store, name, {})
     found = newest_whole(store, history)
     if found is None:
         return None
@@ -82,18 +83,3 @@ def _point(store: Store, name: str, skipped: dict[str, str]) -> ResumePoint:
             )
         )
     return ResumePoint(name, extra["call"], extra["tick"], extra, arrays_of_callbacks(loaded), store, skipped)
-
-
-def _step(name: str) -> int:
-    parsed = CommitName.parse(name)
-    assert parsed is not None
-    return parsed.step
-
-
-def _refuse_step(store: Store, history: list[str], step: int) -> list[str]:
-    steps = [str(found) for found in sorted({_step(name) for name in history}, reverse=True)]
-    raise UsageError(
-        f"{store.url} has no checkpoint of step {step} to go on from.\n"
-        f"  expected  {'one of ' + ', '.join(steps[:12]) if steps else 'a committed checkpoint; there is none'}\n"
-        "  try       disttrain status shows them"
-    )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from disttrain.checkpoint import CommitName, Loaded, Store, list_checkpoints, load, load_newest, read_history
 from disttrain.checkpoint.address import split_address
+from disttrain.checkpoint.history import newest_of_step
 from disttrain.elastic.shard_writer import as_tensor
 from disttrain.errors import CheckpointCorrupt, UsageError
 from disttrain.models.saving.compiling import compile_as_written
@@ -173,8 +174,7 @@ def _loaded(place: RunPlace, step: int | None, prefix: str) -> tuple[Loaded, lis
         return load(store, place.checkpoint, prefix=prefix), []
     history = read_history(store)
     if step is not None:
-        chosen = [name for name in history if _step_of(name) == step] or _refuse_step(place, history, step)
-        return load(store, chosen[0], prefix=prefix), []
+        return load(store, newest_of_step(history, step, place.address), prefix=prefix), []
     for look in range(_LOOKS):
         try:
             newest = load_newest(store, history, prefix=prefix)
@@ -192,21 +192,6 @@ def _loaded(place: RunPlace, step: int | None, prefix: str) -> tuple[Loaded, lis
         f"{place.address} has no checkpoint yet, so no weights.\n"
         "  expected  a run that has committed one: --checkpoint-every says when\n"
         "  try       disttrain status shows what it does"
-    )
-
-
-def _step_of(name: str) -> int:
-    parsed = CommitName.parse(name)
-    assert parsed is not None
-    return parsed.step
-
-
-def _refuse_step(place: RunPlace, history: list[str], step: int) -> list[str]:
-    steps = [str(found) for found in sorted({_step_of(name) for name in history}, reverse=True)]
-    raise UsageError(
-        f"{place.address} has no checkpoint of step {step}.\n"
-        f"  expected  {'one of ' + ', '.join(steps[:12]) if steps else 'a committed checkpoint; there is none'}\n"
-        "  try       disttrain status shows them"
     )
 
 
