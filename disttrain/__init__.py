@@ -47,6 +47,7 @@ _NAMES = {
     "Regularizer": "disttrain.regularizers",
     "RunConfig": "disttrain.launch",
     "Sequential": "disttrain.models",
+    "Variable": "disttrain.variables",
     "clear_session": "disttrain.layers",
     "clone_model": "disttrain.models",
     "custom_objects": "disttrain.models.saving",

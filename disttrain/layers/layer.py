@@ -19,7 +19,7 @@ from disttrain.layers.config import accepted_arguments, for_constructor, known_a
 from disttrain.layers.context import CallContext, call_context, enter, innermost, leave
 from disttrain.layers.dtypes import DTYPES, dtype_name
 from disttrain.layers.inference import infer
-from disttrain.layers.naming import auto_name
+from disttrain.layers.naming import auto_name, building
 from disttrain.layers.signature import Signature, check_positional, shapes_for_build, signature_of
 from disttrain.layers.structure import flatten, map_shapes, map_structure
 from disttrain.layers.symbolic import Node, Shape, SymbolicTensor, has_symbolic
@@ -417,7 +417,8 @@ def _once(build: Callable[..., None]) -> Callable[..., None]:
             return
         self._building = True
         try:
-            build(self, *args, **kwargs)
+            with building(self.name):
+                build(self, *args, **kwargs)
         finally:
             self._building = False
         names = list(inspect.signature(build).parameters)[1:]

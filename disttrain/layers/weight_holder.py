@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from disttrain import constraints, initializers, regularizers, watch
+from disttrain import constraints, initializers, regularizers, variables, watch
 from disttrain.alignment import on_border
 from disttrain.layers import tracking
 from disttrain.layers.dtypes import DTYPES, standard_dtype
+from disttrain.layers.naming import scope_of
 from disttrain.layers.weight_budget import charge
+from disttrain.variables import State, Variable, Weight
 
 
 class WeightHolder(nn.Module):
@@ -75,10 +77,11 @@ class WeightHolder(nn.Module):
             raise ValueError(f"{type(self).__name__} {self.name!r}: the initializer of {name!r} gave {tuple(value.shape)}, not {shape}.")
         key = self._free_weight_name(name or "variable")
         self.__dict__.pop(key, None)  # `self.kernel = None` before building
+        facts = {"name": name or "variable", "scope": scope_of(self.name), "owner": self}
         if trainable:
-            self._parameters[key] = nn.Parameter(value, requires_grad=self._trainable and torch_dtype.is_floating_point)
+            self._parameters[key] = variables.as_variable(value, Weight, requires_grad=self._trainable, **facts)
         else:
-            self._buffers[key] = value
+            self._buffers[key] = variables.as_variable(value, State, **facts)
         if regularizer is not None:
             self._regularizers[key] = regularizers.get(regularizer)
         if constraint is not None:
@@ -116,7 +119,31 @@ class WeightHolder(nn.Module):
             return
         if isinstance(value, Tensor) and self._rename_weight(name, value):
             return
+        if isinstance(value, Weight | State) and value._layer() is None:
+            self._take_over(name, value)
+            return
         super().__setattr__(name, value)
+
+    def _take_over(self, name: str, value: Any) -> None:
+        """`self.count = dt.Variable(...)`: it is a weight of this layer from now on."""
+        self.__dict__.pop(name, None)
+        (self._parameters if isinstance(value, nn.Parameter) else self._buffers)[name] = value
+        for table in ("_regularizers", "_constraints"):
+            if (note := value.__dict__.pop(table, None)) is not None:
+                getattr(self, table)[name] = note
+        variables.own_all(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        variables.own_all(self)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        before = {name: buffer for name, buffer in self._buffers.items() if isinstance(buffer, Variable)}
+        applied = super()._apply(fn, recurse)
+        for name, old in before.items():
+            if (new := self._buffers[name]) is not old and new is not None:  # what moves to another device is a plain tensor there
+                self._buffers[name] = variables.as_variable(new, State, owner=self, **old.facts())
+        return applied
 
     def _rename_weight(self, name: str, value: Tensor) -> bool:
         """`self.scale = self.add_weight("gamma", ...)`: the weight answers to the attribute's name in `state_dict()`."""

@@ -10,41 +10,37 @@ import torch
 from torch import Tensor
 
 from disttrain.identifiers import to_snake_case
+from disttrain.variables import State
 
 
-class Variable(Tensor):
+class Variable(State):
     """A sum that a metric keeps: a float64 tensor with Keras's `assign` methods, which change it in place."""
-
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # operations give plain tensors, at their speed
 
     @property
     def value(self) -> Tensor:
         """The tensor itself, as Keras's variables have it."""
         return self.detach().as_subclass(Tensor)
 
-    def assign(self, value: Any) -> None:
+    def assign(self, value: Any) -> Any:
         """Become `value`."""
-        self.copy_(torch.as_tensor(value).detach())
+        new = torch.as_tensor(value)
+        if new.shape != self.shape:
+            return super().assign(value)  # says what does not fit
+        return self.copy_(new.detach())
 
-    def assign_add(self, value: Any) -> None:
-        """Grow by `value`."""
-        self.add_(torch.as_tensor(value, device=self.device).detach())
+    def assign_add(self, value: Any) -> Any:
+        """Grow by `value`; gives the sum itself, not a copy: each step adds to many."""
+        return self.add_(torch.as_tensor(value, device=self.device).detach())
 
-    def assign_sub(self, value: Any) -> None:
-        """Shrink by `value`."""
-        self.sub_(torch.as_tensor(value, device=self.device).detach())
+    def assign_sub(self, value: Any) -> Any:
+        """Shrink by `value`; gives the sum itself."""
+        return self.sub_(torch.as_tensor(value, device=self.device).detach())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
         twin = self.detach().clone().as_subclass(Variable)
+        twin._given_name = self._given_name
         memo[id(self)] = twin
         return twin
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return _variable, (self.detach().clone(),)  # a clone: the runtime may have made this a view of one long vector
-
-
-def _variable(values: Tensor) -> Variable:
-    return values.as_subclass(Variable)
 
 
 class Metric:
@@ -129,6 +125,7 @@ class Metric:
                 "  try       add it in __init__, or in build(self, y_shape, y_pred_shape)"
             )
         variable = torch.zeros(tuple(shape), dtype=torch.float64).as_subclass(Variable)
+        variable._given_name, variable._scope = name, self.name
         self._own_variables().append(variable)
         return variable
 
