@@ -83,7 +83,7 @@ class Optimizer(HasLearningRate, KerasVariables):
             whole_number(self, "gradient_accumulation_steps", gradient_accumulation_steps, 2)
         self.loss_scale_factor = None if loss_scale_factor is None else number(self, "loss_scale_factor", loss_scale_factor, "(0, inf)")
         self._learning_rate = self._checked_rate(learning_rate)
-        self.iterations = 0
+        self.calls = 0  # what `iterations` shows
         self._built = False
         self._slots: Slots = {}
         self._excluded: list[Tensor] = []
@@ -148,7 +148,7 @@ class Optimizer(HasLearningRate, KerasVariables):
     @property
     def updates(self) -> int:
         """Updates made so far: `iterations`, or with accumulation the whole groups in it."""
-        return self.iterations // self.gradient_accumulation_steps if self.gradient_accumulation_steps else self.iterations
+        return self.calls // self.gradient_accumulation_steps if self.gradient_accumulation_steps else self.calls
 
     def build(self, params: Sequence[Tensor], names: Sequence[str] | None = None) -> None:
         """Make the slots of `params` afresh; `iterations` stays. `names` serve what goes by names, such as `exclude_from_weight_decay`."""
@@ -169,11 +169,11 @@ class Optimizer(HasLearningRate, KerasVariables):
     def state_dict(self) -> dict[str, Any]:
         """Everything but the slots, in JSON types; the learning rate is None where it is computed."""
         rate = self._learning_rate
-        return {"iterations": self.iterations, "learning_rate": rate if isinstance(rate, float) else None}
+        return {"iterations": self.calls, "learning_rate": rate if isinstance(rate, float) else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
-        self.iterations = int(state["iterations"])
+        self.calls = int(state["iterations"])
         if state.get("learning_rate") is not None and isinstance(self._learning_rate, float):
             self._learning_rate = float(state["learning_rate"])
 
@@ -239,7 +239,7 @@ class Optimizer(HasLearningRate, KerasVariables):
             self._update_if_due(params, cast(list[Tensor], present), slots, slots, numbers)
         if self.use_ema and params:
             self._average(params, slots["average"])
-        self.iterations += 1
+        self.calls += 1
 
     def _update_if_due(
         self, params: list[Tensor], grads: list[Tensor], slots: Slots, all_slots: Slots, numbers: Sequence[int] | None
@@ -250,7 +250,7 @@ class Optimizer(HasLearningRate, KerasVariables):
         if every:
             sums = slots["gradient_accumulator"]
             torch._foreach_add_(sums, grads)
-            if (self.iterations + 1) % every:
+            if (self.calls + 1) % every:
                 return
             torch._foreach_div_(sums, float(every))
             grads = sums
@@ -273,7 +273,7 @@ class Optimizer(HasLearningRate, KerasVariables):
         Args:
             params, slots: as in `apply`.
         """
-        if not self.use_ema or self.iterations == 0:
+        if not self.use_ema or self.calls == 0:
             return
         averages = (self.slots if slots is None else slots)["average"]
         if len(averages) != len(params):
@@ -287,7 +287,7 @@ class Optimizer(HasLearningRate, KerasVariables):
         """A step by pairs of (gradient, variable), as a custom training loop has them; gives `iterations`."""
         pairs = list(grads_and_vars)
         self.apply_to([param for _, param in pairs], [grad for grad, _ in pairs])
-        return self.iterations
+        return self.calls
 
     def clip(self, grads: list[Tensor]) -> list[Tensor]:
         """The gradients, one for each variable, no longer than the limits allow; new tensors where something is clipped."""

@@ -59,7 +59,7 @@ class KerasVariables:
 
     slot_names: tuple[str, ...]
     slots: dict[str, list[Tensor]]
-    iterations: int
+    calls: int
     built: bool
     _learning_rate: Any
 
@@ -78,7 +78,7 @@ class KerasVariables:
         then the rule's own, which its docstring gives.
         """
         found = [
-            Entry("iteration", torch.tensor(self.iterations, dtype=torch.int32), lambda value: setattr(self, "iterations", int(value)))
+            Entry("iteration", torch.tensor(self.calls, dtype=torch.int32), lambda value: setattr(self, "calls", int(value)))
         ]
         if isinstance(self._learning_rate, float):
             rate = torch.tensor(self._learning_rate, dtype=torch.float32)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from disttrain import watch
 from disttrain.errors import UsageError
 from disttrain.identifiers import to_snake_case
+from disttrain.optimizers.live_numbers import Rate
 from disttrain.optimizers.base import Optimizer, Slots
 from disttrain.optimizers.plain_values import like, plain, same_as
 
@@ -62,9 +63,10 @@ class TorchOptimizer(Optimizer):
     # -- the learning rate ----------------------------------------------------------------------------------------------------------
 
     @property
-    def learning_rate(self) -> float:
+    def learning_rate(self) -> Rate:
         """That of the first group. To set it moves those of the others in proportion."""
-        return self.current_learning_rate()
+        rate: Rate = Rate(self)
+        return rate
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
@@ -139,14 +141,14 @@ class TorchOptimizer(Optimizer):
         """Everything but the slots, in JSON types: the parameter groups' settings, and what torch counts."""
         groups = [{name: plain(value) for name, value in group.items() if name != "params"} for group in self.torch_optimizer.param_groups]
         started = self._started() if self._built else self._waiting
-        return {"iterations": self.iterations, "learning_rate": self.current_learning_rate(), "groups": groups, "started": started or []}
+        return {"iterations": self.calls, "learning_rate": self.current_learning_rate(), "groups": groups, "started": started or []}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`; what it says of weights waits for `build`, where that is to come."""
-        self.iterations = int(state["iterations"])
+        self.calls = int(state["iterations"])
         for group, settings in zip(self.torch_optimizer.param_groups, state.get("groups", ()), strict=False):
             group.update({name: like(group.get(name), value) for name, value in settings.items()})
-        if self.iterations:
+        if self.calls:
             self.torch_optimizer._opt_called = True  # type: ignore[attr-defined]  # a scheduler asks whether updates come before it
         if "started" in state:
             if self._built:
@@ -231,7 +233,7 @@ class TorchOptimizer(Optimizer):
             for param, grad in zip(held, before, strict=True):
                 param.grad = grad
         self._take()
-        self.iterations += 1
+        self.calls += 1
 
     def exclude_from_weight_decay(self, var_list: Sequence[Tensor] | None = None, var_names: Sequence[str] | None = None) -> None:
         raise UsageError("torch's optimizers decay by group.\n  try  torch.optim.AdamW([{'params': ..., 'weight_decay': 0.0}, ...])")
@@ -243,7 +245,7 @@ class TorchOptimizer(Optimizer):
         return {"name": self.name, "of_torch": type(self.torch_optimizer).__name__, "groups": self.state_dict()["groups"]}
 
     def __repr__(self) -> str:
-        return f"<TorchOptimizer {type(self.torch_optimizer).__name__} iterations={self.iterations}>"
+        return f"<TorchOptimizer {type(self.torch_optimizer).__name__} iterations={self.calls}>"
 
 
 def refuse_closures(optimizer: Any) -> None:

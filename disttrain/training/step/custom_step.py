@@ -224,10 +224,10 @@ class CustomStep:
             return self.run(data, fresh, lambda request: None)
 
         self._rehearsing = True
-        iterations = {name: optimizer.iterations for name, optimizer in self.optimizers.items()}
+        iterations = {name: optimizer.calls for name, optimizer in self.optimizers.items()}
         try:
             for optimizer in self.optimizers.values():
-                optimizer.iterations = 0  # so that every worker sees the same, and what happens every so many steps happens
+                optimizer.calls = 0  # so that every worker sees the same, and what happens every so many steps happens
             with self.installed(), strangers_refused(self.optimizers), _watched_results(self.metrics, seen), self.noticed:
                 found = tried(self.model, self.state, work)
             for metric in self.metrics:
@@ -237,7 +237,7 @@ class CustomStep:
         finally:
             self._rehearsing = False
             for name, optimizer in self.optimizers.items():
-                optimizer.iterations = iterations[name]
+                optimizer.calls = iterations[name]
             for metric in self.metrics:
                 metric.reset_state()
         where, logs = f"{type(self.model).__name__}.{self.method}", found.result
