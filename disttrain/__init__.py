@@ -102,6 +102,15 @@ _GATHERED = {
     },
 }
 
+# What people look for that is not here, and what to use.
+_ELSEWHERE = {
+    "applications": """disttrain has no models that are trained already.
+  try  layers.TorchModule(torchvision.models.resnet18(...)), or a model of timm
+       or model.save("model.keras") with Keras, then disttrain.load_model("model.keras")""",
+    "datasets": """disttrain has no data of its own.
+  try  torchvision.datasets or keras.datasets: fit() takes arrays and DataLoaders""",
+}
+
 
 class _Gathered(ModuleType):
     """A module of names that live elsewhere, each loaded on first use."""
@@ -115,7 +124,8 @@ class _Gathered(ModuleType):
         if name in names:
             module, there = names[name]
             return getattr(import_module(module), there)
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        no_such_name = import_module("disttrain.identifiers").no_such_name  # late: see below
+        raise no_such_name(self.__name__, name, names)
 
     def __dir__(self) -> list[str]:
         return list(self.__all__)
@@ -139,7 +149,8 @@ def __getattr__(name: str) -> Any:
         return value
     if name == "__version__":
         return import_module("importlib.metadata").version("disttrain")  # late: 10 ms
-    raise AttributeError(f"module 'disttrain' has no attribute {name!r}")
+    no_such_name = import_module("disttrain.identifiers").no_such_name  # late: most commands never need it
+    raise no_such_name("disttrain", name, __all__, _ELSEWHERE.get(name))
 
 
 def __dir__() -> list[str]:

@@ -46,9 +46,9 @@ class Variable(Tensor):
         shape: Any = None,
         dtype: Any = None,
         trainable: bool = True,
-        autocast: bool = True,  # noqa: ARG004
-        aggregation: str | None = None,  # noqa: ARG004
-        synchronization: str = "auto",  # noqa: ARG004
+        autocast: bool = True,
+        aggregation: str | None = None,
+        synchronization: str = "auto",
         name: str | None = None,
     ) -> Any:
         value = _first_value(initializer, shape, dtype)
@@ -65,13 +65,13 @@ class Variable(Tensor):
         """The tensor, through which gradients flow."""
         return self
 
-    def numpy(self, *, force: bool = True) -> np.ndarray:  # noqa: ARG002  # as torch has it
+    def numpy(self, *, force: bool = True) -> np.ndarray:  # as torch has it
         """A copy of the values."""
         watch.sync_before_read()
         values = self.detach().cpu().clone()
         return values.float().numpy() if values.dtype is torch.bfloat16 else values.numpy()
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # noqa: ARG002  # always a copy
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # always a copy
         values = self.numpy()
         return values if dtype is None else values.astype(dtype)
 
@@ -183,7 +183,7 @@ class Variable(Tensor):
         else:
             getattr(owner, table)[key] = value
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:  # noqa: ARG002  # as torch has it
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # as torch has it
         dtype = mixed_precision.dtype_name(self.dtype)
         return f"<Variable path={self.path}, shape={tuple(self.shape)}, dtype={dtype}, value={self.numpy()}>"
 
@@ -250,7 +250,7 @@ def _first_value(initializer: Any, shape: Any, dtype: Any) -> Tensor:
                 f"Received: initializer={initializer} and shape={shape}"
             )
         chosen = torch_dtype or mixed_precision.DTYPES[mixed_precision.get(None).variable_dtype]
-        value = initializer(tuple(shape) if isinstance(shape, list | tuple) else (shape,), chosen)
+        value = initializers.asked(initializer, tuple(shape) if isinstance(shape, list | tuple) else (shape,), chosen)
         torch_dtype = chosen
     else:
         value = initializer

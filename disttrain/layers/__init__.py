@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from disttrain.identifiers import no_such_name
 from disttrain.layers.layer import Layer
 from disttrain.layers.naming import clear_session
 from disttrain.layers.tracking import assign_layer_ids
@@ -90,7 +91,7 @@ def __getattr__(name: str) -> Any:
     elif name in _NAMES:
         return import_module(f"disttrain.layers.{name}")
     else:
-        raise AttributeError(f"module 'disttrain.layers' has no attribute {name!r}")
+        raise no_such_name("disttrain.layers", name, __all__)
     globals()[name] = value
     return value
 

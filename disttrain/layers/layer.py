@@ -50,6 +50,7 @@ class Layer(WeightHolder):
     _output_keeps_dtype = False  # True where the output has the dtype of the input, such as in Flatten
     _starts_mask = False  # True where the output has a mask though no input has one, as with Masking
     supports_masking = False
+    _needs_no_build = False  # True where there is nothing to make and nothing to check: built from the start, as in Keras
     _is_operation = False  # True for what an operator or a function of `dt.ops` makes between symbolic tensors
     _signature: Signature
 
@@ -91,7 +92,7 @@ class Layer(WeightHolder):
         self._call_losses: list[Tensor] = []
         self._build_shapes: dict[str, Any] | None = None
         self._input_shape_hint = (input_dim,) if input_dim is not None else None if input_shape is None else tuple(input_shape)
-        self.built = False
+        self.built = self._needs_no_build and type(self).build is Layer.build
         self._building = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -70,9 +70,7 @@ class WeightHolder(nn.Module):
         if chosen is None:
             chosen = initializers.GlorotUniform() if torch_dtype.is_floating_point else initializers.Zeros()
         charge(shape, torch_dtype)
-        value = chosen(shape, torch_dtype)
-        value = torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value).detach().to(torch_dtype).contiguous()
-        value = on_border(value)
+        value = on_border(initializers.asked(chosen, shape, torch_dtype))
         if tuple(value.shape) != shape:
             raise ValueError(f"{type(self).__name__} {self.name!r}: the initializer of {name!r} gave {tuple(value.shape)}, not {shape}.")
         key = self._free_weight_name(name or "variable")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from disttrain.identifiers import no_such_name
 from disttrain.layers import Input
 from disttrain.models.model import Model
 from disttrain.models.sequential import Sequential
@@ -30,7 +31,7 @@ __all__ = ["Input", "Model", "Sequential", "clone_model", "load_model", "model_f
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
-        raise AttributeError(f"module 'disttrain.models' has no attribute {name!r}")
+        raise no_such_name("disttrain.models", name, __all__)
     globals()[name] = value = getattr(import_module(f"disttrain.models.{_LATER[name]}"), name)
     return value
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from disttrain import watch
 from disttrain.errors import UsageError
 from disttrain.identifiers import to_snake_case
-from disttrain.optimizers.live_numbers import Rate
 from disttrain.optimizers.base import Optimizer, Slots
+from disttrain.optimizers.live_numbers import Rate
 from disttrain.optimizers.plain_values import like, plain, same_as
 
 Started = list[list[Any]]

@@ -5,6 +5,9 @@ On tensors they compute; on what `Input` gives they make a node of the graph, wh
 
 from __future__ import annotations
 
+from typing import Any
+
+from disttrain.identifiers import no_such_name
 from disttrain.layers.ops.arithmetic import (
     absolute,
     add,
@@ -308,3 +311,7 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise no_such_name("disttrain.ops", name, __all__)

@@ -12,10 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-import torch
 from torch import Tensor
 
+from disttrain.arrays import as_tensor
 from disttrain.layers.dtypes import DTYPES, standard_dtype
 from disttrain.layers.inference import stand_in_shape
 from disttrain.layers.layer import Layer
@@ -142,29 +141,6 @@ def operation(
         return public  # type: ignore[return-value]
 
     return decorate
-
-
-def as_tensor(value: Any, beside: Any = None) -> Tensor:
-    """`value` as a tensor, on the device of the tensor `beside` it. As in Keras, Python's integers are int32 and its floats float32."""
-    if isinstance(value, Tensor):
-        return value
-    device = beside.device if isinstance(beside, Tensor) else None
-    if isinstance(beside, Tensor) and beside.is_floating_point() and beside.ndim and type(value) in (int, float):
-        return torch.as_tensor(value, dtype=beside.dtype, device=device)  # what comes out has that dtype anyway
-    if isinstance(value, bool):
-        return torch.as_tensor(value, device=device)
-    if isinstance(value, int):
-        return torch.as_tensor(value, dtype=torch.int32 if -(2**31) <= value < 2**31 else torch.int64, device=device)
-    if isinstance(value, float):
-        return torch.as_tensor(value, dtype=DTYPES[standard_dtype(None)], device=device)
-    if isinstance(value, list | tuple) and any(isinstance(leaf, Tensor) for leaf in flatten(value)):
-        return torch.stack([as_tensor(item, beside) for item in value])
-    if isinstance(value, np.ndarray):
-        return torch.as_tensor(value, device=device)
-    array = np.asarray(value)
-    if array.dtype == np.float64:  # numbers of Python in lists
-        return torch.as_tensor(array, dtype=DTYPES[standard_dtype(None)], device=device)
-    return torch.as_tensor(array, dtype=torch.int32 if array.dtype == np.int64 else None, device=device)
 
 
 def both(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:

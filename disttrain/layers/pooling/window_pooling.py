@@ -36,6 +36,7 @@ class WindowPooling(Layer):
 
     rank: int
     _output_keeps_dtype = True
+    _needs_no_build = True
     _torch_pooling: Callable[..., Tensor]
     _options: ClassVar[dict[str, Any]] = {}  # of `_torch_pooling` with "same" padding
 
@@ -49,9 +50,6 @@ class WindowPooling(Layer):
         self.padding = check_padding(padding, owner)
         self.data_format = check_data_format(data_format, owner)
         self._last = self.data_format == "channels_last"
-
-    def build(self, input_shape: Shape) -> None:
-        self.compute_output_shape(input_shape)
 
     def call(self, inputs: Tensor) -> Tensor:
         if inputs.ndim != self.rank + 2:
