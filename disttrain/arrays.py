@@ -52,7 +52,11 @@ def takes_arrays(function: F) -> F:
 
     @functools.wraps(function)
     def wrapper(x: Any, *args: Any, **kwargs: Any) -> Any:
-        return function(x if isinstance(x, Tensor) else _given(x), *args, **kwargs)
+        if isinstance(x, Tensor):
+            return function(x, *args, **kwargs)
+        if hasattr(x, "node_of_function"):  # a symbolic tensor
+            return x.node_of_function(function, inspect.signature(function).bind(x, *args, **kwargs))
+        return function(_given(x), *args, **kwargs)
 
     return wrapper  # type: ignore[return-value]
 

@@ -42,7 +42,7 @@ _NAMES = {
         SeparableConv1D SeparableConv2D SeparableConvolution1D SeparableConvolution2D
     """,
     "core": """
-        Dense EinsumDense Embedding Identity Input InputLayer Lambda Masking ReversibleEmbedding TorchModule Wrapper
+        Dense EinsumDense Embedding Identity Input InputLayer InputSpec Lambda Masking ReversibleEmbedding TorchModule Wrapper
         as_layer
     """,
     "merging": """

@@ -19,8 +19,10 @@ from disttrain.layers.config import accepted_arguments, for_constructor, known_a
 from disttrain.layers.context import CallContext, call_context, enter, innermost, leave
 from disttrain.layers.dtypes import DTYPES, dtype_name
 from disttrain.layers.inference import infer
+from disttrain.layers.input_spec import check_inputs
 from disttrain.layers.naming import auto_name, building
 from disttrain.layers.signature import Signature, check_positional, shapes_for_build, signature_of
+from disttrain.layers.stateless import stateless_call
 from disttrain.layers.structure import flatten, map_shapes, map_structure
 from disttrain.layers.symbolic import Node, Shape, SymbolicTensor, has_symbolic
 from disttrain.layers.weight_holder import WeightHolder, cast_weights
@@ -50,6 +52,7 @@ class Layer(WeightHolder):
     _output_keeps_dtype = False  # True where the output has the dtype of the input, such as in Flatten
     _starts_mask = False  # True where the output has a mask though no input has one, as with Masking
     supports_masking = False
+    input_spec: Any = None  # an InputSpec, or a structure of them, that inputs are held to
     _needs_no_build = False  # True where there is nothing to make and nothing to check: built from the start, as in Keras
     _is_operation = False  # True for what an operator or a function of `dt.ops` makes between symbolic tensors
     _signature: Signature
@@ -243,18 +246,22 @@ class Layer(WeightHolder):
         training = signature.training_default if training is None else training
         context.training = training
         try:
+            if self.input_spec is not None and args:
+                check_inputs(self.input_spec, args[0], self.name)
             if not self.built:
                 self._build_for(tuple(args), kwargs)
-            if self._foreign is None:
+            foreign = self._foreign
+            if foreign is None:
                 tracking.adopt(self)
                 foreign = {name: child for name, child in self._modules.items() if child is not None and not isinstance(child, Layer)}
-                self.__dict__["_foreign"] = foreign
+                if self.input_spec is None:  # else unknown for ever: a layer that checks its inputs does not take the short way
+                    self.__dict__["_foreign"] = foreign
                 if foreign:
                     torch_children.first_seen(self, foreign, self._resting)
                     if self._computes_otherwise and self._compute_dtype.is_floating_point:
                         torch_children.compute_in(foreign, DTYPES[self._policy.compute_dtype])
-            if self._foreign:  # a frozen torch module infers, as a frozen BatchNormalization does
-                torch_children.follow(self._foreign, self._resting, bool(training) and self._trainable)
+            if foreign:  # a frozen torch module infers, as a frozen BatchNormalization does
+                torch_children.follow(foreign, self._resting, bool(training) and self._trainable)
             if signature.takes_training:
                 kwargs["training"] = bool(training)
             if context.masked and signature.masks:
@@ -274,6 +281,8 @@ class Layer(WeightHolder):
         return outputs
 
     def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.input_spec is not None and args:
+            check_inputs(self.input_spec, args[0], self.name)
         if not self.built:
             self._build_for(args, kwargs)
         outputs = self.compute_output_spec(*args, **kwargs)
@@ -321,6 +330,35 @@ class Layer(WeightHolder):
             if isinstance(output, Tensor) and context is not None and self.activity_regularizer is not None:
                 loss = self.activity_regularizer(output)
                 context.losses.append(loss / output.shape[0] if output.ndim and output.shape[0] else loss)
+
+    def stateless_call(
+        self, trainable_variables: Sequence[Any], non_trainable_variables: Sequence[Any], *args: Any, return_losses: bool = False, **kwargs: Any
+    ) -> Any:  # fmt: skip
+        """Call the layer with other values in the place of its weights, which stay as they are.
+
+        Args:
+            trainable_variables, non_trainable_variables: values, in the order of the lists of these names.
+
+        Returns:
+            (outputs, the non-trainable values after the call); with `return_losses` the losses too.
+        """
+        return stateless_call(self, trainable_variables, non_trainable_variables, args, kwargs, return_losses)
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The metrics that this layer, and the layers within it, hold as attributes."""
+        found: dict[int, Any] = {}
+        for module in self.modules():
+            for value in vars(module).values():
+                for item in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,):
+                    if all(hasattr(item, wanted) for wanted in ("update_state", "reset_state", "result", "variables")):
+                        found[id(item)] = item
+        return list(found.values())
+
+    @property
+    def metrics_variables(self) -> list[Tensor]:
+        """The sums of all `metrics`."""
+        return [variable for metric in self.metrics for variable in metric.variables]
 
     @property
     def losses(self) -> list[Tensor]:

@@ -106,6 +106,8 @@ class WeightHolder(nn.Module):
         return key
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "input_spec":
+            self.__dict__["_foreign"] = None  # inputs are looked at from now on
         if isinstance(value, nn.Module | Tensor) and "_modules" not in self.__dict__:
             raise RuntimeError(f"{type(self).__name__}.__init__ must call super().__init__() before it sets {name!r}.")
         if isinstance(value, nn.Module) or (isinstance(value, list | tuple | dict) and tracking.holds_modules(value)):

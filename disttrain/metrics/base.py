@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -163,6 +164,39 @@ class Metric:
         """Start again from zero."""
         for variable in self.variables:
             variable.zero_()
+
+    def stateless_update_state(self, metric_variables: Sequence[Any], *args: Any, **kwargs: Any) -> list[Tensor]:
+        """What `update_state` makes of sums with these values; the metric's own stay."""
+        with self._holding(metric_variables):
+            self.update_state(*args, **kwargs)
+            return [variable.value.clone() for variable in self.variables]
+
+    def stateless_result(self, metric_variables: Sequence[Any]) -> Any:
+        """The result for sums with these values."""
+        with self._holding(metric_variables):
+            found = self.result()
+            return found.clone() if isinstance(found, Tensor) else found
+
+    def stateless_reset_state(self) -> list[Tensor]:
+        """The values of sums that nothing was added to."""
+        return [torch.zeros_like(variable.value) for variable in self.variables]
+
+    @contextmanager
+    def _holding(self, values: Sequence[Any]) -> Iterator[None]:
+        own = self.variables
+        if len(values) != len(own):
+            raise ValueError(
+                f"Argument `metric_variables` must be a list of tensors corresponding 1:1 to {type(self).__name__}().variables. "
+                f"Received list with length {len(values)}, but expected {len(own)} variables."
+            )
+        before = [variable.value.clone() for variable in own]
+        try:
+            for variable, value in zip(own, values, strict=True):
+                variable.assign(value)
+            yield
+        finally:
+            for variable, value in zip(own, before, strict=True):
+                variable.copy_(value)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Add a batch and give the running result."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
@@ -288,6 +289,22 @@ class Optimizer(HasLearningRate, KerasVariables):
         pairs = list(grads_and_vars)
         self.apply_to([param for _, param in pairs], [grad for grad, _ in pairs])
         return self.calls
+
+    def stateless_apply(
+        self, optimizer_variables: Sequence[Any], grads: Sequence[Tensor | None], trainable_variables: Sequence[Any]
+    ) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
+        """(weights, variables of the optimizer) after a step from these values; those of the optimizer itself stay as they are.
+
+        Raises:
+            ValueError: the optimizer is not built, or the values are not those of its variables.
+        """
+        if not self.built:
+            raise ValueError(f"To call stateless_apply, {type(self).__name__} must be built (i.e. its variables must have been created).")
+        twin = copy.deepcopy(self)
+        twin.load_variables(optimizer_variables)
+        params = [torch.as_tensor(value).detach().clone() for value in trainable_variables]
+        twin.apply_to(params, grads)
+        return params, [variable.clone() for variable in twin.variables]
 
     def clip(self, grads: list[Tensor]) -> list[Tensor]:
         """The gradients, one for each variable, no longer than the limits allow; new tensors where something is clipped."""
