@@ -208,7 +208,10 @@ class Graph:
         if leaf is None:
             if getattr(self.layers[slot.layer], "optional", False):
                 return None
-            raise ValueError(f"{self.described}: input {self.layers[slot.layer].name!r} is None.\n  try  Input(..., optional=True)")
+            raise ValueError(
+                f"{self.described}: input {self.layers[slot.layer].name!r} is not optional, and None was given.\n"
+                "  try  Input(..., optional=True)"
+            )
         if not isinstance(leaf, Tensor):
             leaf = on_border(torch.as_tensor(np.asarray(leaf)))
         given, dtype, shape = leaf, DTYPES[slot.dtype], slot.shape
