@@ -18,8 +18,8 @@ class ModelCheckpoint(MonitorCallback):
     These are files for people. What a run needs to resume after a failure it saves by itself.
 
     Args:
-        filepath: a path or URL ending in `.keras` (or `.h5`), or `.weights.h5` or `.safetensors` for weights only. `{epoch}` (from 1), `{batch}` (from
-            1) and the names in the logs are filled in, as in `"runs/{epoch:02d}-{val_loss:.2f}.keras"`. Folders are made.
+        filepath: a path or URL ending in `.keras` (or `.h5`), or `.weights.h5` or `.safetensors` for weights only. `{epoch}` (from 1),
+            `{batch}` (from 1) and the names in the logs are filled in, as in `"runs/{epoch:02d}-{val_loss:.2f}.keras"`. Folders are made.
         monitor, mode: the value that says which model is best.
         verbose: 1 says what is saved.
         save_best_only: save only when the monitored value improves; where it is missing, warn and save.

@@ -332,8 +332,13 @@ class Layer(WeightHolder):
                 context.losses.append(loss / output.shape[0] if output.ndim and output.shape[0] else loss)
 
     def stateless_call(
-        self, trainable_variables: Sequence[Any], non_trainable_variables: Sequence[Any], *args: Any, return_losses: bool = False, **kwargs: Any
-    ) -> Any:  # fmt: skip
+        self,
+        trainable_variables: Sequence[Any],
+        non_trainable_variables: Sequence[Any],
+        *args: Any,
+        return_losses: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """Call the layer with other values in the place of its weights, which stay as they are.
 
         Args:

@@ -231,8 +231,8 @@ class SymbolicTensor:
         further = [name for name in list(bound.arguments)[1:] if name not in names]
         if declared is None or further:
             raise TypeError(
-                f"activations.{function.__name__}({', '.join(f'{name}=...' for name in further) or '...'}) was called on a symbolic tensor, "
-                "which has no value.\n  try  layers.Lambda(function)(x), or the layer of this name"
+                f"activations.{function.__name__}({', '.join(f'{name}=...' for name in further) or '...'}) was called on a symbolic "
+                "tensor, which has no value.\n  try  layers.Lambda(function)(x), or the layer of this name"
             )
         bound.apply_defaults()
         result: SymbolicTensor = declared.node_of(self, **{name: value for name, value in bound.arguments.items() if name in names})

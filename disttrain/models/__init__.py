@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from disttrain.identifiers import no_such_name
 from disttrain.layers import Input
+from disttrain.layers.core.lambda_layer import read_by
 from disttrain.models.model import Model
 from disttrain.models.sequential import Sequential
 
@@ -25,6 +26,8 @@ _LATER = {
     "save_model": "saving",
     "transfer_weights": "transfer",
 }
+
+read_by(lambda: import_module("disttrain.models.saving.any_object").deserialize_any)  # late: files load where one is read or written
 
 __all__ = ["Input", "Model", "Sequential", "clone_model", "load_model", "model_from_json", "plot_model", "save_model", "transfer_weights"]
 

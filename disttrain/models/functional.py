@@ -216,9 +216,8 @@ class Graph:
         self._has_warned = True
         expected = map_structure(lambda ref: self.layers[self.slots[ref.slot].layer].name, self.inputs)
         received = map_structure(lambda leaf: "None" if leaf is None else f"Tensor(shape={tuple(getattr(leaf, 'shape', ()))})", data)
-        warnings.warn(
-            f"The structure of `inputs` doesn't match the expected structure.\nExpected: {expected}\nReceived: inputs={received}", stacklevel=2
-        )
+        text = f"The structure of `inputs` doesn't match the expected structure.\nExpected: {expected}\nReceived: inputs={received}"
+        warnings.warn(text, stacklevel=2)
 
     def _fitted(self, leaf: Any, slot: Slot, number: int) -> Any:
         if isinstance(leaf, SymbolicTensor):

@@ -197,7 +197,9 @@ def test_reduced_precision_rounds_where_keras_rounds(make: Any, policy: str, tra
         torch.testing.assert_close(one.float(), two.value.float(), rtol=1e-5 if one.dtype is torch.float32 else 2**-7, atol=1e-5)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"renorm_clipping": {"rmax": 1.2, "rmin": 0.8, "dmax": 0.5}, "renorm_momentum": 0.5}, {"scale": False}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"renorm_clipping": {"rmax": 1.2, "rmin": 0.8, "dmax": 0.5}, "renorm_momentum": 0.5}, {"scale": False}]
+)
 @pytest.mark.parametrize("masked", [False, True])
 def test_batch_renormalization_goes_the_way_of_keras(arguments: dict[str, Any], masked: bool):
     ours, theirs = build_pair(lambda N: N.BatchNormalization(renorm=True, momentum=0.9, **arguments), [quarters(9, 4, 5, 3)])

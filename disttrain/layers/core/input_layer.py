@@ -44,7 +44,7 @@ class InputLayer(Layer):
     ) -> None:
         for argument, value in (("sparse", sparse), ("ragged", ragged)):
             if value:
-                raise ValueError(f"`{argument}=True` is not supported with the torch backend.\n  try  dense tensors, with a mask if need be")
+                raise ValueError(f"`{argument}=True` is not supported with the torch backend.\n  try  dense tensors, with a mask")
         if input_shape is not None:
             warnings.warn("Argument `input_shape` is deprecated. Use `shape` instead.", stacklevel=2)
             shape = input_shape

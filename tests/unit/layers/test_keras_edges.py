@@ -150,7 +150,10 @@ def test_a_state_tree_holds_all_values_and_gives_them_back():
     data = np.ones((8, 3), "float32"), np.ones((8, 2), "float32")
     model.fit(*data, verbose=0)
     tree = model.get_state_tree("numpy_array")
-    assert set(tree["trainable_variables"]) == {"d", "b"} and set(tree["non_trainable_variables"]["b"]) == {"moving_mean", "moving_variance"}
+    assert set(tree["trainable_variables"]) == {"d", "b"} and set(tree["non_trainable_variables"]["b"]) == {
+        "moving_mean",
+        "moving_variance",
+    }
     assert int(tree["optimizer_variables"]["adam"]["iteration"]) == 1 and "loss" in tree["metrics_variables"]
     before = model.digest()
     model.fit(*data, verbose=0)
