@@ -10,11 +10,13 @@ import torch
 
 from disttrain import optimizers
 from disttrain.callbacks import CallbackList, History
+from disttrain.callbacks.callback_list import ending_at_nan
 from disttrain.data import ArraySource, BatchPlan, Feed, feed_of, map_structure
 from disttrain.data.plan import check_batch_size
 from disttrain.errors import DataError, UsageError
 from disttrain.layers import torch_children
 from disttrain.layers.context import CallContext, call_context
+from disttrain.losses.targets import infinite_targets
 from disttrain.metrics import Mean
 from disttrain.models.data_arguments import (
     array_targets,
@@ -165,7 +167,8 @@ class Trainer(TrainStep):
             size = validation_batch_size or (batch_size if validation.batch_size is None else None)
             plans.append((Kind.VALIDATE, validation.plan(size, virtual_workers, steps=validation_steps)))
             feeds[Kind.VALIDATE] = validation
-        example, has_outputs = self._prepare(feeds, dict(plans))
+        with infinite_targets(bool(ending_at_nan(callbacks))):
+            example, has_outputs = self._prepare(feeds, dict(plans))
         self.trained_pictures = note_of(feed.source, example[0])
         level = verbosity(verbose)
         callback_list = CallbackList(

@@ -38,7 +38,7 @@ def test_the_nearest_names_are_in_the_message(module, wrong, nearest):
 
 
 def test_what_is_like_no_name_is_refused_as_python_does():
-    with pytest.raises(AttributeError, match="^module 'disttrain' has no attribute 'qqqqqq'$"):
+    with pytest.raises(AttributeError, match=r"^module 'disttrain' has no attribute 'qqqqqq'$"):
         _ = dt.qqqqqq
     assert not hasattr(dt, "Sequental") and getattr(dt.layers, "Desne", None) is None
 

@@ -10,12 +10,16 @@ import disttrain as dt
 from disttrain import layers
 
 BUILT = {
-    "Activation": ("relu",), "ActivityRegularization": (), "AlphaDropout": (0.5,), "AveragePooling1D": (2,), "AveragePooling2D": (2,),
-    "AveragePooling3D": (2,), "Dropout": (0.5,), "ELU": (), "GaussianDropout": (0.5,), "GaussianNoise": (0.5,), "GlobalAveragePooling1D": (),
-    "GlobalAveragePooling2D": (), "GlobalAveragePooling3D": (), "GlobalMaxPooling1D": (), "GlobalMaxPooling2D": (), "GlobalMaxPooling3D": (),
-    "Identity": (), "LeakyReLU": (), "Masking": (), "MaxPooling1D": (), "MaxPooling2D": (), "MaxPooling3D": (), "ReLU": (), "Reshape": ((2,),),
-    "Softmax": (), "SpatialDropout1D": (0.5,), "SpatialDropout2D": (0.5,), "SpatialDropout3D": (0.5,), "UnitNormalization": (),
-}  # fmt: skip
+    **dict.fromkeys(("Activation",), ("relu",)),
+    **dict.fromkeys(("ActivityRegularization", "ELU", "Identity", "LeakyReLU", "Masking", "ReLU", "Softmax", "UnitNormalization"), ()),
+    **dict.fromkeys(("AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise"), (0.5,)),
+    **dict.fromkeys(("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"), (0.5,)),
+    **dict.fromkeys(("AveragePooling1D", "AveragePooling2D", "AveragePooling3D"), (2,)),
+    **dict.fromkeys(("MaxPooling1D", "MaxPooling2D", "MaxPooling3D"), ()),
+    **dict.fromkeys(("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D"), ()),
+    **dict.fromkeys(("GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D"), ()),
+    "Reshape": ((2,),),
+}
 
 
 @pytest.mark.parametrize("name", BUILT)
