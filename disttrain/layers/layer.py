@@ -115,7 +115,9 @@ class Layer(WeightHolder):
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The function itself; subclasses name its arguments, first the tensor or tensors."""
-        raise NotImplementedError(f"{type(self).__name__} defines no call(self, inputs).")
+        raise NotImplementedError(
+            f"Layer {type(self).__name__} does not have a `call` method implemented.\n  try  def call(self, inputs): ..."
+        )
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """The mask of the output for `inputs` with `previous_mask`; a list of them for several outputs, None for no mask."""
@@ -273,9 +275,10 @@ class Layer(WeightHolder):
                 outputs = self.call(*args, **kwargs)
         finally:
             context.training = before
-        if self.supports_masking and (context.masked or self._starts_mask):
+        given = kwargs.get("mask")
+        if self.supports_masking and (context.masked or self._starts_mask or given is not None):
             inputs = args[0] if args else next(iter(kwargs.values()), None)
-            context.masked |= masking.put_on(outputs, self.compute_mask(inputs, masking.masks_of(inputs)))
+            context.masked |= masking.put_on(outputs, self.compute_mask(inputs, masking.masks_of(inputs) if given is None else given))
         if self.activity_regularizer is not None:
             self._penalize_activity(outputs)
         return outputs

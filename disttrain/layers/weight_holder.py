@@ -56,12 +56,15 @@ class WeightHolder(nn.Module):
             constraint: what the weight becomes after each update of the optimizer: a name, a Constraint or a function.
 
         Raises:
-            RuntimeError: the layer is built already; weights are made in `__init__` and `build`.
+            ValueError: the layer is built already; weights are made in `__init__` and `build`.
         """
         if isinstance(name, list | tuple):  # Keras 3 puts the shape, then the initializer first
             name, shape, initializer = None, name, shape if initializer is None else initializer
         if self.built and not self._building:
-            raise RuntimeError(f"{type(self).__name__} {self.name!r}: add_weight({name!r}) after building. Make weights in build().")
+            raise ValueError(
+                f"{type(self).__name__} {self.name!r}: add_weight({name!r}) after building: you cannot add new elements of state then.\n"
+                "  try  make weights in __init__ or in build(self, input_shape)"
+            )
         shape = () if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
         if not all(isinstance(size, int) and size >= 0 for size in shape):
             raise ValueError(f"{type(self).__name__} {self.name!r}: weight {name!r} of shape {shape} has a size that is not known.")

@@ -168,3 +168,20 @@ def test_a_state_tree_holds_all_values_and_gives_them_back():
         model.set_state_tree({"trainable_variables": {"d": {"kernle": np.zeros((3, 2))}}})
     with pytest.raises(ValueError, match="Invalid `value_format`"):
         model.get_state_tree("lists")
+
+
+# -- masks ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_mask_that_is_given_by_name_goes_on_to_the_output():
+    class Passes(layers.Layer):
+        supports_masking = True
+
+        def call(self, x, mask=None):
+            return x * 1.0
+
+    mask = torch.tensor([True, False])
+    assert Passes()(torch.ones(2, 3), mask=mask)._keras_mask is mask
+    recurrent = layers.SimpleRNN(2, return_sequences=True)
+    steps = torch.tensor([[True, False, True]])
+    assert recurrent(torch.ones(1, 3, 2), mask=steps)._keras_mask is steps

@@ -149,7 +149,7 @@ def test_a_built_layer_refuses_more_weights_and_builds_once():
     gain = layer.gain
     layer.build((None, 2))
     assert layer.gain is gain
-    with pytest.raises(RuntimeError, match="after building"):
+    with pytest.raises(ValueError, match="after building: you cannot add new elements of state"):
         layer.add_weight("late", (1,))
 
 
