@@ -115,9 +115,7 @@ class Layer(WeightHolder):
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The function itself; subclasses name its arguments, first the tensor or tensors."""
-        raise NotImplementedError(
-            f"Layer {type(self).__name__} does not have a `call` method implemented.\n  try  def call(self, inputs): ..."
-        )
+        raise NotImplementedError(f"Layer {type(self).__name__} does not have a `call` method implemented.")
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """The mask of the output for `inputs` with `previous_mask`; a list of them for several outputs, None for no mask."""

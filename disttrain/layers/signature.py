@@ -63,8 +63,8 @@ def check_positional(layer: Any, args: tuple[Any, ...]) -> None:
     for position, value in enumerate(args):
         if any(isinstance(leaf, bool | str) for leaf in flatten(value)):
             raise ValueError(
-                f"{type(layer).__name__} {layer.name!r}, argument {position}: {value!r} is not a tensor. Only input tensors may be passed as "
-                "positional arguments.\n"
+                f"{type(layer).__name__} {layer.name!r}, argument {position}: {value!r} is not a tensor. "
+                "Only input tensors may be passed as positional arguments.\n"
                 "  expected  tensors first, other arguments by name\n"
                 f"  try  layer(x, training={value!r})"
             )
