@@ -43,7 +43,7 @@ class InputSpec:
         self.name, self.optional, self.allow_last_axis_squeeze = name, optional, allow_last_axis_squeeze
         try:
             self.axes = {int(axis): size for axis, size in (axes or {}).items()}
-        except TypeError:
+        except (TypeError, ValueError):
             raise TypeError(f"Argument `axes` must be a dict with integer keys. Received: axes={axes}") from None
         most = self.ndim if self.ndim is not None else max_ndim
         if self.axes and most is not None and max(self.axes) >= most:

@@ -80,6 +80,10 @@ class Metric:
         self._variables: list[Variable] = []
 
     @property
+    def _dtype(self) -> str:
+        return self.dtype  # as metrics written for Keras ask for it
+
+    @property
     def variables(self) -> list[Variable]:
         """The sums, in the order in which they were added, then those of the metrics within this one."""
         return [*self._own_variables(), *(variable for metric in self._metrics_within() for variable in metric.variables)]
@@ -126,8 +130,8 @@ class Metric:
                 "  try       add it in __init__, or in build(self, y_shape, y_pred_shape)"
             )
         variable = torch.zeros(tuple(shape), dtype=torch.float64).as_subclass(Variable)
-        variable._given_name, variable._scope = name, self.name
         self._own_variables().append(variable)
+        variable._given_name, variable._scope = name, self.name
         return variable
 
     def add_weight(

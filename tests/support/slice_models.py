@@ -207,6 +207,21 @@ class Busy(layers.Layer):
         return x * self.seen.detach()
 
 
+class Assigning(layers.Layer):
+    """Keeps a sum and a count by Keras's `assign_add`, as a layer of Keras's guide does, and a variable of its own."""
+
+    def build(self, input_shape):
+        self.total = self.add_weight(shape=(input_shape[-1],), initializer="zeros", trainable=False)
+        self.batches = self.add_weight(shape=(), initializer="zeros", dtype="int32", trainable=False)
+        self.factor = dt.Variable(np.full(input_shape[-1], 1.5, "float32"), name="factor")
+
+    def call(self, inputs, training=False):
+        if training:
+            self.total.assign_add(inputs.sum(0))
+            self.batches.assign_add(1)
+        return inputs * self.factor.value - self.total * 0.01
+
+
 class Stepping(dt.Model):
     """Writes its own steps: two updates in one, a number of its own, a metric of its own."""
 
@@ -264,6 +279,7 @@ def _frozen(layer: Any) -> Any:
 
 # What stands in the middle of a model of dense layers.
 PARTS: dict[str, Callable[[], Any]] = {
+    "states that a layer assigns": Assigning,
     **{f"constraint {name}": lambda name=name: _constraint(name) for name in constraints.CLASSES},
     **{
         f"regularizer {name}": lambda kind=kind: layers.Dense(4, kernel_regularizer=kind(), activity_regularizer="l2")

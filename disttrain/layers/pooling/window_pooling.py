@@ -55,7 +55,11 @@ class WindowPooling(Layer):
         if inputs.ndim != self.rank + 2:
             check_rank(inputs.shape, self.rank + 2, self._described(), AXES[self.rank])
         x = inputs.permute(TO_CHANNELS_FIRST[self.rank]) if self._last else inputs
-        y = self._torch_pooling(x, self.pool_size, self.strides) if self.padding == "valid" else self._same(x)
+        try:
+            y = self._torch_pooling(x, self.pool_size, self.strides) if self.padding == "valid" else self._same(x)
+        except RuntimeError:
+            self.compute_output_shape(tuple(inputs.shape))  # says in words of ours if the window does not fit
+            raise
         return y.permute(TO_CHANNELS_LAST[self.rank]) if self._last else y
 
     def _same(self, x: Tensor) -> Tensor:

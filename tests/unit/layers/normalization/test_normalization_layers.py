@@ -269,7 +269,7 @@ def test_spectral_normalization_wants_a_kernel():
         (lambda: L.GroupNormalization(8).build((None, 4)), "4 channels, which do not fall into that many groups"),
         (lambda: L.RMSNormalization(1.5), "axis=1.5"),
         (lambda: L.UnitNormalization(None), "axis=None"),
-        (lambda: L.UnitNormalization(3).build((None, 4)), "axis=3 is out of range"),
+        (lambda: L.UnitNormalization(3)(torch.ones(2, 4)), "axis=3 is out of range"),
         (lambda: L.SpectralNormalization(L.Dense(2), 0), "power_iterations=0"),
         (lambda: L.SpectralNormalization("dense"), "expected a layer"),
     ],
