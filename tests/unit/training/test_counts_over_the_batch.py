@@ -87,12 +87,12 @@ def test_too_many_numbers_are_refused():
         step(alone(job_of(model, 2, X, LABELS, batch_size=11)))
 
 
-@pytest.mark.parametrize("name", sorted(set(losses.CLASSES) - {"CTC"}))
+@pytest.mark.parametrize("name", sorted(set(losses.CLASSES) - {"CTC", "Circle"}))  # sequences; a mean over positive values
 def test_means_over_samples_ask_nobody(name):
     kind = losses.CLASSES[name]
     logits = {"from_logits": True} if "from_logits" in signature(kind).parameters else {}
     labels = np.abs(LABELS) % 3
-    targets = labels if name.startswith("Sparse") or name in ("CategoricalGeneralizedCrossEntropy", "Circle") else np.eye(3)[labels]
+    targets = labels if name.startswith("Sparse") or name == "CategoricalGeneralizedCrossEntropy" else np.eye(3)[labels]
     for loss in [kind(), kind(**logits)][: 1 + bool(logits)]:
         engine = alone(job_of(model_of(loss, nn.Sequential(nn.Linear(3, 3), nn.Softmax(-1))), 3, X, targets, batch_size=11))
         assert engine.workspace.asking is None
