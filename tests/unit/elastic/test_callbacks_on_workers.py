@@ -196,7 +196,7 @@ def test_what_a_callback_assigns_to_variables_reaches_every_worker(workers, kill
 
     expected = alone(lambda: train(Assigns()))
     assert expected != alone(train)
-    faults = FaultPlan() if kill is None else FaultPlan().kill("w1", kill)
+    faults = FaultPlan() if kill is None else FaultPlan().kill("w2", kill)
     with driven(workers, faults):
         assert train(Assigns()) == expected
         assert faults.all_fired
