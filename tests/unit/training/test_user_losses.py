@@ -1,4 +1,4 @@
-"""Losses as people write them for Keras."""
+"""Losses and steps as people write them for Keras."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 
 import disttrain as dt
 from disttrain import layers
+from disttrain.errors import UsageError
 from disttrain.training.local import runner
 
 
@@ -36,3 +37,38 @@ def test_a_loss_with_a_call_of_its_own_is_called_as_in_keras_in_any_slices(loss)
     one, four = trained(1), trained(4)
     assert four[0] == pytest.approx(one[0], rel=1e-5)
     np.testing.assert_allclose(four[1], one[1], rtol=1e-5)
+
+
+class Counted(dt.Model):
+    def __init__(self, change):
+        super().__init__()
+        self.dense, self.change = layers.Dense(1), change
+
+    def call(self, x):
+        return self.dense(x)
+
+    def train_step(self, data):
+        x, y = data
+        loss = self.compute_loss(y=y, y_pred=self(x, training=True))
+        self.zero_grad()
+        loss.backward()
+        weights = self.trainable_weights
+        self.optimizer.apply([weight.value.grad for weight in weights], weights)
+        self.change(self.optimizer)
+        return {"loss": loss}
+
+
+def fitted(change) -> dt.Model:
+    model = Counted(change)
+    model.compile(dt.optimizers.SGD(0.5), "mse")
+    data = np.ones((8, 2), "float32")
+    with runner.installed(runner.LocalRunner(runner._InProcess(4, 1))):
+        model.fit(data, data[:, :1], batch_size=8, epochs=2, verbose=0)
+    return model
+
+
+def test_a_step_that_sets_the_count_of_steps_is_refused_and_one_that_sets_the_rate_is_not():
+    with pytest.raises(UsageError, match=r"optimizer.iterations counts the steps"):
+        fitted(lambda optimizer: optimizer.iterations.assign_add(1))
+    model = fitted(lambda optimizer: optimizer.learning_rate.assign(0.5 / (1 + int(optimizer.iterations))))
+    assert model.optimizer.iterations == 2 and model.optimizer.learning_rate == pytest.approx(0.5 / 3)
