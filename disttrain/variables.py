@@ -183,7 +183,7 @@ class Variable(Tensor):
         else:
             getattr(owner, table)[key] = value
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:  # as torch has it
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]  # as torch has it
         dtype = mixed_precision.dtype_name(self.dtype)
         return f"<Variable path={self.path}, shape={tuple(self.shape)}, dtype={dtype}, value={self.numpy()}>"
 
@@ -194,7 +194,7 @@ class Variable(Tensor):
         return {"name": self._given_name, "scope": self._scope, "requires_grad": self.requires_grad}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
-        twin = as_variable(self.detach().clone(memory_format=torch.preserve_format), type(self), **self.facts())
+        twin: Variable = as_variable(self.detach().clone(memory_format=torch.preserve_format), type(self), **self.facts())
         memo[id(self)] = twin
         return twin
 
@@ -216,7 +216,7 @@ def as_variable(
     """`value` as a variable of `kind`, on the same memory."""
     plain = value.detach()
     if issubclass(kind, nn.Parameter):
-        made: Any = torch.Tensor._make_subclass(kind, plain, requires_grad and plain.is_floating_point())  # type: ignore[attr-defined]
+        made: Any = torch.Tensor._make_subclass(kind, plain, requires_grad and plain.is_floating_point())
     else:
         made = plain.as_subclass(kind)
     made._given_name = name

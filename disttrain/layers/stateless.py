@@ -28,7 +28,7 @@ def stateless_call(
                 f"Argument `{name}` must be a list of tensors corresponding 1:1 to {type(layer).__name__}().{name}. "
                 f"Received list with length {len(given)}, but expected {len(own)} variables."
             )
-    stand_ins = {id(own): as_tensor(value).as_subclass(Variable) for own, value in zip(learned, trainable, strict=True)}
+    stand_ins: dict[int, Any] = {id(own): as_tensor(value).as_subclass(Variable) for own, value in zip(learned, trainable, strict=True)}
     states = [as_variable(as_tensor(value).detach().clone(), State) for value in non_trainable]
     stand_ins |= {id(own): state for own, state in zip(kept, states, strict=True)}
     with _in_their_place(layer, stand_ins):
@@ -39,7 +39,7 @@ def stateless_call(
 
 
 @contextmanager
-def _in_their_place(layer: nn.Module, stand_ins: dict[int, Tensor]) -> Iterator[None]:
+def _in_their_place(layer: nn.Module, stand_ins: dict[int, Any]) -> Iterator[None]:
     replaced: list[tuple[dict[str, Any], str, Any]] = []
     try:
         for module in layer.modules():
@@ -47,7 +47,7 @@ def _in_their_place(layer: nn.Module, stand_ins: dict[int, Tensor]) -> Iterator[
                 for key, tensor in list(store.items()):
                     if id(tensor) in stand_ins:
                         replaced.append((store, key, tensor))  # type: ignore[arg-type]
-                        store[key] = stand_ins[id(tensor)]  # type: ignore[assignment]
+                        store[key] = stand_ins[id(tensor)]
         yield
     finally:
         for store, key, tensor in replaced:

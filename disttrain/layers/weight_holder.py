@@ -78,7 +78,7 @@ class WeightHolder(nn.Module):
             raise ValueError(f"{type(self).__name__} {self.name!r}: the initializer of {name!r} gave {tuple(value.shape)}, not {shape}.")
         key = self._free_weight_name(name or "variable")
         self.__dict__.pop(key, None)  # `self.kernel = None` before building
-        facts = {"name": name or "variable", "scope": scope_of(self.name), "owner": self}
+        facts: dict[str, Any] = {"name": name or "variable", "scope": scope_of(self.name), "owner": self}
         if trainable:
             self._parameters[key] = variables.as_variable(value, Weight, requires_grad=self._trainable, **facts)
         else:
@@ -137,12 +137,12 @@ class WeightHolder(nn.Module):
         variables.own_all(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         variables.own_all(self)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         before = {name: buffer for name, buffer in self._buffers.items() if isinstance(buffer, Variable)}
-        applied = super()._apply(fn, recurse)
+        applied = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, old in before.items():
             if (new := self._buffers[name]) is not old and new is not None:  # what moves to another device is a plain tensor there
                 self._buffers[name] = variables.as_variable(new, State, owner=self, **old.facts())

@@ -85,7 +85,7 @@ class LossScaleOptimizer(Optimizer):
         return self.inner_optimizer.built
 
     @property
-    def calls(self) -> int:  # type: ignore[override]
+    def calls(self) -> int:
         """Steps of the inner optimizer: those that were skipped do not count."""
         return self.inner_optimizer.calls
 

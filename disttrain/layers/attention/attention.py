@@ -109,7 +109,7 @@ class Attention(Layer):
             return scores
         return torch.where(seen, scores, scores - (65504.0 if scores.dtype is torch.float16 else 1.0e9))
 
-    def compute_mask(self, inputs: Any, mask: Any = None, previous_mask: Any = None) -> Any:
+    def compute_mask(self, inputs: Any, mask: Any = None, previous_mask: Any = None) -> Any:  # type: ignore[override]  # as Keras has it
         given = previous_mask if mask is None else mask
         return None if given is None or given[0] is None else torch.as_tensor(given[0])
 

@@ -55,8 +55,8 @@ class InputLayer(Layer):
         super().__init__(name=name, dtype=dtype, **kwargs)
         if shape is None and batch_shape is None:
             raise ValueError("You must pass a `shape` argument. Input() was given neither shape nor batch_shape.")
-        for argument, value in (("shape", shape), ("batch_size", batch_size)):
-            if value is not None and batch_shape is not None:
+        for argument, given in (("shape", shape), ("batch_size", batch_size)):
+            if given is not None and batch_shape is not None:
                 raise ValueError(f"You cannot pass both `{argument}` and `batch_shape` at the same time, to Input().")
         sizes = (batch_size, *_sizes(shape, "shape")) if batch_shape is None else _sizes(batch_shape, "batch_shape")
         self.batch_shape: Shape = sizes

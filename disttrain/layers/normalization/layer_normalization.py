@@ -59,7 +59,7 @@ class LayerNormalization(AffineNormalization):
         sizes = known_sizes(self._places, input_shape, self._described())
         rank = len(input_shape)
         axes = [self.axis] if isinstance(self.axis, int) else sorted(self.axis)  # as Keras sorts them: -1 before 1
-        shape = [input_shape[axis] for axis in axes]
+        shape = [sizes[self._places.index(axis % rank)] for axis in axes]
         self._trailing = self._places == list(range(rank - len(shape), rank)) == [axis % rank for axis in axes]
         self._spread = [
             sizes[self._places.index(place)] if place in self._places else 1 for place in range(rank)
