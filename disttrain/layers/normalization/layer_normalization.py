@@ -65,12 +65,13 @@ class LayerNormalization(AffineNormalization):
             sizes[self._places.index(place)] if place in self._places else 1 for place in range(rank)
         ]  # how weights meet the input
         self._add_affine(shape, scale=self.scale or self.rms_scaling, center=self.center and not self.rms_scaling)
+        self._first = axes[0] if axes[0] < 0 else self._places[0]  # counted from the end, tensors of any rank will do
         self.axis = axes  # so Keras writes it once it is built
 
     def call(self, inputs: Tensor) -> Tensor:
         x, gamma, beta = self._at_work(inputs)
         if self._trailing and not self.rms_scaling:
-            return F.layer_norm(x, x.shape[self._places[0] :], gamma, beta, self.epsilon).to(self._compute_dtype)
+            return F.layer_norm(x, x.shape[self._first :], gamma, beta, self.epsilon).to(self._compute_dtype)
         variance, mean = torch.var_mean(x, self._places, correction=0, keepdim=True)
         factor = torch.rsqrt(variance + self.epsilon)
         y = (x if self.rms_scaling else x - mean) * factor

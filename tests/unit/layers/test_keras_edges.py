@@ -185,3 +185,9 @@ def test_a_mask_that_is_given_by_name_goes_on_to_the_output():
     recurrent = layers.SimpleRNN(2, return_sequences=True)
     steps = torch.tensor([[True, False, True]])
     assert recurrent(torch.ones(1, 3, 2), mask=steps)._keras_mask is steps
+
+
+def test_merging_layers_take_arrays_as_masks():
+    x, some, none = np.ones((1, 2, 4)), np.array([[True, False]]), np.array([[False, False]])
+    assert layers.Add().compute_mask([x, x], [some, none]).tolist() == [[True, False]]
+    assert layers.Concatenate(axis=1).compute_mask([x, x], [some, None]).tolist() == [[True, False, True, True]]

@@ -316,3 +316,9 @@ def test_the_weights_of_layer_normalization_have_keras_s_shapes(axis):
     assert tuple(layer.gamma.shape) == tuple(x.shape[place] for place in sorted(axis)) and layer.axis == sorted(axis)
     places = [place % 4 for place in axis]
     assert torch.allclose(y.mean(places), torch.zeros(()), atol=1e-6)
+
+
+def test_a_layer_normalization_of_the_last_axis_takes_tensors_of_another_rank_than_it_was_built_for():
+    layer = L.LayerNormalization()
+    layer.build((2, 2, 2))
+    assert layer(torch.ones(5, 2, 2, 2)).shape == (5, 2, 2, 2)
