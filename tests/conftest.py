@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where two processes share the tests, one does all that need a real Ray or other real processes, on its one Ray, and begins at once."""
+    """Where two processes share the tests, one does all that need other real processes, on its one Ray, and begins with them."""
     if not hasattr(config, "workerinput"):  # not one of several processes
         return
     of_processes = [item for item in items if _starts_processes(item)]
