@@ -46,7 +46,7 @@ def _in_their_place(layer: nn.Module, stand_ins: dict[int, Any]) -> Iterator[Non
             for store in (module._parameters, module._buffers):
                 for key, tensor in list(store.items()):
                     if id(tensor) in stand_ins:
-                        replaced.append((store, key, tensor))  # type: ignore[arg-type]
+                        replaced.append((store, key, tensor))
                         store[key] = stand_ins[id(tensor)]
         yield
     finally:

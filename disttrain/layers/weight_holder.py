@@ -91,6 +91,10 @@ class WeightHolder(nn.Module):
             self._kept_dtype.add(key)
         return self._parameters[key] if trainable else self._buffers[key]
 
+    def add_variable(self, shape: Any, initializer: Any, dtype: Any = None, trainable: bool = True, **settings: Any) -> Any:
+        """`add_weight` by Keras's other name."""
+        return self.add_weight(shape=shape, initializer=initializer, dtype=dtype, trainable=trainable, **settings)
+
     def add_row_state(self, name: str, shape: Sequence[int], dtype: Any = None) -> Any:
         """Make a buffer of `shape` (batch, ...) whose rows belong to the rows of the global batch, zeros at first.
 

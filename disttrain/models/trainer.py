@@ -336,9 +336,11 @@ class Trainer(TrainStep):
         return example, has_outputs
 
     def _example_size(self, plan: BatchPlan, samples: int) -> int:
-        """One sample builds a model; a step of the script's own is tried out on a slice, row states want the whole batch."""
+        """One sample builds a model; a step of the script's own is tried out on a slice, row states and fixed batches want the whole batch."""
         stateful = (getattr(module, "_row_states", None) or getattr(module, "stateful", False) for module in self.modules())  # type: ignore[attr-defined]
-        if any(stateful):
+        starts = [getattr(self, "_input_layer", None), *getattr(self, "layers", ())]
+        fixed = any((getattr(layer, "batch_shape", None) or (None,))[0] is not None for layer in starts)
+        if fixed or any(stateful):
             return min(samples, plan.batch_size)
         if self.overridden_steps() & {"train_step", "test_step", "compute_metrics"}:
             return max(1, min(samples, plan.batch_size) // plan.virtual_workers)

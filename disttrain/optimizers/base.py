@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -197,6 +198,7 @@ class Optimizer(HasLearningRate, KerasVariables):
         Raises:
             UsageError: nothing tells the gradients from the weights.
         """
+        grads = [torch.as_tensor(grad) if isinstance(grad, np.ndarray) else grad for grad in grads]
         grads, params = gradients_and_weights(self, list(grads), None if trainable_variables is None else list(trainable_variables))
         self.apply_to(params, grads)
 

@@ -8,6 +8,7 @@ import torch
 
 import disttrain as dt
 from disttrain import layers
+from disttrain.training.local import runner
 
 BUILT = {
     **dict.fromkeys(("Activation",), ("relu",)),
@@ -191,3 +192,28 @@ def test_merging_layers_take_arrays_as_masks():
     x, some, none = np.ones((1, 2, 4)), np.array([[True, False]]), np.array([[False, False]])
     assert layers.Add().compute_mask([x, x], [some, none]).tolist() == [[True, False]]
     assert layers.Concatenate(axis=1).compute_mask([x, x], [some, None]).tolist() == [[True, False, True, True]]
+
+
+# -- training ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("virtual_workers", [1, 2])
+def test_a_model_with_a_fixed_batch_size_trains_in_batches_of_it(virtual_workers):
+    inputs = dt.Input((2,), batch_size=4)
+    data = np.ones((8, 2), "float32")
+    for model in (dt.Model(inputs, layers.Dense(1)(inputs)), dt.Sequential([layers.Input((2,), batch_size=4), layers.Dense(1)])):
+        model.compile("sgd", "mse")
+        with runner.installed(runner.LocalRunner(runner._InProcess(virtual_workers, 1))):
+            assert len(model.fit(data, data[:, :1], batch_size=4, verbose=0).history["loss"]) == 1
+            assert model.predict(data, batch_size=4, verbose=0).shape == (8, 1)
+
+
+def test_an_optimizer_applies_gradients_that_are_arrays():
+    weight = dt.Variable([1.0, 2.0])
+    dt.optimizers.SGD(0.5).apply([np.array([1.0, 2.0], "float32")], [weight])
+    assert weight.numpy().tolist() == [0.5, 1.0]
+
+
+def test_add_variable_is_add_weight():
+    layer = layers.Layer()
+    assert layer.add_variable((2,), "ones", name="a").numpy().tolist() == [1.0, 1.0] and layer.weights[0].name == "a"
