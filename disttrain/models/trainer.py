@@ -336,7 +336,7 @@ class Trainer(TrainStep):
         return example, has_outputs
 
     def _example_size(self, plan: BatchPlan, samples: int) -> int:
-        """One sample builds a model; a step of the script's own is tried out on a slice, row states and fixed batches want the whole batch."""
+        """One sample builds a model; a step of the script's own is tried out on a slice, row states and fixed sizes want the batch."""
         stateful = (getattr(module, "_row_states", None) or getattr(module, "stateful", False) for module in self.modules())  # type: ignore[attr-defined]
         starts = [getattr(self, "_input_layer", None), *getattr(self, "layers", ())]
         fixed = any((getattr(layer, "batch_shape", None) or (None,))[0] is not None for layer in starts)
