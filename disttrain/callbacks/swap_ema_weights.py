@@ -80,7 +80,7 @@ class SwapEMAWeights(Callback):
 
     def _swap_in(self) -> None:
         optimizer = self._optimizer()
-        if self._kept is not None or not optimizer.built or not optimizer.calls:  # swapped, or nothing averaged yet
+        if self._kept is not None or not optimizer.built or not optimizer.iterations:  # swapped, or nothing averaged yet
             return
         weights, averages = self._weights(), optimizer.slots["average"]
         if len(weights) != len(averages):

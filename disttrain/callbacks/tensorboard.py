@@ -223,7 +223,7 @@ class TensorBoard(Callback):
 
     def _iterations(self) -> int:
         optimizer = getattr(self.model, "optimizer", None)
-        return 0 if optimizer is None else int(optimizer.calls)
+        return 0 if optimizer is None else int(optimizer.iterations)
 
     def _default_url(self) -> str:
         run_dir = self.telemetry.run_dir if self.telemetry is not None else None

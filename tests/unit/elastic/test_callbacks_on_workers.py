@@ -179,7 +179,7 @@ def test_weights_and_slots_changed_for_validation_are_changed_on_every_worker(ki
         assert faults.all_fired
 
 
-@pytest.mark.parametrize(("workers", "kill"), [(1, None), (3, None), (3, 4)])
+@pytest.mark.parametrize(("workers", "kill"), [(1, None), (3, None), (3, EPOCH_TICKS + 1)])
 def test_what_a_callback_assigns_to_variables_reaches_every_worker(workers, kill):
     class Assigns(dt.Callback):
         """By a reference that it has held since before the training, too."""
@@ -196,7 +196,7 @@ def test_what_a_callback_assigns_to_variables_reaches_every_worker(workers, kill
 
     expected = alone(lambda: train(Assigns()))
     assert expected != alone(train)
-    faults = FaultPlan() if kill is None else FaultPlan().kill("w2", kill)
+    faults = FaultPlan() if kill is None else FaultPlan().kill("w1", kill, "before")
     with driven(workers, faults):
         assert train(Assigns()) == expected
         assert faults.all_fired
