@@ -46,6 +46,7 @@ ROOMS: Table = {
         "initializers",
         "mixed_precision",
         "regularizers",
+        "philox",
         "seeds",
         "watch",
     ],
@@ -74,6 +75,7 @@ ROOMS: Table = {
     "clock": [],
     "watch": [],
     "seeds": [],
+    "philox": [],
 }
 
 # Ray is imported in one folder only, so that everything else can be read, tested and used without it.
@@ -118,6 +120,7 @@ THIRD_PARTY = {
     "clock": [],
     "watch": [],
     "seeds": TENSORS,
+    "philox": TENSORS,
 }
 
 # Slow to import, or not installed everywhere: never at the top of a module that `import disttrain` reads.
