@@ -199,7 +199,9 @@ def in_whole_numbers(key: int, count: int, device: torch.device | None = None) -
 def cipher(counters: Tensor, key: int) -> Tensor:
     """The four words (a column) for each counter (a column of four words), int64 with any bits."""
     # constants are filled in where they are used: to copy them there would make the host wait
-    low, high, whole = (_column(counters, *(part(m) for m in MULTIPLIERS)) for part in (lambda m: m & 0xFFFFFFFF, lambda m: m >> 32, _signed))
+    low, high, whole = (
+        _column(counters, *(part(m) for m in MULTIPLIERS)) for part in (lambda m: m & 0xFFFFFFFF, lambda m: m >> 32, _signed)
+    )
     even, odd = counters[0::2], counters[1::2]
     schedule = [key & _MASK, key >> 64]
     for _ in range(ROUNDS):
@@ -239,7 +241,8 @@ def _signed(word: int) -> int:
 # -- the stream in one kernel -----------------------------------------------------------------------------------------------------------
 
 # torch's own reader of such texts is led astray by signs of comparison and shifts: there are none in it.
-KERNEL = """
+KERNEL = (
+    """
 template <typename T> T philox_word(T place, T low, T high) {
   typedef unsigned long long word;
   const word half = 4294967296ull, lower = 4294967295ull;
@@ -261,7 +264,11 @@ template <typename T> T philox_word(T place, T low, T high) {
   word which = (word)place % 4ull;
   return (T)(which == 0ull ? c0 : which == 1ull ? c1 : which == 2ull ? c2 : c3);
 }
-""".replace("M0", str(MULTIPLIERS[0])).replace("M1", str(MULTIPLIERS[1])).replace("W0", str(WEYL[0])).replace("W1", str(WEYL[1]))
+""".replace("M0", str(MULTIPLIERS[0]))
+    .replace("M1", str(MULTIPLIERS[1]))
+    .replace("W0", str(WEYL[0]))
+    .replace("W1", str(WEYL[1]))
+)
 
 _TRIED, _TRIED_KEY = 4099, 0x0123456789ABCDEF_F0E1D2C3B4A59687
 
@@ -280,5 +287,7 @@ def _checked_kernel(device: torch.device) -> Any:
         reason = "its words are other ones"
     except Exception as error:  # of many kinds: the compiler's, the driver's, a torch without such kernels
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    warnings.warn(f"random masks are drawn on {device} by many small kernels, which takes longer: one for all cannot be used: {reason}", stacklevel=2)
+    warnings.warn(
+        f"random masks are drawn on {device} by many small kernels, which takes longer: one for all cannot be used: {reason}", stacklevel=2
+    )
     return None

@@ -17,7 +17,7 @@ from disttrain import philox
 from disttrain.layers.context import current
 from disttrain.seeds import fold_in
 
-# Each word of 64 bits is cut into as many numbers as hold a rate exactly; rates such as 0.1, which no binary number holds, are right to 2**-33.
+# Each word of 64 bits is cut into as many numbers as hold a rate exactly; 0.1, which no binary number holds, is right to 2**-33.
 _LANES = ((torch.int8, 8), (torch.int16, 16), (torch.int32, 32))
 
 

@@ -1,13 +1,12 @@
 """Passes that are computed again while gradients are taken, by `torch.utils.checkpoint`: layers draw in them what they drew the first time.
 
-torch brings back its own generators for that, of which ours know nothing, and on GPUs the second pass runs in a thread of torch's, which has
-no context. So what is drawn inside a checkpointed function is noted, and each further run of it is surrounded by those draws.
+torch brings back its own generators for that, of which ours know nothing, and on GPUs the second pass runs in a thread of torch's, which
+has no context. So what is drawn inside a checkpointed function is noted, and each further run of it is surrounded by those draws.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import cache, wraps
 from typing import Any
 

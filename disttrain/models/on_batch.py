@@ -14,6 +14,7 @@ from disttrain.alignment import copy_of
 from disttrain.data import ArraySource, BatchPlan, flatten, map_structure
 from disttrain.data.plan import slice_of
 from disttrain.data.sources import as_array, standard_layout
+from disttrain.determinism import kept, numerics, settle
 from disttrain.errors import DataError
 from disttrain.layers.context import call_context
 from disttrain.seeds import fold_in, random_seed
@@ -92,7 +93,12 @@ class OnBatch:
         keep_freed_memory()
         self._take(x, y, weight, class_weight)
         virtual_workers, threads = self.settings
-        with runner.intra_op_threads(threads), runner.kept_generators(self._engine is None or self._engine.draws):
+        with (
+            runner.intra_op_threads(threads),
+            runner.kept_generators(self._engine is None or self._engine.draws),
+            kept(device := runner.device_of(self.model).type),
+        ):
+            settle(device, numerics())
             engine = self._engine
             if engine is not None and engine.workspace.torchmetrics.step_samples < len(self._source):
                 engine = None if engine.workspace.torchmetrics.gathers else engine  # no room for what they keep of each sample

@@ -46,7 +46,9 @@ def test_numpy_and_operations_on_whole_numbers_give_one_stream(key: int):
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """The text of the CUDA kernel, compiled for this processor: it uses nothing that only a GPU has."""
     folder: Path = tmp_path_factory.mktemp("kernel")
-    entry = 'extern "C" long long word_at(long long place, long long low, long long high) { return philox_word<long long>(place, low, high); }'
+    entry = (
+        'extern "C" long long word_at(long long place, long long low, long long high) { return philox_word<long long>(place, low, high); }'
+    )
     (folder / "kernel.cpp").write_text(f"{philox.KERNEL}\n{entry}\n")
     subprocess.run(["g++", "-O1", "-shared", "-fPIC", "-o", str(folder / "kernel.so"), str(folder / "kernel.cpp")], check=True)
     library = ctypes.CDLL(str(folder / "kernel.so"))

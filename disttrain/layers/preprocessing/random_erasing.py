@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain.host_numbers import on_device
 from disttrain.layers.preprocessing.image_layer import RandomImageLayer, factor_range, value_pair
 from disttrain.layers.randomness import normal
 
@@ -62,7 +63,7 @@ class RandomErasing(RandomImageLayer):
         if self.fill_value is None:
             noise = normal(self, images.shape, images.dtype, images.device, self.seed)
             return (noise * high).clamp(low, high)
-        filling = images.new_tensor(self.fill_value).clamp(low, high)
+        filling = on_device(self.fill_value, images.device, images.dtype).clamp(low, high)
         return filling.reshape(-1, 1, 1) if filling.ndim and self.data_format == "channels_first" else filling
 
     def get_config(self) -> dict[str, Any]:

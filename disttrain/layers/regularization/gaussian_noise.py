@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from disttrain.layers.layer import Layer
 from disttrain.layers import randomness
+from disttrain.layers.layer import Layer
 from disttrain.layers.symbolic import Shape
 
 
