@@ -46,9 +46,8 @@ def _job(model: Any, x: Any, y: Any, virtual_workers: int, **fit: Any) -> Any:
             taken.append(job)
             raise _Taken
 
-    with runner.installed(Taker(runner._InProcess(virtual_workers=virtual_workers))):
-        with contextlib.suppress(_Taken):
-            model.fit(x, y, batch_size=4, verbose=0, **fit)
+    with runner.installed(Taker(runner._InProcess(virtual_workers=virtual_workers))), contextlib.suppress(_Taken):
+        model.fit(x, y, batch_size=4, verbose=0, **fit)
     return taken[0]
 
 

@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,13 @@ import torch
 import torch.nn.functional as F
 from layer_case import all_cases
 
-from disttrain import activations, layers
+from disttrain import activations, layers, philox
 from disttrain.layers import fixed_order
+from disttrain.layers.context import CallContext, call_context
 from disttrain.layers.strict_mode import STRICT_MODE, as_markdown
+from disttrain.layers.structure import flatten, map_structure
 from disttrain.running_sums import running_sum
+from disttrain.seeds import set_random_seed
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -111,3 +116,29 @@ def test_sparsemax_gives_the_same_by_either_sum(monkeypatch: pytest.MonkeyPatch)
     expected = activations.sparsemax(x)
     monkeypatch.setattr(activations, "running_sum", lambda t, axis: torch.stack([t[..., : i + 1].sum(-1) for i in range(9)], -1))
     torch.testing.assert_close(activations.sparsemax(x), expected)
+
+
+@pytest.mark.parametrize("case", [name for name, case in all_cases().items() if case.drawn])
+def test_a_layer_draws_the_same_wherever_its_words_are_computed(case: str, monkeypatch: pytest.MonkeyPatch):
+    chosen = all_cases()[case]
+
+    def drawn() -> list[torch.Tensor]:
+        layers.clear_session()
+        layer = chosen.make(layers)
+        given = map_structure(torch.as_tensor, chosen.inputs)
+        with call_context(CallContext(training=True, key=7)):
+            outputs = layer(*given, **(chosen.call or {})) if chosen.spread else layer(given, **(chosen.call or {}))
+        return [leaf.detach() for leaf in flatten(outputs)]
+
+    with fixed_weights():
+        expected = drawn()
+    monkeypatch.setattr(philox, "words", philox.in_whole_numbers)
+    with fixed_weights():
+        assert all(torch.equal(a, b) for a, b in zip(expected, drawn(), strict=True))
+
+
+@contextmanager
+def fixed_weights() -> Iterator[None]:
+    """The same initial weights for the layers made inside."""
+    set_random_seed(3)
+    yield
