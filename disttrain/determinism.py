@@ -85,6 +85,7 @@ def settle(device_type: str, wanted: Numerics) -> None:
         return
     import torch.utils.deterministic  # late: see above
 
+    memory: Any = torch.utils.deterministic
     if wanted.deterministic:
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
@@ -92,8 +93,14 @@ def settle(device_type: str, wanted: Numerics) -> None:
     torch.backends.cudnn.deterministic = wanted.deterministic
     if wanted.deterministic:
         torch.backends.cudnn.benchmark = False
-    torch.utils.deterministic.fill_uninitialized_memory = False  # what is read before it is written would be a bug, not luck
+    memory.fill_uninitialized_memory = False  # what is read before it is written would be a bug, not luck
     _set_precisions(wanted)
+
+
+def settle_now(device_type: str) -> None:
+    """Let this process compute as its script has it now."""
+    if device_type == "cuda":
+        settle(device_type, numerics())
 
 
 def _set_precisions(wanted: Numerics) -> None:
@@ -124,14 +131,15 @@ def told(error: RuntimeError) -> BaseException:
 
 
 @contextmanager
-def kept(device_type: str) -> Iterator[None]:
+def kept() -> Iterator[None]:
     """Leave torch's settings as they were: the script's own code may want others than its trainings."""
-    if device_type != "cuda":
-        yield
-        return
     import torch.utils.deterministic  # late: see above
 
-    cudnn, memory = torch.backends.cudnn, torch.utils.deterministic
+    if not torch.backends.cuda.is_built():  # then nobody sets any
+        yield
+        return
+    cudnn: Any = torch.backends.cudnn
+    memory: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     flags = cudnn.deterministic, cudnn.benchmark, memory.fill_uninitialized_memory
     try:

@@ -86,7 +86,8 @@ def normal(key: int, shape: Sequence[int], device: torch.device | None = None, d
     law = DOUBLE if dtype is torch.float64 else SINGLE
     pairs = -(-count // 2)
     drawn = words(key, -(-2 * pairs * law.bits // 64), device).view(law.whole[1])
-    return law.normal(drawn[: 2 * pairs])[:count].to(dtype).view(sizes)
+    found: Tensor = law.normal(drawn[: 2 * pairs])
+    return found[:count].to(dtype).view(sizes)
 
 
 def permutation(key: int, count: int, device: torch.device | None = None) -> Tensor:

@@ -21,7 +21,8 @@ def has_own_kernels(x: Tensor) -> bool:
 
 def along(x: Tensor, axis: int, weights: Tensor) -> Tensor:
     """`x` with `weights`, (target, size), multiplied along `axis`, which becomes one of `target`."""
-    return torch.tensordot(x, weights, dims=([axis], [1])).movedim(-1, axis)
+    product: Tensor = torch.tensordot(x, weights, dims=([axis], [1]))
+    return product.movedim(-1, axis)
 
 
 def adaptive_mean(x: Tensor, target: Sequence[int]) -> Tensor:

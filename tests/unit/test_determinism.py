@@ -66,16 +66,17 @@ def test_switched_off_torch_is_as_it_is_without_it():
 
 def test_on_cpus_nothing_is_set():
     before, environment = settings(), dict(os.environ)
-    with kept("cpu"):
+    with kept():
         settle("cpu", Numerics(matmul="tf32"))
     assert settings() == before and dict(os.environ) == environment
 
 
-def test_the_settings_of_the_script_come_back_after_a_call():
+def test_the_settings_of_the_script_come_back_after_a_call(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = True
     before = settings()
-    with kept("cuda"):
+    with kept():
         settle("cuda", numerics())
         assert settings() != before
     assert settings() == before

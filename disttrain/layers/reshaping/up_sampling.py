@@ -125,7 +125,7 @@ class UpSampling2D(UpSampling):
             smooth = self.interpolation == "bicubic"
             y = F.interpolate(exact, size, mode=self.interpolation, align_corners=False, antialias=smooth)
         else:
-            y = interpolated(exact, *size, self.interpolation)
+            y = interpolated(exact, size[0], size[1], self.interpolation)
         y = y if exact is x else self._like(y, x.dtype)
         return y.permute(0, 2, 3, 1) if last else y
 
