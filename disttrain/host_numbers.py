@@ -22,4 +22,4 @@ def on_device(numbers: Any, device: torch.device | None, dtype: torch.dtype | No
     there = torch.as_tensor(numbers, dtype=dtype)
     if device.type == "cuda" and there.device.type == "cpu":
         there = there.pin_memory()
-    return there.to(device, non_blocking=True)
+    return there.to(device, non_blocking=device.type == "cuda")

@@ -53,7 +53,11 @@ def follow_checkpoints() -> None:
         steps = generator(_again(function, first, noted), *args, **kwargs)
         next(steps)
         with noting(noted):  # torch runs the function itself, between its two steps
-            yield
+            try:
+                yield
+            except BaseException as error:
+                steps.throw(error)
+                raise
         yield from steps
 
     class CheckpointFunction(reentrant):  # type: ignore[misc, valid-type]

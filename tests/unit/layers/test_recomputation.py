@@ -130,3 +130,19 @@ def test_a_training_with_checkpointed_dropout_is_that_without():
         return [weight.copy() for weight in model.get_weights()]
 
     assert all((a == b).all() for a, b in zip(trained(True), trained(False), strict=True))
+
+
+@REENTRANT
+def test_what_a_checkpointed_function_raises_comes_through_and_the_next_one_works(reentrant: bool):
+    dropout = layers.Dropout(0.5)
+
+    def failing(x: Tensor) -> Tensor:
+        raise ValueError(f"of shape {tuple(dropout(x).shape)}")
+
+    x = (torch.rand(50, 50) + 1).requires_grad_()
+    with call_context(CallContext(training=True, key=3)):
+        with pytest.raises(ValueError, match="of shape"):
+            checkpoint(failing, x, use_reentrant=reentrant)
+        y = checkpoint(lambda x: dropout(x * x), x, use_reentrant=reentrant)
+        y.sum().backward()
+    assert x.grad is not None and torch.equal(x.grad != 0, y != 0)

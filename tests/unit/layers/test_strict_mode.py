@@ -22,7 +22,7 @@ from disttrain.layers import fixed_order
 from disttrain.layers.context import CallContext, call_context
 from disttrain.layers.strict_mode import STRICT_MODE, as_markdown
 from disttrain.layers.structure import flatten, map_structure
-from disttrain.running_sums import running_sum
+from disttrain.running_sums import running_product, running_sum
 from disttrain.seeds import set_random_seed
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -101,14 +101,15 @@ def _same(ours: Any, theirs: Any, x: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 200])
-def test_sums_by_doubling_steps_are_the_running_sums(size: int, monkeypatch: pytest.MonkeyPatch):
+def test_sums_and_products_by_doubling_steps_are_the_running_ones(size: int, monkeypatch: pytest.MonkeyPatch):
     class Elsewhere:
         type = "elsewhere"
 
     x = torch.randint(0, 9, (3, size, 2), generator=torch.Generator().manual_seed(0)).double()
-    expected = x.cumsum(1)
+    signs = 1.0 - 2.0 * (x % 2)
+    expected, product = x.cumsum(1), signs.cumprod(1)
     monkeypatch.setattr(torch.Tensor, "device", Elsewhere())
-    assert running_sum(x, 1).equal(expected)
+    assert running_sum(x, 1).equal(expected) and running_product(signs, 1).equal(product)
 
 
 def test_sparsemax_gives_the_same_by_either_sum(monkeypatch: pytest.MonkeyPatch):
