@@ -75,8 +75,12 @@ def numerics() -> Numerics:
     """As this process, which runs the script, has them now."""
     import torch.backends.cudnn  # late: the switch alone needs no torch
 
-    settings = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn  # type: ignore[attr-defined]
-    return Numerics(_asked, *("tf32" if setting.fp32_precision == "tf32" else "ieee" for setting in settings))
+    cudnn: Any = torch.backends.cudnn
+    if not hasattr(cudnn, "conv"):  # before torch 2.9
+        allowed: tuple[bool, ...] = torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.allow_tf32
+    else:
+        allowed = tuple(kind.fp32_precision == "tf32" for kind in (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn))
+    return Numerics(_asked, *("tf32" if tf32 else "ieee" for tf32 in allowed))
 
 
 def settle(device_type: str, wanted: Numerics) -> None:
