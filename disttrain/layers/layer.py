@@ -21,6 +21,7 @@ from disttrain.layers.dtypes import DTYPES, dtype_name
 from disttrain.layers.inference import infer
 from disttrain.layers.input_spec import check_inputs
 from disttrain.layers.naming import auto_name, building
+from disttrain.layers.recomputation import follow_checkpoints
 from disttrain.layers.signature import Signature, check_positional, shapes_for_build, signature_of
 from disttrain.layers.stateless import stateless_call
 from disttrain.layers.structure import flatten, map_shapes, map_structure
@@ -76,6 +77,7 @@ class Layer(WeightHolder):
         **unknown: Any,
     ) -> None:
         super().__init__()
+        follow_checkpoints()
         if unknown:
             _refuse_unknown(type(self), unknown)
         if name is not None and (not isinstance(name, str) or "/" in name or not name):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain.host_numbers import on_device
 from disttrain.identifiers import to_snake_case
 from disttrain.variables import State
 
@@ -31,11 +32,11 @@ class Variable(State):
 
     def assign_add(self, value: Any) -> Any:
         """Grow by `value`; gives the sum itself, not a copy: each step adds to many."""
-        return self.add_(torch.as_tensor(value, device=self.device).detach())
+        return self.add_(on_device(value, self.device).detach())
 
     def assign_sub(self, value: Any) -> Any:
         """Shrink by `value`; gives the sum itself."""
-        return self.sub_(torch.as_tensor(value, device=self.device).detach())
+        return self.sub_(on_device(value, self.device).detach())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
         twin = self.detach().clone().as_subclass(Variable)
