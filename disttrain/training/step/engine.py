@@ -7,11 +7,12 @@ from typing import Any, Protocol
 
 import torch
 
+from disttrain.bounds import watching
 from disttrain.collectives import Group, SoloGroup
 from disttrain.errors import NonFiniteLoss
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.job import Job
-from disttrain.training.program import Kind, Position
+from disttrain.training.program import BOUNDARIES, Kind, Position
 from disttrain.training.step.direct import DirectStep
 from disttrain.training.step.predictions import outputs_of_step
 from disttrain.training.step.replica import Replica, StateDict
@@ -120,7 +121,8 @@ class Engine:
         self._begin(position)
         began = clock()
         try:
-            agreed = self._ways[position.kind].run(position, requests)
+            with watching(replica.forward.ledger):
+                agreed = self._ways[position.kind].run(position, requests)
         except BaseException as error:
             if isinstance(error, NonFiniteLoss) and self.job.ends_at_nan:
                 self._give_up_phase(position, error)
@@ -141,7 +143,8 @@ class Engine:
         self._begin(position)
         began = clock()
         try:
-            last = self._direct.run_until(position, until)
+            with watching(self.replica.forward.ledger):
+                last = self._direct.run_until(position, until)
         except NonFiniteLoss as error:
             if not self.job.ends_at_nan:
                 raise
@@ -196,6 +199,13 @@ class Engine:
         self.replica.tick = tick
         if position.phase is Kind.TRAIN and self.position.phase is not Kind.TRAIN:
             self.replica.train_logs = self.results_of(Kind.TRAIN)
+        ledger = self.replica.forward.ledger
+        if ledger is not None and position.kind not in BOUNDARIES and self._tells_indices(position.kind):
+            self.workspace.look_at_indices(ledger)
+
+    def _tells_indices(self, kind: Kind) -> bool:
+        """Is it time to look at indices that no loss brought up: those of a script's own step, of metrics, of predictions?"""
+        return self.position.kind is not kind or kind in self.replica.forward.scripts
 
     def logs(self, position: Position) -> dict[str, Any]:
         """The means so far: of training, or at and after validation those of training and, prefixed `val_`, of validation."""
