@@ -96,6 +96,11 @@ def watching(ledger: Ledger | None) -> Iterator[None]:
         _watching.ledger = before
 
 
+def guarded(device: torch.device) -> bool:
+    """Do indices there have to be looked at by us? Kernels of CPUs do it themselves; tensors without values have none that could be wrong."""
+    return device.type not in ("cpu", "meta")
+
+
 def kept_in(indices: Tensor, size: int, what: str, *, but: int | None = None) -> Tensor:
     """`indices` for a kernel that takes 0 to `size - 1`: on CPUs as they are, elsewhere put into the range and noted.
 
@@ -106,7 +111,7 @@ def kept_in(indices: Tensor, size: int, what: str, *, but: int | None = None) ->
     Raises:
         DataError: outside a step, for an index outside.
     """
-    if indices.device.type in ("cpu", "meta") or not indices.numel() or torch.compiler.is_compiling():
+    if not guarded(indices.device) or not indices.numel() or torch.compiler.is_compiling():
         return indices
     plain = indices.detach()
     looked_at = plain if but is None else torch.where(plain == but, 0, plain)

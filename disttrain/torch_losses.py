@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from disttrain.bounds import kept_in
+from disttrain import bounds
 from disttrain.errors import DataError
 
 # By the function: what its targets are like.
@@ -160,9 +160,9 @@ class TorchLoss:
         return self._call(self._each if isinstance(self._loss, nn.Module) else self._loss, "none", target, y_pred)
 
     def _call(self, loss: Any, reduction: str, target: Tensor, y_pred: Tensor) -> Tensor:
-        if target.device.type != "cpu" and self.targets in (CLASSES, LABELS) and y_pred.ndim > 1 and not target.is_floating_point():
+        if bounds.guarded(target.device) and self.targets in (CLASSES, LABELS) and y_pred.ndim > 1 and not target.is_floating_point():
             but = self.ignore_index if self.targets == CLASSES else None
-            target = kept_in(target, y_pred.shape[1], f"torch's {self.name}: labels", but=but)
+            target = bounds.kept_in(target, y_pred.shape[1], f"torch's {self.name}: labels", but=but)
         if isinstance(loss, nn.Module):
             if any(buffer.device != y_pred.device or buffer.dtype != y_pred.dtype for buffer in loss.buffers()):
                 self._loss.to(y_pred.device, y_pred.dtype)
@@ -194,7 +194,7 @@ def divisor_shares(target: Tensor, weight: Tensor | None, ignore_index: int, dty
     counts = target != ignore_index
     if weight is None:
         return counts.to(dtype)
-    target = kept_in(target, weight.shape[0], "labels", but=ignore_index)
+    target = bounds.kept_in(target, weight.shape[0], "labels", but=ignore_index)
     return torch.where(counts, weight.detach().to(target.device, dtype)[torch.where(counts, target, 0)], 0.0)
 
 

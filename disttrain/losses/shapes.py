@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from disttrain.bounds import kept_in
+from disttrain import bounds
 from disttrain.errors import DataError
 
 EPSILON = 1e-7  # Keras's fuzz factor: a cross-entropy of one output is at most -log(1e-7) = 16.1
@@ -75,7 +75,7 @@ def labels_beside(loss: str, y_true: Any, y_pred: Any, axis: int = -1) -> tuple[
 
 def labels_in_range(loss: str, labels: Tensor, y_pred: Tensor, axis: int) -> Tensor:
     """The labels, each of which must be a class of `y_pred`; on CPUs the kernels look for themselves."""
-    return labels if labels.device.type == "cpu" else kept_in(labels, y_pred.shape[axis], f"{loss}: y_true has labels")
+    return bounds.kept_in(labels, y_pred.shape[axis], f"{loss}: y_true has labels") if bounds.guarded(labels.device) else labels
 
 
 def classes_second(y_pred: Tensor, axis: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from disttrain.bounds import kept_in
+from disttrain import bounds
 from disttrain.errors import DataError
 
 
@@ -91,8 +91,8 @@ def score_of_label(metric: str, labels: Tensor, scores: Tensor) -> Tensor:
     Raises:
         DataError: a label outside the classes.
     """
-    if labels.device.type != "cpu":
-        labels = kept_in(labels.long(), scores.shape[-1], f"{metric}: y_true has labels")
+    if bounds.guarded(labels.device):
+        labels = bounds.kept_in(labels.long(), scores.shape[-1], f"{metric}: y_true has labels")
     try:
         return scores.gather(-1, labels.long().unsqueeze(-1))
     except RuntimeError:

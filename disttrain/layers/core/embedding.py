@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from disttrain.bounds import kept_in
+from disttrain import bounds
 from disttrain.layers.core.weight_settings import add_configured, keep_settings, refuse_adapters, settings_config
 from disttrain.layers.geometry import integer
 from disttrain.layers.layer import Layer
@@ -66,8 +66,8 @@ class Embedding(Layer):
 
     def _rows(self, inputs: Tensor) -> Tensor:
         indices = as_indices(inputs)
-        if indices.device.type != "cpu":
-            indices = kept_in(indices, self.input_dim, f"{self._described()}: got indices")
+        if bounds.guarded(indices.device):
+            indices = bounds.kept_in(indices, self.input_dim, f"{self._described()}: got indices")
         try:
             return F.embedding(indices, self.embeddings)
         except IndexError:  # torch says no more than that

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from disttrain.bounds import kept_in
+from disttrain import bounds
 from disttrain.layers.symbolic import Shape
 
 
@@ -30,8 +30,8 @@ def encode(indices: Tensor, mode: str, depth: int, dtype: torch.dtype, weights: 
         ValueError: an index that is negative, or `depth` or more.
     """
     indices = indices.long()
-    if indices.device.type != "cpu":
-        indices = kept_in(indices, depth, "got indices")
+    if bounds.guarded(indices.device):
+        indices = bounds.kept_in(indices, depth, "got indices")
     elif not torch.compiler.is_compiling() and bool(((indices < 0) | (indices >= depth)).any()):
         raise ValueError(f"got indices from {int(indices.min())} to {int(indices.max())}, expected 0 to {depth - 1}.")
     shape: Any = encoded_shape(tuple(indices.shape), mode, depth)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from disttrain.bounds import Ledger
+from disttrain import bounds
 from disttrain.data import ArraySource, BatchPlan
 from disttrain.data.packing import pack_x_y_sample_weight
 from disttrain.data.sources import seed_generators
@@ -49,7 +49,7 @@ class Forward:
     def __init__(self, job: Job, state: ModelState, device: torch.device) -> None:
         self.job, self.model, self.device, self._state = job, job.model, device, state
         self.before: Snapshot | None = None
-        self.ledger = None if device.type == "cpu" else Ledger()
+        self.ledger = bounds.Ledger() if bounds.guarded(device) else None
         overrides = self.model.overridden_steps()
         self.scripts: dict[Kind, CustomStep] = {}
         self._predict: Callable[[Any], Any] | None = None
