@@ -97,7 +97,7 @@ def watching(ledger: Ledger | None) -> Iterator[None]:
 
 
 def guarded(device: torch.device) -> bool:
-    """Do indices there have to be looked at by us? Kernels of CPUs do it themselves; tensors without values have none that could be wrong."""
+    """Do indices there have to be looked at by us? Kernels of CPUs do it themselves, and tensors without values have none."""
     return device.type not in ("cpu", "meta")
 
 

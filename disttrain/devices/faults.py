@@ -33,7 +33,7 @@ class Fault(Enum):
 # The first that is found counts. An assertion makes every later call fail in ways of its own, so it comes first; the memory of the host is
 # no device's; and what NCCL says of a peer is said of the group.
 _TEXTS: tuple[tuple[Fault, tuple[str, ...]], ...] = (
-    (Fault.ASSERT, ("device-side assert", r"cudaErrorAssert\b", "HIP error: .*assert")),
+    (Fault.ASSERT, ("device-side assert triggered", r"cudaErrorAssert\b", "HIP error: .*assert")),
     (
         Fault.PLACE,
         (

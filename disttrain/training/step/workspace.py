@@ -52,7 +52,8 @@ class ByProducts:
     def predicted_bytes(self) -> int:
         """About so many the predictions take: all are of about the size of the newest."""
         newest = next(reversed(self.predictions.values()), ())
-        return sum(leaf.nbytes for leaf in flatten(newest)) * len(self.predictions)
+        size: int = sum(leaf.nbytes for leaf in flatten(newest))
+        return size * len(self.predictions)
 
     def gradient_arrays(self) -> dict[str, np.ndarray]:
         """Copies of the gradients: means over the global batch; empty where this worker did not take part in the last step."""
