@@ -47,7 +47,7 @@ class Admission:
     def ready(self, report: m.Ready, now: float) -> None:
         """A worker has opened its job."""
         known = self._facts.get(report.worker, WorkerFacts())
-        self._facts[report.worker] = replace(known, pid=report.pid, host=report.host, gpu_uuid=report.gpu_uuid)
+        self._facts[report.worker] = replace(known, pid=report.pid, host=report.host)
         self._told[report.worker] = report
         if report.probe is None:
             self._join(report, now)

@@ -26,16 +26,17 @@ class Places:
     def ready(self, report: m.Ready) -> None:
         """A worker runs there."""
         known = self._facts.get(report.worker, WorkerFacts())
-        self._facts[report.worker] = replace(known, host=report.host, gpu_uuid=report.gpu_uuid)
+        self._facts[report.worker] = replace(known, host=report.host, gpu_uuid=named(report.gpu_uuid))
         self._leave_out()  # there is another now, perhaps
 
     def failed(self, report: m.PlaceFailed, now: float) -> None:
         """A worker says that its place does not do its part."""
         known = self._facts.get(report.worker, WorkerFacts())
-        self._facts[report.worker] = replace(known, host=report.host, gpu_uuid=report.gpu_uuid or known.gpu_uuid, faults=known.faults + 1)
-        where = f"{report.gpu_uuid} on {report.host}" if report.gpu_uuid else report.host
+        gpu = named(report.gpu_uuid) or known.gpu_uuid
+        self._facts[report.worker] = replace(known, host=report.host, gpu_uuid=gpu, faults=known.faults + 1)
+        where = f"{gpu} on {report.host}" if gpu else report.host
         words = f"the place of worker {report.worker} failed ({where}): {report.reason}; it is replaced, and no sample is blamed"
-        about = {"worker": report.worker, "host": report.host, "gpu": report.gpu_uuid, "reason": report.reason}
+        about = {"worker": report.worker, "host": report.host, "gpu": gpu, "reason": report.reason}
         self._console.event("place failed", words, **about)
         self._leave_out()
         self._decide(o.PlaceFailed(report.worker, report.reason, now))
@@ -50,6 +51,11 @@ class Places:
                 self._facts[worker] = replace(facts, left_out=True)
         self._console.event("gpu left out", f"{' and '.join(new)} failed {FAULTS} times: left out from now on", gpus=list(new))
         self._cluster.avoid_gpus(new)
+
+
+def named(uuid: str) -> str:
+    """As the driver and Ray write it; torch leaves the kind out."""
+    return uuid if not uuid or uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
 
 
 def left_out(facts: Mapping[str, WorkerFacts]) -> tuple[str, ...]:

@@ -40,6 +40,16 @@ def _compute_of(config: RunConfig, entry: Entry, read: drivers.Read | None) -> t
     return asked, choose_here(asked, drivers.gpus_here(read), drivers.torch_cuda(), _torch_version())
 
 
+def check_script(asked: str, device: str) -> None:
+    """Raise UsageError where a script asks for another device, by `set_device`, than its launch computes on."""
+    if asked not in ("auto", device):
+        raise UsageError(
+            f"the script asks for {asked!r} by set_device, and this launch computes on {device}.\n"
+            f"  expected  one of them\n"
+            f"  try       --device {asked}, or a script without set_device"
+        )
+
+
 def _torch_version() -> str:
     try:
         return version("torch")

@@ -29,6 +29,7 @@ from disttrain.launch.cluster_start import ClusterStart, policy_of
 from disttrain.launch.config import RunConfig, check_virtual_workers
 from disttrain.launch.door import Entry
 from disttrain.launch.outcomes import cluster_lost, details_of, nothing_kept, outcome_of
+from disttrain.launch.possible import check_script
 from disttrain.launch.recall import Recall, take_over_state
 from disttrain.launch.stopping import StopRequests
 from disttrain.launch.telling import tell_audits, tell_versions
@@ -41,7 +42,7 @@ from disttrain.rundir.model_description import ModelDescription
 from disttrain.rundir.timeline import Console
 from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
-from disttrain.training.local import runner
+from disttrain.training.local import device, runner
 from disttrain.training.local.telemetry import facts_of
 from disttrain.training.step.predictions import join_predictions
 
@@ -266,6 +267,7 @@ class Session:
     def _carried(self, number: int, job: Job, callbacks: CallbackList | None, identity: Identity) -> Iterator[Controller]:
         resume = self._recall.point(number, job, identity)
         cluster = self._ready_cluster()
+        check_script(device.asked_device(), self._start.compute.device)
         self._describe(job)
 
         def put_job(job: Job) -> Any:

@@ -18,15 +18,13 @@ def set_device(device: str) -> None:
     that asks for another one here is refused.
 
     Raises:
-        UsageError: another name, or no such device here.
+        UsageError: another name, or Apple's, which lacks what is needed.
     """
     global _asked
     if device not in DEVICES:
         raise UsageError(f"set_device({device!r}): expected {', '.join(map(repr, DEVICES[:-1]))} or {DEVICES[-1]!r}.")
     if device == "mps":
         raise UsageError(f"set_device('mps'): {NO_MPS}")
-    if device == "cuda":
-        _need_cuda()
     _asked = device
 
 
@@ -39,13 +37,15 @@ def home(weights_on: torch.device | None) -> torch.device:
     """Where a model is to compute whose weights lie on `weights_on`, None where it has none.
 
     Raises:
-        UsageError: the device cannot carry a training.
+        UsageError: the device cannot carry a training, or is not there.
     """
     if _asked == "cpu":
         return torch.device("cpu")
     if weights_on is not None and weights_on.type != "cpu":
         refuse_mps(weights_on)
         return weights_on  # the script has put it there
+    if _asked == "cuda":  # not asked as it is said: the driver of a launch needs none
+        _need_cuda()
     return _auto()
 
 
