@@ -127,8 +127,11 @@ def choose_here(asked: Asked, gpus: Sequence[Gpu], built_for: str | None, torch_
     return Choice("cuda", share, len(gpus), (words,))
 
 
-def choose_on_cluster(asked: Asked, now: float, limit: float) -> Choice:
+def choose_on_cluster(asked: Asked, now: float, limit: float, built_for: str | None, torch_version: str) -> Choice:
     """On a cluster that holds `now` GPUs, and can grow to `limit`. As on CPUs, workers that find no place wait, if enough others do.
+
+    Args:
+        built_for: of the torch here; that of the workers is the same, unless somebody asks for CUDA by name.
 
     Raises:
         UsageError: it can never hold as many as the fewest workers need.
@@ -136,6 +139,8 @@ def choose_on_cluster(asked: Asked, now: float, limit: float) -> Choice:
     kind = asked.kind or ("cuda" if now or limit else "cpu")
     if kind == "cpu":
         return Choice()
+    if asked.kind is None and built_for is None:
+        return Choice(notes=(f"the cluster has {now:g} GPUs, but torch {torch_version} here is built without CUDA: training on CPUs",))
     share = 1.0 if asked.gpus_per_worker is None else float(asked.gpus_per_worker)
     if limit < needed(asked.least, share):
         raise _too_few(asked, share, asked.least, int(limit), "the cluster", "a cluster with GPUs, or " if not limit else "")

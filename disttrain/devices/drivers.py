@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -84,6 +85,14 @@ def torch_cuda() -> str | None:
             if found:
                 return found[1] if name == "cuda" else f"HIP {found[1]}"
     return None
+
+
+def torch_version() -> str:
+    """Of the installed torch."""
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return "(of an unknown version)"
 
 
 def _wanted(shown: str) -> list[str]:

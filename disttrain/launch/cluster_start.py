@@ -11,6 +11,7 @@ from disttrain import orchestrator as o
 from disttrain.clock import Clock, SystemClock
 from disttrain.clusters.ray.meeting import one_ray
 from disttrain.devices.asked import Asked, Choice, choose_on_cluster
+from disttrain.devices.drivers import torch_cuda, torch_version
 from disttrain.errors import DisttrainError, InfrastructureError, Interrupted
 from disttrain.launch.config import RunConfig
 from disttrain.launch.kernels import environment
@@ -161,7 +162,7 @@ class OnRay:
         with timings.span("starting or joining Ray"), own_signals():
             self._instance.start()
         try:
-            self.choice = choice or choose_on_cluster(asked, *cluster_gpus())
+            self.choice = choice or choose_on_cluster(asked, *cluster_gpus(), torch_cuda(), torch_version())
             away_s = 0.0 if config.address is None else _CLUSTER_AWAY_S
             # one that was started here hands its environment on
             variables = environment(config.kernels) if config.address is not None else {}

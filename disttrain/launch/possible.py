@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-
 from disttrain.devices import drivers
 from disttrain.devices.asked import Asked, Choice, choose_here, same_device
 from disttrain.errors import UsageError
@@ -37,7 +35,7 @@ def _compute_of(config: RunConfig, entry: Entry, read: drivers.Read | None) -> t
         return asked, None
     if asked.kind == "cpu":  # nobody need be asked
         return asked, Choice()
-    return asked, choose_here(asked, drivers.gpus_here(read), drivers.torch_cuda(), _torch_version())
+    return asked, choose_here(asked, drivers.gpus_here(read), drivers.torch_cuda(), drivers.torch_version())
 
 
 def check_script(asked: str, device: str) -> None:
@@ -48,10 +46,3 @@ def check_script(asked: str, device: str) -> None:
             f"  expected  one of them\n"
             f"  try       --device {asked}, or a script without set_device"
         )
-
-
-def _torch_version() -> str:
-    try:
-        return version("torch")
-    except PackageNotFoundError:
-        return "(of an unknown version)"

@@ -101,28 +101,38 @@ def test_options_that_contradict_each_other_or_mean_nothing_are_refused_by_name(
         check_options(device, share, workers=2)
 
 
+def joined(asked, now, limit, built="13.0"):
+    return choose_on_cluster(asked, now, limit, built, "2.13.0")
+
+
 # -- a cluster --------------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_cluster_with_gpus_trains_on_them_and_one_without_on_cpus():
-    assert choose_on_cluster(Asked(workers=2), 4, 4) == Choice("cuda", 1.0, 0, ("training on GPUs of the cluster, which has 4",))
-    assert choose_on_cluster(Asked(workers=2), 0, 0) == Choice()
+    assert joined(Asked(workers=2), 4, 4) == Choice("cuda", 1.0, 0, ("training on GPUs of the cluster, which has 4",))
+    assert joined(Asked(workers=2), 0, 0) == Choice()
+
+
+def test_gpus_of_a_cluster_that_this_torch_cannot_use_are_said_and_used_only_when_asked_for():
+    (note,) = joined(Asked(workers=2), 4, 4, None).notes
+    assert note == "the cluster has 4 GPUs, but torch 2.13.0 here is built without CUDA: training on CPUs"
+    assert joined(Asked("cuda", workers=2), 4, 4, None).device == "cuda"
 
 
 def test_more_than_a_cluster_can_ever_have_is_refused_with_both_numbers():
     with pytest.raises(UsageError, match="--device cuda: 4 workers with a GPU each need 4 GPUs, the cluster has 2"):
-        choose_on_cluster(Asked("cuda", workers=4, least=4), 2, 2)
+        joined(Asked("cuda", workers=4, least=4), 2, 2)
     with pytest.raises(UsageError, match="1 worker with a GPU each need 1 GPU, the cluster has none"):
-        choose_on_cluster(Asked("cuda", workers=4), 0, 0)
+        joined(Asked("cuda", workers=4), 0, 0)
 
 
 def test_workers_that_find_no_gpu_wait_where_enough_others_do_and_it_is_said():
-    (note,) = choose_on_cluster(Asked(workers=4, spares=1), 2, 2).notes
+    (note,) = joined(Asked(workers=4, spares=1), 2, 2).notes
     assert note == "training on GPUs of the cluster, which has 2; all workers and spares take 5: those that find none wait"
 
 
 def test_a_cluster_that_can_grow_is_waited_for():
-    assert choose_on_cluster(Asked("cuda", workers=4, least=4), 0, 8).device == "cuda"
+    assert joined(Asked("cuda", workers=4, least=4), 0, 8).device == "cuda"
 
 
 # -- going on ---------------------------------------------------------------------------------------------------------------------------
