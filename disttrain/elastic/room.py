@@ -40,6 +40,9 @@ def with_room(
         except Exception as error:
             if device == "cpu" or fault_of(error) is not Fault.MEMORY:
                 raise
+            found = read(torch.device(device, 0))
+            if found is None or not found.others_hold:
+                raise
             error.__traceback__ = None  # its frames hold what was laid out so far
             failed = error
         if not _waited(torch.device(device, 0), began + limit_s, clock, pause, read):
@@ -52,7 +55,7 @@ def _waited(
     """Wait while another process holds memory; is there more free than there was?"""
     device_memory.let_go_of_memory(device)
     first = read(device)
-    if first is None or not first.others_hold:
+    if first is None:
         return False
     while clock.monotonic_s() < until_s:
         pause(_LOOK_S)

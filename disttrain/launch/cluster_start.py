@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from disttrain import orchestrator as o
 from disttrain.clock import Clock, SystemClock
 from disttrain.clusters.ray.meeting import one_ray
-from disttrain.devices.asked import Asked, Choice, choose_on_cluster
+from disttrain.devices.asked import Asked, Choice, choose_on_cluster, needed
 from disttrain.devices.drivers import torch_cuda, torch_version
 from disttrain.errors import DisttrainError, InfrastructureError, Interrupted
 from disttrain.launch.config import RunConfig
@@ -157,7 +157,9 @@ class OnRay:
             from disttrain.clusters.ray.instance import RayInstance, RayOptions
             from disttrain.clusters.ray.own_signals import own_signals
         most = (config.max_workers or config.workers) + config.spares
-        options = RayOptions(address=config.address, cpus=most * config.cpus_per_worker, gpus=0 if choice is None else choice.offered)
+        share, offered = (0.0, 0) if choice is None else (choice.gpus_per_worker, choice.offered)
+        cpus = most * config.cpus_per_worker
+        options = RayOptions(address=config.address, cpus=cpus, gpus=needed(most, share), all_gpus=offered)
         self._instance = RayInstance(options)
         with timings.span("starting or joining Ray"), own_signals():
             self._instance.start()

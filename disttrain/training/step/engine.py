@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -121,8 +121,7 @@ class Engine:
         self._begin(position)
         began = clock()
         try:
-            with watching(replica.forward.ledger):
-                agreed = self._ways[position.kind].run(position, requests)
+            agreed = self._watched(self._ways[position.kind].run, position, requests)
         except BaseException as error:
             if isinstance(error, NonFiniteLoss) and self.job.ends_at_nan:
                 self._give_up_phase(position, error)
@@ -143,8 +142,7 @@ class Engine:
         self._begin(position)
         began = clock()
         try:
-            with watching(self.replica.forward.ledger):
-                last = self._direct.run_until(position, until)
+            last = self._watched(self._direct.run_until, position, until)
         except NonFiniteLoss as error:
             if not self.job.ends_at_nan:
                 raise
@@ -202,6 +200,14 @@ class Engine:
         ledger = self.replica.forward.ledger
         if ledger is not None and position.kind not in BOUNDARIES and self._tells_indices(position.kind):
             self.workspace.look_at_indices(ledger)
+
+    def _watched(self, run: Callable[..., Any], *arguments: Any) -> Any:
+        """Run it, and let indices that lie outside their range be noted meanwhile."""
+        ledger = self.replica.forward.ledger
+        if ledger is None:
+            return run(*arguments)
+        with watching(ledger):
+            return run(*arguments)
 
     def _tells_indices(self, kind: Kind) -> bool:
         """Is it time to look at indices that no loss brought up: those of a script's own step, of metrics, of predictions?"""
