@@ -121,7 +121,7 @@ class Engine:
         self._begin(position)
         began = clock()
         try:
-            agreed = self._watched(self._ways[position.kind].run, position, requests)
+            agreed: tuple[bool, ...] = self._watched(self._ways[position.kind].run, position, requests)
         except BaseException as error:
             if isinstance(error, NonFiniteLoss) and self.job.ends_at_nan:
                 self._give_up_phase(position, error)
@@ -142,7 +142,7 @@ class Engine:
         self._begin(position)
         began = clock()
         try:
-            last = self._watched(self._direct.run_until, position, until)
+            last: Position = self._watched(self._direct.run_until, position, until)
         except NonFiniteLoss as error:
             if not self.job.ends_at_nan:
                 raise
