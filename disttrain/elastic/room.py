@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,11 +16,12 @@ from disttrain.training import device_memory
 T = TypeVar("T")
 ROOM_S = 60.0  # the driver takes a dead process's memory back within seconds; a GPU that it cannot reset keeps it for ever
 _LOOK_S = 0.5
+_NEVER = threading.Event()
 _MORE_BYTES = 64 << 20
 
 
 def with_room(
-    work: Callable[[], T], device: str, clock: Clock, *, limit_s: float = ROOM_S, pause: Callable[[float], None] = time.sleep,
+    work: Callable[[], T], device: str, clock: Clock, *, limit_s: float = ROOM_S, pause: Callable[[float], Any] = _NEVER.wait,
     read: Callable[[torch.device], DeviceMemory | None] | None = None,
 ) -> T:  # fmt: skip
     """What `work` gives; done again where it ran out of a GPU's memory, another process holds some, and more is free than then.
@@ -50,7 +51,7 @@ def with_room(
 
 
 def _waited(
-    device: torch.device, until_s: float, clock: Clock, pause: Callable[[float], None], read: Callable[[torch.device], DeviceMemory | None]
+    device: torch.device, until_s: float, clock: Clock, pause: Callable[[float], Any], read: Callable[[torch.device], DeviceMemory | None]
 ) -> bool:  # fmt: skip
     """Wait while another process holds memory; is there more free than there was?"""
     device_memory.let_go_of_memory(device)

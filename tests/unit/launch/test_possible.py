@@ -83,7 +83,8 @@ def test_a_folder_made_for_a_run_that_cannot_be_goes_again(tmp_path, monkeypatch
 def test_a_run_writes_down_what_it_computes_on(tmp_path):
     with t.driven(1, url=str(tmp_path / "run")):
         t.train(epochs=1)
-    assert RunDirectory(str(tmp_path / "run")).description().versions["device"] == "cpu"
+    directory = RunDirectory(str(tmp_path / "run"))
+    assert directory.description(directory.attempts()).versions["device"] == "cpu"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
