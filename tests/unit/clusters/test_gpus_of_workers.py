@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import os
 
 import pytest
-from heard import Heard, predict_shipment
+from heard import Heard, predict_shipment, tell_visible
 
 from disttrain.clusters.ray.instance import RayInstance, RayOptions
 from disttrain.orchestrator.events import StartFailed
@@ -20,10 +19,6 @@ def has_a_driver():
     except OSError:
         return False
     return True
-
-
-def tell_visible():
-    raise LookupError(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')!r}")
 
 
 def visible(heard, worker):
