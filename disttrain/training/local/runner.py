@@ -13,6 +13,7 @@ from torch import nn
 
 from disttrain.callbacks import CallbackList
 from disttrain.callbacks.progress_bar import note
+from disttrain.determinism import kept
 from disttrain.training.allocator import keep_freed_memory
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.device_errors import device_errors
@@ -79,7 +80,7 @@ class LocalRunner:
         keep_freed_memory()
         where = self.home_of(job.model)
         self._tell(where, callbacks)
-        with intra_op_threads(self._settings.threads), kept_generators(), device_errors(job, where):
+        with intra_op_threads(self._settings.threads), kept_generators(), kept(), device_errors(job, where):
             engine = Engine(job, where)
             telemetry = LocalTelemetry(engine)
             hooks = FitHooks(callbacks, job.model, job.program, before_end=engine.replica.finalize, telemetry=telemetry)
@@ -123,7 +124,7 @@ class LocalRunner:
     def _called(self, job: Job) -> Iterator[Engine]:
         keep_freed_memory()
         where = self.home_of(job.model)
-        with intra_op_threads(self._settings.threads), device_errors(job, where):
+        with intra_op_threads(self._settings.threads), kept(), device_errors(job, where):
             engine = Engine(job, where)
             with kept_generators(engine.draws):
                 yield engine
