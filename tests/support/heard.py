@@ -138,11 +138,6 @@ def fail() -> None:
     raise LookupError("this job cannot be opened")
 
 
-def tell_visible() -> None:
-    """Raise, and say which GPUs this process is shown."""
-    raise LookupError(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')!r}")
-
-
 def segfault() -> None:
     """Die by SIGSEGV."""
     import ctypes
