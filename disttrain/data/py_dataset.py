@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from disttrain.data.plan import BatchPlan, slice_of
 from disttrain.data.sources import Batch, as_batch, seed_generators
-from disttrain.data.structure import flatten, map_structure
+from disttrain.data.structure import flatten, rows_in, take_rows
 from disttrain.errors import DataError
 from disttrain.seeds import fold_in
 
@@ -93,7 +94,7 @@ class BatchesSource:
                 "  expected  batches of one size; only the last may be smaller"
             )
         rows = torch.from_numpy(indices - number * self.batch_size)
-        x, y, weight = (map_structure(lambda t: t.index_select(0, rows), part) for part in batch)
+        x, y, weight = (take_rows(part, rows) for part in batch)
         return x, y, weight
 
 
@@ -158,13 +159,16 @@ def _whose(dataset: Any, own: type) -> str:
 
 
 def _same(one: Batch, other: Batch) -> bool:
-    pairs = zip(flatten(list(one)), flatten(list(other)), strict=True)
+    pairs = zip(_tensors(one), _tensors(other), strict=True)
     return all(torch.equal(a.nan_to_num(), b.nan_to_num()) if isinstance(a, Tensor) and isinstance(b, Tensor) else a is b for a, b in pairs)
 
 
+def _tensors(batch: Batch) -> list[Any]:
+    return [leaf.data if isinstance(leaf, PackedSequence) else leaf for leaf in flatten(list(batch))]
+
+
 def _rows(batch: Batch) -> int:
-    leaves = [leaf for leaf in flatten(list(batch)) if isinstance(leaf, Tensor)]
-    lengths = {len(leaf) for leaf in leaves if leaf.ndim}
+    lengths = {rows_in(leaf) for leaf in flatten(list(batch)) if isinstance(leaf, PackedSequence) or leaf.ndim}
     if len(lengths) != 1:
         raise DataError(f"a batch holds arrays of unequal length: {sorted(lengths)}.")
     return lengths.pop()

@@ -104,9 +104,17 @@ class CustomStep:
         """The step for one slice; each update goes through `apply`, each count over the batch through `ask`. Its logs, as it gave them."""
         assert context.key is not None
         seed_generators(context.key)
-        self._local.apply = apply
+        self._local.apply, self._local.updates = apply, 0
         with call_context(context), self.noticed.slice(ask, context.slice_fraction), self._summing(context.slice_fraction):
             logs = getattr(self.model, self.method)(data)
+        if self.method == "train_step" and not self._local.updates and any(param.grad is not None for param in self.state.params):
+            raise UsageError(
+                f"{type(self.model).__name__}.train_step leaves gradients to a later step: they would be those of one slice, and gone with "
+                "a worker.\n"
+                "  expected  an update by them in the step that computes them\n"
+                "  try       a larger batch_size: --virtual-workers N computes it in N slices, one after the other where there is one worker;\n"
+                "            or gradient_accumulation_steps= of an optimizer of disttrain in compile, without a train_step"
+            )
         if not isinstance(logs, dict):
             raise UsageError(
                 f"{type(self.model).__name__}.{self.method} returned {type(logs).__name__}.\n"
@@ -205,6 +213,7 @@ class CustomStep:
                     "  expected  the same updates for every batch, so that all slices can take part in each"
                 )
             self.updates.append(update)
+        self._local.updates += bool(update.numbers) and update.name != SUMS
         self._local.apply(ApplyRequest(self.updates.index(update) + 1, grads, value))
 
     # -- trying it out --------------------------------------------------------------------------------------------------------------
