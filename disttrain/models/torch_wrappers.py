@@ -33,7 +33,8 @@ def refuse_wrappers(model: nn.Module) -> None:
         UsageError: with its place in the model.
     """
     for path, module in model.named_modules():
-        known = _wrapper(type(module))
+        cls: Any = type(module)
+        known = _wrapper(cls)
         if known is not None:
             kind, does, instead = known
             raise UsageError(

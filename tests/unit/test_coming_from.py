@@ -65,7 +65,7 @@ def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     dt.clear_session()
 
 
-@pytest.mark.parametrize(("setup", "code"), pieces())
+@pytest.mark.parametrize(("setup", "code"), list(pieces()))
 def test_what_the_pages_say_runs(setup: str, code: str):
     names: dict[str, Any] = {"__name__": "a_page"}
     with warnings.catch_warnings():

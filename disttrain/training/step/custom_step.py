@@ -109,10 +109,9 @@ class CustomStep:
             logs = getattr(self.model, self.method)(data)
         if self.method == "train_step" and not self._local.updates and any(param.grad is not None for param in self.state.params):
             raise UsageError(
-                f"{type(self.model).__name__}.train_step leaves gradients to a later step: they would be those of one slice, and gone with "
-                "a worker.\n"
+                f"{type(self.model).__name__}.train_step leaves gradients to a later step, which would not find those of the batch.\n"
                 "  expected  an update by them in the step that computes them\n"
-                "  try       a larger batch_size: --virtual-workers N computes it in N slices, one after the other where there is one worker;\n"
+                "  try       a larger batch_size: --virtual-workers N computes it in N slices, on one worker one after the other;\n"
                 "            or gradient_accumulation_steps= of an optimizer of disttrain in compile, without a train_step"
             )
         if not isinstance(logs, dict):
