@@ -30,8 +30,6 @@ def module_state_dict(model: Layer, name: str | None = None) -> dict[str, Tensor
         )
     if name is not None and name not in held:
         raise ValueError(f"module_state_dict({name!r}): no such module.\n  expected  one of {', '.join(held) or 'none: there is none'}")
-    if not model.built:
-        raise ValueError(f"{model._described()} has no weights yet: call it on data before module_state_dict().")
     module = next(iter(held.values())) if name is None else held[name]
     watch.sync_before_read()
     return {key: value.detach().cpu().contiguous().clone() for key, value in module.state_dict().items() if isinstance(value, Tensor)}
@@ -49,9 +47,9 @@ def modules_of(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def lacks_weights(model: Any) -> bool:
-    """Is there a layer that has not made its weights? A model without a `call` is built when all inside it are."""
+    """Is there a layer that has not made its weights? A chain, and a model without a `call`, have them when all inside have."""
     if model.built:
         return False
-    if model._has_outputs():
+    if model._has_outputs() and not getattr(model, "_chain", ()):
         return True
     return any(isinstance(layer, Layer) and layer is not model and not layer.built for layer in model.modules())

@@ -149,7 +149,10 @@ class TorchOptimizer(Optimizer):
         return {"iterations": self.iterations, "learning_rate": rate, "groups": groups, "started": started or [], **counted}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`; what it says of weights waits for `build`, where that is to come."""
+        """The inverse of `state_dict`; what it says of weights waits for `build`, where that is to come. torch's own form is taken too."""
+        if "param_groups" in state:
+            self._load_from_torch(state)
+            return
         self.iterations = int(state["iterations"])
         for group, settings in zip(self.torch_optimizer.param_groups, state.get("groups", ()), strict=False):
             group.update({name: like(group.get(name), value) for name, value in settings.items()})
@@ -162,6 +165,12 @@ class TorchOptimizer(Optimizer):
                 self._begin(state["started"])
             else:
                 self._waiting = state["started"]
+
+    def _load_from_torch(self, state: dict[str, Any]) -> None:
+        self.torch_optimizer.load_state_dict(state)
+        self.iterations = max((int(one["step"]) for one in state["state"].values() if "step" in one), default=self.iterations)
+        if self._built:
+            self._take()
 
     def _started(self) -> Started:
         found: Started = []

@@ -113,6 +113,7 @@ THIRD_PARTY = {
     "beside": [],
     "alignment": TENSORS,
     "identifiers": [],
+    "mappings": [],
     "errors": [],
     "parsing": [],
     "redaction": [],

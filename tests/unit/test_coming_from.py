@@ -70,6 +70,7 @@ def test_what_the_pages_say_runs(setup: str, code: str):
     names: dict[str, Any] = {"__name__": "a_page"}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")  # torch's own, of its inside
         exec(compile(f"{setup}\n{code}", "page.py", "exec"), names)
 
 

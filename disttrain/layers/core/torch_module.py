@@ -36,8 +36,9 @@ class TorchModule(Layer):
         self.built = True
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
-        outputs = call_module(self.module, args, kwargs)
-        return self._without_loss(outputs) if isinstance(outputs, Mapping) else outputs
+        simple = len(args) == 1 and not kwargs and type(args[0]) is Tensor  # nearly always
+        outputs = self.module(args[0]) if simple else call_module(self.module, args, kwargs)
+        return self._without_loss(outputs) if type(outputs) is not Tensor and isinstance(outputs, Mapping) else outputs
 
     def _without_loss(self, outputs: Mapping[Any, Any]) -> Any:
         loss = outputs.get("loss")

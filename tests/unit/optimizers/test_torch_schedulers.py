@@ -119,3 +119,30 @@ def test_a_scheduler_in_a_callback_moves_the_rate_at_the_end_of_an_epoch(measure
     model.compile(opt, nn.CrossEntropyLoss())
     model.fit(X, Y, batch_size=8, epochs=3, verbose=0, callbacks=[stepped])
     assert opt.param_groups[0]["lr"] == pytest.approx(0.1 * (0.001 if measures else 0.125))
+
+
+@pytest.mark.parametrize("built", [False, True])
+def test_the_state_of_torchs_optimizer_is_taken_in_torchs_form(built: bool):
+    torch.manual_seed(0)
+    net, moved = nn.Linear(3, 3), nn.Linear(3, 3)
+    plain = made(net)
+    plain_loop(net, *plain, epochs=1)
+    opt = made(moved)[0]
+    model = dt.Sequential([moved])
+    model.compile(opt, nn.CrossEntropyLoss())
+    if built:
+        model.fit(X, Y, batch_size=8, verbose=0)
+    model.optimizer.load_state_dict(plain[0].state_dict())
+    moved.load_state_dict(net.state_dict())
+    assert model.optimizer.iterations == 3
+    model.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
+    for start in range(0, len(X), 8):
+        plain[0].zero_grad()
+        F.cross_entropy(net(X[start : start + 8]), Y[start : start + 8]).backward()
+        plain[0].step()
+    assert same(moved, net)
+
+
+def test_an_optimizer_of_ours_says_what_to_do_with_a_state_of_torchs():
+    with pytest.raises(UsageError, match=r"Adam\.load_state_dict: this is the state of an optimizer of torch[\s\S]*compile\(opt\)"):
+        dt.optimizers.Adam().load_state_dict(made(nn.Linear(3, 3))[0].state_dict())
