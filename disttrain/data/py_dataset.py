@@ -64,11 +64,11 @@ class BatchesSource:
         self.dataset = dataset
         self.batches = _count(dataset)
         seed_generators(0)
-        first = as_batch(dataset[0])
+        first = as_batch(dataset[0], counts_weigh=True)
         self.batch_size = _rows(first)
-        last = _rows(as_batch(dataset[self.batches - 1])) if self.batches > 1 else self.batch_size
+        last = _rows(as_batch(dataset[self.batches - 1], counts_weigh=True)) if self.batches > 1 else self.batch_size
         seed_generators(0)
-        if not _same(first, as_batch(dataset[0])):
+        if not _same(first, as_batch(dataset[0], counts_weigh=True)):
             raise DataError(
                 f"{type(dataset).__name__}[0] is another batch when it is asked for again.\n"
                 "  expected  dataset[i] to be a function of i and of the global generators of Python, NumPy and torch, which are seeded\n"
@@ -86,7 +86,7 @@ class BatchesSource:
         """The samples of those numbers, which belong to one batch."""
         number = int(indices[0]) // self.batch_size
         seed_generators(key)
-        batch = as_batch(self.dataset[number])
+        batch = as_batch(self.dataset[number], counts_weigh=True)
         expected = min(self.batch_size, self._length - number * self.batch_size)
         if _rows(batch) != expected:
             raise DataError(

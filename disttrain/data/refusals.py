@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from disttrain.data.structure import leaf_paths
+from disttrain.data.structure import flatten, leaf_paths
 from disttrain.errors import DataError
 
 _TARGETS = frozenset({"label", "labels", "target", "targets", "y", "y_true"})
@@ -50,8 +50,14 @@ def array_of(value: Any) -> NDArray[Any]:
     """`np.asarray(value)`.
 
     Raises:
-        DataError: a sparse matrix, rows of unequal length.
+        DataError: a packed sequence, a sparse matrix, rows of unequal length.
     """
+    if isinstance(value, PackedSequence):
+        raise DataError(
+            "a packed sequence cannot be cut into slices of a batch.\n"
+            "  expected  a dataset of single sequences\n"
+            "  try       DataLoader(dataset, batch_size=..., collate_fn=...) with a collate_fn that gives pack_sequence(...)"
+        )
     if hasattr(value, "nnz") and hasattr(value, "toarray"):
         raise DataError(
             f"a sparse matrix ({type(value).__name__}) cannot be cut into slices of a batch.\n"
@@ -111,6 +117,20 @@ def parts_of(batch: Any) -> tuple[Any, Any, Any]:
         )
     x, y, weight = (*batch, None, None)[:3]
     return x, y, weight
+
+
+def refuse_labels(weight: Any) -> None:
+    """Raise DataError for sample weights that are integers: (a, b, same or not) of pairs, say, is no (x, y, sample_weight).
+
+    Raises:
+        DataError: with the way to say either.
+    """
+    if any(not leaf.is_floating_point() for leaf in flatten(weight) if isinstance(leaf, Tensor)):
+        raise DataError(
+            "a dataset gives three parts, the third of integers: it would be taken for (x, y, sample_weight).\n"
+            "  expected  weights in floating point\n"
+            "  try       ((a, b), label) for two inputs and a label; or weights.float()"
+        )
 
 
 def located(error: DataError, batch: Any, convert: Callable[[Any], Any]) -> DataError:

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import default_collate
 
 from disttrain.alignment import copy_of, on_border
-from disttrain.data.refusals import array_of, located, parts_of, refuse_array, refuse_tensor
+from disttrain.data.refusals import array_of, located, parts_of, refuse_array, refuse_labels, refuse_tensor
 from disttrain.data.structure import flatten, leaf_paths, map_structure
 from disttrain.errors import DataError
 
@@ -160,8 +160,11 @@ def seed_generators(key: int) -> None:
     torch.manual_seed(key)
 
 
-def as_batch(batch: Any) -> Batch:
+def as_batch(batch: Any, *, counts_weigh: bool = False) -> Batch:
     """(x, y, sample_weight) as tensors from x, (x,), (x, y) or (x, y, sample_weight).
+
+    Args:
+        counts_weigh: may weights be integers? As the third part of what torch's datasets give, those are labels.
 
     Raises:
         DataError: something in it that is no tensor and no array of numbers, or a named tuple in another order.
@@ -170,6 +173,8 @@ def as_batch(batch: Any) -> Batch:
         x, y, weight = (map_structure(_as_tensor, part) for part in parts_of(batch))
     except DataError as error:
         raise located(error, batch, _as_tensor) from error
+    if weight is not None and not counts_weigh:
+        refuse_labels(weight)
     return x, y, weight
 
 

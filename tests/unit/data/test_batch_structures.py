@@ -96,6 +96,14 @@ def test_named_tuples_in_order_are_a_batch():
     assert as_batch(weighted)[2].tolist() == [3, 3]
 
 
+def test_three_parts_with_labels_at_the_end_are_not_taken_for_weights():
+    parts = (torch.ones(2, 3), torch.ones(2, 3), torch.tensor([0, 1]))
+    with pytest.raises(DataError, match=r"the third of integers[\s\S]*\(\(a, b\), label\)"):
+        as_batch(parts)
+    assert as_batch(parts, counts_weigh=True)[2].tolist() == [0, 1]
+    assert as_batch((parts[:2], parts[2]))[1].tolist() == [0, 1]
+
+
 class Thing:
     """No tensor."""
 
@@ -108,6 +116,7 @@ REFUSED = {
     "objects": (lambda: np.array([[1, 2], [3]], dtype=object), r"array of Python objects[\s\S]*pad_sequences"),
     "text": (lambda: np.array(["ab", "c"]), r"text, such as 'ab'[\s\S]*expected  numbers"),
     "text in objects": (lambda: np.array(["ab", "c"], dtype=object), r"text, such as 'ab'"),
+    "packed": (lambda: packed(1, 2), r"a packed sequence[\s\S]*collate_fn"),
     "dates": (lambda: np.array(["2026-01-01"], dtype="datetime64[D]"), r"an array of dtype datetime64"),
     "an object": (Thing, r"a Thing object is neither a tensor nor an array"),
 }
