@@ -36,7 +36,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for name in options.models:
         package = WORKLOADS[name].package
         if find_spec(package) is None:
-            print(f"note: without {name}, for {package} is not installed: pip install -e '.[bench]'\n", flush=True)
+            print(f"note: without {name}, for {package} is not installed: pip install -e '.[bench-hub]'\n", flush=True)
             continue
         with ExitStack() as stack:
             starts = {system: partial(Server, system, SCRIPTS[system], name, folder) for system in systems}
