@@ -167,7 +167,9 @@ class TorchOptimizer(Optimizer):
                 self._waiting = state["started"]
 
     def _load_from_torch(self, state: dict[str, Any]) -> None:
-        self.torch_optimizer.load_state_dict(state)
+        self.torch_optimizer.load_state_dict(
+            copy.deepcopy(state)
+        )  # torch takes the tensors themselves, and another optimizer may hold them
         self.iterations = max((int(one["step"]) for one in state["state"].values() if "step" in one), default=self.iterations)
         if self._built:
             self._take()
