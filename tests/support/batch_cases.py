@@ -79,7 +79,8 @@ class Tagger(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embed, self.drop, self.head = nn.Embedding(WORDS, 4), nn.Dropout(0.3), nn.Linear(4, CLASSES)
+        self.embed, self.head = nn.Embedding(WORDS, 4), nn.Linear(4, CLASSES)
+        self.drop = layers.Dropout(0.3)  # torch's draws from the generator of the process, which workers that are threads would share
 
     def forward(self, words: Tensor, mask: Tensor | None = None, labels: Tensor | None = None) -> dict[str, Any]:
         embedded = self.drop(self.embed(words))
