@@ -172,7 +172,7 @@ class TorchOptimizer(Optimizer):
         self.torch_optimizer.load_state_dict(
             copy.deepcopy(state)
         )  # torch takes the tensors themselves, and another optimizer may hold them
-        self.iterations = max((int(one["step"]) for one in state["state"].values() if "step" in one), default=self.iterations)
+        self.calls = max((int(one["step"]) for one in state["state"].values() if "step" in one), default=self.calls)
         if self._built:
             self._take()
 
