@@ -56,6 +56,9 @@ def launch(
     spares: Annotated[int, typer.Option(help="Warm workers kept beside.")] = 0,
     cpus_per_worker: Annotated[int, typer.Option(help="CPUs, and intra-op threads, of each worker.")] = 1,
     gpus_per_worker: Annotated[float, typer.Option(help="GPUs of each worker.")] = 0,
+    transport: Annotated[
+        str, typer.Option(help="Between GPUs: nccl, host (over the machines' memory), or auto: host where two workers share a GPU.")
+    ] = "auto",
     run_dir: Annotated[str | None, typer.Option(help="Where the run is kept, any fsspec URL.", show_default="runs/SCRIPT")] = None,
     checkpoint_every: Annotated[str, typer.Option(help="100steps, 30s, 5min or epoch.")] = "epoch",
     keep: Annotated[int, typer.Option(help="Committed checkpoints to keep.")] = 3,
@@ -95,7 +98,7 @@ def launch(
         cpus_per_worker=cpus_per_worker, gpus_per_worker=gpus_per_worker, run_dir=run_dir, checkpoint_every=checkpoint_every,
         keep=keep, seed=seed, address=address, restart=restart, take_over=take_over, step=step, samples=samples,
         hang_timeout_s=hang_timeout, digest_every=digest_every, admission=admission,
-        audit=audit, kernels=kernels,
+        audit=audit, kernels=kernels, transport=transport,
     )  # fmt: skip
     run(config, script, tuple(arguments or ()), show_timings=timings, command=shlex.join(["disttrain", *sys.argv[1:]]))
 

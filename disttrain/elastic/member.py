@@ -7,12 +7,12 @@ flag that makes a broken generation's collectives let go. A third says every sec
 from __future__ import annotations
 
 import copy
-import logging
 import os
 import queue
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,11 +23,12 @@ from disttrain.collectives import Group, GroupBroken, SoloGroup
 from disttrain.data import flatten
 from disttrain.elastic import messages as m
 from disttrain.elastic.activity import Activity, Beating
-from disttrain.elastic.devices import device_of
+from disttrain.elastic.devices import device_of, gpu_address, gpu_uuid
 from disttrain.elastic.meeting import torch_group
 from disttrain.elastic.processor import processor
 from disttrain.elastic.shard_writer import ShardWriter
 from disttrain.elastic.shipping import travels
+from disttrain.elastic.to_the_end import end_this_process, tried
 from disttrain.elastic.transfer import share_state
 from disttrain.elastic.witness import Witness
 from disttrain.tracebacks import own_traceback
@@ -38,9 +39,7 @@ from disttrain.training.step.engine import Engine
 from disttrain.training.step.probe import probe
 from disttrain.training.step.side_channel import REQUESTS
 
-_log = logging.getLogger(__name__)
-
-MakeGroup = Callable[[m.Form, int, str, threading.Event], Group]
+MakeGroup = Callable[[m.Form, int, torch.device, threading.Event], Group]
 _PACED_EVERY_S = 1.0
 _PREDICTED_BYTES = 4 << 20  # outputs are sent in lots of about this size; what a lost worker had not sent is computed again
 
@@ -56,15 +55,17 @@ class Member:
         ship: leaves something large where the driver can collect it; the default sends it with the report.
         clock: what time it is.
         host: the machine that it is on; the default asks.
+        end_process: ends this process, for the reason that it is given: where nothing else lets go of a GPU.
     """
 
     def __init__(
         self, name: str, report: Callable[[object], None], open_job: Callable[[Any], Job], make_group: MakeGroup | None = None, *,
         ship: Callable[[str, Any], Any] | None = None, clock: Clock | None = None, host: str | None = None,
+        end_process: Callable[[str], None] = end_this_process,
     ) -> None:  # fmt: skip
         self.name, self._host = name, host or socket.gethostname()
         self._report, self._open_job = report, open_job
-        self._make_group = make_group or torch_group
+        self._make_group = make_group or partial(torch_group, end_process=end_process)
         self._ship = ship or (lambda key, value: value)
         self._shipped = 0
         self._clock = clock or SystemClock()
@@ -89,11 +90,14 @@ class Member:
     # -- from any thread ------------------------------------------------------------------------------------------------------------
 
     def receive(self, command: object) -> None:
-        """Queue a command; an `Abort` also takes effect at once."""
+        """Queue a command; an `Abort` also takes effect at once, on a thread that waits for a GPU and sees no flag, too."""
         if isinstance(command, m.Form):
             self._flag(command.call, command.generation)
         if isinstance(command, m.Abort):
             self._flag(command.call, command.generation).set()
+            with self._lock:
+                if self._group is not None and (command.call, command.generation) == (self._call, self._generation):
+                    tried("aborting a group", self._group.abort)
         if isinstance(command, m.Request):
             with self._lock:
                 self._requested.setdefault((command.call, command.generation), set()).update(command.names)
@@ -106,14 +110,15 @@ class Member:
     # -- the member's own thread ----------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Obey commands until `Leave`."""
+        """Obey commands until `Leave`. What it raises, nobody here can mend: whoever runs it ends the process, and so the lease."""
         with Beating(self.activity, self._report):
             while not isinstance(command := self._inbox.get(), m.Leave):
                 try:
                     self._obey(command)
                 except GroupBroken as broken:
                     if self._engine is not None:
-                        self._witness.broke(broken, self._engine, self._group, (self._call, self._generation))
+                        about = broken, self._engine, self._group, (self._call, self._generation)
+                        tried("telling what it got before the group broke", self._witness.broke, *about)
                     self._stop(f"the group broke: {str(broken).splitlines()[0][:200]}")
                 except BaseException as error:
                     self._fail(error)
@@ -158,11 +163,12 @@ class Member:
         built = self._clock.monotonic_s()
         if command.settings.run_dir is not None and self._shards is None:
             self._shards = ShardWriter(command.settings.run_dir, self.name, self._report, self._clock)
-        tried = probe(self._engine) if command.settings.probes else None
+        probed = probe(self._engine) if command.settings.probes else None
         self.activity.now("idle")
         timings = {"open job": opened - started, "build engine": built - opened, "probe": self._clock.monotonic_s() - built}
-        own = processor(self._engine.replica.device)
-        self._report(m.Ready(self.name, self._call, os.getpid(), self._host, timings, left_word, tried, own))
+        device = self._engine.replica.device
+        place = device.type, gpu_uuid(device) or "", gpu_address(device)
+        self._report(m.Ready(self.name, self._call, os.getpid(), self._host, timings, left_word, probed, processor(device), *place))
 
     def _form(self, command: m.Form) -> None:
         if self._engine is None:
@@ -335,7 +341,7 @@ class Member:
 
     def _grouped(self, command: m.Form, rank: int, aborted: threading.Event) -> Group:
         """The group of a generation: one that was kept, where the driver says so, or a new one."""
-        assert self._settings is not None
+        assert self._engine is not None
         if len(command.members) == 1:
             self._let_go_of_kept()
             return SoloGroup()
@@ -347,7 +353,7 @@ class Member:
         self._group_name = f"c{command.call}g{command.generation}"
         if command.group not in ("", self._group_name):
             raise GroupBroken(f"the group {command.group} that was to be used again is not whole")
-        return self._make_group(command, rank, self._settings.backend, aborted)
+        return self._make_group(command, rank, self._engine.replica.device, aborted)
 
     def _stop(self, because: str) -> None:
         if self._formed and self._engine is not None:
@@ -358,34 +364,32 @@ class Member:
 
     def _leave_group(self) -> None:
         """Leave the generation, and keep its group for the next call if it is whole."""
-        group, self._group, self._formed = self._group, None, False
-        if group is not None and group.size > 1 and group.usable:
+        group = self._left()
+        if group is not None and group.size > 1 and tried("asking whether a group is whole", getattr, group, "usable"):
             self._let_go_of_kept()
             self._kept = self._group_name, group
         elif group is not None:
-            _close(group)
+            tried("closing a group", group.close)
 
     def _let_go_of_group(self) -> None:
-        group, self._group, self._formed = self._group, None, False
+        group = self._left()
         if group is not None:
-            _close(group)
+            tried("closing a group", group.close)
+
+    def _left(self) -> Group | None:
+        """The group of the generation, which is no longer that of this member: nobody aborts it any more."""
+        with self._lock:
+            group, self._group, self._formed = self._group, None, False
+        return group
 
     def _let_go_of_kept(self) -> None:
         if self._kept is not None:
-            _close(self._kept[1])
+            tried("closing a group", self._kept[1].close)
             self._kept = None
 
     def _fail(self, error: BaseException) -> None:
         tick = -1 if self._engine is None else self._engine.tick
         self._report(m.Failed(self.name, self._call, self._generation, tick, travels(error), own_traceback(error)))
-
-
-def _close(group: Group) -> None:
-    """Close it; one that fails at that must not leave a deaf worker with a living lease."""
-    try:
-        group.close()
-    except Exception as error:  # whatever a communication library raises here, the group is gone for us
-        _log.warning("closing a group failed: %s: %s", type(error).__name__, error)
 
 
 def _size(parts: dict[int, Any]) -> int:

@@ -68,6 +68,7 @@ class Form:
         frozen: what training must not change there.
         group: name of the forming whose group is used: this one's, or that of an earlier call whose members are the same.
         watch_until: up to this tick, the digest of the state is told after each step.
+        transport: what carries tensors between members: "host", over the memory of their machines, or "nccl".
     """
 
     call: int
@@ -82,6 +83,7 @@ class Form:
     frozen: dict[str, list[str]] | None = None
     group: str = ""
     watch_until: int = -1
+    transport: str = "host"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,8 @@ class Collected:
 @dataclass(frozen=True, slots=True)
 class Ready:
     """The job is unpacked and the model built. `left_word`: this worker has left a word in the run directory, for the driver to find.
-    `probe` is what it makes of the first slice, `processor` what it computes on."""
+    `probe` is what it makes of the first slice, `processor` what it computes on, `device` of which kind that is: "cpu", "cuda" or "mps";
+    `gpu_uuid` names its GPU, "" for none, and `gpu_address` is where that sits in its machine."""
 
     worker: str
     call: int
@@ -177,6 +180,9 @@ class Ready:
     left_word: bool = False
     probe: StateDigest | None = None
     processor: str = ""
+    device: str = "cpu"
+    gpu_uuid: str = ""
+    gpu_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

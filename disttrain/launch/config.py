@@ -8,6 +8,7 @@ from typing import Any
 
 from disttrain import quantities
 from disttrain.controller.checkpoint_interval import CheckpointInterval
+from disttrain.controller.transport import TRANSPORTS
 from disttrain.errors import UsageError
 from disttrain.launch.kernels import KERNELS
 
@@ -24,6 +25,7 @@ class RunConfig:
         spares: warm workers kept beside, to step in without an import.
         cpus_per_worker: what each holds, and its intra-op threads: bits depend on it.
         gpus_per_worker: 0 trains on CPUs over gloo, more on GPUs over nccl.
+        transport: what carries tensors between workers on GPUs: "nccl", "host" (over the memory of their machines), or "auto".
         run_dir: where the run is kept, any fsspec URL; None for `runs/<script>`.
         checkpoint_every: when to save, see `CheckpointInterval.parse`.
         keep: committed checkpoints kept beside those that finished calls need.
@@ -61,6 +63,7 @@ class RunConfig:
     admission: bool = True
     audit: str | None = None
     kernels: str = "own"
+    transport: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("workers", "min_workers", "max_workers", "virtual_workers", "cpus_per_worker", "keep", "digest_every"):
@@ -91,6 +94,8 @@ class RunConfig:
         quantities.share_of("--audit", self.audit)
         if self.kernels not in KERNELS:
             raise UsageError(f"--kernels {self.kernels!r}: expected {' or '.join(KERNELS)}.")
+        if self.transport not in TRANSPORTS:
+            raise UsageError(f"--transport {self.transport!r}: expected {', '.join(TRANSPORTS[:-1])} or {TRANSPORTS[-1]}.")
         if self.run_dir is not None:
             _check_url(self.run_dir)
 
