@@ -32,7 +32,7 @@ class CommunicatorEnd:
         self._belongings: list[Any] = [communicator]
         self._end_process, self._within_s = end_process, within_s
         self._lock = threading.Lock()
-        self._begun = False
+        self._begun = self._in_vain = False
         self._over = threading.Event()
 
     def keep(self, *belongings: Any) -> None:
@@ -50,7 +50,7 @@ class CommunicatorEnd:
     def await_end(self, works: list[Any]) -> None:
         """Return when it is over, and `works` have left the GPU: within the bound. It has begun."""
         self._over.wait()
-        if not self._left(works):
+        if not self._in_vain and not self._left(works):
             self._end_process(f"what was under way did not leave the GPU within {self._within_s:g} s of an abort")
 
     def _begin(self, work: Callable[[], None]) -> None:
@@ -113,6 +113,7 @@ class CommunicatorEnd:
     def _finish(self, why_not: str | None) -> None:
         try:
             if why_not is not None:
+                self._in_vain = True
                 self._end_process(why_not)
             self._belongings.clear()  # the last reference to the communicator: its destructor joins threads, so not in another's way
         finally:

@@ -339,11 +339,13 @@ def nccl_groups(library: Library, size: int, flags: list[threading.Event] | None
 
 
 @contextmanager
-def carrying_runs() -> Iterator[None]:
-    """Inside, the groups of all runs of `thread_runs` are of this kind."""
+def carrying_runs(**manners: Any) -> Iterator[list[Library]]:
+    """Inside, the groups of all runs of `thread_runs` are of this kind; given the library of each run."""
+    libraries: list[Library] = []
 
     def carried() -> FormGroup:
-        library, store = Library(), MemoryStore()
+        library, store = Library(**manners), MemoryStore()
+        libraries.append(library)
 
         def form(
             command: m.Form, rank: int, device: torch.device, aborted: threading.Event, end_process: Callable[[str], None]
@@ -356,6 +358,6 @@ def carrying_runs() -> Iterator[None]:
     with environment(prepared=True):
         thread_runs.carried_by = carried
         try:
-            yield
+            yield libraries
         finally:
             thread_runs.carried_by = None

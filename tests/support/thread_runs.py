@@ -42,7 +42,7 @@ class Run(Session):
             **{name: limits.pop(name) for name in ("hosts", "processors") if name in limits},
         )
         self.keeps = url is not None
-        options = ("min_workers", "spares", "max_workers", "digest_every", "admission", "audit")
+        options = ("min_workers", "spares", "max_workers", "digest_every", "admission", "audit", "transport")
         own = {name: limits.pop(name) for name in options if name in limits}
         config = RunConfig(
             workers=workers, virtual_workers=V, run_dir=url or f"memory://{uuid.uuid4().hex}", checkpoint_every=every,

@@ -14,7 +14,7 @@ from nccl_like import Library, MemoryStore, environment, members, nccl_group
 from disttrain.collectives import Group, GroupBroken
 from disttrain.collectives.run_store import RunStore
 from disttrain.collectives.staged_group import StagedGroup, Staging
-from disttrain.collectives.store_server import StoreServer
+from disttrain.collectives.store_server import StoreAddress, StoreServer
 from disttrain.collectives.threads import thread_groups
 from disttrain.collectives.torch_group import TorchGroup
 
@@ -24,20 +24,20 @@ CPU = torch.device("cpu")  # stands in for a device: the copies are made all the
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[StoreServer]:
+def store() -> Iterator[StoreAddress]:
     server = StoreServer("127.0.0.1")
-    yield server
+    yield server.address
     server.close()
 
 
 @pytest.fixture(params=["threads", "gloo", "nccl", "staged"])
-def make(request: pytest.FixtureRequest, store: StoreServer) -> Iterator[Make]:
+def make(request: pytest.FixtureRequest, store: StoreAddress) -> Iterator[Make]:
     """Makes the members of a group, one for each flag."""
     made: list[Group] = []
 
     def gloo(flags: list[threading.Event]) -> list[Any]:
         size, generation = len(flags), f"e{next(_numbers)}"
-        return members(size, lambda rank: TorchGroup(RunStore(store.address), generation, rank, size, "127.0.0.1", flags[rank]))
+        return members(size, lambda rank: TorchGroup(RunStore(store), generation, rank, size, "127.0.0.1", flags[rank]))
 
     def nccl(flags: list[threading.Event]) -> list[Any]:
         library, memory = Library(), MemoryStore()

@@ -80,6 +80,29 @@ def check_what_an_abort_completes_is_not_handed_on(kind: type[NcclGroup]) -> Non
         assert broken and output.view(torch.uint8).unique().tolist() != [GARBAGE]
 
 
+def check_what_an_abort_ends_is_heard_of(kind: type[NcclGroup]) -> None:
+    library, flags = Library(), [threading.Event() for _ in range(2)]
+    with formed(library, flags, kind=kind) as groups:
+        pending, _ = gather(groups[0])
+        looks: list[int] = []
+
+        def flag_at_the_third_look(rank: int) -> None:
+            looks.append(rank)
+            if len(looks) == 3:
+                flags[0].set()
+            if len(looks) == 100:
+                raise RuntimeError("still asked, long after the flag was up")
+
+        library.on_look = flag_at_the_third_look
+        said = ""
+        try:
+            pending.wait()
+        except GroupBroken as broken:
+            said = str(broken)
+        library.on_look = lambda rank: None
+        assert said == "the generation was aborted"
+
+
 def check_an_error_that_comes_late_breaks_the_group(kind: type[NcclGroup]) -> None:
     library = Library()
     with formed(library, kind=kind) as groups:
@@ -127,6 +150,7 @@ def check_nothing_is_under_way_when_a_broken_wait_returns(kind: type[NcclGroup])
 CHECKS: list[Callable[[type[NcclGroup]], None]] = [
     check_a_slow_kernel_is_waited_for,
     check_what_an_abort_completes_is_not_handed_on,
+    check_what_an_abort_ends_is_heard_of,
     check_an_error_that_comes_late_breaks_the_group,
     check_the_flag_is_up_before_the_communicator_ends,
     check_nothing_is_under_way_when_a_broken_wait_returns,
@@ -151,9 +175,11 @@ FLAG_FIRST = """        self._aborted.set()  # before the communicator ends: who
 FLAG_LAST = """        end = self._end
         threading.Timer(0.05, self._aborted.set).start()
 """
+WITH_A_LIMIT = "                import datetime; work.wait(datetime.timedelta(milliseconds=20))\n"
 MUTATIONS = {
     "no second look at the flag": (SECOND_LOOK, "", check_what_an_abort_completes_is_not_handed_on),
-    "no wait for completion": ("                self._await(work)\n", "                pass\n", check_a_slow_kernel_is_waited_for),
+    "a wait in native code": ("                self._await(work)\n", "                work.wait()\n", check_what_an_abort_ends_is_heard_of),
+    "a wait with a limit": ("                self._await(work)\n", WITH_A_LIMIT, check_a_slow_kernel_is_waited_for),
     "streams are not ordered": ("            work.wait()  # only", "            pass  # only", check_a_slow_kernel_is_waited_for),
     "no look at the error": (ERROR, "", check_an_error_that_comes_late_breaks_the_group),
     "the communicator ends before the flag is up": (FLAG_FIRST, FLAG_LAST, check_the_flag_is_up_before_the_communicator_ends),
@@ -165,7 +191,7 @@ MUTATIONS = {
 def test_a_group_that_leaves_this_out_fails_its_check(name: str):
     line, instead, check = MUTATIONS[name]
     kind = mutated(module, line, instead).NcclGroup
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, GroupBroken)):
         check(kind)
 
 
