@@ -122,7 +122,7 @@ def test_a_wait_lets_go_when_another_thread_aborts(make: Make):
         pending.wait()
     assert not groups[0].usable
     with pytest.raises(GroupBroken):
-        groups[0].all_gather(output, torch.ones(1))
+        groups[0].all_gather(output, torch.ones(1)).wait()
 
 
 def test_an_abort_before_anything_is_under_way_breaks_what_comes(make: Make):
