@@ -137,7 +137,7 @@ def test_a_worker_whose_own_thread_dies_is_lost_to_its_cluster():
     heard = Heard(FakeCluster())
     worker = heard.start()
     member = heard.cluster.workers[worker].member
-    member._fail = raising(OSError("no memory to say it"))  # type: ignore[method-assign,assignment]
+    member._went_wrong = raising(OSError("no memory to say it"))  # type: ignore[method-assign,assignment]
     heard.cluster.send(worker, m.Begin(0, None, SETTINGS))
     lost = heard.wait(lambda report: isinstance(report, WorkerLost))
     assert lost.worker == worker and "own thread failed: OSError: no memory to say it" in lost.reason
