@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from disttrain import text
 from disttrain.alignment import copy_of, on_border
 from disttrain.data.structure import flatten, leaf_paths, map_structure
 from disttrain.errors import DataError
@@ -38,6 +39,10 @@ def as_array(value: Any) -> NDArray[Any]:
     array = np.asarray(value)
     if array.dtype == np.float64:
         array = array.astype(np.float32)
+    if array.dtype.kind in "SU" or (array.dtype == object and text.holds_text(array)):
+        return text.code_points(array)
+    if array.dtype == np.uint32:  # as which text travels
+        return array.astype(np.int64)
     if array.dtype == object:
         raise DataError("an array of Python objects cannot be trained on: expected numbers of one shape (are the rows of unequal length?).")
     return np.ascontiguousarray(array) if array.ndim else array
@@ -53,7 +58,11 @@ class ArraySource:
     draws = False
 
     def __init__(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
-        self.x, self.y, self.sample_weight = (map_structure(as_array, part) for part in (x, y, sample_weight))
+        self.x, self.y, self.sample_weight = (
+            map_structure(_column, text.gathered(x)),
+            *(map_structure(as_array, p) for p in (y, sample_weight)),
+        )
+        check_targets(self.y, self.sample_weight)
         named = [
             pair for part, name in ((self.x, "x"), (self.y, "y"), (self.sample_weight, "sample_weight")) for pair in leaf_paths(part, name)
         ]
@@ -99,9 +108,33 @@ class ArraySource:
             with warnings.catch_warnings():
                 # Arrays mapped from the object store are read only; nothing here writes to them.
                 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-                x, y, weight = (map_structure(torch.from_numpy, part) for part in (self.x, self.y, self.sample_weight))
+                x, y, weight = (map_structure(_as_tensor, part) for part in (self.x, self.y, self.sample_weight))
                 self._tensors = (x, y, weight)
         return self._tensors
+
+
+def check_targets(*targets: Any) -> None:
+    """Refuse targets and weights that are text.
+
+    Raises:
+        DataError: there are some.
+    """
+    if any(str(leaf.dtype).endswith("uint32") for leaf in flatten(list(targets))):
+        raise DataError(
+            "y holds text: expected numbers.\n"
+            "  try       layers.StringLookup(vocabulary=labels, num_oov_indices=0)(y), which gives the place of each label"
+        )
+
+
+def _column(value: Any) -> Any:
+    """An array of numbers, or of strings as they are."""
+    if hasattr(value, "to_numpy"):  # pandas
+        value = value.to_numpy()
+    return text.Strings(value) if isinstance(value, np.ndarray) and text.holds_text(value) else as_array(value)
+
+
+def _as_tensor(value: Any) -> Any:
+    return value if isinstance(value, text.Strings) else torch.from_numpy(value)
 
 
 def _rows(tensor: Tensor, first: int, stop: int) -> Tensor:
@@ -162,10 +195,14 @@ def as_batch(batch: Any) -> Batch:
 
     def tensor(leaf: Any) -> Tensor:
         value = leaf if isinstance(leaf, Tensor) else copy_of(as_array(leaf))
+        if value is leaf and value.dtype is text.TEXT:
+            value = value.long()
         return standard_layout(value.float() if value.dtype == torch.float64 else value)
 
+    batch = text.gathered(batch)
     parts = list(batch) if isinstance(batch, list | tuple) and len(batch) in (1, 2, 3) else [batch]
     x, y, weight = (map_structure(tensor, part) for part in (*parts, None, None, None)[:3])
+    check_targets(y, weight)
     return x, y, weight
 
 
