@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import default_collate
 
 from disttrain import text
 from disttrain.alignment import copy_of, on_border
+from disttrain.data.refusals import array_of, located, parts_of, refuse_array, refuse_labels, refuse_tensor
 from disttrain.data.structure import flatten, leaf_paths, map_structure
 from disttrain.errors import DataError
 
@@ -33,18 +35,19 @@ class Source(Protocol):
 def as_array(value: Any) -> NDArray[Any]:
     """A NumPy array without copying where that is possible; float64 becomes float32, as in Keras."""
     if isinstance(value, Tensor):
+        refuse_tensor(value)
         value = value.detach().cpu().numpy()
     elif hasattr(value, "to_numpy"):  # pandas
         value = value.to_numpy()
-    array = np.asarray(value)
+    array: NDArray[Any] = value if isinstance(value, np.ndarray) else array_of(value)
     if array.dtype == np.float64:
         array = array.astype(np.float32)
-    if array.dtype.kind in "SU" or (array.dtype == object and text.holds_text(array)):
+    if array.ndim and (array.dtype.kind in "SU" or (array.dtype == object and text.holds_text(array))):
         return text.code_points(array)
     if array.dtype == np.uint32:  # as which text travels
         return array.astype(np.int64)
-    if array.dtype == object:
-        raise DataError("an array of Python objects cannot be trained on: expected numbers of one shape (are the rows of unequal length?).")
+    if array.dtype.kind not in "fiubc":
+        refuse_array(array, value)
     return np.ascontiguousarray(array) if array.ndim else array
 
 
@@ -119,7 +122,7 @@ def check_targets(*targets: Any) -> None:
     Raises:
         DataError: there are some.
     """
-    if any(str(leaf.dtype).endswith("uint32") for leaf in flatten(list(targets))):
+    if any(str(leaf.dtype).endswith("uint32") for leaf in flatten(list(targets)) if hasattr(leaf, "dtype")):
         raise DataError(
             "y holds text: expected numbers.\n"
             "  try       layers.StringLookup(vocabulary=labels, num_oov_indices=0)(y), which gives the place of each label"
@@ -190,20 +193,36 @@ def seed_generators(key: int) -> None:
     torch.manual_seed(key)
 
 
-def as_batch(batch: Any) -> Batch:
-    """(x, y, sample_weight) as tensors from x, (x,), (x, y) or (x, y, sample_weight)."""
+def as_batch(batch: Any, *, counts_weigh: bool = False) -> Batch:
+    """(x, y, sample_weight) as tensors from x, (x,), (x, y) or (x, y, sample_weight).
 
-    def tensor(leaf: Any) -> Tensor:
-        value = leaf if isinstance(leaf, Tensor) else copy_of(as_array(leaf))
-        if value is leaf and value.dtype is text.TEXT:
-            value = value.long()
-        return standard_layout(value.float() if value.dtype == torch.float64 else value)
+    Args:
+        counts_weigh: may weights be integers? As the third part of what torch's datasets give, those are labels.
 
-    batch = text.gathered(batch)
-    parts = list(batch) if isinstance(batch, list | tuple) and len(batch) in (1, 2, 3) else [batch]
-    x, y, weight = (map_structure(tensor, part) for part in (*parts, None, None, None)[:3])
-    check_targets(y, weight)
+    Raises:
+        DataError: something in it that is no tensor and no array of numbers, or a named tuple in another order.
+    """
+    try:
+        batch = text.gathered(batch)
+        x, y, weight = (map_structure(_leaf, part) for part in parts_of(batch))
+        check_targets(y, weight)
+    except DataError as error:
+        raise located(error, batch, _leaf) from error
+    if weight is not None and not counts_weigh:
+        refuse_labels(weight)
     return x, y, weight
+
+
+def _leaf(leaf: Any) -> Any:
+    if isinstance(leaf, PackedSequence):
+        return leaf._replace(data=standard_layout(leaf.data))
+    if isinstance(leaf, Tensor):
+        if leaf.layout is not torch.strided:
+            refuse_tensor(leaf)
+        value = leaf.long() if leaf.dtype is text.TEXT else leaf  # as which text travels, and these are numbers
+    else:
+        value = copy_of(as_array(leaf))
+    return standard_layout(value.float() if value.dtype == torch.float64 else value)
 
 
 class RangeSource:

@@ -7,11 +7,13 @@ model/000002.safetensors    inputs "x", or "x/0" or "x/<name>" for several, and 
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save
+from torch.nn.utils.rnn import PackedSequence
 
 from disttrain.checkpoint import Store
 from disttrain.checkpoint.records import record
@@ -122,7 +124,8 @@ def _named(x: Any, name: str) -> dict[str, torch.Tensor]:
     """Tensors by name; text is left out, which no viewer shows."""
     if isinstance(x, torch.Tensor):
         return {} if is_text(x) else {name: x}
-    parts = x.items() if isinstance(x, dict) else enumerate(x) if isinstance(x, list | tuple) else ()
+    listed = isinstance(x, list | tuple) and not isinstance(x, PackedSequence)
+    parts = x.items() if isinstance(x, Mapping) else enumerate(x) if listed else ()
     return {f"{name}/{key}": value for key, value in parts if isinstance(value, torch.Tensor) and not is_text(value)}
 
 
