@@ -41,6 +41,8 @@ class StringLookup(IndexLookup):
         ['[UNK]', 'a', 'b']
     """
 
+    _wants_text = True
+
     def __init__(
         self,
         max_tokens: int | None = None,

@@ -23,6 +23,7 @@ class TextLayer(Layer):
     """
 
     _takes_text = True  # what a model needs to have, to be given text
+    _wants_text = False  # True where numbers are of no use to it: a Sequential that begins with it has an Input of strings
     _output_keeps_dtype = True  # counts are exact: a policy says in what others compute with them
 
     def __init__(self, *, autocast: bool = False, **kwargs: Any) -> None:

@@ -53,6 +53,8 @@ class TextVectorization(TextLayer):
                 [1, 2, 0, 0]])
     """
 
+    _wants_text = True
+
     def __init__(
         self,
         max_tokens: int | None = None,
