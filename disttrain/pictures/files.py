@@ -5,15 +5,12 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from disttrain.layers.geometry import check_data_format
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 _RESAMPLING = ("bicubic", "bilinear", "box", "hamming", "lanczos", "nearest")
 _MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
@@ -25,7 +22,7 @@ def load_img(
     target_size: tuple[int, int] | None = None,
     interpolation: str = "nearest",
     keep_aspect_ratio: bool = False,
-) -> Image.Image:
+) -> Any:
     """A picture of a file, as Pillow has it.
 
     Args:
@@ -40,7 +37,7 @@ def load_img(
     if color_mode not in _MODES:
         raise ValueError(f"load_img(color_mode={color_mode!r}): expected 'grayscale', 'rgb' or 'rgba'.")
     if isinstance(path, io.BytesIO):
-        image: Image.Image = Image.open(path)
+        image: Any = Image.open(path)
     elif isinstance(path, str | bytes | Path):
         image = Image.open(io.BytesIO(Path(path.decode() if isinstance(path, bytes) else path).read_bytes()))
     else:
@@ -71,7 +68,7 @@ def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) ->
     return array.transpose(2, 0, 1) if channels_first else array
 
 
-def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dtype: Any = None) -> Image.Image:
+def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dtype: Any = None) -> Any:
     """An array (rows, columns, channels) as a picture of Pillow.
 
     Args:

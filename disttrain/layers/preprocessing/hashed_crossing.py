@@ -37,6 +37,8 @@ class HashedCrossing(TextLayer):
         tensor([1, 4, 3])
     """
 
+    _calls_itself = True  # its `forward` takes text, and calls as any layer
+
     def __init__(
         self, num_bins: int, output_mode: str = "int", sparse: bool = False, name: str | None = None, dtype: Any = None, **kwargs: Any
     ) -> None:

@@ -43,6 +43,8 @@ class StringLookup(IndexLookup):
 
     _wants_text = True
 
+    _calls_itself = True  # its `forward` takes text, and calls as any layer
+
     def __init__(
         self,
         max_tokens: int | None = None,

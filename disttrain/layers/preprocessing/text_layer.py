@@ -26,6 +26,8 @@ class TextLayer(Layer):
     _wants_text = False  # True where numbers are of no use to it: a Sequential that begins with it has an Input of strings
     _output_keeps_dtype = True  # counts are exact: a policy says in what others compute with them
 
+    _calls_itself = True  # its `forward` takes text, and calls as any layer
+
     def __init__(self, *, autocast: bool = False, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)  # a whole number that came as a float must not be rounded
 
