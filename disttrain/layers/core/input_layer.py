@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from disttrain import text
 from disttrain.layers.layer import Layer
 from disttrain.layers.symbolic import Node, Shape, SymbolicTensor, operations_from
 
@@ -33,7 +34,9 @@ class InputLayer(Layer):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(name=name, dtype=dtype, **kwargs)
+        super().__init__(name=name, dtype=None if dtype == text.NAME else dtype, **kwargs)
+        if dtype == text.NAME:
+            self.dtype = text.NAME
         if (shape is None) == (batch_shape is None):
             raise ValueError(f"Input(shape={shape!r}, batch_shape={batch_shape!r}): expected one of the two.")
         if optional:
@@ -85,7 +88,7 @@ def Input(
     Args:
         shape: of one sample; None for a size that varies.
         batch_size, batch_shape: where the size of the batch is fixed.
-        dtype: float32 unless told; "int32" for indices.
+        dtype: float32 unless told; "int32" for indices, "string" for text.
         name: what dict data call this input.
 
     Example:
