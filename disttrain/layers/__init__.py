@@ -61,8 +61,9 @@ _NAMES = {
         GlobalMaxPooling3D MaxPool1D MaxPool2D MaxPool3D MaxPooling1D MaxPooling2D MaxPooling3D
     """,
     "preprocessing": """
-        CategoryEncoding CenterCrop Discretization Normalization RandomBrightness RandomContrast RandomCrop
-        RandomErasing RandomFlip RandomRotation RandomTranslation RandomZoom Rescaling Resizing
+        CategoryEncoding CenterCrop Discretization HashedCrossing Hashing IntegerLookup Normalization RandomBrightness
+        RandomContrast RandomCrop RandomErasing RandomFlip RandomRotation RandomTranslation RandomZoom Rescaling Resizing
+        StringLookup TextVectorization
     """,
     "recurrent": """
         Bidirectional ConvLSTM1D ConvLSTM2D ConvLSTM3D GRU GRUCell LSTM LSTMCell RNN SimpleRNN SimpleRNNCell

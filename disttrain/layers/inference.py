@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from disttrain import text
 from disttrain.layers.context import CallContext, call_context
 from disttrain.layers.dtypes import DTYPES, dtype_name
 from disttrain.layers.structure import flatten, map_structure, pack_like
@@ -36,7 +37,7 @@ def infer(function: Callable[..., Any], args: Any, kwargs: Any, described: str, 
         if not isinstance(one, Tensor):
             raise ValueError(f"{described} gave {one!r}: expected tensors, or lists, tuples and dicts of them.")
         shape = tuple(a if a == b else None for a, b in zip(one.shape, two.shape, strict=True))
-        leaves.append(SymbolicTensor(shape, dtype_name(one.dtype)))
+        leaves.append(SymbolicTensor(shape[:-1], text.NAME) if text.is_text(one) else SymbolicTensor(shape, dtype_name(one.dtype)))
     return pack_like(first, leaves)
 
 
@@ -61,6 +62,8 @@ def _run(
     def zeros(value: Any) -> Any:
         if not isinstance(value, SymbolicTensor):
             return value
+        if value.dtype == text.NAME:
+            return torch.zeros((*stand_in_shape(value.shape, sizes), 1), dtype=text.TEXT, device=device)  # empty strings
         return torch.zeros(stand_in_shape(value.shape, sizes), dtype=DTYPES[value.dtype], device=device)
 
     given = map_structure(zeros, list(args)), map_structure(zeros, dict(kwargs))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from disttrain import mixed_precision, regularizers, watch
+from disttrain import mixed_precision, regularizers, text, watch
 from disttrain.alignment import on_border
 from disttrain.layers import masking, torch_children, tracking
 from disttrain.layers.config import accepted_arguments, for_constructor, known_arguments, simple_arguments, unwritten_arguments
@@ -227,6 +227,8 @@ class Layer(WeightHolder):
             self.__dict__["_call_losses"] = context.losses
 
     def _call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args and isinstance(args[0], list | tuple) and text.holds_text(args[0]):
+            args = (text.gathered(args[0]), *args[1:])
         check_positional(self, args)
         if has_symbolic(args, kwargs):
             return self._call_symbolically(args, kwargs)
@@ -291,6 +293,8 @@ class Layer(WeightHolder):
     def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.input_spec is not None and args:
             check_inputs(self.input_spec, args[0], self.name)
+        if any(isinstance(leaf, SymbolicTensor) and leaf.dtype == text.NAME for leaf in flatten([list(args), kwargs])):
+            text.check_takes_text(self)
         if not self.built:
             self._build_for(args, kwargs)
         outputs = self.compute_output_spec(*args, **kwargs)
@@ -324,6 +328,8 @@ class Layer(WeightHolder):
         return next((leaf.device for leaf in flatten(list(args)) if type(leaf) is Tensor), None)
 
     def _as_input(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.dtype.kind in "OSU":
+            return text.text_tensor(value)
         if isinstance(value, np.ndarray):
             weight = next(self.parameters(), None)
             value = on_border(torch.from_numpy(np.ascontiguousarray(value)))

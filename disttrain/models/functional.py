@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from disttrain import text
 from disttrain.alignment import on_border
 from disttrain.layers import masking
 from disttrain.layers.context import innermost
@@ -230,8 +231,14 @@ class Graph:
                 "  try  Input(..., optional=True)"
             )
         if not isinstance(leaf, Tensor):
-            leaf = on_border(torch.as_tensor(np.asarray(leaf)))
-        given, dtype, shape = leaf, DTYPES[slot.dtype], slot.shape
+            leaf = text.text_tensor(leaf) if text.holds_text(leaf) else on_border(torch.as_tensor(np.asarray(leaf)))
+        given, dtype, shape = leaf, DTYPES.get(slot.dtype), slot.shape
+        if dtype is None or leaf.dtype is text.TEXT:
+            described = f"{self.described}: input {self.layers[slot.layer].name!r}"
+            leaf = text.fitted(leaf, slot.dtype, shape, described)
+            if not fits(leaf[..., 0], shape):
+                raise ValueError(f"{described} has shape {tuple(leaf.shape[:-1])}, expected {shape}, None for any size.")
+            return leaf
         if leaf.dtype is not dtype:
             leaf = leaf.to(dtype)
         if leaf.ndim == len(shape) - 1 and shape[-1] == 1:

@@ -22,6 +22,7 @@ from disttrain.models.data_arguments import (
     array_targets,
     check_class_weight,
     check_row_states,
+    check_text,
     check_validation_freq,
     missing_targets,
     refuse_two_losses,
@@ -328,6 +329,7 @@ class Trainer(TrainStep):
     def _checked(self, example: Any, targets: list[Any], plans: list[BatchPlan], *, predicts: bool) -> tuple[Any, bool]:
         refuse_wrappers(self)  # type: ignore[arg-type]
         has_outputs = self._has_outputs()
+        check_text(self, example[0])
         outputs = self._example_outputs(example[0]) if has_outputs else None
         check_row_states(self, plans)
         if self.compiled and not predicts and outputs is not None:

@@ -305,6 +305,20 @@ def feature_task(name: str) -> Task:
     return Task(model, x, y, random.uniform(0.2, 2.0, 11).astype("float32"))
 
 
+def text_task(padded: bool) -> Task:
+    """Strings of very different lengths into a model that begins with words; unpadded, a slice is as long as its longest string."""
+    random = np.random.default_rng(3)
+    words = np.array(["good", "bad", "day", "film", "what", "a", "the", "naïve", "日本"])
+    texts = np.array([" ".join(random.choice(words, size)) for size in random.integers(1, 9, 23)])
+    dt.set_random_seed(4)
+    vectorizer = dt.layers.TextVectorization(output_sequence_length=5 if padded else None)
+    vectorizer.adapt(texts)
+    chain = [vectorizer, dt.layers.Embedding(16, 3, mask_zero=True), dt.layers.GlobalAveragePooling1D(), dt.layers.Dense(1)]
+    model = dt.Sequential([dt.Input((1,), dtype="string"), *chain])
+    model.compile("adam", "mse")
+    return Task(model, texts, random.normal(size=(23, 1)).astype("float32"))
+
+
 def rich_task(samples: int, batch_size: int, *, weighted: bool, masked: bool, by_class: bool, seed: int) -> Task:
     """Sequences of any lengths through a layer with draws, one with statistics, and two outputs."""
     _start()

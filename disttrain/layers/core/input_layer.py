@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from disttrain import text
 from disttrain.layers.dtypes import standard_dtype
 from disttrain.layers.layer import Layer
 from disttrain.layers.symbolic import Node, Shape, SymbolicTensor, operations_from
@@ -52,7 +53,9 @@ class InputLayer(Layer):
         if input_tensor is not None:
             shape, batch_shape, dtype = None, *_of_tensor(input_tensor, shape, batch_size, batch_shape, dtype)
             batch_size = None
-        super().__init__(name=name, dtype=dtype, **kwargs)
+        super().__init__(name=name, dtype=None if dtype == text.NAME else dtype, **kwargs)
+        if dtype == text.NAME:
+            self.dtype = text.NAME
         if shape is None and batch_shape is None:
             raise ValueError("You must pass a `shape` argument. Input() was given neither shape nor batch_shape.")
         for argument, given in (("shape", shape), ("batch_size", batch_size)):
@@ -108,7 +111,7 @@ def Input(
     Args:
         shape: of one sample; None for a size that varies.
         batch_size, batch_shape: where the size of the batch is fixed.
-        dtype: float32 unless told; "int32" for indices.
+        dtype: float32 unless told; "int32" for indices, "string" for text.
         name: what dict data call this input.
         optional: the model may be called with None in its place.
         sparse, ragged: Keras's other kinds of tensors; True is refused.

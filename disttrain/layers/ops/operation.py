@@ -31,8 +31,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Declared:
     """One operation: its name and module in files of Keras, what computes it, which parameters are tensors and which are settings.
 
-    `infer` gives the shape of the output from that of the input and the settings, where zeros would not do; `spread` says that there may be
-    any number of tensors.
+    `infer` gives the shape of the output from those of the inputs and the settings, where zeros would not do; `spread` says that there may
+    be any number of tensors.
     """
 
     class_name: str
@@ -94,9 +94,9 @@ class Operation(Layer):
             leaves = [leaf for leaf in flatten([list(args), kwargs]) if hasattr(leaf, "shape")]
             check_bounds(self.kind, [stand_in_shape(leaf.shape) for leaf in leaves], self.settings)
         infer = self.declared.infer
-        if infer is None or kwargs or len(args) != 1 or not isinstance(args[0], SymbolicTensor):
+        if infer is None or kwargs or not all(isinstance(arg, SymbolicTensor) for arg in args):
             return super().compute_output_spec(*args, **kwargs)
-        return SymbolicTensor(infer(args[0].shape, **self.settings), args[0].dtype)
+        return SymbolicTensor(infer(*(arg.shape for arg in args), **self.settings), args[0].dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name, **self.settings}
@@ -117,7 +117,7 @@ def operation(
         class_name: its name in files.
         module: of `keras.src.ops` where Keras has it.
         tensors: how many of the first parameters are tensors, or which; the others are settings.
-        infer: (shape, **settings) -> shape of the output.
+        infer: (shape of each tensor, **settings) -> shape of the output.
     """
 
     def decorate(function: F) -> F:
@@ -144,6 +144,19 @@ def operation(
     return decorate
 
 
+def with_values(name: str, *arguments: Any) -> None:
+    """Refuse symbolic tensors for a function that asks for values, such as one whose output has as many numbers as it finds.
+
+    Raises:
+        ValueError: there are some.
+    """
+    if has_symbolic([list(argument) if isinstance(argument, tuple) else argument for argument in arguments], {}):
+        raise ValueError(
+            f"ops.{name} needs values, and got a symbolic tensor: what it gives depends on more than shapes.\n"
+            f"  try  a layer of your own, whose call(self, inputs) does ops.{name}(...)"
+        )
+
+
 def both(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
     """Two operands as tensors on one device."""
     x1 = as_tensor(x1, x2)
@@ -166,4 +179,4 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
 
-__all__ = ["DECLARED", "Declared", "Operation", "as_tensor", "axes_of", "both", "floating", "operation"]
+__all__ = ["DECLARED", "Declared", "Operation", "as_tensor", "axes_of", "both", "floating", "operation", "with_values"]
