@@ -112,8 +112,7 @@ def room_for(specs: Mapping[str, TensorSpec], pieces: Sequence[Piece], arena: Ar
 
 def snapshot(arrays: Mapping[str, NamedArray], pieces: Sequence[Piece], arena: Arena) -> Snapshot:
     """Copy `pieces` of `arrays` into `arena`: the only part of a save that training waits for. Raises what `room_for` raises."""
-    named = {piece.tensor for piece in pieces}
-    shot = room_for({name: array.spec(name) for name, array in arrays.items() if name in named}, pieces, arena)
+    shot = room_for({name: array.spec(name) for name, array in arrays.items()}, pieces, arena)
     for piece, spec, place in shot.places():
         np.copyto(place, arrays[spec.name].data[piece.row_start * spec.row_bytes : piece.row_stop * spec.row_bytes])
     return shot

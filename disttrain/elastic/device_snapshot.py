@@ -1,4 +1,4 @@
-"""A worker's part of a state that lies on a device: sliced there, and only that copied, into memory to which a device copies at full speed."""
+"""A worker's part of a state that lies on a device: sliced there, and that alone is copied, into memory that the device fills fast."""
 
 from __future__ import annotations
 
