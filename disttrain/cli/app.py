@@ -83,6 +83,9 @@ def launch(
         str | None, typer.Option(metavar="SHARE", help="Compute so much a second time on another worker, 1% say, and compare.")
     ] = None,
     kernels: Annotated[str, typer.Option(help="common: the same bits on processors of different makes; own: each one's best.")] = "own",
+    determinism: Annotated[
+        bool, typer.Option("--determinism/--no-determinism", help="On GPUs, compute so that a step has one result; CPUs always do.")
+    ] = True,
     samples: Annotated[int, typer.Option(help="Samples of the validation data kept in the run directory for disttrain view.")] = 16,
     timings: Annotated[bool, typer.Option("--timings", help="Say where the time goes.")] = False,
 ) -> None:
@@ -95,7 +98,7 @@ def launch(
         cpus_per_worker=cpus_per_worker, gpus_per_worker=gpus_per_worker, run_dir=run_dir, checkpoint_every=checkpoint_every,
         keep=keep, seed=seed, address=address, restart=restart, take_over=take_over, step=step, samples=samples,
         hang_timeout_s=hang_timeout, digest_every=digest_every, admission=admission,
-        audit=audit, kernels=kernels,
+        audit=audit, kernels=kernels, determinism=determinism,
     )  # fmt: skip
     run(config, script, tuple(arguments or ()), show_timings=timings, command=shlex.join(["disttrain", *sys.argv[1:]]))
 

@@ -27,6 +27,7 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
     run in it is gone on with: its finished calls give their results back, an open one goes on from its checkpoint, and a call that is
     another than the one it holds is refused, with the difference in words.
     """
+    from disttrain.determinism import chosen
     from disttrain.errors import UsageError  # late: RunConfig alone brings no torch
     from disttrain.launch.cluster_start import ClusterStart
     from disttrain.launch.door import enter
@@ -54,5 +55,5 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
     timings = Timings()
     start = ClusterStart(config, timings)
     start.begin()
-    with Session(config, entry, start, timings) as session:
+    with chosen(config.determinism), Session(config, entry, start, timings) as session:
         yield session

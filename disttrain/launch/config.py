@@ -36,6 +36,7 @@ class RunConfig:
         digest_every: compare the digests of the workers' states after so many optimizer steps, beside at every save; None for only there.
         admission: let only workers in that get the same bits as the others of one slice of the first step.
         kernels: "common" ones give the same bits on processors of different makes, at the price of speed; "own" are each processor's best.
+        determinism: False lets GPUs compute what may differ in its last bits, see `disttrain.set_determinism`; a script's word is last.
         audit: of the time of a training, so much goes into computing slices a second time on another worker, such as "1%"; None for none.
         samples: so many samples of the validation data, at most, are kept in the run directory for `disttrain view`.
     """
@@ -61,6 +62,7 @@ class RunConfig:
     admission: bool = True
     audit: str | None = None
     kernels: str = "own"
+    determinism: bool = True
 
     def __post_init__(self) -> None:
         for name in ("workers", "min_workers", "max_workers", "virtual_workers", "cpus_per_worker", "keep", "digest_every"):

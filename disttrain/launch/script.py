@@ -12,6 +12,7 @@ import warnings
 from bdb import BdbQuit
 from pathlib import Path
 
+from disttrain.determinism import set_determinism
 from disttrain.errors import Interrupted, UsageError
 from disttrain.launch.cluster_start import ClusterStart
 from disttrain.launch.config import RunConfig
@@ -34,6 +35,7 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
         near = sorted(str(other) for other in path.parent.glob("*.py"))[:5] if path.parent.is_dir() else []
         raise UsageError(f"there is no script {script!r}.\n  expected  a Python file{', such as ' + ', '.join(near) if near else ''}")
     settle(config.kernels)
+    set_determinism(config.determinism)
     timings = Timings()
     timings.mark("command line parsed")
     given, arguments = arguments, hidden_arguments(arguments)  # only the script is given its secrets

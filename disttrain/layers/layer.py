@@ -20,6 +20,7 @@ from disttrain.layers.context import CallContext, call_context, enter, innermost
 from disttrain.layers.dtypes import DTYPES, dtype_name
 from disttrain.layers.inference import infer
 from disttrain.layers.naming import auto_name
+from disttrain.layers.recomputation import follow_checkpoints
 from disttrain.layers.signature import Signature, check_positional, shapes_for_build, signature_of
 from disttrain.layers.structure import flatten, map_shapes, map_structure
 from disttrain.layers.symbolic import Node, Shape, SymbolicTensor, has_symbolic
@@ -72,6 +73,7 @@ class Layer(WeightHolder):
         **unknown: Any,
     ) -> None:
         super().__init__()
+        follow_checkpoints()
         if unknown:
             _refuse_unknown(type(self), unknown)
         if name is not None and (not isinstance(name, str) or "/" in name or not name):

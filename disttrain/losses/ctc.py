@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from disttrain.errors import DataError
+from disttrain.host_numbers import on_device
 from disttrain.losses.base import Loss
 from disttrain.losses.shapes import as_prediction
 from disttrain.losses.targets import check_labels
@@ -20,7 +21,7 @@ BLANK = 0
 def ctc(y_true: Any, y_pred: Any) -> Tensor:
     """Minus the log-likelihood of each sequence: labels `(n, length)`, logits `(n, steps, classes)`, values `(n,)`. See `CTC`."""
     logits = as_prediction(y_pred)
-    labels = torch.as_tensor(y_true, device=logits.device).long()
+    labels = on_device(y_true, logits.device).long()
     if labels.ndim != 2 or logits.ndim != 3 or len(labels) != len(logits):
         raise DataError(
             f"ctc: y_true has shape {tuple(labels.shape)}, y_pred has shape {tuple(logits.shape)}.\n"

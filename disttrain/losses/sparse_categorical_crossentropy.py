@@ -76,8 +76,8 @@ class SparseCategoricalCrossentropy(Loss):
         return sparse_categorical_crossentropy(y_true, y_pred, self.from_logits, self.ignore_class, self.axis)
 
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor | None:
-        if self.ignore_class is not None:
-            return None
+        if self.ignore_class is not None or (self.from_logits and y_pred.ndim > 2 and y_pred.device.type != "cpu"):
+            return None  # torch's mean over images adds in no fixed order on CUDA; of their values, the mean is taken in one
         labels, y_pred, axis = labels_beside(self.name, y_true, y_pred, self.axis)
         if self.from_logits:
             return functional.cross_entropy(classes_second(y_pred, axis), labels, ignore_index=NO_LABEL)

@@ -45,6 +45,8 @@ def call_identity(job: Job) -> Identity:
         "class_weight": _plain(job.class_weight),
         "virtual workers": job.virtual_workers,
         "seed": job.seed,
+        "determinism": "on" if job.numerics.deterministic else "off",
+        "TF32": job.numerics.tf32,
         "batches": fingerprint(job)["phases"],
         "data": {kind.value: _data(job, kind) for kind, _ in job.program.plans},
     }

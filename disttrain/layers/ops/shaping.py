@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain.host_numbers import on_device
 from disttrain.layers.dtypes import DTYPES, standard_dtype
 from disttrain.layers.ops.operation import as_tensor, axes_of, operation
 from disttrain.layers.symbolic import Shape
@@ -131,7 +132,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = N
         edge = 1 if mode == "reflect" else 0
         size = x.shape[axis]
         places = [*range(before - 1 + edge, edge - 1, -1), *range(size), *range(size - 1 - edge, size - 1 - edge - after, -1)]
-        x = torch.index_select(x, axis, torch.tensor(places, device=x.device))
+        x = torch.index_select(x, axis, on_device(places, x.device))
     return x  # type: ignore[no-any-return]
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from disttrain.callbacks import CallbackList
+from disttrain.determinism import kept
 from disttrain.training.allocator import keep_freed_memory
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.hooks import CallHooks, FitHooks
@@ -72,7 +73,7 @@ class LocalRunner:
 
     def fit(self, job: Job, callbacks: CallbackList) -> None:
         keep_freed_memory()
-        with intra_op_threads(self._settings.threads), kept_generators():
+        with intra_op_threads(self._settings.threads), kept_generators(), kept():
             engine = Engine(job, device_of(job.model))
             telemetry = LocalTelemetry(engine)
             hooks = FitHooks(callbacks, job.model, job.program, before_end=engine.replica.finalize, telemetry=telemetry)
@@ -115,7 +116,7 @@ class LocalRunner:
     @contextmanager
     def _called(self, job: Job) -> Iterator[Engine]:
         keep_freed_memory()
-        with intra_op_threads(self._settings.threads):
+        with intra_op_threads(self._settings.threads), kept():
             engine = Engine(job, device_of(job.model))
             with kept_generators(engine.draws):
                 yield engine

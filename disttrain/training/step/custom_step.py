@@ -284,8 +284,9 @@ class CustomStep:
 
 
 def generator_states() -> tuple[Any, ...]:
-    """The states of those generators."""
-    return random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+    """The states of those generators, and of the one of the GPU in use, if there is one."""
+    of_gpu = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+    return random.getstate(), np.random.get_state(), torch.random.get_rng_state(), of_gpu
 
 
 def set_generator_states(states: tuple[Any, ...]) -> None:
@@ -293,6 +294,8 @@ def set_generator_states(states: tuple[Any, ...]) -> None:
     random.setstate(states[0])
     np.random.set_state(states[1])
     torch.random.set_rng_state(states[2])
+    if states[3] is not None:
+        torch.cuda.set_rng_state(states[3])
 
 
 def _forget_losses(module: Any, args: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 
 from disttrain.collectives import Group, SoloGroup
+from disttrain.determinism import settle, told
 from disttrain.errors import NonFiniteLoss
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.job import Job
@@ -45,6 +46,7 @@ class Engine:
 
     def __init__(self, job: Job, device: torch.device | None = None, audit_share: float = 0.0) -> None:
         self.job, self.program = job, job.program
+        settle("cpu" if device is None else device.type, job.numerics)
         self.replica = Replica(job, device)
         self.by_products = ByProducts()
         self.trains = self.replica.trains
@@ -128,6 +130,8 @@ class Engine:
             if kept is not None:  # the sums are part of the state of the tick before
                 replica.totals.copy_(kept[0])
                 replica.train_logs = kept[1]
+            if isinstance(error, RuntimeError) and (better := told(error)) is not error:
+                raise better from error
             raise
         self._took(position, position, began)
         self._move_to(position.tick + 1, position)
@@ -148,6 +152,10 @@ class Engine:
             last = self.position
             self._give_up_phase(last, error)
             return last
+        except RuntimeError as error:
+            if (better := told(error)) is error:
+                raise
+            raise better from error
         self._took(position, last, began)
         self._move_to(last.tick + 1, last)
         return last

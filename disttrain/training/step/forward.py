@@ -15,6 +15,7 @@ from disttrain.data.sources import seed_generators
 from disttrain.data.structure import flatten, map_structure
 from disttrain.errors import UsageError
 from disttrain.layers.context import CallContext, call_context
+from disttrain.layers.recomputation import follow_checkpoints
 from disttrain.metrics import TorchMetric
 from disttrain.seeds import fold_in
 from disttrain.training.compiled.class_weight import class_weights
@@ -46,6 +47,7 @@ class Forward:
 
     def __init__(self, job: Job, state: ModelState, device: torch.device) -> None:
         self.job, self.model, self.device, self._state = job, job.model, device, state
+        follow_checkpoints()
         self.before: Snapshot | None = None
         overrides = self.model.overridden_steps()
         self.scripts: dict[Kind, CustomStep] = {}

@@ -284,7 +284,8 @@ class _Rounds:
                 workspace.state.restore(self.before)
             workspace.state.read_rows(layout.rows_of(total.side_channel))
             self._read_moved(total)
-        agreed = workspace.account(layout, total.side_channel, self.count)
+        workspace.account(layout, total.side_channel, self.count)
+        agreed = layout.agreed(total.side_channel)
         workspace.pools[self.kind].give([total])
         return agreed
 

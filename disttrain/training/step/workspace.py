@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from disttrain.alignment import border_of
 from disttrain.collectives import Group
 from disttrain.collectives.layout import Layout
 from disttrain.collectives.reduction import Reduction, TreeReduction
@@ -96,7 +97,7 @@ class Workspace:
                 2 * WORDS if trains and self.audit_share else 0,
             )  # fmt: skip
             parts = [*(state.space.parts if trains else ()), (torch.float64, layout.size)]
-            plan = TreeReduction(group, placement, Layout.of(parts), self.device)
+            plan = TreeReduction(group, placement, Layout.of(parts, border_of(self.device)), self.device)
             self.pools[kind] = Pool(plan, state.space if trains else None)
         self.overlaps = replica.trains and group.size > 1 and self.pools[Kind.TRAIN].plan.capacity >= OVERLAP_BYTES
         self.scratch = torch.zeros(states, dtype=torch.float64, device=self.device)
@@ -186,14 +187,13 @@ class Workspace:
         reduction.finish(total.buffer)
         return total
 
-    def account(self, layout: SideChannelLayout, side_channel: Tensor, count: int) -> tuple[bool, ...]:
-        """Add a batch to the totals; the requests that came with it."""
+    def account(self, layout: SideChannelLayout, side_channel: Tensor, count: int) -> None:
+        """Add a batch to the totals."""
         if self.torchmetrics.gathers:
             kept = self.totals[layout.sums : layout.sums + self.torchmetrics.phase_size]
             self.torchmetrics.fold(kept, layout.gathered_of(side_channel), int(self.totals[-1]), count)
         self.totals[: layout.sums] += side_channel[: layout.sums]
         self.totals[-1] += count
-        return layout.agreed(side_channel)
 
     # -- beside it ------------------------------------------------------------------------------------------------------------------
 
