@@ -22,6 +22,7 @@ from typing import Any
 from harness import HERE, Job, ended, workspace
 
 BUDGET_S = 480.0
+_HOLDS = {None: "", True: "yes", False: "NO"}
 _LEAST_S = 12.0  # with less than that left, a check is not begun
 
 
@@ -174,8 +175,7 @@ def _no_gpu() -> str | None:
 
 
 def _print(result: dict[str, Any]) -> None:
-    mark = {None: "    ", True: "yes ", False: "NO  "}[result["holds"]]
-    print(f"  {mark}{result['what']}{': ' * bool(result['found'])}{result['found']}", flush=True)
+    print(f"  {_HOLDS[result['holds']]:4}{result['what']}{': ' * bool(result['found'])}{result['found']}", flush=True)
 
 
 def _table(outcomes: Sequence[Outcome], seconds: float) -> None:
@@ -188,7 +188,8 @@ def _table(outcomes: Sequence[Outcome], seconds: float) -> None:
 
 def as_markdown(outcomes: Sequence[Outcome], device: str, names: Sequence[str]) -> str:
     """The report."""
-    hardware = next((result["found"] for outcome in outcomes for result in outcome.results if result["what"] == "GPU"), platform.processor())
+    results = [result for outcome in outcomes for result in outcome.results]
+    hardware = next((result["found"] for result in results if result["what"] == "GPU"), platform.processor() or platform.machine())
     lines = [
         "# disttrain on a GPU" if device == "cuda" else "# The checks, tried on a CPU",
         "",
@@ -201,10 +202,7 @@ def as_markdown(outcomes: Sequence[Outcome], device: str, names: Sequence[str]) 
         lines += [f"## {outcome.name}: {outcome.verdict}", "", f"{CHECKS[outcome.name].about}; {outcome.seconds:.0f} s", ""]
         if outcome.results:
             lines += ["| what | found | holds |", "|---|---|---|"]
-            lines += [
-                f"| {_cell(result['what'])} | {_cell(result['found'])} | {'' if result['holds'] is None else 'yes' if result['holds'] else 'NO'} |"
-                for result in outcome.results
-            ]
+            lines += [f"| {_cell(one['what'])} | {_cell(one['found'])} | {_HOLDS[one['holds']]} |" for one in outcome.results]
             lines.append("")
         if outcome.trouble:
             lines += ["```", outcome.trouble, "```", ""]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from gpu.telling import Teller, mib
 
 _SCRIPT = Path(__file__).with_name("trained.py")
@@ -29,7 +30,18 @@ class _Launch:
         arguments = ["--report", str(self.report), "--steps", str(steps), "--epochs", str(epochs), "--device", tell.device.type]
         command = [sys.executable, str(_SCRIPT), *arguments]
         if options:
-            command = [sys.executable, "-m", "disttrain", "launch", str(_SCRIPT), "--run-dir", str(self.run_dir), *options, "--", *arguments]
+            command = [
+                sys.executable,
+                "-m",
+                "disttrain",
+                "launch",
+                str(_SCRIPT),
+                "--run-dir",
+                str(self.run_dir),
+                *options,
+                "--",
+                *arguments,
+            ]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
@@ -130,7 +142,9 @@ def _timeline(tell: Teller, launch: _Launch) -> None:
     for event in events:
         if event["event"] == "recovered":
             tell.measured("back to stepping, seconds", event["seconds"])
-    later = [event for event in events if event["time"] >= lost["time"] and event["event"] in ("worker lost", "formed", "recovered", "joined")]
+    later = [
+        event for event in events if event["time"] >= lost["time"] and event["event"] in ("worker lost", "formed", "recovered", "joined")
+    ]
     tell.measured("since the loss", ", ".join(f"{event['event']} {event['time'] - lost['time']:+.2f}" for event in later[:8]))
 
 

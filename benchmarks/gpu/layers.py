@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu.telling import Teller, in_words, use_test_support
 from torch import Tensor
 
 import disttrain as dt
@@ -23,6 +22,7 @@ from disttrain.layers.context import CallContext, call_context
 from disttrain.layers.structure import flatten, map_structure
 from disttrain.seeds import set_random_seed
 from disttrain.training.step.device_digest import device_digests
+from gpu.telling import Teller, in_words, use_test_support
 
 _SECOND_LIMIT_S = 100.0
 
@@ -51,7 +51,11 @@ def every_layer(tell: Teller) -> None:
 def masks(tell: Teller) -> None:
     """What is drawn on the device has the bits of the CPU."""
     cpu = torch.device("cpu")
-    for make, training in ((lambda: layers.Dropout(0.3), True), (lambda: layers.SpatialDropout1D(0.5), True), (lambda: layers.RandomFlip(), True)):
+    for make, training in (
+        (lambda: layers.Dropout(0.3), True),
+        (lambda: layers.SpatialDropout1D(0.5), True),
+        (lambda: layers.RandomFlip(), True),
+    ):
         name = type(make()).__name__
         shape = (8, 16, 16, 3) if name == "RandomFlip" else (8, 33, 17)
         x = torch.from_numpy(np.random.default_rng(0).random(shape, np.float32)) + 1
@@ -61,7 +65,9 @@ def masks(tell: Teller) -> None:
             layer = make()
             with call_context(CallContext(training=training, key=5, rows=(0, 8, 8))):
                 found.append(layer(x.to(device)).cpu())
-        tell.holds(f"{name} draws the same on a CPU and here", torch.equal(*found), f"{float((found[0] != found[1]).float().mean()):.2%} differ")
+        tell.holds(
+            f"{name} draws the same on a CPU and here", torch.equal(*found), f"{float((found[0] != found[1]).float().mean()):.2%} differ"
+        )
 
 
 def digests_to(device: str, file: Path) -> None:

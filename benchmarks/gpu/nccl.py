@@ -1,4 +1,4 @@
-"""NCCL as it is: what waits and aborts do with one rank and with an absent peer, what they leave behind, how two ranks on a GPU are refused.
+"""NCCL as it is: waits and aborts with one rank and with an absent peer, what they leave behind, two ranks on a GPU.
 
 `disttrain/collectives/nccl.py` says what was read of torch's code. Here each of it is looked at. Without a GPU, the same runs over what the
 tests have in NCCL's place.
@@ -15,11 +15,11 @@ from typing import Any
 import psutil
 import torch
 import torch.distributed as dist
-from gpu.telling import Teller, in_words, mib, use_test_support
-
 from disttrain.collectives.communicator_end import CommunicatorEnd
 from disttrain.collectives.nccl import Nccl, error_of, first_words, prepare_environment, still_connects
 from disttrain.devices.faults import fault_of
+
+from gpu.telling import Teller, in_words, mib, use_test_support
 
 _ROUNDS = 10
 _ABSENT_ROUNDS = 10
@@ -56,10 +56,10 @@ def absent_peer(tell: Teller) -> None:
     """Two ranks of which one never comes: is the other deaf, and does an abort end that?"""
     prepare_environment(None)
     library = _library(tell)
-    if library is not None:
-        library.connects.clear()
     before = None
     for number in range(_ABSENT_ROUNDS):
+        if library is not None:
+            library.connects.clear()
         ended: list[str] = []
         began = time.perf_counter()
         store = dist.HashStore()
@@ -71,7 +71,8 @@ def absent_peer(tell: Teller) -> None:
         def first(communicator: Nccl = communicator, heard: list[str] = heard) -> None:
             try:
                 begin, _, _ = first_words(communicator)[0]
-                heard.append(f"issued: {begin()}")
+                begin()
+                heard.append("is issued")
             except RuntimeError as error:
                 heard.append(("still connects: " if still_connects(error) else "") + in_words(error, 120))
 
@@ -90,10 +91,10 @@ def absent_peer(tell: Teller) -> None:
         left = asking.is_alive()
         now = _held(tell)
         before = before or now
-        about = f"made {made:.3f} s, first operation {'waits' if waits else heard[:1]}, abort {aborted:.3f} s, {_in_words(now)}"
-        tell.holds(f"round {number + 1}: an abort ends it, and whoever waited", not ended and not left, about + f"{ended}")
+        words = f"made in {made:.3f} s, abort in {aborted:.3f} s, {_in_words(now)}{'; '.join(['', *ended])}"
+        tell.holds(f"round {number + 1}: an abort ends it, and whoever waited", not ended and not left, words)
         if number == 0:
-            tell.measured("what the first operation says", heard[:1] or "nothing: it is still there")
+            tell.measured("the first operation waits for the peer", f"{'yes' if waits else 'no'}; at last it says: {'; '.join(heard)}")
         if left:
             break  # each further round would leave a thread
     last = _held(tell)
@@ -168,12 +169,14 @@ def _waits(tell: Teller, communicator: Nccl) -> None:
     early = work.is_completed()
     issued = time.perf_counter() - began
     if tell.on_gpu:
-        tell.holds("issuing does not wait for the GPU, and a work that is under way is not complete", not early and issued < 0.3, f"{issued:.3f} s")
+        tell.holds(
+            "issuing does not wait for the GPU, and a work that is under way is not complete", not early and issued < 0.3, f"{issued:.3f} s"
+        )
     _until(work.is_completed, 30.0)
     tell.measured("complete after, seconds", f"{time.perf_counter() - began:.3f}")
     began = time.perf_counter()
     error = error_of(work)
-    tell.holds("a work that is complete has no error", error is None, error)
+    tell.holds("a work that is complete has no error", error is None, error or "")
     work.wait()
     tell.holds("waiting for what is complete orders the streams and no more", time.perf_counter() - began < 0.2)
     tell.holds("and brings what it should", bool((output == 1).all()))
@@ -186,7 +189,9 @@ def _waits(tell: Teller, communicator: Nccl) -> None:
             words = "nothing"
         except RuntimeError as failed:
             words = in_words(failed)
-        tell.measured("a wait of 20 ms for a work of a second says (it aborts, as was read)", f"{words}, after {time.perf_counter() - began:.3f} s")
+        tell.measured(
+            "a wait of 20 ms for a work of a second says (it aborts, as was read)", f"{words}, after {time.perf_counter() - began:.3f} s"
+        )
         tell.synchronize()
 
 

@@ -24,11 +24,6 @@ class Result:
     found: str
     holds: bool | None = None
 
-    @property
-    def verdict(self) -> str:
-        """In a word."""
-        return {None: "", True: "yes", False: "NO"}[self.holds]
-
 
 class Teller:
     """What a check is given.

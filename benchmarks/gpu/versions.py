@@ -9,10 +9,10 @@ from contextlib import suppress
 from importlib.metadata import version
 
 import torch
-from gpu.telling import Teller
+from disttrain.devices.drivers import gpus_here
 
 from disttrain.determinism import numerics
-from disttrain.devices.drivers import gpus_here
+from gpu.telling import Teller
 
 
 def versions(tell: Teller) -> None:

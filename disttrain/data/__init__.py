@@ -3,6 +3,7 @@
 from disttrain.data.feed import Feed, feed_of, source_of
 from disttrain.data.plan import BatchPlan
 from disttrain.data.py_dataset import PyDataset
+from disttrain.data.resident import residing
 from disttrain.data.sources import ArraySource, DatasetSource, RangeSource, Source
 from disttrain.data.structure import flatten, map_structure
 
@@ -17,5 +18,6 @@ __all__ = [
     "feed_of",
     "flatten",
     "map_structure",
+    "residing",
     "source_of",
 ]

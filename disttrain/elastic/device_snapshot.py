@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,18 +19,19 @@ def arena_for(device: torch.device) -> Arena:
 def device_snapshot(tensors: Mapping[str, Tensor], specs: Mapping[str, TensorSpec], pieces: Sequence[Piece], arena: Arena) -> Snapshot:
     """Copy `pieces` of `tensors` into `arena`. Returns when they are there; raises what `room_for` raises."""
     shot = room_for(specs, pieces, arena)
-    device = None
+    devices = set()
     for piece, spec, place in shot.places():
         tensor = tensors[spec.name].detach()
         rows = tensor[piece.row_start : piece.row_stop] if tensor.ndim else tensor
         if rows.numel():
-            device = rows.device
+            devices.add(rows.device)
             torch.from_numpy(place).copy_(rows.contiguous().reshape(-1).view(torch.uint8), non_blocking=True)
-    if device is not None and device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()
+    for device in devices:
+        if device.type == "cuda":
+            torch.cuda.current_stream(device).synchronize()
     return shot
 
 
 def _pinned(nbytes: int) -> Bytes:
     memory: Bytes = torch.empty(nbytes, dtype=torch.uint8, pin_memory=True).numpy()
-    return memory if memory.dtype == np.uint8 else memory.view(np.uint8)
+    return memory
