@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import fit_models
@@ -25,6 +25,10 @@ class Task:
     shape: tuple[int, ...]
     batch_size: int
     words: int = 0
+
+    def on(self, device: torch.device) -> Task:
+        """For that device: a CPU, on which the checks are only tried, gets small batches."""
+        return self if device.type == "cuda" else replace(self, batch_size=8)
 
     def arrays(self, steps: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """x and labels of so many steps; the same in every process."""

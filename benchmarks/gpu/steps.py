@@ -116,7 +116,7 @@ def _run(engine: Engine, steps: int) -> None:
 
 
 def _waits_of(tell: Teller, name: str, virtual_workers: int) -> Counter[str]:
-    task = TASKS[name]
+    task = TASKS[name].on(tell.device)
     engine = Engine(_job(compiled(name, metrics=["accuracy"]), virtual_workers, *task.arrays(8), task.batch_size), tell.device)
     _run(engine, 2)
     tell.synchronize()
@@ -172,15 +172,15 @@ def _speed(tell: Teller, *, deterministic: bool) -> None:
 
 def _race(tell: Teller, name: str, deterministic: bool) -> None:
     """The three ways in turns: about a third of a second each, wall clock, until the device is done."""
-    batch = TASKS[name].batch_size
+    task = TASKS[name].on(tell.device)
     probe = Plain(tell, name, 4, resident=False)
     probe.train()
     steps = max(4, min(2000, int(4 * (_TURN_S if tell.on_gpu else 0.05) / tell.seconds(probe.train))))
-    x, y = TASKS[name].arrays(steps)
+    x, y = task.arrays(steps)
     model = compiled(name)
 
     def ours() -> None:
-        model.fit(x, y, batch_size=batch, epochs=1, verbose=0)
+        model.fit(x, y, batch_size=task.batch_size, epochs=1, verbose=0)
 
     settle(tell.device.type, Numerics(deterministic=deterministic))
     ways = {
@@ -213,8 +213,9 @@ class Plain:
     """The loop that a person writes by hand, with batches from the host's memory or with all data on the device."""
 
     def __init__(self, tell: Teller, name: str, steps: int, *, resident: bool) -> None:
-        self._device, self._batch = tell.device, TASKS[name].batch_size
-        x, y = TASKS[name].arrays(steps)
+        task = TASKS[name].on(tell.device)
+        self._device, self._batch = tell.device, task.batch_size
+        x, y = task.arrays(steps)
         where = self._device if resident else "cpu"
         self._x, self._y = torch.from_numpy(x).to(where), torch.from_numpy(y).to(where)
         self._model = plain(name).to(self._device)

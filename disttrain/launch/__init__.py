@@ -33,6 +33,7 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
     from disttrain.launch.door import enter
     from disttrain.launch.finished import finished_run
     from disttrain.launch.kernels import settle
+    from disttrain.launch.possible import compute_of
     from disttrain.launch.session import Session
     from disttrain.launch.timings import Timings
     from disttrain.redaction import hidden, remember
@@ -53,7 +54,7 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
     for note in entry.notes:
         print(f"[disttrain] {hidden(note)}", flush=True)
     timings = Timings()
-    start = ClusterStart(config, timings)
+    start = ClusterStart(config, timings, compute=compute_of(config, entry))
     start.begin()
     with chosen(config.determinism), Session(config, entry, start, timings) as session:
         yield session

@@ -18,6 +18,7 @@ from disttrain.launch.cluster_start import ClusterStart
 from disttrain.launch.config import RunConfig
 from disttrain.launch.door import enter
 from disttrain.launch.kernels import settle
+from disttrain.launch.possible import compute_of
 from disttrain.launch.stopping import end_process
 from disttrain.launch.timings import Timings
 from disttrain.redaction import HIDDEN, hidden, hidden_arguments, remember
@@ -60,7 +61,7 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
         tell_interrupted()
         end_process(Interrupted.exit_code)
 
-    start = ClusterStart(config, timings)
+    start = ClusterStart(config, timings, compute=compute_of(config, entry))
     start.begin()
     try:
         with timings.span("importing disttrain and torch"):

@@ -207,7 +207,7 @@ class Layer(WeightHolder):
         context.masked = masking.mask_of(inputs) is not None
         enter(context)
         try:
-            outputs = self._call_within(context, [self._as_input(inputs)], {})
+            outputs = self._call_within(context, [self._beside_weights(self._as_input(inputs))], {})
         finally:
             leave()
             torch_children.wake()
@@ -230,6 +230,7 @@ class Layer(WeightHolder):
         if context is not None:
             return self._call_within(context, tensors, kwargs)
         watch.sync_before_read()
+        tensors, kwargs = map_structure(self._beside_weights, tensors), map_structure(self._beside_weights, kwargs)
         with call_context(CallContext()) as context:
             context.masked = masking.any_mask(tensors, kwargs)
             outputs = self._call_within(context, tensors, kwargs)
@@ -315,6 +316,18 @@ class Layer(WeightHolder):
         if self._autocast and isinstance(value, Tensor) and value.dtype is not self._compute_dtype and value.is_floating_point():
             return masking.like(value, value.to(self._compute_dtype))
         return value
+
+    def _beside_weights(self, value: Any) -> Any:
+        """An input of the outermost call where the weights are: a fit may have moved them to a GPU since the script made its tensors."""
+        if not torch.cuda.is_initialized() or not isinstance(value, Tensor) or value.device.type != "cpu":
+            return value
+        own = self._own_device()
+        if own is None or own.type == "cpu":
+            return value
+        moved, mask = value.to(own), masking.mask_of(value)
+        if mask is not None:
+            moved._keras_mask = mask.to(own)  # type: ignore[attr-defined]
+        return moved
 
     def _penalize_activity(self, outputs: Any) -> None:
         context = innermost()

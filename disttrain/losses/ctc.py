@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from disttrain.bounds import kept_in
 from disttrain.errors import DataError
 from disttrain.host_numbers import on_device
 from disttrain.losses.base import Loss
@@ -27,6 +28,7 @@ def ctc(y_true: Any, y_pred: Any) -> Tensor:
             f"ctc: y_true has shape {tuple(labels.shape)}, y_pred has shape {tuple(logits.shape)}.\n"
             "  expected  labels (n, length) padded with 0, and logits (n, steps, classes)"
         )
+    labels = kept_in(labels, logits.shape[-1], "ctc: y_true has labels")
     # The kernel for CUDA adds up its gradient in no fixed order; where the same bits are wanted, the one for the CPU computes it.
     device = torch.device("cpu") if logits.is_cuda and torch.are_deterministic_algorithms_enabled() else logits.device
     log_p = torch.log_softmax(logits, -1).transpose(0, 1).to(device)

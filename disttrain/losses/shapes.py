@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain import bounds
 from disttrain.errors import DataError
 from disttrain.host_numbers import on_device
 
@@ -71,6 +72,11 @@ def labels_beside(loss: str, y_true: Any, y_pred: Any, axis: int = -1) -> tuple[
             "  try       loss='categorical_crossentropy' for one-hot targets"
         )
     return labels, y_pred, axis
+
+
+def labels_in_range(loss: str, labels: Tensor, y_pred: Tensor, axis: int) -> Tensor:
+    """The labels, each of which must be a class of `y_pred`; on CPUs the kernels look for themselves."""
+    return bounds.kept_in(labels, y_pred.shape[axis], f"{loss}: y_true has labels") if bounds.guarded(labels.device) else labels
 
 
 def classes_second(y_pred: Tensor, axis: int) -> Tensor:

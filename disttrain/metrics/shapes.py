@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain import bounds
 from disttrain.errors import DataError
 from disttrain.host_numbers import on_device
 
@@ -89,8 +90,10 @@ def score_of_label(metric: str, labels: Tensor, scores: Tensor) -> Tensor:
     """The score of each label, `(..., 1)`: labels `(...)`, scores `(..., classes)`.
 
     Raises:
-        DataError: a label outside the classes (seen on the CPU; a GPU would have to be waited for).
+        DataError: a label outside the classes.
     """
+    if bounds.guarded(labels.device):
+        labels = bounds.kept_in(labels.long(), scores.shape[-1], f"{metric}: y_true has labels")
     try:
         return scores.gather(-1, labels.long().unsqueeze(-1))
     except RuntimeError:

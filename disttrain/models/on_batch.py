@@ -118,7 +118,7 @@ class OnBatch:
             if y is None:
                 raise DataError("class_weight needs targets: y is missing.")
             weight = class_weights(y, class_weight)
-        device = runner.device_of(self.model)
+        device = runner.home_of(self.model)
         if device.type != "cpu":
             x, y, weight = (map_structure(lambda t: t.to(device), part) for part in (x, y, weight))
         self._source.tensors = (x, y, weight)
@@ -132,7 +132,7 @@ class OnBatch:
         example, has_outputs = model.prepare_batch(source.tensors, plan)
         sources: Any = {Kind.TRAIN: source, Kind.VALIDATE: source}
         job = Job("fit", model, program, sources, virtual_workers, random_seed(), example, None, has_outputs)
-        return Engine(job, runner.device_of(model))
+        return Engine(job, runner.home_of(model))
 
 
 def _settings() -> tuple[int, int | None]:
@@ -159,8 +159,9 @@ def predict_one_batch(model: Any, x: Any, batch_size: int | None, *, whole: bool
         return None
     if count == 0 or (count > (batch_size or 32) and not whole):
         return None
-    device = runner.device_of(model)
-    if device.type != "cpu":
+    device = runner.home_of(model)
+    if device.type != "cpu" or runner.device_of(model) != device:
+        model.to(device)  # made on the CPU, or given new layers there
         inputs = map_structure(lambda t: t.to(device), inputs)
     watch.sync_before_read()
     keep_freed_memory()

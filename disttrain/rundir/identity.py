@@ -2,7 +2,8 @@
 
 | belongs to the run (run.json)                                     | when it is another one                                         |
 |---|---|
-| the script's name; the number of virtual workers; the seed        | refused                                                        |
+| the script's name; the number of virtual workers; the seed;       | refused                                                        |
+| what it computes on, CPUs or GPUs                                 | refused (`devices/asked.py`)                                   |
 | the script's text and its arguments, threads a worker, versions   | said; what they change of a call is judged below               |
 
 | belongs to each fit and evaluate (in its checkpoints and records) | when it is another one                                         |

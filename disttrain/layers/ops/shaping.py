@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain.bounds import kept_in
 from disttrain.host_numbers import on_device
 from disttrain.layers.dtypes import DTYPES, standard_dtype
 from disttrain.layers.ops.operation import as_tensor, axes_of, operation
@@ -177,7 +178,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     x = as_tensor(x)
     indices = as_tensor(indices, x).long()
     x, axis = (x.flatten(), 0) if axis is None else (x, axis % x.ndim)
-    indices = torch.where(indices < 0, indices + x.shape[axis], indices)
+    indices = kept_in(torch.where(indices < 0, indices + x.shape[axis], indices), x.shape[axis], "take: indices")
     return torch.index_select(x, axis, indices.flatten()).reshape(x.shape[:axis] + indices.shape + x.shape[axis + 1 :])
 
 
@@ -187,8 +188,9 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     x = as_tensor(x)
     indices = as_tensor(indices, x).long()
     if axis is None:
-        return torch.take_along_dim(x.flatten(), indices.flatten())
-    return torch.take_along_dim(x, torch.where(indices < 0, indices + x.shape[axis], indices), dim=axis)
+        return torch.take_along_dim(x.flatten(), kept_in(indices.flatten(), x.numel(), "take_along_axis: indices"))
+    indices = torch.where(indices < 0, indices + x.shape[axis], indices)
+    return torch.take_along_dim(x, kept_in(indices, x.shape[axis], "take_along_axis: indices"), dim=axis)
 
 
 @operation("Cast", module="core")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from disttrain import bounds
 from disttrain.data import ArraySource, BatchPlan
 from disttrain.data.packing import pack_x_y_sample_weight
 from disttrain.data.sources import seed_generators
@@ -47,12 +48,14 @@ class Forward:
         compiled: the compiled metrics, None where there are none.
         before: the buffers before the running pass, set by whoever keeps them.
         scale: what the optimizer makes of a loss before its gradient is taken, None where that is nothing.
+        ledger: of indices that lay outside their range, None on CPUs, whose kernels look for themselves.
     """
 
     def __init__(self, job: Job, state: ModelState, device: torch.device, sources: Mapping[Kind, Any]) -> None:
         self.job, self.model, self.device, self._state = job, job.model, device, state
         follow_checkpoints()
         self.before: Snapshot | None = None
+        self.ledger = bounds.Ledger() if bounds.guarded(device) else None
         overrides = self.model.overridden_steps()
         self.scripts: dict[Kind, CustomStep] = {}
         self._predict: Callable[[Any], Any] | None = None
@@ -206,9 +209,13 @@ class Forward:
     def run(self, x: Any, y: Any, weight: Any, context: CallContext, ask: Ask | None = None) -> tuple[list[Tensor], Any]:
         """Forward and losses of a slice: (means as in the log_accumulator, the loss first; the outputs); counts by `ask`."""
         if ask is None:
-            return self._pass(x, y, weight, context)
-        with self._noticed.slice(ask, context.slice_fraction):
-            return self._pass(x, y, weight, context)
+            means, outputs = self._pass(x, y, weight, context)
+        else:
+            with self._noticed.slice(ask, context.slice_fraction):
+                means, outputs = self._pass(x, y, weight, context)
+        if self.ledger is not None:
+            means = [self.ledger.poisoned(means[0]), *means[1:]]
+        return means, outputs
 
     @property
     def loss_parts(self) -> list[Tensor]:

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from disttrain.alignment import border_of
-from disttrain.collectives import Group
+from disttrain.bounds import Ledger
+from disttrain.collectives import Group, GroupBroken
 from disttrain.collectives.layout import Layout
 from disttrain.collectives.reduction import Reduction, TreeReduction
+from disttrain.data import flatten
 from disttrain.data.plan import slice_of
-from disttrain.errors import NonFiniteLoss
+from disttrain.errors import DataError, NonFiniteLoss
 from disttrain.layers.context import CallContext
 from disttrain.seeds import fold_in
 from disttrain.training.program import Kind, Position
@@ -46,6 +48,13 @@ class ByProducts:
     step_times: StepTimes = field(default_factory=StepTimes)
     audits: list[AuditNote] = field(default_factory=list)
     audits_passed: int = 0
+
+    @property
+    def predicted_bytes(self) -> int:
+        """About so many the predictions take: all are of about the size of the newest."""
+        newest = next(reversed(self.predictions.values()), ())
+        size: int = sum(leaf.nbytes for leaf in flatten(newest))
+        return size * len(self.predictions)
 
     def gradient_arrays(self) -> dict[str, np.ndarray]:
         """Copies of the gradients: means over the global batch; empty where this worker did not take part in the last step."""
@@ -198,7 +207,14 @@ class Workspace:
     # -- beside it ------------------------------------------------------------------------------------------------------------------
 
     def not_finite(self, loss: float, position: Position, updates: int | None = None) -> NonFiniteLoss:
-        """The error for a loss that is NaN or infinite; `updates` were made before the step, unless they are those made so far."""
+        """The error for a loss that is NaN or infinite; `updates` were made before the step, unless they are those made so far.
+
+        Raises:
+            DataError: it is so since an index lay outside its range.
+            GroupBroken: one did on another worker, which says so.
+        """
+        if self.forward.ledger is not None:
+            self.look_at_indices(self.forward.ledger, all_look=True)
         error = NonFiniteLoss(
             f"the loss became {loss} at step {1 + (self.replica.optimizer.iterations if updates is None else updates)} "
             f"(epoch {position.epoch + 1}, batch {position.step + 1}).\n"
@@ -207,6 +223,18 @@ class Workspace:
         )
         error.loss = loss
         return error
+
+    def look_at_indices(self, ledger: Ledger, *, all_look: bool = False) -> None:
+        """Raise for an index outside its range; where `all_look` at the same step, the one that has seen it tells, and nobody guesses."""
+        wrong = ledger.wrong()
+        if all_look and self.group.size > 1:
+            own = torch.full((1,), float(wrong is not None), dtype=torch.float64, device=self.device)
+            told = torch.zeros(self.group.size, dtype=torch.float64, device=self.device)
+            self.group.all_gather(told, own).wait()
+            if wrong is None and bool(told.any()):
+                raise GroupBroken("another worker has found an index outside its range, and says which")
+        if wrong is not None:
+            raise DataError(wrong)
 
     def keep_gradients(self, numbers: Sequence[int], gradients: Sequence[Tensor | None]) -> None:
         """Keep those of the parameters of these numbers, which stay as they are; without the factor that the loss was scaled by."""
