@@ -97,7 +97,8 @@ def shared(tell: Teller) -> None:
     whole = _Launch(tell, "shared", *options, steps=steps, epochs=epochs)
     with tell.trying("two workers that share the device have the bits of one process"):
         _same(tell, "two workers that share the device have the bits of one process", whole.finished(), alone)
-    tell.measured("it says", f"{whole.said('training on')}; {whole.said('tensors go')}")
+    if tell.on_gpu:
+        tell.measured("it says", f"{whole.said('training on')}; {whole.said('tensors go')}")
     killed = _Launch(tell, "killed", *options, steps=steps, epochs=epochs)
     with tell.trying("so have two of which one was killed"):
         _kill(tell, killed, used_before)

@@ -78,7 +78,9 @@ def saves(tell: Teller) -> None:
         failed = [report.error for report in written if report.error]
         stalls = [round(report.stall_seconds, 4) for report in written]
         tell.holds(
-            f"a save of one worker of {size} is written", not failed, failed or f"training stopped for {stalls} s, the first with new memory"
+            f"a save of one worker of {size} is written",
+            not failed,
+            failed or f"training stopped for {stalls} s, the first with new memory",
         )
 
 
