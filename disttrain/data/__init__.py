@@ -5,7 +5,7 @@ from disttrain.data.plan import BatchPlan
 from disttrain.data.py_dataset import PyDataset
 from disttrain.data.resident import residing
 from disttrain.data.sources import ArraySource, DatasetSource, RangeSource, Source
-from disttrain.data.structure import flatten, map_structure
+from disttrain.data.structure import flatten, map_structure, rows_in
 
 __all__ = [
     "ArraySource",
@@ -19,5 +19,6 @@ __all__ = [
     "flatten",
     "map_structure",
     "residing",
+    "rows_in",
     "source_of",
 ]

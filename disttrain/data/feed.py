@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from disttrain.data.plan import BatchPlan
 from disttrain.data.py_dataset import BatchesSource, WholeBatchPlan, is_py_dataset
+from disttrain.data.refusals import refuse_samples
 from disttrain.data.sources import ArraySource, DatasetSource, RangeSource, Source
 from disttrain.errors import DataError
 
@@ -104,6 +106,7 @@ def feed_of(x: Any, y: Any = None, sample_weight: Any = None, *, argument: str =
             "  expected  arrays, tensors, a map-style torch Dataset (__len__ and __getitem__) or a PyDataset (dataset[i] is batch i),\n"
             "            so that any step can be redone anywhere"
         )
+    refuse_samples(x, argument)
     return Feed(ArraySource(x, y, sample_weight), "array")
 
 
@@ -139,7 +142,7 @@ def _is_dataset(x: Any) -> bool:
     if isinstance(x, torch.utils.data.IterableDataset):
         raise DataError("x is an IterableDataset, which can be read only in order: expected a map-style Dataset.")
     return isinstance(x, torch.utils.data.Dataset) or (
-        not isinstance(x, list | tuple | dict | np.ndarray | Tensor)
+        not isinstance(x, list | tuple | dict | Mapping | np.ndarray | Tensor)
         and hasattr(x, "__getitem__")
         and hasattr(x, "__len__")
         and not hasattr(x, "dtype")

@@ -24,6 +24,7 @@ from disttrain.layers.recomputation import follow_checkpoints
 from disttrain.layers.signature import Signature, check_positional, shapes_for_build, signature_of
 from disttrain.layers.structure import flatten, map_shapes, map_structure
 from disttrain.layers.symbolic import Node, Shape, SymbolicTensor, has_symbolic
+from disttrain.layers.torch_calls import forward_as_call
 from disttrain.layers.weight_holder import WeightHolder, cast_weights
 
 
@@ -51,6 +52,7 @@ class Layer(WeightHolder):
     _output_keeps_dtype = False  # True where the output has the dtype of the input, such as in Flatten
     _starts_mask = False  # True where the output has a mask though no input has one, as with Masking
     supports_masking = False
+    _calls_itself = False  # True for a class whose `forward` is no `call` under torch's name
     _is_operation = False  # True for what an operator or a function of `dt.ops` makes between symbolic tensors
     _signature: Signature
 
@@ -98,6 +100,8 @@ class Layer(WeightHolder):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "forward" in cls.__dict__ and not cls.__dict__.get("_calls_itself"):
+            forward_as_call(cls, Layer.forward)
         if "build" in cls.__dict__:
             cls.build = _once(cls.build)  # type: ignore[method-assign]
         if "compute_mask" in cls.__dict__:

@@ -187,7 +187,8 @@ def fitted_weights(what: str, values: Tensor, weights: Tensor) -> tuple[Tensor, 
     if lifted.ndim > fitted.ndim or any(w not in (1, v) for w, v in zip(lifted.shape, fitted.shape, strict=True)):
         raise DataError(
             f"{what} has shape {tuple(weights.shape)}, the losses have shape {tuple(values.shape)}.\n"
-            "  expected  one for each sample, or for each loss"
+            "  expected  one for each sample, or for each loss\n"
+            "  try       ((a, b), y) from a dataset of several inputs: three parts stand for (x, y, sample_weight)"
         )
     return fitted, lifted
 

@@ -66,6 +66,7 @@ class Operation(Layer):
     """A declared function as a layer without weights. It takes the dtype of its inputs, and has no group among a file's weights."""
 
     _is_operation = True
+    _calls_itself = True
 
     def __init__(self, kind: str, settings: dict[str, Any] | None = None, name: str | None = None) -> None:
         super().__init__(name=name or auto_name(kind), autocast=False)

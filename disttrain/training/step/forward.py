@@ -13,7 +13,7 @@ from disttrain import bounds
 from disttrain.data import ArraySource, BatchPlan
 from disttrain.data.packing import pack_x_y_sample_weight
 from disttrain.data.sources import seed_generators
-from disttrain.data.structure import flatten, map_structure
+from disttrain.data.structure import joined, map_structure, rows_in
 from disttrain.errors import UsageError
 from disttrain.layers.context import CallContext, call_context
 from disttrain.layers.recomputation import follow_checkpoints
@@ -122,7 +122,7 @@ class Forward:
                     self._try_loss(x, y, outputs, weight)
             for metric in own:
                 if isinstance(metric, TorchMetric):
-                    metric.measure(len(flatten(x)[0]))
+                    metric.measure(rows_in(x))
             if before is not None:
                 state.restore(before)
             self._added = list(dict.fromkeys(name for name, _ in context.metrics))
@@ -133,7 +133,7 @@ class Forward:
             if wanted:
                 script = CustomStep(model, method, state, metrics)
                 key = fold_in(job.seed, "example", method)
-                size = len(flatten(x)[0])
+                size = rows_in(x)
                 with torch.set_grad_enabled(kind is Kind.TRAIN):
                     script.rehearse(pack_x_y_sample_weight(x, y, weight), CallContext(None, key, 1.0, (0, size, size)), job.virtual_workers)
                 self.scripts[kind] = script
@@ -156,8 +156,8 @@ class Forward:
         if not may_change_state(model):
             return
         if not self._state.rows:  # two samples, for the sake of statistics
-            x, y, weight = (map_structure(lambda t: torch.cat([t, t]), part) for part in (x, y, weight))
-        size = len(flatten(x)[0])
+            x, y, weight = (joined([part, part]) for part in (x, y, weight))
+        size = rows_in(x)
 
         def work() -> None:
             seed_generators(key)
