@@ -7,12 +7,12 @@ flag that makes a broken generation's collectives let go. A third says every sec
 from __future__ import annotations
 
 import copy
-import logging
 import os
 import queue
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,11 +23,13 @@ from disttrain.collectives import Group, GroupBroken, SoloGroup
 from disttrain.devices import drivers
 from disttrain.elastic import messages as m
 from disttrain.elastic.activity import Activity, Beating
+from disttrain.elastic.devices import gpu_address
 from disttrain.elastic.failing import Failure, Scene, failure_of
 from disttrain.elastic.meeting import torch_group
 from disttrain.elastic.opening import engine_of, opened
 from disttrain.elastic.processor import processor
 from disttrain.elastic.shard_writer import ShardWriter
+from disttrain.elastic.to_the_end import end_this_process, tried
 from disttrain.elastic.transfer import share_state
 from disttrain.elastic.witness import Witness
 from disttrain.training.allocator import keep_freed_memory
@@ -36,9 +38,7 @@ from disttrain.training.program import BOUNDARIES, Kind
 from disttrain.training.step.engine import Engine
 from disttrain.training.step.side_channel import REQUESTS
 
-_log = logging.getLogger(__name__)
-
-MakeGroup = Callable[[m.Form, int, str, threading.Event], Group]
+MakeGroup = Callable[[m.Form, int, torch.device, threading.Event], Group]
 _PACED_EVERY_S = 1.0
 _PREDICTED_BYTES = 4 << 20  # outputs are sent in lots of about this size; what a lost worker had not sent is computed again
 
@@ -56,17 +56,19 @@ class Member:
         host: the machine that it is on; the default asks.
         end: ends the process, which can go on no more; its report is on the way.
         gpu_uuid: of the GPU that it uses.
+        end_process: ends this process, for the reason that it is given: where nothing else lets go of a GPU.
     """
 
     def __init__(
         self, name: str, report: Callable[[object], None], open_job: Callable[[Any], Job], make_group: MakeGroup | None = None, *,
         ship: Callable[[str, Any], Any] | None = None, clock: Clock | None = None, host: str | None = None,
         end: Callable[[Failure], None] | None = None, gpu_uuid: Callable[[], str] = drivers.gpu_uuid,
+        end_process: Callable[[str], None] = end_this_process,
     ) -> None:  # fmt: skip
         self._end, self._uuid = end, gpu_uuid
         self.name, self._host = name, host or socket.gethostname()
         self._report, self._open_job = report, open_job
-        self._make_group = make_group or torch_group
+        self._make_group = make_group or partial(torch_group, end_process=end_process)
         self._ship = ship or (lambda key, value: value)
         self._shipped = 0
         self._clock = clock or SystemClock()
@@ -91,11 +93,14 @@ class Member:
     # -- from any thread ------------------------------------------------------------------------------------------------------------
 
     def receive(self, command: object) -> None:
-        """Queue a command; an `Abort` also takes effect at once."""
+        """Queue a command; an `Abort` also takes effect at once, on a thread that waits for a GPU and sees no flag, too."""
         if isinstance(command, m.Form):
             self._flag(command.call, command.generation)
         if isinstance(command, m.Abort):
             self._flag(command.call, command.generation).set()
+            with self._lock:
+                if self._group is not None and (command.call, command.generation) == (self._call, self._generation):
+                    tried("aborting a group", self._group.abort)
         if isinstance(command, m.Request):
             with self._lock:
                 self._requested.setdefault((command.call, command.generation), set()).update(command.names)
@@ -108,7 +113,7 @@ class Member:
     # -- the member's own thread ----------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Obey commands until `Leave`, or until the place can go on no more."""
+        """Obey commands until `Leave`, or until the place can go on no more. What it raises, whoever runs it ends the process for."""
         ended: Failure | None = None
         with Beating(self.activity, self._report):
             while not isinstance(command := self._inbox.get(), m.Leave):
@@ -159,8 +164,9 @@ class Member:
         found = opened(lambda: self._open_job(command.job), command.settings, self._clock)
         self._engine, self._stepped = found.engine, False
         self.activity.now("idle")
-        own, gpu = processor(found.engine.replica.device), self._gpu_uuid()
-        self._report(m.Ready(self.name, self._call, os.getpid(), self._host, found.timings, left_word, found.probe, own, gpu))
+        device = found.engine.replica.device
+        place = processor(device), self._gpu_uuid(), device.type, gpu_address(device)
+        self._report(m.Ready(self.name, self._call, os.getpid(), self._host, found.timings, left_word, found.probe, *place))
 
     def _form(self, command: m.Form) -> None:
         if self._engine is None:
@@ -329,7 +335,7 @@ class Member:
 
     def _grouped(self, command: m.Form, rank: int, aborted: threading.Event) -> Group:
         """The group of a generation: one that was kept, where the driver says so, or a new one."""
-        assert self._settings is not None
+        assert self._engine is not None
         if len(command.members) == 1:
             self._let_go_of_kept()
             return SoloGroup()
@@ -341,7 +347,7 @@ class Member:
         self._group_name = f"c{command.call}g{command.generation}"
         if command.group not in ("", self._group_name):
             raise GroupBroken(f"the group {command.group} that was to be used again is not whole")
-        return self._make_group(command, rank, self._settings.backend, aborted)
+        return self._make_group(command, rank, self._engine.replica.device, aborted)
 
     def _stop(self, because: str) -> None:
         if self._formed and self._engine is not None:
@@ -352,21 +358,26 @@ class Member:
 
     def _leave_group(self) -> None:
         """Leave the generation, and keep its group for the next call if it is whole."""
-        group, self._group, self._formed = self._group, None, False
-        if group is not None and group.size > 1 and group.usable:
+        group = self._left()
+        if group is not None and group.size > 1 and tried("asking whether a group is whole", getattr, group, "usable"):
             self._let_go_of_kept()
             self._kept = self._group_name, group
         elif group is not None:
-            _close(group)
+            tried("closing a group", group.close)
 
     def _let_go_of_group(self) -> None:
-        group, self._group, self._formed = self._group, None, False
-        if group is not None:
-            _close(group)
+        if (group := self._left()) is not None:
+            tried("closing a group", group.close)
+
+    def _left(self) -> Group | None:
+        """The group of the generation, which is no longer that of this member: nobody aborts it any more."""
+        with self._lock:
+            group, self._group, self._formed = self._group, None, False
+        return group
 
     def _let_go_of_kept(self) -> None:
         if self._kept is not None:
-            _close(self._kept[1])
+            tried("closing a group", self._kept[1].close)
             self._kept = None
 
     def _went_wrong(self, error: BaseException) -> Failure | None:
@@ -377,7 +388,8 @@ class Member:
         if failure is None:
             assert isinstance(error, GroupBroken)
             if self._engine is not None:
-                self._witness.broke(error, self._engine, self._group, (self._call, self._generation))
+                about = error, self._engine, self._group, (self._call, self._generation)
+                tried("telling what it got before the group broke", self._witness.broke, *about)
             self._stop(f"the group broke: {str(error).splitlines()[0][:200]}")
             return None
         if failure.report is not None:
@@ -386,11 +398,3 @@ class Member:
 
     def _gpu_uuid(self) -> str:  # not of a worker on a CPU: the driver is asked, which takes time
         return "" if self._settings is None or self._settings.device == "cpu" else self._uuid()
-
-
-def _close(group: Group) -> None:
-    """Close it; one that fails at that must not leave a deaf worker with a living lease."""
-    try:
-        group.close()
-    except Exception as error:  # whatever a communication library raises here, the group is gone for us
-        _log.warning("closing a group failed: %s: %s", type(error).__name__, error)
