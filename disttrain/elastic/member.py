@@ -248,7 +248,7 @@ class Member:
             self.activity.end_tick()
             if position.kind is Kind.PREDICT:
                 self._send_predictions(all_of_them=False)
-            due = position.kind is Kind.TRAIN and settings.every_steps and engine.replica.optimizer.iterations % settings.every_steps == 0
+            due = position.kind is Kind.TRAIN and settings.every_steps and engine.replica.optimizer.calls % settings.every_steps == 0
             if position.kind is Kind.TRAIN:
                 self._witness.stepped(engine, group, settings, key)
             if (save or stop or due) and engine.trains:
@@ -262,7 +262,7 @@ class Member:
             now = self._clock.monotonic_s()
             if group.rank == 0 and (now - said >= settings.progress_every_s or first):
                 said = now
-                step = engine.replica.optimizer.iterations if engine.trains else engine.tick
+                step = engine.replica.optimizer.calls if engine.trains else engine.tick
                 self._report(m.Progress(self.name, self._call, self._generation, engine.tick, engine.logs(position), step))
             if engine.trains and now - self._paced >= _PACED_EVERY_S:
                 self._pace()

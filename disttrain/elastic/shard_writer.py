@@ -90,7 +90,7 @@ class ShardWriter:
         specs = [spec_of(name, tensor) for name, tensor in state.tensors.items()]
         shot = self._snapshot(state.tensors, specs, split(specs, size)[rank], replica.device)
         digest = state_digest(state)
-        step = replica.optimizer.iterations
+        step = replica.optimizer.calls
         # Every rank names the folder alone, so the nonce is a function of what all know; a generation never comes twice.
         nonce = blake2b(f"{attempt}.{call}.{generation}.{replica.tick}".encode(), digest_size=8).hexdigest()
         folder = save_folder(CommitName(attempt, sequence, step), nonce)
