@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import torch
 import torch.distributed as dist
+
 from disttrain.collectives.communicator_end import CommunicatorEnd
 from disttrain.collectives.nccl import Nccl, error_of, first_words, prepare_environment, still_connects
 from disttrain.devices.faults import fault_of
-
 from gpu.telling import Teller, in_words, mib, use_test_support
 
 _ROUNDS = 10

@@ -9,9 +9,9 @@ from contextlib import suppress
 from importlib.metadata import version
 
 import torch
-from disttrain.devices.drivers import gpus_here
 
 from disttrain.determinism import numerics
+from disttrain.devices.drivers import gpus_here
 from gpu.telling import Teller
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from disttrain.devices.memory import DeviceMemory
 from engine_runs import alone, bits, job_of, run_to_end
 
 import disttrain as dt
 from disttrain import layers
 from disttrain.data import ArraySource, RangeSource, residing
 from disttrain.data.resident import ResidentArrays, fits
+from disttrain.devices.memory import DeviceMemory
 from disttrain.training.step import replica
 
 CPU = torch.device("cpu")
