@@ -66,6 +66,10 @@ class Mailbox:
         self._undone += 1
         self._work.put((what, action))
 
+    def aside(self, action: Callable[[], Any]) -> None:
+        """Let the script's thread run `action` between the others; nothing follows."""
+        self._work.put((None, action))
+
     @property
     def idle(self) -> bool:
         """Has everything that was posted been done, as far as the controller has heard?"""
@@ -94,6 +98,9 @@ class Mailbox:
         """Do what is posted until the end. What an action raises passes through, but for `Gone`."""
         while (item := self._work.get()) is not None:
             what, action = item
+            if what is None:
+                action()
+                continue
             try:
                 done = Done(what, action())
             except Gone:

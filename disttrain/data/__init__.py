@@ -4,6 +4,9 @@ from disttrain.data.feed import Feed, feed_of, source_of
 from disttrain.data.plan import BatchPlan
 from disttrain.data.py_dataset import PyDataset
 from disttrain.data.sources import ArraySource, DatasetSource, RangeSource, Source
+from disttrain.data.stream_feed import StreamedSource, StreamFeed, example_of
+from disttrain.data.stream_plan import StreamPlan
+from disttrain.data.streams import Stream
 from disttrain.data.structure import flatten, map_structure
 
 __all__ = [
@@ -14,6 +17,11 @@ __all__ = [
     "PyDataset",
     "RangeSource",
     "Source",
+    "Stream",
+    "StreamFeed",
+    "StreamPlan",
+    "StreamedSource",
+    "example_of",
     "feed_of",
     "flatten",
     "map_structure",

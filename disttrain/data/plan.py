@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from disttrain.data.permutation import Permutation
 from disttrain.errors import DataError
 from disttrain.seeds import fold_in
+
+LISTED_SAMPLES = 1 << 24  # up to so many, a shuffled order is a list, of 128 MB at most
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class BatchPlan:
     drop_last: bool = False
     restarts: bool = False
     _orders: dict[int, NDArray[np.int64]] = field(default_factory=dict, compare=False, repr=False)
+    _keys: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.samples < 1:
@@ -47,7 +51,7 @@ class BatchPlan:
             raise DataError(f"drop_last with batch_size={self.batch_size} leaves nothing of {self.samples} samples.")
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_orders": {}}
+        return {**self.__dict__, "_orders": {}, "_keys": {}}
 
     @property
     def steps_per_pass(self) -> int:
@@ -59,21 +63,51 @@ class BatchPlan:
         """Steps of one epoch."""
         return self.steps_per_epoch or self.steps_per_pass
 
+    @property
+    def known_steps(self) -> int | None:
+        """The same, where it is known before the epoch is over."""
+        return self.steps
+
+    @property
+    def reads_on(self) -> bool:
+        """May the next epoch be read while this one is computed?"""
+        return not self.restarts
+
+    def ended(self, epoch: int, step: int) -> bool:
+        """Is the epoch over before this step, though it has more steps by number?"""
+        return False
+
+    def is_last(self, epoch: int, step: int) -> bool:
+        """Does no step follow this one in its epoch?"""
+        return step == self.steps - 1
+
+    def counted(self, epoch: int, step: int) -> int | None:
+        """How many samples the batch of a step holds; 0: there is none; None: not known yet."""
+        return self.batch_count(epoch, step) if step < self.steps else 0
+
+    def counted_ahead(self, epoch: int, step: int) -> int | None:
+        """The same, asked by who reads ahead of the steps."""
+        return self.counted(epoch, step)
+
     def place(self, epoch: int, step: int) -> tuple[int, int]:
         """(pass over the data, step within that pass) of a step of an epoch, both from 0."""
         return divmod((0 if self.restarts else epoch) * self.steps + step, self.steps_per_pass)
 
     def order(self, data_pass: int) -> NDArray[np.int64]:
         """The order in which pass number `data_pass` visits the samples: a permutation drawn from (seed, pass)."""
-        number = data_pass if self.shuffle else 0
-        if number not in self._orders:
+        return self._at(data_pass, 0, self.samples)
+
+    def _at(self, data_pass: int, first: int, stop: int) -> NDArray[np.int64]:
+        """The samples at the places [first, stop) of a pass. No list of all is made where they are in order, or very many."""
+        if not self.shuffle:
+            return np.arange(first, stop)
+        if self.samples > LISTED_SAMPLES:
+            return Permutation(self.samples, fold_in(self.seed, "shuffle", data_pass))(np.arange(first, stop))
+        if data_pass not in self._orders:
             self._orders.clear()
-            if self.shuffle:
-                key = fold_in(self.seed, "shuffle", number)
-                self._orders[number] = np.random.Generator(np.random.Philox(key=key)).permutation(self.samples)
-            else:
-                self._orders[number] = np.arange(self.samples)
-        return self._orders[number]
+            key = fold_in(self.seed, "shuffle", data_pass)
+            self._orders[data_pass] = np.random.Generator(np.random.Philox(key=key)).permutation(self.samples)
+        return self._orders[data_pass][first:stop]
 
     def batch_count(self, epoch: int, step: int) -> int:
         """How many samples the global batch of this step holds."""
@@ -95,9 +129,22 @@ class BatchPlan:
         first = in_pass * self.batch_size
         count = min(self.batch_size, self.samples - first)
         if virtual_rank is None:
-            return self.order(data_pass)[first : first + count]
+            return self._at(data_pass, first, first + count)
         start, stop = slice_of(count, self.virtual_workers, virtual_rank)
-        return self.order(data_pass)[first + start : first + stop]
+        return self._at(data_pass, first + start, first + stop)
+
+    def key(self, epoch: int, step: int, virtual_rank: int = 0) -> int:
+        """What the seeds of a slice's samples are counted from: each sample of a pass has one of its own, however the batch is cut."""
+        data_pass, in_pass = self.place(epoch, step)
+        first = in_pass * self.batch_size
+        count = min(self.batch_size, self.samples - first)
+        return self._key(data_pass) + first + slice_of(count, self.virtual_workers, virtual_rank)[0]
+
+    def _key(self, data_pass: int) -> int:
+        if data_pass not in self._keys:
+            self._keys.clear()
+            self._keys[data_pass] = fold_in(self.seed, "samples", data_pass)
+        return self._keys[data_pass]
 
 
 def check_batch_size(batch_size: int, virtual_workers: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import random
+import os
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -11,11 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import default_collate
+from torch.utils.data import ConcatDataset, Subset, TensorDataset, default_collate
 
 from disttrain.alignment import copy_of, on_border
+from disttrain.data.generators import sample_seed, seed_generators, watch_generators, were_drawn_from
+from disttrain.data.loader_settings import LoaderSettings, settings_of
+from disttrain.data.mapped import file_array, is_large_map
 from disttrain.data.structure import flatten, leaf_paths, map_structure
 from disttrain.errors import DataError
+from disttrain.seeds import fold_in
 
 Batch = tuple[Any, Any, Any]  # x, y, sample_weight; y and sample_weight may be None
 
@@ -26,11 +31,15 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def fetch(self, indices: NDArray[np.int64], key: int) -> Batch:
-        """The samples of those numbers, stacked along axis 0; `key` seeds whatever is random in fetching them."""
+        """The samples of those numbers, stacked along axis 0; what is random in sample i of them draws from `sample_seed(key, i)`."""
 
 
 def as_array(value: Any) -> NDArray[Any]:
-    """A NumPy array without copying where that is possible; float64 becomes float32, as in Keras."""
+    """A NumPy array without copying where that is possible; float64 becomes float32, as in Keras. A mapped file stays as it lies there."""
+    if isinstance(value, str | os.PathLike) and os.fspath(value).endswith(".npy"):
+        value = file_array(value)
+    if is_large_map(value) and value.dtype.kind in "biufc" and value.ndim and min(value.strides) >= 0:
+        return value.view(np.ndarray)  # type: ignore[no-any-return]
     if isinstance(value, Tensor):
         value = value.detach().cpu().numpy()
     elif hasattr(value, "to_numpy"):  # pandas
@@ -38,6 +47,8 @@ def as_array(value: Any) -> NDArray[Any]:
     array = np.asarray(value)
     if array.dtype == np.float64:
         array = array.astype(np.float32)
+    if array.dtype.kind in "US":
+        raise DataError("an array of text cannot be trained on: expected numbers (dt.layers or a dict of labels turn text into numbers).")
     if array.dtype == object:
         raise DataError("an array of Python objects cannot be trained on: expected numbers of one shape (are the rows of unequal length?).")
     return np.ascontiguousarray(array) if array.ndim else array
@@ -67,6 +78,7 @@ class ArraySource:
             found = ", ".join(f"{path} {length}" for path, length in lengths.items())
             raise DataError(f"arrays of unequal length: {found}.\n  expected  the same number of samples in each")
         self._length = next(iter(lengths.values()))
+        self._wide = any(array.dtype == np.float64 for _, array in named)  # of mapped files, which become float32 row by row
         self._tensors: tuple[Any, Any, Any] | None = None
 
     def __len__(self) -> int:
@@ -81,17 +93,17 @@ class ArraySource:
     def fetch(self, indices: NDArray[np.int64], key: int) -> Batch:
         rows = torch.from_numpy(indices)
         x, y, weight = self._as_tensors()
-        if isinstance(x, Tensor) and (y is None or isinstance(y, Tensor)) and weight is None:
+        if isinstance(x, Tensor) and (y is None or isinstance(y, Tensor)) and weight is None and not self._wide:
             return x.index_select(0, rows), None if y is None else y.index_select(0, rows), None
-        x, y, weight = (map_structure(lambda t: t.index_select(0, rows), part) for part in (x, y, weight))
+        x, y, weight = (map_structure(lambda t: _narrow(t.index_select(0, rows)), part) for part in (x, y, weight))
         return x, y, weight
 
     def fetch_run(self, first: int, stop: int) -> Batch:
         """The samples [first, stop)."""
         x, y, weight = self._as_tensors()
-        if isinstance(x, Tensor) and (y is None or isinstance(y, Tensor)) and weight is None:
+        if isinstance(x, Tensor) and (y is None or isinstance(y, Tensor)) and weight is None and not self._wide:
             return _rows(x, first, stop), None if y is None else _rows(y, first, stop), None
-        x, y, weight = (map_structure(lambda t: _rows(t, first, stop), part) for part in (x, y, weight))
+        x, y, weight = (map_structure(lambda t: _narrow(_rows(t, first, stop)), part) for part in (x, y, weight))
         return x, y, weight
 
     def _as_tensors(self) -> tuple[Any, Any, Any]:
@@ -102,6 +114,10 @@ class ArraySource:
                 x, y, weight = (map_structure(torch.from_numpy, part) for part in (self.x, self.y, self.sample_weight))
                 self._tensors = (x, y, weight)
         return self._tensors
+
+
+def _narrow(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype == torch.float64 else tensor
 
 
 def _rows(tensor: Tensor, first: int, stop: int) -> Tensor:
@@ -125,36 +141,86 @@ def standard_layout(tensor: Tensor) -> Tensor:
 class DatasetSource:
     """A torch map-style dataset: `len(dataset)` and `dataset[i]`, which gives x, (x, y) or (x, y, sample_weight).
 
-    Random augmentation in `__getitem__` repeats exactly: Python's, NumPy's and torch's generators are seeded for each slice.
+    Random augmentation in `__getitem__` repeats exactly: Python's, NumPy's and torch's generators are seeded for each sample, and for
+    the collating of a slice. Where nobody draws from them, which is looked at once for each slice, nothing is seeded.
 
     Args:
         dataset: the dataset.
         collate: makes a batch of a list of samples; torch's own way unless given.
+        loader: the processes that make its slices ahead of time; None for none.
     """
 
-    draws = True  # a fetch seeds the generators of the process
+    draws = True  # a fetch disturbs the generators of the process
 
-    def __init__(self, dataset: Any, collate: Callable[[list[Any]], Any] | None = None) -> None:
+    def __init__(self, dataset: Any, collate: Callable[[list[Any]], Any] | None = None, loader: LoaderSettings | None = None) -> None:
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             raise DataError(f"{type(dataset).__name__} is no map-style dataset: expected __len__ and __getitem__.")
-        self.dataset, self._collate = dataset, collate
+        self.dataset, self._collate, self.loader = dataset, collate, loader
+        self._never_draws = collate is None and _only_holds_tensors(dataset)
+        self._has_drawn = False
+        self.pool: Any = None  # its loader processes, once they run
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "pool": None}
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def fetch(self, indices: NDArray[np.int64], key: int) -> Batch:
-        seed_generators(key)
         numbers = [int(i) for i in indices]
+        if self._never_draws:
+            return self._collated(self._samples(numbers))
+        if not self._has_drawn:
+            watch_generators()
+            batch = self._collated(self._samples(numbers))
+            if not were_drawn_from():
+                return batch
+            self._has_drawn = True  # and once more, each sample from its own seed
+        samples = []
+        for place, number in enumerate(numbers):
+            seed_generators(sample_seed(key, place))
+            samples += self._samples([number])
+        seed_generators(fold_in(key, "collate"))
+        return self._collated(samples)
+
+    def _samples(self, numbers: list[int]) -> list[Any]:
         several = getattr(self.dataset, "__getitems__", None)
-        samples = several(numbers) if several is not None else [self.dataset[number] for number in numbers]
+        if several is not None:
+            return list(several(numbers))
+        samples, number = [], -1
+        try:
+            for number in numbers:
+                samples.append(self.dataset[number])
+        except Exception as error:
+            error.add_note(f"raised by sample {number} of {type(self.dataset).__name__}")
+            raise
+        return samples
+
+    def _collated(self, samples: list[Any]) -> Batch:
         return as_batch((self._collate or default_collate)(samples))
 
 
-def seed_generators(key: int) -> None:
-    """Seed whatever a dataset may draw from, so that what it draws is a function of the key."""
-    random.seed(key)
-    np.random.seed(key % 2**32)
-    torch.manual_seed(key)
+_lasting: weakref.WeakKeyDictionary[Any, DatasetSource] = weakref.WeakKeyDictionary()  # of loaders whose processes persist
+
+
+def loader_source(loader: Any) -> DatasetSource:
+    """The samples of a torch DataLoader, made by its `collate_fn` in its processes; the same again where those persist."""
+    default = loader.collate_fn is default_collate or getattr(loader.collate_fn, "__name__", "") == "default_collate"
+    source = _lasting.get(loader)
+    if source is None:
+        source = DatasetSource(loader.dataset, None if default else loader.collate_fn, settings_of(loader))
+    if source.loader is not None and source.loader.persistent:
+        _lasting[loader] = source
+    return source
+
+
+def _only_holds_tensors(dataset: Any) -> bool:
+    """Is it made of torch's own datasets of tensors, which draw nothing?"""
+    if type(dataset) is Subset:
+        return _only_holds_tensors(dataset.dataset)
+    if type(dataset) is ConcatDataset:
+        return all(_only_holds_tensors(part) for part in dataset.datasets)
+    return type(dataset) is TensorDataset
 
 
 def as_batch(batch: Any) -> Batch:

@@ -20,11 +20,12 @@ import torch
 from disttrain.checkpoint.same_disk import show
 from disttrain.clock import Clock, SystemClock
 from disttrain.collectives import Group, GroupBroken, SoloGroup
-from disttrain.data import flatten
 from disttrain.elastic import messages as m
 from disttrain.elastic.activity import Activity, Beating
 from disttrain.elastic.devices import device_of
+from disttrain.elastic.inlet import Inlets
 from disttrain.elastic.meeting import torch_group
+from disttrain.elastic.outgoing import arrays_of, newest_nbytes
 from disttrain.elastic.processor import processor
 from disttrain.elastic.shard_writer import ShardWriter
 from disttrain.elastic.shipping import travels
@@ -69,6 +70,7 @@ class Member:
         self._shipped = 0
         self._clock = clock or SystemClock()
         self.activity = Activity(name, self._clock)
+        self._inlets = Inlets(name, report, open_job, self.activity.during)
         self._lock = threading.Lock()
         self._inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._aborted: dict[tuple[int, int], threading.Event] = {}
@@ -90,6 +92,10 @@ class Member:
 
     def receive(self, command: object) -> None:
         """Queue a command; an `Abort` also takes effect at once."""
+        if isinstance(command, m.Portion):
+            return self._inlets.take(command)
+        if isinstance(command, m.Begin | m.Leave):
+            self._inlets.cancel()  # of a call that was given up
         if isinstance(command, m.Form):
             self._flag(command.call, command.generation)
         if isinstance(command, m.Abort):
@@ -119,6 +125,7 @@ class Member:
                     self._fail(error)
             self._let_go_of_group()
             self._let_go_of_kept()
+            self._rest()
 
     def _obey(self, command: object) -> None:
         match command:
@@ -133,7 +140,7 @@ class Member:
             case m.Fetch() if command.call == self._call and self._engine is not None:
                 if not self._holds_state or (command.tick is not None and self._engine.tick != command.tick):
                     return  # not where the driver's callbacks are: it asks again once a generation has formed there
-                self._report(m.Fetched(self.name, self._call, command.request, self._aside(self._fetched(command.what))))
+                self._report(m.Fetched(self.name, self._call, command.request, self._aside(arrays_of(self._engine, command.what))))
             case m.SaveHeld() if command.call == self._call:
                 self._save_held(command)
             case _:
@@ -141,6 +148,7 @@ class Member:
 
     def _begin(self, command: m.Begin) -> None:
         self._leave_group()
+        self._rest()
         self._engine, self._call, self._generation = None, command.call, -1
         with self._lock:
             self._aborted = {key: flag for key, flag in self._aborted.items() if key[0] >= command.call}
@@ -179,6 +187,7 @@ class Member:
         self._group.on_wait = self.activity.waits
         if command.source is None and command.restore is None and self._stepped and self._engine.job.kind != "predict":
             self._begin_again()
+        self._inlets.form(command.placement[rank], aborted)
         self._engine.attach(self._group, command.placement)
         if self._engine.job.kind == "predict":
             self._engine.replica.go_back_to(command.tick)
@@ -202,6 +211,7 @@ class Member:
 
     def _new_engine(self, job: Job) -> Engine:
         assert self._settings is not None
+        self._inlets.begin(self._call, job)
         return Engine(job, device_of(self._settings.backend), self._settings.audit_share)
 
     def _proceed(self, command: m.Proceed) -> None:
@@ -282,13 +292,14 @@ class Member:
                 result = self._aside({"arrays": arrays, "meta": dict(state.meta)})
         elif group.rank == 0:
             result = engine.results()
+        self._rest()
         self.activity.now("idle", engine.tick)
         self._report(m.Finished(self.name, self._call, self._generation, engine.tick, result))
 
     def _send_predictions(self, *, all_of_them: bool) -> None:
         assert self._engine is not None
         parts = self._engine.by_products.predictions
-        if parts and (all_of_them or _size(parts) * len(parts) >= _PREDICTED_BYTES):
+        if parts and (all_of_them or newest_nbytes(parts) * len(parts) >= _PREDICTED_BYTES):
             self._report(m.Predicted(self.name, self._call, self._aside(parts)))
             self._engine.by_products.predictions = {}
 
@@ -317,14 +328,6 @@ class Member:
         """Leave something that can be large where the driver collects it, so that no beat waits behind it."""
         self._shipped += 1
         return self._ship(f"{self.name}:{self._shipped}", value)
-
-    def _fetched(self, what: str) -> dict[str, Any]:
-        assert self._engine is not None
-        if what == "gradients":
-            return self._engine.by_products.gradient_arrays()
-        arrays = self._engine.replica.state_dict().tensors
-        chosen = [name for name in arrays if name != "totals" and name.startswith("model/") == (what == "weights")]
-        return {name: arrays[name].detach().cpu().numpy().copy() for name in chosen}
 
     def _pace(self) -> None:
         assert self._engine is not None
@@ -375,6 +378,10 @@ class Member:
             _close(self._kept[1])
             self._kept = None
 
+    def _rest(self) -> None:
+        if self._engine is not None:
+            self._engine.rest()
+
     def _fail(self, error: BaseException) -> None:
         tick = -1 if self._engine is None else self._engine.tick
         self._report(m.Failed(self.name, self._call, self._generation, tick, travels(error), own_traceback(error)))
@@ -386,9 +393,3 @@ def _close(group: Group) -> None:
         group.close()
     except Exception as error:  # whatever a communication library raises here, the group is gone for us
         _log.warning("closing a group failed: %s: %s", type(error).__name__, error)
-
-
-def _size(parts: dict[int, Any]) -> int:
-    """Bytes of the newest part; all are of about one size."""
-    part = next(reversed(parts.values()))
-    return sum(leaf.nbytes for leaf in flatten(part))

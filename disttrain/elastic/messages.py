@@ -130,6 +130,21 @@ class Fetch:
 
 
 @dataclass(frozen=True, slots=True)
+class Portion:
+    """One batch of a stream, as far as it was asked for: how many samples it holds, None where the epoch is over before it, and by virtual
+    rank the numbers of the samples, or a handle of the cluster for the samples."""
+
+    call: int
+    phase: str
+    epoch: int
+    step: int
+    ranks: tuple[int, int]
+    count: int | None
+    key: int = 0
+    parts: Any = None
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """Nothing more to do: end."""
 
@@ -177,6 +192,19 @@ class Ready:
     left_word: bool = False
     probe: StateDigest | None = None
     processor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """This worker comes to some steps of a stream soon, and computes the slices of these virtual ranks. Answered by a `Portion` each."""
+
+    worker: str
+    call: int
+    phase: str
+    epoch: int
+    step: int
+    steps: int
+    ranks: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from disttrain.alignment import copy_of
+from disttrain.data.mapped import reduced
 from disttrain.elastic.module_travel import by_value, reduce_module
 from disttrain.elastic.unshippable import explain, find
 from disttrain.errors import UsageError
@@ -63,6 +64,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
         if isinstance(obj, Tensor) and type(obj) in (Tensor, nn.Parameter) and obj.device.type != "meta" and obj.layout == torch.strided:
             data = obj.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
             return _tensor, (data, obj.dtype, tuple(obj.shape), isinstance(obj, nn.Parameter), obj.requires_grad)
+        if isinstance(obj, np.ndarray):
+            return reduced(obj) or NotImplemented
         if type(obj).__module__ == "torch._ops" and type(obj).__name__ in ("OpOverload", "OpOverloadPacket"):
             return _operator, (str(obj),)
         if issubclass(type(obj), ModuleType):  # not isinstance: proxies lie about their class

@@ -15,6 +15,7 @@ from safetensors.torch import save
 
 from disttrain.checkpoint import Store
 from disttrain.checkpoint.records import record
+from disttrain.data import StreamedSource
 from disttrain.data.py_dataset import BatchesSource
 from disttrain.models.saving.assets import asset_members
 from disttrain.models.saving.own_variables import kept_beside
@@ -86,7 +87,7 @@ def described(call: int, job: Job) -> dict[str, Any]:
         "pictures": getattr(job.model, "trained_pictures", None),
         "class_names": _class_names(job),
         "epochs": job.program.epochs,
-        "steps_per_epoch": plan.steps,
+        "steps_per_epoch": plan.known_steps,
         "batch_size": int(plan.batch_size),
     }
 
@@ -105,6 +106,8 @@ def sampled(job: Job, at_most: int) -> dict[str, torch.Tensor]:
     source, available = job.sources[kind], job.program.plan(kind).samples
     x, y, _ = job.example
     size = sum(leaf[:1].nbytes for leaf in _named(x, "x").values()) or 1
+    if isinstance(source, StreamedSource):
+        return {}
     count = min(at_most, available, _MAX_SAMPLES_BYTES // size)
     if count < 1:
         return {}

@@ -201,8 +201,7 @@ class FitHooks:
 
     def _batch(self, position: Position, logs: dict[str, Any]) -> bool:
         """The hooks after one batch; True to skip the rest of the phase."""
-        steps = self.program.plan(position.phase).steps
-        last = position.step == steps - 1
+        last = self.program.plan(position.phase).is_last(position.epoch, position.step)
         if position.phase is Kind.TRAIN:
             self.callbacks.on_train_batch_end(position.step, logs)
             if self.model.stop_training:
@@ -257,7 +256,7 @@ class CallHooks:
         self._every = [callback for callback in overriding if getattr(callback, "batch_hooks", "every") != "sampled"]
         self._sampled = [callback for callback in overriding if getattr(callback, "batch_hooks", "every") == "sampled"]
         self._stop = "stop_predicting" if predicts else "stop_evaluating"
-        self._steps = job.program.plans[0][1].steps
+        self._plan = job.program.plans[0][1]
         self.handled = -1
         self._ended = False
         self._shown = time.monotonic()
@@ -276,7 +275,7 @@ class CallHooks:
             self.handled = position.tick
             self._show(self._every, self._end, position.step, logs)
             self._ended = getattr(self._model, self._stop)
-            if not self._ended and position.step + 1 < self._steps:
+            if not self._ended and not self._plan.is_last(position.epoch, position.step):
                 self._show(self._every, self._begin, position.step + 1, {})
         return BoundaryDecision(end_call=self._ended)
 

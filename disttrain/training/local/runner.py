@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from disttrain.callbacks import CallbackList
+from disttrain.data import StreamPlan
 from disttrain.training.allocator import keep_freed_memory
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.hooks import CallHooks, FitHooks
@@ -72,6 +73,7 @@ class LocalRunner:
 
     def fit(self, job: Job, callbacks: CallbackList) -> None:
         keep_freed_memory()
+        read_here(job)
         with intra_op_threads(self._settings.threads), kept_generators():
             engine = Engine(job, device_of(job.model))
             telemetry = LocalTelemetry(engine)
@@ -85,6 +87,7 @@ class LocalRunner:
                 self._fit(engine, hooks, telemetry)
                 done = True
             finally:
+                engine.rest()
                 hooks.close(failed=not done)
 
     def _fit(self, engine: Engine, hooks: FitHooks, telemetry: LocalTelemetry) -> None:
@@ -115,10 +118,14 @@ class LocalRunner:
     @contextmanager
     def _called(self, job: Job) -> Iterator[Engine]:
         keep_freed_memory()
+        read_here(job)
         with intra_op_threads(self._settings.threads):
             engine = Engine(job, device_of(job.model))
             with kept_generators(engine.draws):
-                yield engine
+                try:
+                    yield engine
+                finally:
+                    engine.rest()
 
     def _run(self, engine: Engine, hooks: CallHooks, logs: Callable[[Position], dict[str, Any]]) -> None:
         hooks.begin()
@@ -129,6 +136,13 @@ class LocalRunner:
             last = engine.run_ticks(position, until=(look := hooks.next_look()))
             if time.monotonic() >= look:
                 hooks.sample(last, logs(last))
+
+
+def read_here(job: Job) -> None:
+    """Streams are read in this process, by whoever takes the steps."""
+    for _, plan in job.program.plans:
+        if isinstance(plan, StreamPlan):
+            plan.reader.stay_in_this_process()
 
 
 def evaluate(carrier: Runner, job: Job, callbacks: CallbackList) -> dict[str, Any]:

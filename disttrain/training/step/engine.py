@@ -64,6 +64,10 @@ class Engine:
             kind: ScriptedStep(workspace, scripts[kind]) if kind in scripts else way for kind in workspace.layouts
         }
 
+    def rest(self) -> None:
+        """The call is over, or goes on later: let go of what reads ahead."""
+        self.replica.forward.rest()
+
     def rearrange(self, frozen: Frozen) -> None:
         """Let training change other weights than before. Slots stay with their weights; those of a weight that is frozen are dropped."""
         if self.replica.rearrange(frozen):
@@ -105,8 +109,15 @@ class Engine:
         if self.replica.ended:
             return Position(tick, Kind.END, self.program.epochs, 0, Kind.END)
         if self._next is None or self._next.tick != tick:
-            self._next = self.program.at(tick)
+            self._next = self._resolved(self.program.at(tick))
+            self.replica.tick = self._next.tick
         return self._next
+
+    def _resolved(self, position: Position) -> Position:
+        """Where the call stands once it is known whether its data go on: a phase that ends with them ends here."""
+        while position.kind in self._ways and self.program.plan(position.kind).ended(position.epoch, position.step):
+            position = self.program.at(self.program.after_phase(position))
+        return position
 
     def run_tick(self, position: Position, requests: Sequence[bool] = (False, False, False)) -> tuple[bool, ...]:
         """Do one step; the requests that any worker had, the same on all of them.

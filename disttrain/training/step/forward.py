@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from disttrain.data import ArraySource, BatchPlan
+from disttrain.data import ArraySource, BatchPlan, StreamPlan
+from disttrain.data.generators import seed_generators
 from disttrain.data.packing import pack_x_y_sample_weight
-from disttrain.data.sources import seed_generators
+from disttrain.data.reading import ReadAhead
 from disttrain.data.structure import flatten, map_structure
 from disttrain.errors import UsageError
 from disttrain.layers.context import CallContext, call_context
@@ -52,6 +53,12 @@ class Forward:
         self._predict: Callable[[Any], Any] | None = None
         self.compiled: CompiledMetrics | None = None
         self.scale: Callable[[Tensor], Tensor] | None = None
+        self.reads_ahead = True  # False: only what is asked for is made, here
+        self._ahead: dict[Kind, ReadAhead] = {
+            kind: ReadAhead(job.sources[kind], plan, job.program.epochs)
+            for kind, plan in job.program.plans
+            if getattr(job.sources[kind], "loader", None) is not None
+        }
         self._feeds: dict[Kind, tuple[BatchPlan, Any, bool, bool]] = {
             kind: (
                 plan,
@@ -91,8 +98,16 @@ class Forward:
         own, reported = ([metric for metric in some if not isinstance(metric, TorchMetric) or metric.used] for some in (own, reported))
         self.log_accumulator = LogAccumulator(means, self.compiled, own, reported, self.scripts)
         plans = [plan for _, plan in job.program.plans]
-        step_samples, phase_samples = max(plan.batch_size for plan in plans), max(plan.batch_size * plan.steps for plan in plans)
+        step_samples, phase_samples = (
+            max(plan.batch_size for plan in plans),
+            max(plan.batch_size * (plan.known_steps or 1) for plan in plans),
+        )
         self.torchmetrics = TorchmetricsStates(self.log_accumulator.metrics, job.virtual_workers, step_samples, phase_samples)
+        if self.torchmetrics.gathers and any(isinstance(plan, StreamPlan) for plan in plans):
+            raise UsageError(
+                "a torchmetric that keeps the values of every sample, beside data whose number of samples nobody knows.\n"
+                "  expected  metrics that are sums, or data of known size: arrays, a map-style Dataset"
+            )
         if job.kind == "fit":
             self.scale = scaling_of(self.model.optimizer)
 
@@ -179,6 +194,16 @@ class Forward:
             noticed.asks = noticed.by_torch = True
         noticed.asks |= any(getattr(one, "reduction", None) == "mean_with_sample_weight" for one in loss.losses)
 
+    def host(self, ranks: range) -> None:
+        """From now on, slices of these virtual ranks are computed here."""
+        for ahead in self._ahead.values():
+            ahead.host(ranks)
+
+    def rest(self) -> None:
+        """No step comes after this one: let go of what reads ahead."""
+        for ahead in self._ahead.values():
+            ahead.rest()
+
     # -- samples --------------------------------------------------------------------------------------------------------------------
 
     def fetch(self, kind: Kind, epoch: int, step: int, rank: int, context: CallContext) -> tuple[Any, Any, Any]:
@@ -187,8 +212,14 @@ class Forward:
         run = plan.run(epoch, step, rank) if runs else None
         if run is not None:
             x, y, weight = source.fetch_run(*run)
+        elif isinstance(plan, StreamPlan) and plan.brings_samples:
+            x, y, weight = plan.part(epoch, step, rank)
+        elif kind in self._ahead and self.reads_ahead:
+            x, y, weight = self._ahead[kind].take(epoch, step, rank)
         else:
-            x, y, weight = source.fetch(plan.indices(epoch, step, rank), (context.key or 0) if draws else 0)
+            x, y, weight = source.fetch(plan.indices(epoch, step, rank), plan.key(epoch, step, rank) if draws else 0)
+        if draws:
+            seed_generators(context.key or 0)  # whoever made the samples, the step finds the generators the same
         if self.job.class_weight is not None and kind is Kind.TRAIN:
             weight = class_weights(y, self.job.class_weight)
         if self.device.type != "cpu":
