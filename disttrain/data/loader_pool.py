@@ -178,7 +178,8 @@ class _Process:
         if self._process.exitcode is None:  # it hangs in the kernel, or the script's code holds the interpreter
             self._process.kill()
             self._process.join(_JOIN_S)
-        return self._process.exitcode
+        code: int | None = self._process.exitcode
+        return code
 
 
 def _end(processes: list[_Process], pid: int) -> None:

@@ -32,7 +32,7 @@ def reduced(array: Any) -> tuple[Any, ...] | None:
     whole = mapped_file(array)
     if whole is None:
         return None
-    path = os.fspath(Path(os.fspath(whole.filename)).absolute())
+    path = os.fspath(Path(str(whole.filename)).absolute())
     try:
         size = os.stat(path).st_size
     except OSError:

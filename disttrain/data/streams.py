@@ -184,7 +184,7 @@ class IterableStream(_Forgetful):
         return count // self.batch_size if self._drop_last else -(-count // self.batch_size)
 
     def begin(self, data_pass: int, seed: int, position: Any = None) -> Iterator[Told]:
-        held = self._iterable if self._make is None else self._make()
+        held: Any = self._iterable if self._make is None else self._make()
         if not hasattr(held, "__iter__"):
             raise DataError(f"{self.name}() gave a {type(held).__name__}: expected an iterator of batches, as a generator function gives.")
         for owner in (held, getattr(held, "dataset", None), getattr(held, "sampler", None)):

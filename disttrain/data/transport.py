@@ -61,7 +61,8 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
-    return memoryview(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+    array: Any = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return memoryview(array)
 
 
 def send(line: socket.socket, value: Any) -> None:

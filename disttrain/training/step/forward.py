@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from disttrain.data import ArraySource, BatchPlan, StreamPlan
+from disttrain.data import ArraySource, BatchPlan, DatasetSource, StreamPlan
 from disttrain.data.generators import seed_generators
 from disttrain.data.packing import pack_x_y_sample_weight
 from disttrain.data.reading import ReadAhead
@@ -55,9 +55,9 @@ class Forward:
         self.scale: Callable[[Tensor], Tensor] | None = None
         self.reads_ahead = True  # False: only what is asked for is made, here
         self._ahead: dict[Kind, ReadAhead] = {
-            kind: ReadAhead(job.sources[kind], plan, job.program.epochs)
+            kind: ReadAhead(source, plan, job.program.epochs)
             for kind, plan in job.program.plans
-            if getattr(job.sources[kind], "loader", None) is not None
+            if isinstance(source := job.sources[kind], DatasetSource) and source.loader is not None
         }
         self._feeds: dict[Kind, tuple[BatchPlan, Any, bool, bool]] = {
             kind: (
