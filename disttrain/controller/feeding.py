@@ -6,11 +6,13 @@ asks for its own, and a driver that is started again goes on from the mark in th
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from disttrain.controller.callback_history import StateForgotten
 from disttrain.controller.mailbox import Mailbox
 from disttrain.data import StreamPlan
+from disttrain.data.bad_samples import Skip
 from disttrain.data.stream_plan import part_of
 from disttrain.data.stream_state import from_json, to_json
 from disttrain.elastic import messages as m
@@ -44,12 +46,29 @@ class Feeding:
                 "validate on other samples.\n"
                 "  expected  what can be begun again, such as a generator function: validation_data=make_batches, not make_batches()"
             )
+        known = [] if resume is None else resume.extra.get("data", {}).get("skipped", [])
+        self.skips: tuple[Skip, ...] = tuple(Skip(**skip) for skip in known)  # samples that are left out
+        self._console = console
         for plan in self._plans.values():
             plan.reader.note = console.note
         if resume is not None and self._train is not None and (place := self._place_of(resume.tick)) is not None:
             self._train.reader.note_mark(*place, from_json(resume.extra["data"][Kind.TRAIN.value]))
 
-    def wanted(self, report: m.Wanted) -> None:
+    def hear(self, report: m.Wanted | m.Skipped) -> None:
+        """What a worker says of its data."""
+        if isinstance(report, m.Skipped):
+            self._skipped(report.skip)
+        else:
+            self._wanted(report)
+
+    def _skipped(self, skip: Skip) -> None:
+        """A sample could not be made: it is left out from now on, by everybody and for good."""
+        if all((skip.phase, skip.data_pass, skip.place) != (one.phase, one.data_pass, one.place) for one in self.skips):
+            self.skips = (*self.skips, skip)
+            words = f"warning: sample {skip.number} could not be made and is left out ({len(self.skips)} in all): {skip.why}"
+            self._console.event("sample left out", words, phase=skip.phase, number=skip.number, why=skip.why)
+
+    def _wanted(self, report: m.Wanted) -> None:
         """A worker asks for slices."""
         if report.phase in self._plans:
             self._mailbox.aside(lambda: self._serve(report))
@@ -66,13 +85,13 @@ class Feeding:
         Raises:
             StateForgotten: nobody knows any more.
         """
-        place = self._place_of(tick)
+        place, skipped = self._place_of(tick), {"skipped": [asdict(skip) for skip in self.skips]} if self.skips else {}
         if self._train is None or place is None:
-            return {}
+            return skipped
         mark = self._train.reader.mark(*place)
         if mark is None:
             raise StateForgotten(f"where {self._train.reader.stream.name} stood at tick {tick} is not known any more")
-        return {Kind.TRAIN.value: to_json(mark)}
+        return {Kind.TRAIN.value: to_json(mark), **skipped}
 
     def committed(self, tick: int) -> None:
         """Nobody will go back to before this tick."""

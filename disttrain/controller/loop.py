@@ -79,6 +79,7 @@ class Controller:
             kept=kept or KeptGroup(), reporting=self.reporting, predicts_from=self._predicts_from if job.kind == "predict" else None,
             frozen_at=self.boundaries.frozen_at, pin=self.boundaries.pin,
             advance=self._advance, replicas=lambda: self.trust.replicas,
+            skips=lambda: self.feeding.skips,
         )  # fmt: skip
         self.trust = Trust(around, facts, self.saving, self.group, lambda: self.call.known.stop, lambda: self._handle)
         self.call: c.CallState = calls.open_call(saves=saves is not None, committed=None if resume is None else resume.tick)
@@ -190,8 +191,8 @@ class Controller:
                 self._progress(report, now)
             case m.AtBoundary() if current:
                 self._at_boundary(report, now)
-            case m.Wanted():
-                self.feeding.wanted(report)
+            case m.Wanted() | m.Skipped():
+                self.feeding.hear(report)
             case m.SnapshotTaken():
                 self.saving.begun(report)
             case m.Predicted():

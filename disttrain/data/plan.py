@@ -39,6 +39,7 @@ class BatchPlan:
     restarts: bool = False
     _orders: dict[int, NDArray[np.int64]] = field(default_factory=dict, compare=False, repr=False)
     _keys: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
+    _skipped: dict[int, set[int]] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.samples < 1:
@@ -111,14 +112,41 @@ class BatchPlan:
 
     def batch_count(self, epoch: int, step: int) -> int:
         """How many samples the global batch of this step holds."""
-        _, in_pass = self.place(epoch, step)
-        return min(self.batch_size, self.samples - in_pass * self.batch_size)
+        data_pass, in_pass = self.place(epoch, step)
+        planned = min(self.batch_size, self.samples - in_pass * self.batch_size)
+        return planned if data_pass not in self._skipped else len(self._left(data_pass, in_pass))
+
+    def skip(self, data_pass: int, place: int) -> None:
+        """Leave the sample at a place of a pass out: its batch is smaller by one.
+
+        Raises:
+            DataError: it was the last one of its batch.
+        """
+        self._skipped.setdefault(data_pass, set()).add(place)
+        if not len(self._left(data_pass, place // self.batch_size)):
+            raise DataError(
+                f"no sample of batch {place // self.batch_size + 1} of pass {data_pass + 1} can be made: nothing is left of it."
+            )
+
+    def _left(self, data_pass: int, in_pass: int) -> NDArray[np.int64]:
+        """The places of a batch that are not left out."""
+        first = in_pass * self.batch_size
+        places = np.arange(first, min(first + self.batch_size, self.samples))
+        return places[[place not in self._skipped.get(data_pass, ()) for place in places.tolist()]]
+
+    def place_of(self, epoch: int, step: int, virtual_rank: int, offset: int) -> tuple[int, int]:
+        """(pass, place in it) of a sample of a slice."""
+        data_pass, in_pass = self.place(epoch, step)
+        left = self._left(data_pass, in_pass)
+        return data_pass, int(left[slice_of(len(left), self.virtual_workers, virtual_rank)[0] + offset])
 
     def run(self, epoch: int, step: int, virtual_rank: int) -> tuple[int, int] | None:
         """(first, one after the last) sample of a slice where its samples stand side by side; None where they may not."""
         if self.shuffle:
             return None
-        _, in_pass = self.place(epoch, step)
+        data_pass, in_pass = self.place(epoch, step)
+        if data_pass in self._skipped:
+            return None
         first = in_pass * self.batch_size
         start, stop = slice_of(min(self.batch_size, self.samples - first), self.virtual_workers, virtual_rank)
         return first + start, first + stop
@@ -127,6 +155,10 @@ class BatchPlan:
         """Sample numbers of the global batch of a step, or of one virtual worker's slice of it (sizes differ by at most one)."""
         data_pass, in_pass = self.place(epoch, step)
         first = in_pass * self.batch_size
+        if data_pass in self._skipped:
+            left = self._left(data_pass, in_pass)
+            kept = self._at(data_pass, first, first + self.batch_size)[left - first]
+            return kept if virtual_rank is None else kept[slice(*slice_of(len(left), self.virtual_workers, virtual_rank))]
         count = min(self.batch_size, self.samples - first)
         if virtual_rank is None:
             return self._at(data_pass, first, first + count)
@@ -136,8 +168,7 @@ class BatchPlan:
     def key(self, epoch: int, step: int, virtual_rank: int = 0) -> int:
         """What the seeds of a slice's samples are counted from: each sample of a pass has one of its own, however the batch is cut."""
         data_pass, in_pass = self.place(epoch, step)
-        first = in_pass * self.batch_size
-        count = min(self.batch_size, self.samples - first)
+        first, count = in_pass * self.batch_size, self.batch_count(epoch, step)
         return self._key(data_pass) + first + slice_of(count, self.virtual_workers, virtual_rank)[0]
 
     def _key(self, data_pass: int) -> int:

@@ -64,6 +64,10 @@ class ReadAhead:
             return x, y, weight
         return batch
 
+    def forget(self) -> None:
+        """What was read ahead is not what comes."""
+        self._forget()
+
     def rest(self) -> None:
         """The call is over: forget what was read ahead, and let go of processes that do not persist."""
         if self._settings.persistent:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset, default_collate
 
 from disttrain.alignment import copy_of, on_border
+from disttrain.data.bad_samples import BadSample
 from disttrain.data.generators import sample_seed, seed_generators, watch_generators, were_drawn_from
 from disttrain.data.loader_settings import LoaderSettings, settings_of
 from disttrain.data.mapped import file_array, is_large_map
@@ -158,6 +159,7 @@ class DatasetSource:
         self.dataset, self._collate, self.loader = dataset, collate, loader
         self._never_draws = collate is None and _only_holds_tensors(dataset)
         self._has_drawn = False
+        self.skips_bad = False  # name a sample that cannot be made, for it to be left out, instead of raising what it raised
         self.pool: Any = None  # its loader processes, once they run
 
     def __getstate__(self) -> dict[str, Any]:
@@ -179,20 +181,23 @@ class DatasetSource:
         samples = []
         for place, number in enumerate(numbers):
             seed_generators(sample_seed(key, place))
-            samples += self._samples([number])
+            samples += self._samples([number], place)
         seed_generators(fold_in(key, "collate"))
         return self._collated(samples)
 
-    def _samples(self, numbers: list[int]) -> list[Any]:
+    def _samples(self, numbers: list[int], first: int = 0) -> list[Any]:
         several = getattr(self.dataset, "__getitems__", None)
-        if several is not None:
+        if several is not None and not self.skips_bad:
             return list(several(numbers))
-        samples, number = [], -1
+        samples: list[Any] = []
         try:
             for number in numbers:
                 samples.append(self.dataset[number])
         except Exception as error:
-            error.add_note(f"raised by sample {number} of {type(self.dataset).__name__}")
+            number, name = numbers[len(samples)], type(self.dataset).__name__
+            if self.skips_bad:
+                raise BadSample(first + len(samples), number, f"{type(error).__name__}: {error}") from error
+            error.add_note(f"raised by sample {number} of {name}")
             raise
         return samples
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from disttrain.data.bad_samples import BadSample
 from disttrain.data.generators import undisturbed
 from disttrain.data.plan import BatchPlan
 from disttrain.data.reader import Reader
@@ -92,8 +93,13 @@ class StreamFeed:
 def example_of(feed: Any, plan: BatchPlan, samples: int, first_epoch: int = 0) -> Batch:
     """The first samples, from which a model learns its shapes."""
     if not isinstance(plan, StreamPlan):
-        found: Batch = feed.source.fetch(np.arange(samples, dtype=np.int64), 0)
-        return found
+        for first in range(len(feed.source) - samples + 1):
+            try:
+                found: Batch = feed.source.fetch(np.arange(first, first + samples, dtype=np.int64), 0)
+            except BadSample:
+                continue
+            return found
+        raise DataError(f"no {samples} samples of the {feed.kind} that follow one another can be made.")
     item = plan.reader.item(0 if plan.restarts else first_epoch, 0)
     told = item.told[:samples] if isinstance(item.told, np.ndarray) else None
     if told is not None:

@@ -54,11 +54,16 @@ class Inlets:
         for inlet in self._inlets.values():
             inlet.form(ranks, aborted)
 
-    def take(self, portion: m.Portion) -> None:
-        """What came; from any thread."""
-        inlet = self._inlets.get(portion.phase)
-        if portion.call == self._call and inlet is not None:
-            inlet.take(portion)
+    def heard(self, command: object) -> bool:
+        """Take what came, if it is for streams, and wait no more where the call has been given up; from any thread."""
+        if isinstance(command, m.Begin | m.Leave):
+            self.cancel()
+        if not isinstance(command, m.Portion):
+            return False
+        inlet = self._inlets.get(command.phase)
+        if command.call == self._call and inlet is not None:
+            inlet.take(command)
+        return True
 
     def cancel(self) -> None:
         """Nobody waits any more; from any thread."""

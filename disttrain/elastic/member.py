@@ -20,6 +20,7 @@ import torch
 from disttrain.checkpoint.same_disk import show
 from disttrain.clock import Clock, SystemClock
 from disttrain.collectives import Group, GroupBroken, SoloGroup
+from disttrain.data.bad_samples import BadSample
 from disttrain.elastic import messages as m
 from disttrain.elastic.activity import Activity, Beating
 from disttrain.elastic.devices import device_of
@@ -92,10 +93,8 @@ class Member:
 
     def receive(self, command: object) -> None:
         """Queue a command; an `Abort` also takes effect at once."""
-        if isinstance(command, m.Portion):
-            return self._inlets.take(command)
-        if isinstance(command, m.Begin | m.Leave):
-            self._inlets.cancel()  # of a call that was given up
+        if self._inlets.heard(command):
+            return
         if isinstance(command, m.Form):
             self._flag(command.call, command.generation)
         if isinstance(command, m.Abort):
@@ -187,6 +186,7 @@ class Member:
         self._group.on_wait = self.activity.waits
         if command.source is None and command.restore is None and self._stepped and self._engine.job.kind != "predict":
             self._begin_again()
+        self._engine.skip(command.skips)
         self._inlets.form(command.placement[rank], aborted)
         self._engine.attach(self._group, command.placement)
         if self._engine.job.kind == "predict":
@@ -254,7 +254,11 @@ class Member:
             if aborted.is_set():
                 raise GroupBroken("told to")
             self.activity.begin_tick(position.tick)
-            save, pause, stop = agreed = engine.run_tick(position, [name in requested for name in REQUESTS])
+            try:
+                save, pause, stop = agreed = engine.run_tick(position, [name in requested for name in REQUESTS])
+            except BadSample as bad:
+                self._report(m.Skipped(self.name, self._call, bad.skip))
+                return self._stop("a sample could not be made")
             self.activity.end_tick()
             if position.kind is Kind.PREDICT:
                 self._send_predictions(all_of_them=False)

@@ -8,6 +8,7 @@ from typing import Any
 from disttrain.checkpoint import ShardReport, TensorSpec
 from disttrain.checkpoint.same_disk import Proof
 from disttrain.collectives.store_server import StoreAddress
+from disttrain.data.bad_samples import Skip
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.step.audit import AuditNote
 from disttrain.training.step.state_digest import StateDigest
@@ -68,6 +69,7 @@ class Form:
         frozen: what training must not change there.
         group: name of the forming whose group is used: this one's, or that of an earlier call whose members are the same.
         watch_until: up to this tick, the digest of the state is told after each step.
+        skips: samples that are left out.
     """
 
     call: int
@@ -82,6 +84,7 @@ class Form:
     frozen: dict[str, list[str]] | None = None
     group: str = ""
     watch_until: int = -1
+    skips: tuple[Skip, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +208,15 @@ class Wanted:
     step: int
     steps: int
     ranks: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """This worker could not make a sample; it stops, and nobody is to make it."""
+
+    worker: str
+    call: int
+    skip: Skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from disttrain.data import ArraySource, Feed, RangeSource, StreamFeed, StreamPlan, feed_of, flatten
+from disttrain.data import ArraySource, DatasetSource, Feed, RangeSource, StreamFeed, StreamPlan, feed_of, flatten
+from disttrain.data.bad_samples import CHOICES
 from disttrain.data.mapped import is_large_map
 from disttrain.data.plan import BatchPlan
 from disttrain.errors import DataError
@@ -50,6 +51,26 @@ def check_class_weight(class_weight: Any, y: Any, sample_weight: Any) -> None:
         isinstance(label, int | np.integer) and isinstance(weight, int | float | np.number) for label, weight in class_weight.items()
     ):
         raise DataError(f"class_weight={class_weight!r}: expected a dict from integer labels to numbers, such as {{0: 1.0, 1: 2.5}}.")
+
+
+def choose_bad_samples(choice: str, feed: Any, validation: Any) -> None:
+    """What becomes of samples that cannot be made.
+
+    Raises:
+        DataError: nothing that is known, or "skip" for data whose samples are not made by number.
+    """
+    if choice not in CHOICES:
+        raise DataError(f"on_bad_sample={choice!r}: expected 'raise' or 'skip'.")
+    sources = [one.source for one in (feed, validation) if one is not None]
+    sources = [source.source if isinstance(source, RangeSource) else source for source in sources]
+    if choice == "skip" and (isinstance(feed, StreamFeed) or not isinstance(sources[0], DatasetSource)):
+        raise DataError(
+            f"on_bad_sample='skip' for a {feed.kind}: expected a map-style Dataset, or a plain DataLoader over one, whose samples are made "
+            "one by one, by number."
+        )
+    for source in sources:
+        if isinstance(source, DatasetSource):
+            source.skips_bad = choice == "skip"
 
 
 def check_passes(feed: Any, plan: BatchPlan, epochs: int) -> None:

@@ -21,6 +21,7 @@ from disttrain.models.data_arguments import (
     check_passes,
     check_row_states,
     check_validation_freq,
+    choose_bad_samples,
     training_feeds,
 )
 from disttrain.models.on_batch import OnBatch, predict_one_batch
@@ -137,6 +138,8 @@ class Trainer(TrainStep):
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int | list[int] = 1,
+        *,
+        on_bad_sample: str = "raise",
     ) -> History:
         """Train for `epochs - initial_epoch` epochs; arguments, defaults and History as in Keras.
 
@@ -146,6 +149,7 @@ class Trainer(TrainStep):
             batch_size: samples of a global batch, 32 unless told; at least the number of virtual workers.
             validation_split: the *last* fraction of the samples, taken before shuffling.
             steps_per_epoch: an epoch goes on where the one before stopped.
+            on_bad_sample: "skip" leaves a sample of a map-style dataset that raises out of the order, for good, and says so.
 
         Raises:
             DataError: data that do not fit together, or do not fit the model.
@@ -156,6 +160,7 @@ class Trainer(TrainStep):
             self.train()  # type: ignore[attr-defined]
         check_validation_freq(validation_freq)
         feed, validation = training_feeds(x, y, sample_weight, class_weight, validation_split, validation_data)
+        choose_bad_samples(on_bad_sample, feed, validation)
         carrier = runner.current()
         virtual_workers, call = carrier.virtual_workers, carrier.next_call()
         seed = fold_in(random_seed(), "call", call)

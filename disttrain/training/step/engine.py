@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 
 from disttrain.collectives import Group, SoloGroup
+from disttrain.data.bad_samples import BadSample, Skip
 from disttrain.errors import NonFiniteLoss
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.job import Job
@@ -63,6 +65,13 @@ class Engine:
         self._ways: dict[Kind, _Way] = {
             kind: ScriptedStep(workspace, scripts[kind]) if kind in scripts else way for kind in workspace.layouts
         }
+
+    def skip(self, skips: Sequence[Skip]) -> None:
+        """Leave samples out, for good."""
+        for skip in skips:
+            self.program.plan(Kind(skip.phase)).skip(skip.data_pass, skip.place)
+        if skips:
+            self.replica.forward.forget()
 
     def rest(self) -> None:
         """The call is over, or goes on later: let go of what reads ahead."""
@@ -147,12 +156,17 @@ class Engine:
     def run_ticks(self, position: Position, until: float) -> Position:
         """Do one step or, where nobody else has a say, those that follow in its phase until the clock shows `until`; the last one done."""
         if self._direct is None:
-            self.run_tick(position)
+            try:
+                self.run_tick(position)
+            except BadSample as bad:
+                return self._without(bad, position, until)
             return position
         self._begin(position)
         began = clock()
         try:
             last = self._direct.run_until(position, until)
+        except BadSample as bad:
+            return self._without(bad, self.position, until)
         except NonFiniteLoss as error:
             if not self.job.ends_at_nan:
                 raise
@@ -162,6 +176,12 @@ class Engine:
         self._took(position, last, began)
         self._move_to(last.tick + 1, last)
         return last
+
+    def _without(self, bad: BadSample, position: Position, until: float) -> Position:
+        """Go on without a sample that cannot be made."""
+        warnings.warn(f"sample {bad.number} could not be made and is left out: {bad.why}", stacklevel=2)
+        self.skip([bad.skip])
+        return self.run_ticks(position, until)
 
     def _give_up_phase(self, position: Position, error: NonFiniteLoss) -> None:
         """Leave out the rest of the phase, and let its loss say why; the weights are those before the step."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from disttrain.data import ArraySource, BatchPlan, DatasetSource, StreamPlan
+from disttrain.data.bad_samples import BadSample, Skip
 from disttrain.data.generators import seed_generators
 from disttrain.data.packing import pack_x_y_sample_weight
 from disttrain.data.reading import ReadAhead
@@ -199,6 +200,11 @@ class Forward:
         for ahead in self._ahead.values():
             ahead.host(ranks)
 
+    def forget(self) -> None:
+        """Slices to come are not those that were read ahead."""
+        for ahead in self._ahead.values():
+            ahead.forget()
+
     def rest(self) -> None:
         """No step comes after this one: let go of what reads ahead."""
         for ahead in self._ahead.values():
@@ -210,14 +216,18 @@ class Forward:
         """(x, y, sample_weight) of the slice of virtual rank `rank` of a step, on the device."""
         plan, source, runs, draws = self._feeds[kind]
         run = plan.run(epoch, step, rank) if runs else None
-        if run is not None:
-            x, y, weight = source.fetch_run(*run)
-        elif isinstance(plan, StreamPlan) and plan.brings_samples:
-            x, y, weight = plan.part(epoch, step, rank)
-        elif kind in self._ahead and self.reads_ahead:
-            x, y, weight = self._ahead[kind].take(epoch, step, rank)
-        else:
-            x, y, weight = source.fetch(plan.indices(epoch, step, rank), plan.key(epoch, step, rank) if draws else 0)
+        try:
+            if run is not None:
+                x, y, weight = source.fetch_run(*run)
+            elif isinstance(plan, StreamPlan) and plan.brings_samples:
+                x, y, weight = plan.part(epoch, step, rank)
+            elif kind in self._ahead and self.reads_ahead:
+                x, y, weight = self._ahead[kind].take(epoch, step, rank)
+            else:
+                x, y, weight = source.fetch(plan.indices(epoch, step, rank), plan.key(epoch, step, rank) if draws else 0)
+        except BadSample as bad:
+            bad.skip = Skip(kind.value, *plan.place_of(epoch, step, rank, bad.offset), bad.number, bad.why)
+            raise
         if draws:
             seed_generators(context.key or 0)  # whoever made the samples, the step finds the generators the same
         if self.job.class_weight is not None and kind is Kind.TRAIN:

@@ -191,3 +191,59 @@ def test_a_worker_killed_between_epochs_of_a_stream_costs_nothing():
     expected = alone(x, **arguments)
     with driven(3) as driver:
         assert fitted(x, AtEpoch(1, lambda: driver.cluster.kill("w2")), **arguments) == expected
+
+
+# -- samples that cannot be made ----------------------------------------------------------------------------------------------------------
+
+
+class Damaged(Noisy):
+    """Three samples cannot be read."""
+
+    def __getitem__(self, i):
+        if i in (3, 11, 20):
+            raise OSError(f"picture {i} is cut short")
+        return super().__getitem__(i)
+
+
+def damaged(workers: int = 0) -> DataLoader:
+    return DataLoader(Damaged(), BATCH, shuffle=True, num_workers=workers)
+
+
+def test_samples_that_cannot_be_made_are_left_out_alike_by_any_number_of_workers():
+    with pytest.warns(UserWarning, match=r"sample 20 could not be made and is left out: OSError: picture 20 is cut short"):
+        expected = alone(damaged(), on_bad_sample="skip")
+    for workers, faults in ((1, FaultPlan()), (3, FaultPlan().kill("w1", 2))):
+        with driven(workers, faults) as driver:
+            assert fitted(damaged(), on_bad_sample="skip") == expected
+            skipped = [event["number"] for event in driver.events("sample left out")]
+            assert sorted(skipped) == sorted([3, 11, 20] * 3) and len(driver.events("worker lost")) == len(faults.faults)
+    with driven(2):
+        assert fitted(damaged(2), on_bad_sample="skip") == expected
+
+
+def test_what_was_left_out_stands_in_the_checkpoint_and_stays_so_when_the_run_goes_on():
+    url = f"memory://{uuid.uuid4().hex}"
+    with pytest.warns(UserWarning, match="sample 11"):
+        expected = alone(damaged(), on_bad_sample="skip")
+
+    class AfterTheFirstEpoch(dt.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise SystemError("the driver dies")
+
+    with driven(2, url=url, every="1steps") as first, pytest.raises(SystemError):
+        fitted(damaged(), AfterTheFirstEpoch(), on_bad_sample="skip")
+    assert len(first.events("sample left out")) == 3
+    with driven(2, url=url, every="1steps") as second:
+        assert fitted(damaged(), on_bad_sample="skip") == expected
+        assert len(second.resume.extra["data"]["skipped"]) >= 3
+
+
+def test_a_sample_that_cannot_be_made_is_raised_and_named_unless_told_otherwise():
+    with driven(2), pytest.raises(OSError, match="is cut short") as raised:
+        fitted(damaged())
+    assert raised.value.__notes__[0].startswith("raised by sample ")
+    with pytest.raises(DataError, match="on_bad_sample='skip' for a array"):
+        fitted(X, y=Y, on_bad_sample="skip")
+    with pytest.raises(DataError, match="on_bad_sample='ignore'"):
+        fitted(X, y=Y, on_bad_sample="ignore")
