@@ -23,6 +23,8 @@ from disttrain.rundir.timeline import Console
 from disttrain.training.job import Job
 from disttrain.training.program import Kind
 
+_WITH_THE_COMMAND = 1 << 16  # bytes
+
 
 class Feeding:
     """Reads for the workers of one call; does nothing for a call without streams.
@@ -116,8 +118,14 @@ class Feeding:
                 count, key = item.count, item.key
                 ranks = range(wanted.ranks[0], min(wanted.ranks[1], count))
                 slices = {rank: part_of(item, plan.virtual_workers, rank) for rank in ranks}
-                parts = self._cluster.put(pack(slices)) if plan.brings_samples else slices
+                parts = self._packed(slices) if plan.brings_samples else slices
             portion = m.Portion(self._number, wanted.phase, wanted.epoch, step, wanted.ranks, count, key, parts)
             self._cluster.send(wanted.worker, portion)
             if item is None:
                 return
+
+    def _packed(self, slices: dict[int, Any]) -> Any:
+        """Few samples go with the command; many lie in the cluster's store, where they are fetched from."""
+        shipment = pack(slices)
+        few = len(shipment.pickled) + sum(len(buffer) for buffer in shipment.buffers) <= _WITH_THE_COMMAND
+        return shipment if few else self._cluster.put(shipment)

@@ -176,6 +176,7 @@ class Reader:
             self._lane = lane
             return
         ahead = self._begun and mark.data_pass == self._mark.data_pass and mark.batches >= self._mark.batches and lane == self._lane
+        ahead &= mark.position is None or mark.batches == self._mark.batches  # else it seeks
         if self.stream.once and self._begun and not ahead:
             raise DataError(
                 f"{self.stream.name} is a generator that is under way, and gives its samples once: it cannot be begun again "

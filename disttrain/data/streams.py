@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -171,6 +172,8 @@ class IterableStream(_Forgetful):
         self.once = hasattr(iterable, "__next__")
         self.batch_size, self._collate, self._drop_last = batch_size, collate or default_collate, drop_last
         self._running: Any = None
+        self._fresh: Any = None  # where it stood before anybody read it
+        self._unfinished = False
         self._generators = _OwnGenerators(self._iterable, getattr(self._iterable, "sampler", None))
         self.batches = self._length()
 
@@ -187,10 +190,16 @@ class IterableStream(_Forgetful):
         held: Any = self._iterable if self._make is None else self._make()
         if not hasattr(held, "__iter__"):
             raise DataError(f"{self.name}() gave a {type(held).__name__}: expected an iterator of batches, as a generator function gives.")
-        for owner in (held, getattr(held, "dataset", None), getattr(held, "sampler", None)):
+        owners: list[Any] = [held, getattr(held, "dataset", None), getattr(held, "sampler", None)]
+        for owner in owners:
             if hasattr(owner, "set_epoch"):
                 owner.set_epoch(data_pass)
-        self._running = held
+        if self._make is None and _can_seek(held):
+            if self._fresh is None:
+                self._fresh = copy.deepcopy(held.state_dict())
+            elif position is None and self._unfinished:
+                position = copy.deepcopy(self._fresh)  # it would go on where it was left
+        self._running, self._unfinished = held, True
         if position is not None:
             held.load_state_dict(position)
         return self._batches(iter(held))
@@ -199,16 +208,15 @@ class IterableStream(_Forgetful):
         if self.batch_size is None:
             for number, item in enumerate(items):
                 yield _whole_batch(item, self.name, number)
+            self._unfinished = False
             return
         while samples := list(itertools.islice(items, self.batch_size)):
             if len(samples) == self.batch_size or not self._drop_last:
                 yield as_batch(self._collate(samples))
+        self._unfinished = False
 
     def position(self) -> Any:
-        held = self._running
-        if held is None or not (hasattr(held, "state_dict") and hasattr(held, "load_state_dict")):
-            return None
-        return held.state_dict()
+        return copy.deepcopy(self._running.state_dict()) if _can_seek(self._running) else None
 
     def memory(self) -> Any:
         return self._generators.memory()
@@ -262,6 +270,10 @@ class EpochDataset(_Forgetful):
         self._ended += 1
         seed_generators(fold_in(seed, "epoch end", self._ended))
         self._dataset.on_epoch_end()
+
+
+def _can_seek(held: Any) -> bool:
+    return hasattr(held, "state_dict") and hasattr(held, "load_state_dict")
 
 
 def _whole_batch(item: Any, name: str, number: int) -> Batch:

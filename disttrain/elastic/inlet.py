@@ -13,6 +13,7 @@ import numpy as np
 from disttrain.collectives import GroupBroken
 from disttrain.data import StreamPlan
 from disttrain.elastic import messages as m
+from disttrain.elastic.shipping import Shipment, unpack
 from disttrain.training.job import Job
 
 _AHEAD_NUMBERS = 64  # steps whose samples are made here: their numbers cost nothing
@@ -129,7 +130,9 @@ class _Inlet:
         place = epoch, step
         if place not in self._opened:
             parts = self._portion(epoch, step).parts
-            self._opened[place] = self._open(parts) if self._plan.brings_samples else parts
+            if self._plan.brings_samples:
+                parts = unpack(parts) if isinstance(parts, Shipment) else self._open(parts)
+            self._opened[place] = parts
         part = self._opened[place][virtual_rank]
         return np.asarray(part, dtype=np.int64) if not self._plan.brings_samples else part
 
