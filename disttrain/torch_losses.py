@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from disttrain.errors import DataError
 
+NO_LABEL = torch.iinfo(torch.int64).min  # as `ignore_index`: every label counts, so that a mean is one over samples
+
 # By the function: what its targets are like.
 VALUES, CLASSES, LABELS, LABEL_LISTS = "values", "classes", "labels", "label lists"
 _TARGETS: dict[str, str] = {
@@ -260,6 +262,8 @@ def label_mean(function: Any, args: Any, kwargs: Any) -> tuple[Tensor, Tensor] |
         return None
     if target.is_floating_point() or not target.numel():
         return None  # probabilities: a mean over samples
+    if given.get("ignore_index", -100) == NO_LABEL and given.get("weight") is None:
+        return None
     total = function(**{**given, "reduction": "sum"})
     shares = divisor_shares(target, given.get("weight"), given.get("ignore_index", -100), torch.float64)
     return total, shares.sum()

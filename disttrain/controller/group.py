@@ -18,6 +18,7 @@ from disttrain.training.program import Program
 from disttrain.training.trainability import Frozen
 
 _JUDGE_S = 1.0  # how often it is asked who is slow or stuck
+_UNDISTURBED_S = 0.25  # for so long, a generation that has just formed need not share its machines with processes that start
 _LISTEN_S = 3.0  # a call has heard from everybody that can speak once so much of it has passed
 
 
@@ -64,7 +65,8 @@ class GroupControl:
         self._begun: set[str] = set()
         self._ticks: dict[str, int] = {}  # what members reported to hold when they stopped
         self._halted: dict[str, int | None] = {}  # the same of those that were asked to stop
-        self._to_start: list[str] = []  # workers whose start waits until those that live have formed
+        self._to_start: list[str] = []  # workers whose start waits until those that live get on
+        self._undisturbed_until = float("-inf")
         self._waits_to_join: list[str] = []
         self._formed = False
         self._lost_some = False  # since the newest generation formed
@@ -176,10 +178,11 @@ class GroupControl:
         deadline = o.next_deadline(self.state, self._policy)
         if deadline is not None and now >= deadline:
             self._time_is_up(now)
+        self._start_workers(now)
         if now - self._judged < _JUDGE_S:
             return
         self._judged = now
-        self._start_workers()
+        self._start_workers(now, at_once=True)  # who gathers may have to wait for one in the middle of a long step
         look = self.patience.look(in_loop(self.state), self.generation, now)
         for stuck in look.stuck:
             if stuck.worker in self.members:
@@ -211,6 +214,8 @@ class GroupControl:
         before = self.state
         decision = o.decide(before, event, self._policy)
         self.state = decision.state
+        if isinstance(event, o.Progress) and event.generation == self.generation:
+            self._undisturbed_until = float("-inf")
         if type(decision.state) is not type(before) or decision.effects:
             self._console.event("decision", None, state=type(decision.state).__name__, because=decision.because, after=type(event).__name__)
         if isinstance(event, o.ReplicasDiffer):
@@ -262,11 +267,13 @@ class GroupControl:
                     self._cluster.kill(effect.worker)
                 case o.GiveUp():
                     raise user_error(failed) if failed is not None else given_up(effect, self._program)
-        if not isinstance(self.state, o.Gathering):
-            self._start_workers()
+        self._start_workers(self._clock.monotonic_s())
 
-    def _start_workers(self) -> None:
-        """Not while members gather: to start a process takes the loop and the machine longer than all else that they wait for."""
+    def _start_workers(self, now: float, *, at_once: bool = False) -> None:
+        """Not while members gather or do their first step: to start a process takes the loop and the machine longer than all of that."""
+        busy = isinstance(self.state, o.Gathering) or (isinstance(self.state, o.Running) and now < self._undisturbed_until)
+        if busy and not at_once:
+            return
         starting, self._to_start = self._to_start, []
         for worker in starting:
             self._cluster.start_worker(worker)
@@ -295,6 +302,7 @@ class GroupControl:
         self.went_back = "differ" if self._differed else "lost" if self._lost_some else "jump"
         self._formed, self._lost_some, self._differed, self._ticks, self._halted = True, False, False, {}, {}
         self._replicas().formed(form.generation, anew=form.source is None)
+        self._undisturbed_until = self._clock.monotonic_s() + _UNDISTURBED_S
         store = self._around.meeting_place() if len(form.members) > 1 else None
         command = m.Form(
             self._number, form.generation, form.members, form.placement, ticks, store,

@@ -12,6 +12,7 @@ from torch.nn import functional
 from disttrain.losses.base import Loss
 from disttrain.losses.shapes import EPSILON, classes_second, labels_beside
 from disttrain.losses.targets import check_label_shape, check_labels
+from disttrain.torch_losses import NO_LABEL
 
 
 def sparse_categorical_crossentropy(
@@ -27,7 +28,7 @@ def sparse_categorical_crossentropy(
         valid = labels != ignore_class
         labels = torch.where(valid, labels, 0)
     if from_logits:
-        values = functional.cross_entropy(classes_second(y_pred, axis), labels, reduction="none")
+        values = functional.cross_entropy(classes_second(y_pred, axis), labels, reduction="none", ignore_index=NO_LABEL)
     else:
         values = _log_probability(labels, y_pred, axis).squeeze(axis).neg()
     if valid is not None:
@@ -79,7 +80,7 @@ class SparseCategoricalCrossentropy(Loss):
             return None
         labels, y_pred, axis = labels_beside(self.name, y_true, y_pred, self.axis)
         if self.from_logits:
-            return functional.cross_entropy(classes_second(y_pred, axis), labels)
+            return functional.cross_entropy(classes_second(y_pred, axis), labels, ignore_index=NO_LABEL)
         return _log_probability(labels, y_pred, axis).mean().neg()
 
     def check_targets(self, y: np.ndarray, output_shape: tuple[int, ...]) -> None:

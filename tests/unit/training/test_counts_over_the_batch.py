@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -86,17 +87,21 @@ def test_too_many_numbers_are_refused():
         step(alone(job_of(model, 2, X, LABELS, batch_size=11)))
 
 
-def test_a_loss_that_asks_nobody_asks_nobody():
-    engine = alone(
-        job_of(
-            model_of("sparse_categorical_crossentropy", nn.Sequential(nn.Linear(3, 3), nn.Softmax(-1))),
-            3,
-            X,
-            np.abs(LABELS) % 3,
-            batch_size=11,
-        )
-    )
-    assert engine.workspace.asking is None
+@pytest.mark.parametrize("name", sorted(set(losses.CLASSES) - {"CTC", "Circle"}))  # sequences; a mean over positive values
+def test_means_over_samples_ask_nobody(name):
+    kind = losses.CLASSES[name]
+    logits = {"from_logits": True} if "from_logits" in signature(kind).parameters else {}
+    labels = np.abs(LABELS) % 3
+    targets = labels if name.startswith("Sparse") or name == "CategoricalGeneralizedCrossEntropy" else np.eye(3)[labels]
+    for loss in [kind(), kind(**logits)][: 1 + bool(logits)]:
+        engine = alone(job_of(model_of(loss, nn.Sequential(nn.Linear(3, 3), nn.Softmax(-1))), 3, X, targets, batch_size=11))
+        assert engine.workspace.asking is None
+
+
+def test_a_label_that_torch_would_ignore_is_no_class_of_ours():
+    loss = losses.SparseCategoricalCrossentropy(from_logits=True)
+    with pytest.raises((IndexError, ValueError), match="-100"):
+        loss(torch.tensor(LABELS), torch.zeros(11, 3))
 
 
 def test_an_error_in_one_slice_ends_the_step_and_leaves_the_state():
