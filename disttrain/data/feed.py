@@ -125,7 +125,7 @@ def _loader_feed(loader: Any) -> Feed:
 
 def _is_dataset(x: Any) -> bool:
     return isinstance(x, torch.utils.data.Dataset) or (
-        not isinstance(x, list | tuple | dict | np.ndarray | Tensor)
+        not isinstance(x, list | tuple | dict | str | bytes | np.ndarray | Tensor)
         and hasattr(x, "__getitem__")
         and hasattr(x, "__len__")
         and not hasattr(x, "dtype")

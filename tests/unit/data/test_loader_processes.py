@@ -99,9 +99,10 @@ def slices(loader: DataLoader, steps: int, epochs: int = 1) -> list[np.ndarray]:
     plan = feed.plan(None, 1)
     reading = ReadAhead(feed.source, plan, epochs)
     reading.host(range(1))
-    found = [reading.take(epoch, step, 0)[0].numpy() for epoch in range(epochs) for step in range(steps)]
-    reading.close()
-    return found
+    try:
+        return [reading.take(epoch, step, 0)[0].numpy() for epoch in range(epochs) for step in range(steps)]
+    finally:
+        reading.close()
 
 
 def test_slices_come_from_the_loader_s_processes_which_know_who_they_are():

@@ -128,6 +128,40 @@ def test_arrow_columns_are_inputs_by_name():
     assert x["a"].tolist() == [3.0, 1.0] and x["b"].tolist() == [[5, 6], [1, 2]] and y.tolist() == [2, 0]
 
 
+class Column:
+    """Of a table, as Arrow's would be."""
+
+    def __init__(self, rows: list):
+        self._rows, self.type = rows, "list<item: int64>" if isinstance(rows[0], list) else "float"
+
+    def __len__(self):
+        return len(self._rows)
+
+    def __iter__(self):
+        return iter(self._rows)
+
+    def flatten(self):
+        return Column([number for row in self._rows for number in row])
+
+    def to_numpy(self, zero_copy_only: bool):
+        return np.array(self._rows)
+
+
+class Table:
+    column_names = ("a", "b")
+
+    def column(self, name: str):
+        return Column([1.0, 2.0, 3.0] if name == "a" else [[1, 2], [3, 4], [5, 6]])
+
+
+Table.__module__ = "pyarrow.lib"
+
+
+def test_whatever_looks_like_a_table_of_arrow_is_taken_by_columns():
+    x, y, _ = source_of(Table(), np.arange(3)).fetch(np.array([2, 0]), 0)
+    assert x["a"].tolist() == [3.0, 1.0] and x["b"].tolist() == [[5, 6], [1, 2]] and y.tolist() == [2, 0]
+
+
 def test_text_is_refused():
     with pytest.raises(DataError, match="an array of text"):
         source_of(np.zeros((3, 2)), np.array(["cat", "dog", "cat"]))
