@@ -107,7 +107,8 @@ class FitHooks:
         """Run the hooks that opened what goes on now: for a clock, say, that a state leaves out. What the state has is as it was."""
         ended = self.program.at(self.handled).phase if self.handled >= 0 else None  # that whose boundary was the last
         going = self.program.at(self.handled + 1)
-        self._begin_epoch(epoch, going.step if going.kind is Kind.TRAIN and not self.model.stop_training else None)
+        over = going.kind is not Kind.TRAIN or (going.step > 0 and self.program.plan(Kind.TRAIN).is_last(going.epoch, going.step - 1))
+        self._begin_epoch(epoch, None if over or self.model.stop_training else going.step)
         if ended in (Kind.TEST_BOUNDARY, Kind.VALIDATE):
             self._begin_test(going.step if going.kind is Kind.VALIDATE else None)
         self.trainability.freeze(state["frozen"])
