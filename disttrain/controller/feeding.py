@@ -52,7 +52,7 @@ class Feeding:
         self.skips: tuple[Skip, ...] = tuple(Skip(**skip) for skip in known)  # samples that are left out
         self._console = console
         for plan in self._plans.values():
-            plan.reader.note = console.note
+            plan.reader.note, plan.reader.keeps_counts = console.note, job.kind == "predict"
         if resume is not None and self._train is not None and (place := self._place_of(resume.tick)) is not None:
             self._train.reader.note_mark(*place, from_json(resume.extra["data"][Kind.TRAIN.value]))
 

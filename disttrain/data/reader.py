@@ -97,9 +97,11 @@ class Reader:
         self._mark = Mark(-1)
         self._begun = self._over = self._told = False
         self._counts: dict[Spot, int] = {}
+        self.keeps_counts = True  # of all batches, as a predict needs them; else of the newest
 
     def stay_in_this_process(self) -> None:
         """Nobody asks for positions or twice, and whoever asks seeds the generators again."""
+        self.keeps_counts = False
         self.keeps, self._kept = False, min(self._kept, _KEPT if self.stream.source is not None else 3)
 
     # -- asking ---------------------------------------------------------------------------------------------------------------------
@@ -248,6 +250,8 @@ class Reader:
             self._items.popitem(last=False)
         while len(self._marks) > 4 * self._kept:
             self._marks.pop(next(iter(self._marks)), None)
+        while len(self._counts) > 4 * self._kept and not self.keeps_counts:
+            self._counts.pop(next(iter(self._counts)), None)
 
     def _end_pass(self) -> None:
         if not self._mark.batches:
