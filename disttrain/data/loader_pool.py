@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disttrain.data import loader_process
-from disttrain.data.loader_process import Failed, Made, Request
+from disttrain.data.loader_process import Begun, Failed, Made, Request
 from disttrain.data.loader_settings import LoaderSettings
 from disttrain.data.transport import receive, send
 from disttrain.errors import DataError
@@ -29,6 +29,7 @@ from disttrain.errors import DataError
 _DEATHS = 2  # at one request: then it is the request
 _SHOWN = 5  # sample numbers in a message
 _JOIN_S = 2.0
+_BEGINS_S = 10.0  # so long may a forked process take to say that it runs
 
 
 class LoaderPool:
@@ -105,9 +106,15 @@ class LoaderPool:
         poll, by_line = select.poll(), {process.line.fileno(): process for process in self._processes}
         for descriptor in by_line:
             poll.register(descriptor, select.POLLIN)
-        left_ms = None if until is None else max(0.0, until - time.monotonic()) * 1e3
-        found = poll.poll(left_ms)
+        beginning = [process for process in self._processes if not process.runs]
+        looks = [process.begun_s + _BEGINS_S for process in beginning] + ([] if until is None else [until])
+        found = poll.poll(max(0.0, min(looks) - time.monotonic()) * 1e3 if looks else None)
         if not found:
+            hangs = [process for process in beginning if time.monotonic() >= process.begun_s + _BEGINS_S]
+            for process in hangs:
+                self._begin_again(process)
+            if hangs or until is None or time.monotonic() < until:
+                return
             raise DataError(
                 f"the DataLoader's processes gave nothing for {self._settings.timeout_s:g} s.\n"
                 f"  expected  a batch within DataLoader(timeout={self._settings.timeout_s:g})\n  try       a longer timeout, or 0"
@@ -119,12 +126,23 @@ class LoaderPool:
             except (EOFError, OSError):
                 self._replace(process)
                 continue
+            process.runs = True
+            if isinstance(answer, Begun):
+                continue
             process.asked.pop(answer.ticket, None)
             self._deaths.pop(answer.ticket, None)
             if answer.ticket in self._dropped:
                 self._dropped.discard(answer.ticket)
             else:
                 self._made[answer.ticket] = answer
+        self._hand_out()
+
+    def _begin_again(self, hanging: _Process) -> None:
+        """A process hangs before it has run a line of the script's: a thread held a lock as it was forked, and is not there to let go."""
+        hanging.kill()
+        hanging.end()
+        self._processes[hanging.number] = _Process(self._source, self._settings, hanging.number)
+        self._waiting.extendleft(reversed(hanging.asked.values()))
         self._hand_out()
 
     def _replace(self, dead: _Process) -> None:
@@ -160,6 +178,8 @@ class _Process:
     def __init__(self, source: Any, settings: LoaderSettings, number: int) -> None:
         self.number = number
         self.asked: OrderedDict[int, Request] = OrderedDict()
+        self.runs = settings.method not in (None, "fork")  # others take seconds to import what they need, and hold no locks
+        self.begun_s = time.monotonic()
         self.line, theirs = socket.socketpair()
         context: Any = multiprocessing.get_context(settings.method or ("fork" if sys.platform == "linux" else None))
         self._process = context.Process(
@@ -170,6 +190,10 @@ class _Process:
         finally:
             theirs.close()
         self.pid: int = self._process.pid
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
 
     def end(self) -> int | None:
         """Close the line, upon which it ends; its exit code."""

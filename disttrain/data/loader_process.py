@@ -37,6 +37,11 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """The process runs. One that was forked while another thread held a lock may never come so far."""
+
+
+@dataclass(frozen=True, slots=True)
 class Made:
     """The slice that was asked for."""
 
@@ -71,6 +76,7 @@ def serve(line: socket.socket, source: Any, settings: LoaderSettings, number: in
     seed = fold_in(number, "loader process")
     seed_generators(seed)
     tell_worker_info(number, settings.workers, seed, getattr(source, "dataset", source))
+    send(line, Begun())
     broken: BaseException | None = None
     if settings.init is not None:
         try:

@@ -79,7 +79,7 @@ class _Worker:
             with self.cluster.processors.get(self.member._host, nullcontext)():
                 self.member.run()
         except Killed:
-            return
+            self.member._rest()  # a process that dies takes its loader processes with it
 
     def report(self, report: object) -> None:
         if not self.dead.is_set():

@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 import disttrain as dt
-from disttrain.data import feed_of
+from disttrain.data import feed_of, loader_pool, loader_process
 from disttrain.data.loader_pool import LoaderPool
 from disttrain.data.reading import ReadAhead
 from disttrain.errors import DataError
@@ -197,6 +197,20 @@ def test_large_batches_come_through_memory_that_both_processes_see():
     assert torch.equal(got_x["a"], x["a"]) and torch.equal(got_x["b"], x["b"]) and torch.equal(got_y, y) and got_weight is weight is None
     assert got_x["a"].data_ptr() % 64 == 0
     got_x["a"].zero_()  # the step may write into it
+
+
+def test_a_process_that_hangs_before_it_runs_is_started_again(monkeypatch):
+    monkeypatch.setattr(loader_process, "serve", lambda *_: time.sleep(600))
+    source = feed_of(DataLoader(Drawing(), 4, num_workers=1)).source
+    pool = LoaderPool(source, source.loader)
+    try:
+        first = pool.pids
+        monkeypatch.undo()
+        monkeypatch.setattr(loader_pool, "_BEGINS_S", 0.2)
+        pool.ask(1, np.arange(4), 0)
+        assert len(pool.take(1)[0]) == 4 and pool.pids != first
+    finally:
+        pool.close()
 
 
 def test_a_loader_that_gives_nothing_for_its_timeout_says_so():

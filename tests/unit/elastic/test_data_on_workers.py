@@ -57,10 +57,9 @@ def weighted() -> WeightedRandomSampler:
 def test_loader_processes_of_each_worker_change_no_bit_and_neither_does_a_death(sampler):
     more = {} if sampler is None else {"sampler": sampler()}
     expected = alone(noisy(**more))
-    faults = FaultPlan().kill("w1", 3)
-    with driven(3, faults):
-        assert fitted(noisy(1, **more)) == expected
-        assert faults.all_fired
+    with driven(2) as driver:
+        assert fitted(noisy(1, **more), AtEpoch(0, lambda: driver.cluster.kill("w0"))) == expected
+        assert driver.events("worker lost")
 
 
 class Crash(dt.Callback):
