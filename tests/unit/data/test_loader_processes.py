@@ -206,7 +206,7 @@ def test_a_process_that_hangs_before_it_runs_is_started_again(monkeypatch):
     try:
         first = pool.pids
         monkeypatch.undo()
-        monkeypatch.setattr(loader_pool, "_BEGINS_S", 0.2)
+        monkeypatch.setattr(loader_pool, "_BEGINS_S", 2.0)
         pool.ask(1, np.arange(4), 0)
         assert len(pool.take(1)[0]) == 4 and pool.pids != first
     finally:
