@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disttrain.data import loader_process
-from disttrain.data.loader_process import Begun, Failed, Made, Request
+from disttrain.data.loader_process import Begun, Failed, Made, Request, Said
 from disttrain.data.loader_settings import LoaderSettings
 from disttrain.data.transport import receive, send
 from disttrain.errors import DataError
@@ -128,6 +128,9 @@ class LoaderPool:
                 continue
             process.runs = True
             if isinstance(answer, Begun):
+                continue
+            if isinstance(answer, Said):
+                getattr(sys, answer.stream).write(answer.text)
                 continue
             process.asked.pop(answer.ticket, None)
             self._deaths.pop(answer.ticket, None)

@@ -8,6 +8,7 @@ import queue
 import signal
 import socket
 import stat
+import sys
 import threading
 import traceback
 from contextlib import suppress
@@ -50,6 +51,14 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What the script's code wrote to a standard stream: the parent's may be more than the file that a fork has of it."""
+
+    stream: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """What the script's code raised; `error` is None where it does not pickle."""
 
@@ -76,6 +85,8 @@ def serve(line: socket.socket, source: Any, settings: LoaderSettings, number: in
     seed = fold_in(number, "loader process")
     seed_generators(seed)
     tell_worker_info(number, settings.workers, seed, getattr(source, "dataset", source))
+    says = threading.Lock()  # one message after the other, should the script have threads
+    sys.stdout, sys.stderr = _Stream(sys.stdout, "stdout", line, says), _Stream(sys.stderr, "stderr", line, says)  # type: ignore[assignment]
     send(line, Begun())
     broken: BaseException | None = None
     if settings.init is not None:
@@ -91,13 +102,39 @@ def serve(line: socket.socket, source: Any, settings: LoaderSettings, number: in
             answer: Made | Failed = Made(request.ticket, source.fetch(request.indices, request.key))
         except BaseException as error:
             answer = _failed(request.ticket, error)
-        try:
-            send(line, answer)
-        except OSError:
-            os._exit(0)  # nobody hears us
-        except Exception as error:  # a batch that does not pickle
-            send(line, _failed(request.ticket, error))
+        with says:
+            try:
+                send(line, answer)
+            except OSError:
+                os._exit(0)  # nobody hears us
+            except Exception as error:  # a batch that does not pickle
+                send(line, _failed(request.ticket, error))
         del answer
+
+
+class _Stream:
+    """A standard stream whose lines go to the parent."""
+
+    def __init__(self, stream: Any, name: str, line: socket.socket, says: threading.Lock) -> None:
+        self._stream, self._name, self._line, self._says = stream, name, line, says
+        self._begun = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        if lines:
+            with self._says, suppress(OSError):
+                send(self._line, Said(self._name, "\n".join(lines) + "\n"))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Lines have gone; the rest waits for its end."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _hear(line: socket.socket, requests: queue.SimpleQueue[Request], parent: int) -> None:

@@ -136,6 +136,16 @@ def test_a_worker_init_fn_runs_in_each_process_and_what_it_raises_ends_the_call(
     assert marks == []  # in the process, not here
 
 
+def test_what_samples_print_is_printed_here(capsys):
+    class Talks(Drawing):
+        def __getitem__(self, i):
+            print("sample", i)
+            return super().__getitem__(i)
+
+    slices(DataLoader(Talks(), 4, num_workers=2), 10)
+    assert sorted(capsys.readouterr().out.splitlines()) == sorted(f"sample {i}" for i in range(40))
+
+
 class Broken(Drawing):
     def __getitem__(self, i):
         if i == 11:
