@@ -140,7 +140,7 @@ def test_what_samples_print_is_printed_here(capsys):
     class Talks(Drawing):
         def __getitem__(self, i):
             print("sample", i)
-            return super().__getitem__(i)
+            return i
 
     slices(DataLoader(Talks(), 4, num_workers=2), 10)
     assert sorted(capsys.readouterr().out.splitlines()) == sorted(f"sample {i}" for i in range(40))
