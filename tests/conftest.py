@@ -38,6 +38,26 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where two processes share the tests, one does all that need other real processes, on its one Ray, and begins with them."""
+    if not hasattr(config, "workerinput"):  # not one of several processes
+        return
+    of_processes = [item for item in items if _starts_processes(item)]
+    others = [item for item in items if not _starts_processes(item)]
+    for item in of_processes:
+        item.add_marker(pytest.mark.xdist_group("processes"))
+    for item in others:  # a file at a time, for the sake of what its tests share
+        item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(config.rootpath))))
+    items[:] = of_processes + others
+
+
+def _starts_processes(item: pytest.Item) -> bool:
+    folder = item.path.relative_to(item.config.rootpath).parts[1]
+    if folder in ("faults", "integration", "security", "browser"):
+        return True
+    return "ray_address" in getattr(item, "fixturenames", ()) or any(item.get_closest_marker(name) for name in ("ray", "faults", "browser"))
+
+
 @pytest.fixture(autouse=True)
 def signals_as_a_process_begins() -> None:
     """Each test, and the processes it begins: Ray sets handlers where it is started, and who began all this may ignore a hangup."""
