@@ -40,6 +40,12 @@ class ReadAhead:
             self._hosted = ranks
             self._forget()
 
+    def begin(self, epoch: int, step: int) -> None:
+        """Steps follow from this one on."""
+        if not self._asked and len(self._hosted):
+            self._next = epoch, step, self._hosted.start
+            self._fill()
+
     def take(self, epoch: int, step: int, rank: int) -> Batch:
         """The slice of a virtual rank of a step; waits until it is there."""
         place = epoch, step, rank

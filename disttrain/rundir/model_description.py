@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 from disttrain.checkpoint import Store
 from disttrain.checkpoint.records import record
-from disttrain.data import StreamedSource
+from disttrain.data import StreamedSource, StreamPlan
 from disttrain.data.py_dataset import BatchesSource
 from disttrain.models.saving.assets import asset_members
 from disttrain.models.saving.own_variables import kept_beside
@@ -103,11 +103,12 @@ def _beside(model: Any) -> list[str]:
 def sampled(job: Job, at_most: int) -> dict[str, torch.Tensor]:
     """Inputs and labels from all over the validation data, or the training data where there are none; no more than 4 MiB."""
     kind = Kind.VALIDATE if Kind.VALIDATE in job.sources else Kind.TRAIN
-    source, available = job.sources[kind], job.program.plan(kind).samples
+    source, plan = job.sources[kind], job.program.plan(kind)
     x, y, _ = job.example
     size = sum(leaf[:1].nbytes for leaf in _named(x, "x").values()) or 1
     if isinstance(source, StreamedSource):
         return {}
+    available = len(source) if isinstance(plan, StreamPlan) else plan.samples
     count = min(at_most, available, _MAX_SAMPLES_BYTES // size)
     if count < 1:
         return {}

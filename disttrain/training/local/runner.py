@@ -76,6 +76,7 @@ class LocalRunner:
         read_here(job)
         with intra_op_threads(self._settings.threads), kept_generators():
             engine = Engine(job, device_of(job.model))
+            engine.begin()
             telemetry = LocalTelemetry(engine)
             hooks = FitHooks(callbacks, job.model, job.program, before_end=engine.replica.finalize, telemetry=telemetry)
             done = False

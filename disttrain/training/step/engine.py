@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from disttrain.collectives import Group, SoloGroup
+from disttrain.data import StreamPlan
 from disttrain.data.bad_samples import BadSample, Skip
 from disttrain.errors import NonFiniteLoss
 from disttrain.training.boundary_decision import BoundaryDecision
@@ -37,7 +38,7 @@ class Engine:
 
     Args:
         audit_share: of the time of a training that computing slices a second time is to take; steps of the
-            script's own, and losses that divide by a count of the whole batch, are not audited.
+            script's own, losses that divide by a count of the whole batch, and data that are read in their own order, are not audited.
 
     Attributes:
         replica: the state.
@@ -51,7 +52,8 @@ class Engine:
         self.by_products = ByProducts()
         self.trains = self.replica.trains
         forward = self.replica.forward
-        self._audit_share = 0.0 if Kind.TRAIN in forward.scripts or forward.asks else audit_share
+        streams = any(isinstance(plan, StreamPlan) for _, plan in self.program.plans)  # slices of others are not here
+        self._audit_share = 0.0 if Kind.TRAIN in forward.scripts or forward.asks or streams else audit_share
         self._next: Position | None = None
         self.attach(SoloGroup(), [(0, job.virtual_workers)])
 
@@ -65,6 +67,10 @@ class Engine:
         self._ways: dict[Kind, _Way] = {
             kind: ScriptedStep(workspace, scripts[kind]) if kind in scripts else way for kind in workspace.layouts
         }
+
+    def begin(self) -> None:
+        """Steps follow soon: what reads ahead may begin."""
+        self.replica.forward.begin(self.program.at(self.tick))
 
     def skip(self, skips: Sequence[Skip]) -> None:
         """Leave samples out, for good."""

@@ -25,7 +25,7 @@ from disttrain.training.compiled.loss import CompiledLoss
 from disttrain.training.compiled.metrics import CompiledMetrics
 from disttrain.training.compiled.torchmetrics_states import TorchmetricsStates
 from disttrain.training.job import Job
-from disttrain.training.program import Kind
+from disttrain.training.program import Kind, Position
 from disttrain.training.step.asking import Ask, Noticing
 from disttrain.training.step.custom_step import CustomStep
 from disttrain.training.step.jit import compiled
@@ -199,6 +199,11 @@ class Forward:
         """From now on, slices of these virtual ranks are computed here."""
         for ahead in self._ahead.values():
             ahead.host(ranks)
+
+    def begin(self, position: Position) -> None:
+        """Steps follow from this one on: what reads ahead may begin."""
+        if position.kind in self._ahead:
+            self._ahead[position.kind].begin(position.epoch, position.step)
 
     def forget(self) -> None:
         """Slices to come are not those that were read ahead."""
