@@ -186,6 +186,35 @@ def test_a_dataset_that_shuffles_itself_when_an_epoch_ends_is_told_of_each_epoch
     assert fitted(Watched(), epochs=2, shuffle=False) == first
 
 
+class Flow(PyDataset):
+    """Keras's `ImageDataGenerator.flow`, as far as it matters: it draws its order at the first batch that anyone asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.index_array = None
+
+    def _set_index_array(self) -> None:
+        self.index_array = np.random.permutation(SAMPLES)
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index):
+        if self.index_array is None:
+            self._set_index_array()
+        rows = self.index_array[index * BATCH : (index + 1) * BATCH]
+        return X[rows] + np.random.rand(1).astype("float32"), Y[rows]
+
+    def on_epoch_end(self) -> None:
+        self._set_index_array()
+
+
+def test_keras_s_pictures_come_in_the_same_order_whoever_has_looked_at_them_before():
+    looked_at = Flow()
+    looked_at[2]
+    assert fitted(looked_at, epochs=2) == fitted(Flow(), epochs=2)
+
+
 def test_a_dataset_of_batches_without_end_takes_steps():
     class Endless(PyDataset):
         @property
