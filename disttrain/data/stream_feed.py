@@ -115,6 +115,10 @@ def stream_of_loader(loader: Any) -> StreamFeed | None:
     ordered = type(loader).__iter__ is data.DataLoader.__iter__ or type(loader).__module__.startswith("torchdata.")
     if isinstance(loader.dataset, data.IterableDataset) or loader.batch_sampler is None or not ordered:
         return StreamFeed(lambda size, trains, shuffle: IterableStream(loader, name="DataLoader"), "DataLoader", own_batches=True)
+    if not hasattr(loader.dataset, "__len__"):
+        raise DataError(
+            f"a DataLoader over a {type(loader.dataset).__name__} without __len__: expected a map-style or an iterable dataset."
+        )
     sampler: Any = loader.batch_sampler.sampler if type(loader.batch_sampler) is data.BatchSampler else None
     drawn = type(sampler) is data.RandomSampler and not sampler.replacement and sampler._num_samples is None
     plain = (drawn or type(sampler) is data.SequentialSampler) and len(sampler) == len(loader.dataset)
