@@ -9,20 +9,20 @@ above 1.0 is faster than the hand-written loop.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from crashes import Crashes
 from fit_models import WORKLOADS
-from harness import HERE, JobCrashed, Summary, ended, paired_ratio, parser, print_table, progress, run_program
+from harness import Summary, paired_ratio, parser, print_table, progress, run_program
+from served import Server, rates
 
 SCRIPTS = {
     "hand-written": ["peers/fit_torch.py"],
@@ -45,71 +45,6 @@ _IMPORTS = {
 }
 
 
-class Server:
-    """A measured process, see `fit_server.py`."""
-
-    def __init__(self, system: str, workload: str, folder: Path, number: int = 0) -> None:
-        self.system, self.log = system, folder / f"{system}-{workload}-{number}.log"
-        self._workload, self._folder = workload, folder
-        self._start()
-
-    def _start(self) -> None:
-        script, *options = SCRIPTS[self.system]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
-            "OMP_NUM_THREADS": "1",
-            "MKL_NUM_THREADS": "1",
-            "CUDA_VISIBLE_DEVICES": "",
-        }
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, str(HERE / script), self._workload, *options],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment, cwd=self._folder,
-            )  # fmt: skip
-        self._line()
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._end()
-
-    def again(self) -> None:
-        """Another process in the place of one that crashed."""
-        self._end()
-        self._start()
-
-    def _end(self) -> None:
-        with suppress(BrokenPipeError):
-            self._stream(self._process.stdin).close()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._stream(self._process.stdout).close()
-
-    def rate(self, kind: str) -> float:
-        """Steps, or calls, per second of CPU time."""
-        with suppress(BrokenPipeError):  # it has crashed, as the missing answer says
-            print(kind, file=self._stream(self._process.stdin), flush=True)
-        answer = json.loads(self._line())
-        return float(answer["steps"] / answer["cpu_s"])
-
-    def _line(self) -> str:
-        line = self._stream(self._process.stdout).readline()
-        if not line:
-            code = self._process.wait()
-            raise JobCrashed(f"{self.system} {ended(code)}.\n{self.log.read_text(errors='replace')[-3000:]}")
-        return line
-
-    @staticmethod
-    def _stream(stream: IO[str] | None) -> IO[str]:
-        assert stream is not None
-        return stream
-
-
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Every model with every kind of work, then imports."""
     systems = [name for name in options.systems if find_spec(PACKAGES.get(name, "torch")) is not None]
@@ -119,18 +54,19 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         systems.insert(0, "hand-written")
     repeats = 3 if options.quick else options.repeats
     crashes = Crashes()
-    rates: dict[str, dict[str, dict[str, list[float]]]] = {}
+    measured: dict[str, dict[str, dict[str, list[float]]]] = {}
     for workload in options.models:
         with ExitStack() as stack:
-            servers = [stack.enter_context(crashes.retried(system, partial(Server, system, workload, folder))) for system in systems]
-            rates[workload] = {kind: _rates(servers, kind, repeats, crashes) for kind in options.kinds if _asked(kind, workload)}
-        for kind, found in rates[workload].items():
+            starts = {system: partial(Server, system, SCRIPTS[system], workload, folder) for system in systems}
+            servers = [stack.enter_context(crashes.retried(system, start)) for system, start in starts.items()]
+            measured[workload] = {kind: _rates(servers, kind, repeats, crashes) for kind in options.kinds if _asked(kind, workload)}
+        for kind, found in measured[workload].items():
             progress(f"{workload}, {kind}: " + ", ".join(f"{name} {Summary.of(values).median:.0f}/s" for name, values in found.items()))
     for kind in options.kinds:
-        _print(kind, {workload: rates[workload][kind] for workload in rates if kind in rates[workload]}, systems)
+        _print(kind, {workload: measured[workload][kind] for workload in measured if kind in measured[workload]}, systems)
     crashes.print()
     imports = {} if options.skip_imports else _imports(systems, repeats)
-    return {"rates": rates, "imports": imports, "crashes": crashes.of}
+    return {"rates": measured, "imports": imports, "crashes": crashes.of}
 
 
 def _asked(kind: str, workload: str) -> bool:
@@ -138,19 +74,7 @@ def _asked(kind: str, workload: str) -> bool:
 
 
 def _rates(servers: Sequence[Server], kind: str, repeats: int, crashes: Crashes) -> dict[str, list[float]]:
-    taking_part = [server for server in servers if kind == "train" or server.system not in _ONLY_TRAIN]
-    found: dict[str, list[float]] = {server.system: [] for server in taking_part}
-    for turn in range(repeats):
-        for server in taking_part if turn % 2 == 0 else reversed(taking_part):
-            found[server.system].append(crashes.retried(server.system, partial(_rate, server, kind)))
-    return found
-
-
-def _rate(server: Server, kind: str, number: int) -> float:
-    """Of try `number`: after a crash, in a new process."""
-    if number:
-        server.again()
-    return server.rate(kind)
+    return rates([server for server in servers if kind == "train" or server.system not in _ONLY_TRAIN], kind, repeats, crashes)
 
 
 def _print(kind: str, rates: dict[str, dict[str, list[float]]], systems: Sequence[str]) -> None:

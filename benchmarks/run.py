@@ -12,10 +12,12 @@ import fit
 import recovery
 import startup
 import throughput
+import torch_models
 import viewer
 
 PROGRAMS = {
     "fit": fit.main,
+    "torch_models": torch_models.main,
     "throughput": throughput.main,
     "startup": startup.main,
     "recovery": recovery.main,

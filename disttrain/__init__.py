@@ -57,6 +57,8 @@ _NAMES = {
     "plot_model": "disttrain.models",
     "register": "disttrain.models.saving",
     "save_model": "disttrain.models",
+    "set_device": "disttrain.training.local.device",
+    "set_determinism": "disttrain.determinism",
     "set_random_seed": "disttrain.seeds",
     "set_virtual_workers": "disttrain.training.local.runner",
     "transfer_weights": "disttrain.models",

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from disttrain.running_sums import running_sum
+
 Activation = Callable[[Tensor], Tensor]
 
 
@@ -70,7 +72,7 @@ def sparsemax(x: Tensor, axis: int = -1) -> Tensor:
     """
     x = x - x.amax(axis, keepdim=True)  # the result is the same, and the sums below stay small
     descending = x.sort(axis, descending=True).values
-    sums = descending.cumsum(axis)
+    sums = running_sum(descending, axis)
     counts = torch.arange(1, x.shape[axis] + 1, dtype=x.dtype, device=x.device).view([-1] + [1] * (x.ndim - 1 - axis % x.ndim))
     support = (1.0 + counts * descending > sums).sum(axis, keepdim=True)  # how many are more than 0, 1 or more
     tau = (sums.gather(axis, support - 1) - 1.0) / support

@@ -22,9 +22,17 @@ ROUND_BYTES = (
 )  # what they are padded to where their end must not matter; smaller registers go into it a whole number of times
 
 
-def in_rounds(numel: int, itemsize: int) -> int:
+DEVICE_BORDER_BYTES = 512  # where torch's allocator for CUDA begins everything: what lies beside others lies as it would alone
+
+
+def border_of(device: torch.device | None) -> int:
+    """Where tensors begin that lie side by side on `device`: so many bytes apart, or a multiple; what is between them is zero."""
+    return ROUND_BYTES if device is None or device.type == "cpu" else DEVICE_BORDER_BYTES
+
+
+def in_rounds(numel: int, itemsize: int, round_bytes: int = ROUND_BYTES) -> int:
     """`numel` elements, made more up to a whole number of rounds."""
-    of_round = ROUND_BYTES // itemsize
+    of_round = round_bytes // itemsize
     return -(-numel // of_round) * of_round
 
 

@@ -8,6 +8,8 @@
         DataError                    arrays of unequal length, labels outside the classes
         NonFiniteLoss                the loss became NaN or infinite: named with its step
         NondeterministicStep         a step gives other bits each time it is done
+        OutOfDeviceMemory            a step that does not fit into the memory of a GPU
+        DeviceAssert                 a check inside a kernel of a GPU has failed
       CheckpointError
         CheckpointIncomplete         shards or manifest are missing
         CheckpointCorrupt            bytes do not match their checksum
@@ -67,6 +69,14 @@ class NonFiniteLoss(UsageError):
 
 class NondeterministicStep(UsageError):
     """A step gives other bits each time it is done from the same state, so no worker can be checked against another."""
+
+
+class OutOfDeviceMemory(UsageError):
+    """A step does not fit into the memory of a GPU, and no other process holds it."""
+
+
+class DeviceAssert(UsageError):
+    """A check inside a kernel of a GPU has failed: an index outside its range, most often. Its process can use the GPU no more."""
 
 
 class CheckpointError(DisttrainError):

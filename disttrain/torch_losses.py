@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from disttrain import bounds
 from disttrain.errors import DataError
 
 NO_LABEL = torch.iinfo(torch.int64).min  # as `ignore_index`: every label counts, so that a mean is one over samples
@@ -161,6 +162,9 @@ class TorchLoss:
         return self._call(self._each if isinstance(self._loss, nn.Module) else self._loss, "none", target, y_pred)
 
     def _call(self, loss: Any, reduction: str, target: Tensor, y_pred: Tensor) -> Tensor:
+        if bounds.guarded(target.device) and self.targets in (CLASSES, LABELS) and y_pred.ndim > 1 and not target.is_floating_point():
+            but = self.ignore_index if self.targets == CLASSES else None
+            target = bounds.kept_in(target, y_pred.shape[1], f"torch's {self.name}: labels", but=but)
         if isinstance(loss, nn.Module):
             if any(buffer.device != y_pred.device or buffer.dtype != y_pred.dtype for buffer in loss.buffers()):
                 self._loss.to(y_pred.device, y_pred.dtype)
@@ -192,6 +196,7 @@ def divisor_shares(target: Tensor, weight: Tensor | None, ignore_index: int, dty
     counts = target != ignore_index
     if weight is None:
         return counts.to(dtype)
+    target = bounds.kept_in(target, weight.shape[0], "labels", but=ignore_index)
     return torch.where(counts, weight.detach().to(target.device, dtype)[torch.where(counts, target, 0)], 0.0)
 
 

@@ -55,7 +55,12 @@ def launch(
     max_workers: Annotated[int | None, typer.Option(help="Grow up to so many when there is room.", show_default="--workers")] = None,
     spares: Annotated[int, typer.Option(help="Warm workers kept beside.")] = 0,
     cpus_per_worker: Annotated[int, typer.Option(help="CPUs, and intra-op threads, of each worker.")] = 1,
-    gpus_per_worker: Annotated[float, typer.Option(help="GPUs of each worker.")] = 0,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, or auto: CUDA where it is there. GPUs are experimental: tested on fakes, never yet on a GPU.")
+    ] = "auto",
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(help="1, or a share such as 0.5: then workers share a GPU.", show_default="1 on CUDA")
+    ] = None,
     run_dir: Annotated[str | None, typer.Option(help="Where the run is kept, any fsspec URL.", show_default="runs/SCRIPT")] = None,
     checkpoint_every: Annotated[str, typer.Option(help="100steps, 30s, 5min or epoch.")] = "epoch",
     keep: Annotated[int, typer.Option(help="Committed checkpoints to keep.")] = 3,
@@ -83,6 +88,9 @@ def launch(
         str | None, typer.Option(metavar="SHARE", help="Compute so much a second time on another worker, 1% say, and compare.")
     ] = None,
     kernels: Annotated[str, typer.Option(help="common: the same bits on processors of different makes; own: each one's best.")] = "own",
+    determinism: Annotated[
+        bool, typer.Option("--determinism/--no-determinism", help="On GPUs, compute so that a step has one result; CPUs always do.")
+    ] = True,
     samples: Annotated[int, typer.Option(help="Samples of the validation data kept in the run directory for disttrain view.")] = 16,
     timings: Annotated[bool, typer.Option("--timings", help="Say where the time goes.")] = False,
 ) -> None:
@@ -92,10 +100,10 @@ def launch(
 
     config = RunConfig(
         workers=workers, virtual_workers=virtual_workers, min_workers=min_workers, max_workers=max_workers, spares=spares,
-        cpus_per_worker=cpus_per_worker, gpus_per_worker=gpus_per_worker, run_dir=run_dir, checkpoint_every=checkpoint_every,
-        keep=keep, seed=seed, address=address, restart=restart, take_over=take_over, step=step, samples=samples,
-        hang_timeout_s=hang_timeout, digest_every=digest_every, admission=admission,
-        audit=audit, kernels=kernels,
+        cpus_per_worker=cpus_per_worker, device=device, gpus_per_worker=gpus_per_worker, run_dir=run_dir,
+        checkpoint_every=checkpoint_every, keep=keep, seed=seed, address=address, restart=restart, take_over=take_over, step=step,
+        samples=samples, hang_timeout_s=hang_timeout, digest_every=digest_every, admission=admission, audit=audit, kernels=kernels,
+        determinism=determinism,
     )  # fmt: skip
     run(config, script, tuple(arguments or ()), show_timings=timings, command=shlex.join(["disttrain", *sys.argv[1:]]))
 

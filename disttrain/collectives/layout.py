@@ -1,4 +1,4 @@
-"""How the numbers that a slice contributes lie in one buffer of bytes: typed sections, each on a 64-byte border."""
+"""How the numbers that a slice contributes lie in one buffer of bytes: typed sections, each on a border."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Layout:
     size_bytes: int
 
     @staticmethod
-    def of(parts: list[tuple[torch.dtype, int]]) -> Layout:
-        """Sections of the given (dtype, numel), one after the other."""
+    def of(parts: list[tuple[torch.dtype, int]], border: int = ALIGNMENT) -> Layout:
+        """Sections of the given (dtype, numel), one after the other, each on a border of so many bytes, a multiple of `ALIGNMENT`."""
         sections, offset = [], 0
         for dtype, numel in parts:
             sections.append(Section(dtype, offset, numel))
-            offset = aligned(sections[-1].stop)
+            offset = aligned(sections[-1].stop, border)
         return Layout(tuple(sections), offset)
 
     def views(self, buffer: Tensor) -> list[Tensor]:

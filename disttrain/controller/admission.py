@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from disttrain import orchestrator as o
 from disttrain.controller.environment import CallEnvironment, WorkerFacts
 from disttrain.elastic import messages as m
+from disttrain.elastic.processor import gpu_kind
 from disttrain.errors import NondeterministicStep
 from disttrain.orchestrator.forming import listed
 from disttrain.orchestrator.replicas import Door, answer, judge_door
@@ -41,6 +42,8 @@ class Admission:
         self._console, self._clock, self._cluster = around.console, around.clock, around.cluster
         self._facts, self._third, self._join, self._decide = facts, third, join, decide
         self._door = Door()
+        self._kind: str | None = None  # of GPU, that of the first worker
+        self._looks = around.admission
         self._told: dict[str, m.Ready] = {}  # what each came with
         self._opinions: queue.SimpleQueue[ThirdOpinion | BaseException] = queue.SimpleQueue()
 
@@ -49,11 +52,30 @@ class Admission:
         known = self._facts.get(report.worker, WorkerFacts())
         self._facts[report.worker] = replace(known, pid=report.pid, host=report.host)
         self._told[report.worker] = report
+        if not self._is_kin(report):
+            self._refuse_stranger(report, now)
+            return
         if report.probe is None:
             self._join(report, now)
             return
         self._door, answers = judge_door(self._door, report.worker, report.probe.packed)
         self._answer(answers, now)
+
+    def _is_kin(self, report: m.Ready) -> bool:
+        """Does it compute on the same kind of GPU, with the same libraries, as the first that came?"""
+        kind = gpu_kind(report.processor)
+        if self._kind is None:
+            self._kind = kind
+        return kind == self._kind or not self._looks
+
+    def _refuse_stranger(self, report: m.Ready, now: float) -> None:
+        words = f"worker {report.worker} on {report.host} computes on {gpu_kind(report.processor) or report.processor}"
+        words += f", and the others on {self._kind or 'CPUs'}: their bits need not be the same"
+        about = {"worker": report.worker, "host": report.host, "processor": report.processor, "tensor": ""}
+        self._console.event("refused", f"{words}: refused; --no-admission lets it in", **about)
+        if all(told.host != report.host or gpu_kind(told.processor) != self._kind for told in self._told.values()):
+            self._cluster.avoid((report.host,))
+        self._decide(o.Refused(report.worker, f"{report.worker} is refused: it computes on another kind of GPU", now))
 
     def look(self, now: float) -> None:
         """Hear the third opinion, if one was asked for and is there."""

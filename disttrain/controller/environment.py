@@ -22,7 +22,7 @@ class CallEnvironment:
     Args:
         cluster: a Cluster port, with `put` for jobs.
         policy: sizes and limits.
-        run_dir, attempt, threads, backend: see `elastic.messages.CallSettings`.
+        run_dir, attempt, threads, backend, device, gpu_share: see `elastic.messages.CallSettings`.
         meeting_place: where the next generation meets.
         interrupts: how often the user has asked to stop.
         first_step: called when a call has made its first progress.
@@ -51,6 +51,8 @@ class CallEnvironment:
     audit_share: float = 0.0
     identity: dict[str, Any] = field(default_factory=dict)
     place: Place | None = None
+    device: str = "cpu"
+    gpu_share: float = 1.0
 
     def settings(self, kind: str, sequence_base: int) -> m.CallSettings:
         """What workers are told of a call of this kind; its saves are numbered from `sequence_base` on."""
@@ -61,6 +63,8 @@ class CallEnvironment:
             every_steps=self.checkpoint_interval.steps,
             threads=self.threads,
             backend=self.backend,
+            device=self.device,
+            gpu_share=self.gpu_share,
             digest_every=self.digest_every,
             probes=self.admission and kind == "fit",
             audit_share=self.audit_share,
@@ -70,11 +74,15 @@ class CallEnvironment:
 
 @dataclass
 class WorkerFacts:
-    """What is known of a worker, for people; `errors`: so often it was found to have computed wrong bits."""
+    """What is known of a worker, for people; `errors`: so often it was found to have computed wrong bits. `faults`: so often its place
+    has failed, the GPU `gpu_uuid`, which is `left_out` once it did so too often."""
 
     pid: int = 0
     host: str = ""
     errors: int = 0
+    gpu_uuid: str = ""
+    faults: int = 0
+    left_out: bool = False
 
 
 @dataclass

@@ -182,7 +182,7 @@ class Controller:
         self.reporting.heard[report.worker] = now
         current = getattr(report, "generation", None) == self.group.generation
         match report:
-            case m.Ready() | m.Digested() | m.Audited() | m.ShardWritten():
+            case m.Ready() | m.Digested() | m.Audited() | m.ShardWritten() | m.PlaceFailed():
                 self.trust.hear(report, now)
             case m.Stopped():
                 self.group.patience.rests(report.worker, now)

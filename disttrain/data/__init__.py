@@ -7,7 +7,7 @@ from disttrain.data.sources import ArraySource, DatasetSource, RangeSource, Sour
 from disttrain.data.stream_feed import StreamedSource, StreamFeed, example_of
 from disttrain.data.stream_plan import StreamPlan
 from disttrain.data.streams import Stream
-from disttrain.data.structure import flatten, map_structure
+from disttrain.data.structure import flatten, map_structure, rows_in
 
 __all__ = [
     "ArraySource",
@@ -25,5 +25,6 @@ __all__ = [
     "feed_of",
     "flatten",
     "map_structure",
+    "rows_in",
     "source_of",
 ]

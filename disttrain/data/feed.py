@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from disttrain.data.plan import BatchPlan
 from disttrain.data.py_dataset import BatchesSource, WholeBatchPlan, is_py_dataset
+from disttrain.data.refusals import refuse_samples
 from disttrain.data.sources import ArraySource, DatasetSource, RangeSource, Source, loader_source
 from disttrain.data.stream_feed import StreamFeed, stream_of, stream_of_loader, stream_of_py_dataset
 from disttrain.data.tables import columns_of, is_table
@@ -108,6 +110,7 @@ def feed_of(x: Any, y: Any = None, sample_weight: Any = None, *, argument: str =
             batches = BatchesSource(x)
             return Feed(batches, type(x).__name__, batches.batch_size, whole_batches=True)
         return Feed(DatasetSource(x), type(x).__name__)
+    refuse_samples(x, argument)
     return Feed(ArraySource(x, y, sample_weight), "array")
 
 
@@ -125,7 +128,7 @@ def _loader_feed(loader: Any) -> Feed:
 
 def _is_dataset(x: Any) -> bool:
     return isinstance(x, torch.utils.data.Dataset) or (
-        not isinstance(x, list | tuple | dict | str | bytes | np.ndarray | Tensor)
+        not isinstance(x, list | tuple | dict | Mapping | str | bytes | np.ndarray | Tensor)
         and hasattr(x, "__getitem__")
         and hasattr(x, "__len__")
         and not hasattr(x, "dtype")

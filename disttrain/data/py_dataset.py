@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from disttrain.data.generators import seed_generators
 from disttrain.data.plan import BatchPlan, slice_of
 from disttrain.data.sources import Batch, as_batch
-from disttrain.data.structure import flatten, map_structure
+from disttrain.data.structure import flatten, rows_in, take_rows
 from disttrain.errors import DataError
 from disttrain.seeds import fold_in
 
@@ -65,11 +66,11 @@ class BatchesSource:
         self.dataset = dataset
         self.batches = _count(dataset)
         seed_generators(0)
-        first = as_batch(dataset[0])
+        first = as_batch(dataset[0], counts_weigh=True)
         self.batch_size = _rows(first)
-        last = _rows(as_batch(dataset[self.batches - 1])) if self.batches > 1 else self.batch_size
+        last = _rows(as_batch(dataset[self.batches - 1], counts_weigh=True)) if self.batches > 1 else self.batch_size
         seed_generators(0)
-        if not _same(first, as_batch(dataset[0])):
+        if not _same(first, as_batch(dataset[0], counts_weigh=True)):
             raise DataError(
                 f"{type(dataset).__name__}[0] is another batch when it is asked for again.\n"
                 "  expected  dataset[i] to be a function of i and of the global generators of Python, NumPy and torch, which are seeded\n"
@@ -96,12 +97,12 @@ class BatchesSource:
         if len(indices) == _rows(batch):
             self._last = None  # nobody asks for the rest of it
         rows = torch.from_numpy(indices - number * self.batch_size)
-        x, y, weight = (map_structure(lambda t: t.index_select(0, rows), part) for part in batch)
+        x, y, weight = (take_rows(part, rows) for part in batch)
         return x, y, weight
 
     def _made(self, number: int, key: int) -> Batch:
         seed_generators(key)
-        batch = as_batch(self.dataset[number])
+        batch = as_batch(self.dataset[number], counts_weigh=True)
         expected = min(self.batch_size, self._length - number * self.batch_size)
         if _rows(batch) != expected:
             raise DataError(
@@ -164,13 +165,16 @@ def _count(dataset: Any) -> int:
 
 
 def _same(one: Batch, other: Batch) -> bool:
-    pairs = zip(flatten(list(one)), flatten(list(other)), strict=True)
+    pairs = zip(_tensors(one), _tensors(other), strict=True)
     return all(torch.equal(a.nan_to_num(), b.nan_to_num()) if isinstance(a, Tensor) and isinstance(b, Tensor) else a is b for a, b in pairs)
 
 
+def _tensors(batch: Batch) -> list[Any]:
+    return [leaf.data if isinstance(leaf, PackedSequence) else leaf for leaf in flatten(list(batch))]
+
+
 def _rows(batch: Batch) -> int:
-    leaves = [leaf for leaf in flatten(list(batch)) if isinstance(leaf, Tensor)]
-    lengths = {len(leaf) for leaf in leaves if leaf.ndim}
+    lengths = {rows_in(leaf) for leaf in flatten(list(batch)) if isinstance(leaf, PackedSequence) or leaf.ndim}
     if len(lengths) != 1:
         raise DataError(f"a batch holds arrays of unequal length: {sorted(lengths)}.")
     return lengths.pop()

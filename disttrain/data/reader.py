@@ -19,7 +19,7 @@ import torch
 
 from disttrain.data.generators import seed_generators, undisturbed
 from disttrain.data.streams import Stream, Told, rows_of
-from disttrain.data.structure import flatten
+from disttrain.data.structure import tensor_paths
 from disttrain.errors import DataError
 from disttrain.seeds import fold_in
 
@@ -299,7 +299,7 @@ def _digest(before: str, told: Told) -> str:
     if isinstance(told, np.ndarray):
         total.update(told.tobytes())
         return total.hexdigest()
-    for leaf in flatten(list(told)):
+    for _, leaf in tensor_paths(list(told), "batch"):
         if isinstance(leaf, torch.Tensor):
             data = leaf.detach().contiguous().reshape(-1).view(torch.uint8)
             total.update(f"{leaf.dtype} {tuple(leaf.shape)}".encode())

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import ConcatDataset, Subset, TensorDataset, default_collate
 
 from disttrain.alignment import copy_of, on_border
@@ -19,6 +20,7 @@ from disttrain.data.bad_samples import BadSample
 from disttrain.data.generators import sample_seed, seed_generators, watch_generators, were_drawn_from
 from disttrain.data.loader_settings import LoaderSettings, settings_of
 from disttrain.data.mapped import file_array, is_large_map
+from disttrain.data.refusals import array_of, located, parts_of, refuse_array, refuse_labels, refuse_tensor
 from disttrain.data.structure import flatten, leaf_paths, map_structure
 from disttrain.errors import DataError
 from disttrain.seeds import fold_in
@@ -42,16 +44,15 @@ def as_array(value: Any) -> NDArray[Any]:
     if is_large_map(value) and value.dtype.kind in "biufc" and value.ndim and min(value.strides) >= 0:
         return value.view(np.ndarray)  # type: ignore[no-any-return]
     if isinstance(value, Tensor):
+        refuse_tensor(value)
         value = value.detach().cpu().numpy()
     elif hasattr(value, "to_numpy"):  # pandas
         value = value.to_numpy()
-    array = np.asarray(value)
+    array: NDArray[Any] = value if isinstance(value, np.ndarray) else array_of(value)
     if array.dtype == np.float64:
         array = array.astype(np.float32)
-    if array.dtype.kind in "US":
-        raise DataError("an array of text cannot be trained on: expected numbers (dt.layers or a dict of labels turn text into numbers).")
-    if array.dtype == object:
-        raise DataError("an array of Python objects cannot be trained on: expected numbers of one shape (are the rows of unequal length?).")
+    if array.dtype.kind not in "fiubc":
+        refuse_array(array, value)
     return np.ascontiguousarray(array) if array.ndim else array
 
 
@@ -228,16 +229,34 @@ def _only_holds_tensors(dataset: Any) -> bool:
     return type(dataset) is TensorDataset
 
 
-def as_batch(batch: Any) -> Batch:
-    """(x, y, sample_weight) as tensors from x, (x,), (x, y) or (x, y, sample_weight)."""
+def as_batch(batch: Any, *, counts_weigh: bool = False) -> Batch:
+    """(x, y, sample_weight) as tensors from x, (x,), (x, y) or (x, y, sample_weight).
 
-    def tensor(leaf: Any) -> Tensor:
-        value = leaf if isinstance(leaf, Tensor) else copy_of(as_array(leaf))
-        return standard_layout(value.float() if value.dtype == torch.float64 else value)
+    Args:
+        counts_weigh: may weights be integers? As the third part of what torch's datasets give, those are labels.
 
-    parts = list(batch) if isinstance(batch, list | tuple) and len(batch) in (1, 2, 3) else [batch]
-    x, y, weight = (map_structure(tensor, part) for part in (*parts, None, None, None)[:3])
+    Raises:
+        DataError: something in it that is no tensor and no array of numbers, or a named tuple in another order.
+    """
+    try:
+        x, y, weight = (map_structure(_as_tensor, part) for part in parts_of(batch))
+    except DataError as error:
+        raise located(error, batch, _as_tensor) from error
+    if weight is not None and not counts_weigh:
+        refuse_labels(weight)
     return x, y, weight
+
+
+def _as_tensor(leaf: Any) -> Any:
+    if isinstance(leaf, PackedSequence):
+        return leaf._replace(data=standard_layout(leaf.data))
+    if isinstance(leaf, Tensor):
+        if leaf.layout is not torch.strided:
+            refuse_tensor(leaf)
+        value = leaf
+    else:
+        value = copy_of(as_array(leaf))
+    return standard_layout(value.float() if value.dtype == torch.float64 else value)
 
 
 class RangeSource:

@@ -15,7 +15,7 @@ from disttrain.data.reader import Reader
 from disttrain.data.sources import Batch
 from disttrain.data.stream_plan import StreamPlan
 from disttrain.data.streams import EpochDataset, IndexStream, IterableStream, Stream
-from disttrain.data.structure import map_structure
+from disttrain.data.structure import take_rows
 from disttrain.errors import DataError
 
 _DEFAULT_BATCH_SIZE = 32
@@ -105,7 +105,8 @@ def example_of(feed: Any, plan: BatchPlan, samples: int, first_epoch: int = 0) -
     if told is not None:
         with undisturbed():
             return plan.reader.stream.source.fetch(told, item.key)  # type: ignore[no-any-return]
-    x, y, weight = (map_structure(lambda t: t[:samples].clone(), part) for part in item.told)
+    rows = torch.arange(min(samples, item.count))
+    x, y, weight = (take_rows(part, rows) for part in item.told)
     return x, y, weight
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from disttrain.data.plan import BatchPlan, slice_of
 from disttrain.data.reader import Item, Reader
 from disttrain.data.sources import Batch
 from disttrain.data.streams import rows_of
-from disttrain.data.structure import map_structure
+from disttrain.data.structure import take_rows
 from disttrain.errors import DataError
 
 OPEN = 1 << 32  # steps of an epoch that ends with its data: more than any has
@@ -173,5 +174,6 @@ def part_of(item: Item, virtual_workers: int, virtual_rank: int) -> Batch | NDAr
         return told[start:stop]
     if start == 0 and stop == rows_of(told):
         return told
-    x, y, weight = (map_structure(lambda t: t[start:stop].clone(), part) for part in told)
+    rows = torch.arange(start, stop)
+    x, y, weight = (take_rows(part, rows) for part in told)
     return x, y, weight

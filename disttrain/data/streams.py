@@ -10,11 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import default_collate
 
 from disttrain.data.generators import seed_generators
 from disttrain.data.sources import Batch, Source, as_batch, loader_source
-from disttrain.data.structure import flatten
+from disttrain.data.structure import flatten, rows_in
 from disttrain.errors import DataError
 from disttrain.seeds import fold_in
 
@@ -171,6 +172,7 @@ class IterableStream(_Forgetful):
         self.name = name or (getattr(iterable, "__name__", None) or type(iterable).__name__)
         self.once = hasattr(iterable, "__next__")
         self.batch_size, self._collate, self._drop_last = batch_size, collate or default_collate, drop_last
+        self._counts_weigh = batch_size is None and not isinstance(iterable, torch.utils.data.DataLoader)  # as Keras's generators have them
         self._running: Any = None
         self._fresh: Any = None  # where it stood before anybody read it
         self._unfinished = False
@@ -207,7 +209,7 @@ class IterableStream(_Forgetful):
     def _batches(self, items: Iterator[Any]) -> Iterator[Told]:
         if self.batch_size is None:
             for number, item in enumerate(items):
-                yield _whole_batch(item, self.name, number)
+                yield _whole_batch(item, self.name, number, self._counts_weigh)
             self._unfinished = False
             return
         while samples := list(itertools.islice(items, self.batch_size)):
@@ -262,7 +264,7 @@ class EpochDataset(_Forgetful):
             key = fold_in(seed, "shuffle", data_pass)
             numbers = iter(np.random.Generator(np.random.Philox(key=key)).permutation(self.batches or 0).tolist())
         for number in numbers:
-            yield _whole_batch(self._dataset[number], self.name, number)
+            yield _whole_batch(self._dataset[number], self.name, number, True)
         if self._trains:
             self._end_pass(seed)
 
@@ -276,13 +278,13 @@ def _can_seek(held: Any) -> bool:
     return hasattr(held, "state_dict") and hasattr(held, "load_state_dict")
 
 
-def _whole_batch(item: Any, name: str, number: int) -> Batch:
-    batch = as_batch(item)
-    leaves = [leaf for leaf in flatten(list(batch)) if isinstance(leaf, torch.Tensor)]
-    lengths = {len(leaf) if leaf.ndim else -1 for leaf in leaves}
-    if lengths and -1 in lengths:  # one sample, not a batch of them
-        x, y, weight = as_batch(default_collate([item]))
-        return x, y, weight
+def _whole_batch(item: Any, name: str, number: int, counts_weigh: bool) -> Batch:
+    batch = as_batch(item, counts_weigh=counts_weigh)
+    with_axes = [leaf for leaf in flatten(list(batch)) if isinstance(leaf, PackedSequence) or leaf.ndim]
+    targets = [leaf for leaf in flatten(batch[1]) if isinstance(leaf, torch.Tensor) and not leaf.ndim]
+    if targets or not with_axes:  # one sample, not a batch of them
+        return as_batch(default_collate([item]), counts_weigh=counts_weigh)
+    lengths = {rows_in(leaf) for leaf in with_axes}
     if len(lengths) > 1:
         raise DataError(f"batch {number} of {name} holds arrays of unequal length: {sorted(lengths)}.\n  expected  as many rows in each")
     return batch
@@ -290,4 +292,4 @@ def _whole_batch(item: Any, name: str, number: int) -> Batch:
 
 def rows_of(batch: Batch) -> int:
     """How many samples a batch holds."""
-    return next((len(leaf) for leaf in flatten(list(batch)) if isinstance(leaf, torch.Tensor)), 0)
+    return rows_in(list(batch))

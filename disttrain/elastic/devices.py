@@ -6,21 +6,21 @@ import socket
 
 import torch
 
-from disttrain.errors import UsageError
+from disttrain.errors import InfrastructureError
 
 
-def device_of(backend: str) -> torch.device:
-    """The device that the tensors of this backend lie on.
+def device_of(device: str) -> torch.device:
+    """The device of that name here.
 
     Raises:
-        UsageError: GPUs were asked for, and torch finds none here.
+        InfrastructureError: GPUs were promised, and torch finds none on this machine: another may have one.
     """
-    if backend != "nccl":
+    if device != "cuda":
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise UsageError(
-            f"--gpus-per-worker: torch {torch.__version__} finds no GPU on {socket.gethostname()}, where Ray has placed a worker.\n"
+        raise InfrastructureError(
+            f"--device cuda: torch {torch.__version__} finds no GPU on {socket.gethostname()}, where Ray has placed a worker.\n"
             "  expected  a build of torch for the GPUs there, and a driver that it can use\n"
-            "  try       python -c 'import torch; print(torch.cuda.is_available())' there; or --gpus-per-worker 0"
+            "  try       python -c 'import torch; print(torch.cuda.is_available())' there; or --device cpu"
         )
     return torch.device("cuda", torch.cuda.current_device())

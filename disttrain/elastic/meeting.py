@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 
 from disttrain.collectives import Group, GroupBroken
 from disttrain.elastic import messages as m
+
+_log = logging.getLogger(__name__)
 
 
 def torch_group(command: m.Form, rank: int, backend: str, aborted: threading.Event) -> Group:
@@ -32,3 +35,11 @@ def _own_address(towards: str) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((towards, 9))
         return str(probe.getsockname()[0])
+
+
+def close(group: Group) -> None:
+    """Close it; one that fails at that must not leave a deaf worker with a living lease."""
+    try:
+        group.close()
+    except Exception as error:  # whatever a communication library raises here, the group is gone for us
+        _log.warning("closing a group failed: %s: %s", type(error).__name__, error)

@@ -7,7 +7,6 @@ flag that makes a broken generation's collectives let go. A third says every sec
 from __future__ import annotations
 
 import copy
-import logging
 import os
 import queue
 import socket
@@ -21,26 +20,23 @@ from disttrain.checkpoint.same_disk import show
 from disttrain.clock import Clock, SystemClock
 from disttrain.collectives import Group, GroupBroken, SoloGroup
 from disttrain.data.bad_samples import BadSample
+from disttrain.devices import drivers
 from disttrain.elastic import messages as m
 from disttrain.elastic.activity import Activity, Beating
-from disttrain.elastic.devices import device_of
+from disttrain.elastic.failing import Failure, Scene, failure_of
 from disttrain.elastic.inlet import Inlets
-from disttrain.elastic.meeting import torch_group
-from disttrain.elastic.outgoing import arrays_of, newest_nbytes
+from disttrain.elastic.meeting import close, torch_group
+from disttrain.elastic.opening import engine_of, opened
+from disttrain.elastic.outgoing import arrays_of
 from disttrain.elastic.processor import processor
 from disttrain.elastic.shard_writer import ShardWriter
-from disttrain.elastic.shipping import travels
 from disttrain.elastic.transfer import share_state
 from disttrain.elastic.witness import Witness
-from disttrain.tracebacks import own_traceback
 from disttrain.training.allocator import keep_freed_memory
 from disttrain.training.job import Job
 from disttrain.training.program import BOUNDARIES, Kind
 from disttrain.training.step.engine import Engine
-from disttrain.training.step.probe import probe
 from disttrain.training.step.side_channel import REQUESTS
-
-_log = logging.getLogger(__name__)
 
 MakeGroup = Callable[[m.Form, int, str, threading.Event], Group]
 _PACED_EVERY_S = 1.0
@@ -58,12 +54,16 @@ class Member:
         ship: leaves something large where the driver can collect it; the default sends it with the report.
         clock: what time it is.
         host: the machine that it is on; the default asks.
+        end: ends the process, which can go on no more; its report is on the way.
+        gpu_uuid: of the GPU that it uses.
     """
 
     def __init__(
         self, name: str, report: Callable[[object], None], open_job: Callable[[Any], Job], make_group: MakeGroup | None = None, *,
         ship: Callable[[str, Any], Any] | None = None, clock: Clock | None = None, host: str | None = None,
+        end: Callable[[Failure], None] | None = None, gpu_uuid: Callable[[], str] = drivers.gpu_uuid,
     ) -> None:  # fmt: skip
+        self._end, self._uuid = end, gpu_uuid
         self.name, self._host = name, host or socket.gethostname()
         self._report, self._open_job = report, open_job
         self._make_group = make_group or torch_group
@@ -111,20 +111,21 @@ class Member:
     # -- the member's own thread ----------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Obey commands until `Leave`."""
+        """Obey commands until `Leave`, or until the place can go on no more."""
+        ended: Failure | None = None
         with Beating(self.activity, self._report):
             while not isinstance(command := self._inbox.get(), m.Leave):
                 try:
                     self._obey(command)
-                except GroupBroken as broken:
-                    if self._engine is not None:
-                        self._witness.broke(broken, self._engine, self._group, (self._call, self._generation))
-                    self._stop(f"the group broke: {str(broken).splitlines()[0][:200]}")
                 except BaseException as error:
-                    self._fail(error)
+                    ended = self._went_wrong(error)
+                    if ended is not None:
+                        break
             self._let_go_of_group()
             self._let_go_of_kept()
             self._rest()
+        if ended is not None and self._end is not None:
+            self._end(ended)
 
     def _obey(self, command: object) -> None:
         match command:
@@ -158,18 +159,14 @@ class Member:
         self._begun, self._settings = command, command.settings
         torch.set_num_threads(command.settings.threads)
         keep_freed_memory()
-        started = self._clock.monotonic_s()
-        job = self._open_job(command.job)
-        opened = self._clock.monotonic_s()
-        self._engine, self._stepped = self._new_engine(job), False
-        built = self._clock.monotonic_s()
         if command.settings.run_dir is not None and self._shards is None:
             self._shards = ShardWriter(command.settings.run_dir, self.name, self._report, self._clock)
-        tried = probe(self._engine) if command.settings.probes else None
+        found = opened(lambda: self._open_job(command.job), command.settings, self._clock)
+        self._engine, self._stepped = found.engine, False
+        self._inlets.begin(self._call, found.engine.job)
         self.activity.now("idle")
-        timings = {"open job": opened - started, "build engine": built - opened, "probe": self._clock.monotonic_s() - built}
-        own = processor(self._engine.replica.device)
-        self._report(m.Ready(self.name, self._call, os.getpid(), self._host, timings, left_word, tried, own))
+        own, gpu = processor(found.engine.replica.device), self._gpu_uuid()
+        self._report(m.Ready(self.name, self._call, os.getpid(), self._host, found.timings, left_word, found.probe, own, gpu))
 
     def _form(self, command: m.Form) -> None:
         if self._engine is None:
@@ -207,12 +204,8 @@ class Member:
     def _begin_again(self) -> None:
         """Back to what the call was given: what this worker has made of it since counts for nothing."""
         assert self._begun is not None
-        self._engine, self._stepped = self._new_engine(self._open_job(self._begun.job)), False
-
-    def _new_engine(self, job: Job) -> Engine:
-        assert self._settings is not None
-        self._inlets.begin(self._call, job)
-        return Engine(job, device_of(self._settings.backend), self._settings.audit_share)
+        self._engine, self._stepped = engine_of(self._open_job(self._begun.job), self._begun.settings), False
+        self._inlets.begin(self._call, self._engine.job)
 
     def _proceed(self, command: m.Proceed) -> None:
         engine = self._engine
@@ -303,7 +296,7 @@ class Member:
     def _send_predictions(self, *, all_of_them: bool) -> None:
         assert self._engine is not None
         parts = self._engine.by_products.predictions
-        if parts and (all_of_them or newest_nbytes(parts) * len(parts) >= _PREDICTED_BYTES):
+        if parts and (all_of_them or self._engine.by_products.predicted_bytes >= _PREDICTED_BYTES):
             self._report(m.Predicted(self.name, self._call, self._aside(parts)))
             self._engine.by_products.predictions = {}
 
@@ -370,30 +363,36 @@ class Member:
             self._let_go_of_kept()
             self._kept = self._group_name, group
         elif group is not None:
-            _close(group)
+            close(group)
 
     def _let_go_of_group(self) -> None:
         group, self._group, self._formed = self._group, None, False
         if group is not None:
-            _close(group)
+            close(group)
 
     def _let_go_of_kept(self) -> None:
         if self._kept is not None:
-            _close(self._kept[1])
+            close(self._kept[1])
             self._kept = None
 
     def _rest(self) -> None:
         if self._engine is not None:
             self._engine.rest()
 
-    def _fail(self, error: BaseException) -> None:
-        tick = -1 if self._engine is None else self._engine.tick
-        self._report(m.Failed(self.name, self._call, self._generation, tick, travels(error), own_traceback(error)))
+    def _went_wrong(self, error: BaseException) -> Failure | None:
+        """Say what has; given where this worker must end."""
+        workers = 1 if self._group is None else self._group.size
+        scene = Scene(self.name, self._call, self._generation, self._host, self._gpu_uuid(), workers)
+        failure = failure_of(error, scene, self._engine, self._settings)
+        if failure is None:
+            assert isinstance(error, GroupBroken)
+            if self._engine is not None:
+                self._witness.broke(error, self._engine, self._group, (self._call, self._generation))
+            self._stop(f"the group broke: {str(error).splitlines()[0][:200]}")
+            return None
+        if failure.report is not None:
+            self._report(failure.report)
+        return failure if failure.ends is not None else None
 
-
-def _close(group: Group) -> None:
-    """Close it; one that fails at that must not leave a deaf worker with a living lease."""
-    try:
-        group.close()
-    except Exception as error:  # whatever a communication library raises here, the group is gone for us
-        _log.warning("closing a group failed: %s: %s", type(error).__name__, error)
+    def _gpu_uuid(self) -> str:  # not of a worker on a CPU: the driver is asked, which takes time
+        return "" if self._settings is None or self._settings.device == "cpu" else self._uuid()

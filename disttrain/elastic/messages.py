@@ -27,6 +27,8 @@ class CallSettings:
         every_steps: save after every so many optimizer steps; None for never by count.
         threads: intra-op threads; a constant of the run, since bits depend on it.
         backend: "gloo" or "nccl".
+        device: "cpu" or "cuda": where tensors lie.
+        gpu_share: of a GPU that is this worker's; below 1 others have theirs of the same one.
         progress_every_s: how often rank 0 says where it is.
         audit_share: of the time of a training that computing slices a second time is to take.
         probes: compute a slice before saying that one is ready.
@@ -45,6 +47,8 @@ class CallSettings:
     probes: bool = True
     audit_share: float = 0.0
     proof: Proof | None = None
+    device: str = "cpu"
+    gpu_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +189,7 @@ class Collected:
 @dataclass(frozen=True, slots=True)
 class Ready:
     """The job is unpacked and the model built. `left_word`: this worker has left a word in the run directory, for the driver to find.
-    `probe` is what it makes of the first slice, `processor` what it computes on."""
+    `probe` is what it makes of the first slice, `processor` what it computes on, `gpu_uuid` its GPU, "" on a CPU."""
 
     worker: str
     call: int
@@ -195,6 +199,7 @@ class Ready:
     left_word: bool = False
     probe: StateDigest | None = None
     processor: str = ""
+    gpu_uuid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +365,20 @@ class Failed:
     tick: int
     error: BaseException | None
     traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceFailed:
+    """Not the script's code: the GPU, its driver or its memory did not do its part. This worker can go on no more, and is to be replaced.
+    `gpu_uuid` is the GPU, "" where even that is not known."""
+
+    worker: str
+    call: int
+    generation: int
+    tick: int
+    reason: str
+    host: str
+    gpu_uuid: str
 
 
 @dataclass(frozen=True, slots=True)

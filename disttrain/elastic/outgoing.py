@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from disttrain.data import flatten
 from disttrain.training.step.engine import Engine
 
 
@@ -15,9 +14,3 @@ def arrays_of(engine: Engine, what: str) -> dict[str, Any]:
     tensors = engine.replica.state_dict().tensors
     chosen = [name for name in tensors if name != "totals" and name.startswith("model/") == (what == "weights")]
     return {name: tensors[name].detach().cpu().numpy().copy() for name in chosen}
-
-
-def newest_nbytes(parts: dict[int, Any]) -> int:
-    """Bytes of the newest of some outputs; all are of about one size."""
-    part = next(reversed(parts.values()))
-    return sum(leaf.nbytes for leaf in flatten(part))

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from disttrain.alignment import copy_of
 from disttrain.data.mapped import reduced
 from disttrain.elastic.module_travel import by_value, reduce_module
+from disttrain.elastic.parametrized import is_parametrized, reduce_parametrized
 from disttrain.elastic.unshippable import explain, find
 from disttrain.errors import UsageError
 
@@ -70,6 +71,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
             return _operator, (str(obj),)
         if issubclass(type(obj), ModuleType):  # not isinstance: proxies lie about their class
             return reduce_module(obj)
+        if is_parametrized(obj):
+            return reduce_parametrized(obj)
         return super().reducer_override(obj)
 
 

@@ -27,11 +27,13 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
     run in it is gone on with: its finished calls give their results back, an open one goes on from its checkpoint, and a call that is
     another than the one it holds is refused, with the difference in words.
     """
+    from disttrain.determinism import chosen
     from disttrain.errors import UsageError  # late: RunConfig alone brings no torch
     from disttrain.launch.cluster_start import ClusterStart
     from disttrain.launch.door import enter
     from disttrain.launch.finished import finished_run
     from disttrain.launch.kernels import settle
+    from disttrain.launch.possible import compute_of
     from disttrain.launch.session import Session
     from disttrain.launch.timings import Timings
     from disttrain.redaction import hidden, remember
@@ -52,7 +54,7 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
     for note in entry.notes:
         print(f"[disttrain] {hidden(note)}", flush=True)
     timings = Timings()
-    start = ClusterStart(config, timings)
+    start = ClusterStart(config, timings, compute=compute_of(config, entry))
     start.begin()
-    with Session(config, entry, start, timings) as session:
+    with chosen(config.determinism), Session(config, entry, start, timings) as session:
         yield session

@@ -10,6 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from disttrain import seeds
 from disttrain.callbacks import CallbackList
 from disttrain.checkpoint import Manifest, Store, load, read_history
@@ -65,11 +67,21 @@ class AuditedRun(FinishedRun):
         shipment = pack(job, self.folder)
         for start, stop in self._chosen(number):
             with runner.intra_op_threads(self._description.threads), runner.kept_generators():
-                found = _replayed(unpack(shipment), self.directory.store, number, start, stop)
+                found = _replayed(unpack(shipment), self._device(), self.directory.store, number, start, stop)
             self.stretches.append(found)
             words = "the same bits" if found.differs is None else f"other bits, first in {found.differs}"
             self.tell(f"call {number}, ticks {found.first} to {found.last}: {words}")
         super().fit(job, callbacks)
+
+    def _device(self) -> torch.device:
+        """What the run computed on; another computes other bits."""
+        device = self._description.versions.get("device", "cpu")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise UsageError(
+                f"{self.directory.run_dir} holds a run on GPUs, and torch {torch.__version__} finds none here: a CPU computes other bits.\n"
+                "  expected  a machine with a GPU of the kind that the run had"
+            )
+        return torch.device(device)
 
     def _chosen(self, number: int) -> list[tuple[Manifest, Manifest]]:
         """Stretches between checkpoints, in an order drawn from the seed, until they make up the sample; one at least."""
@@ -113,10 +125,10 @@ def audit(run_dir: str, script: str, arguments: tuple[str, ...], sample: float, 
     return run.stretches
 
 
-def _replayed(job: Job, store: Store, number: int, start: Manifest, stop: Manifest) -> Stretch:
+def _replayed(job: Job, device: torch.device, store: Store, number: int, start: Manifest, stop: Manifest) -> Stretch:
     loaded = load(store, str(start.name))
     tensors = {name: as_tensor(array) for name, array in loaded.arrays.items() if not name.startswith("callbacks/")}
-    engine = Engine(job, runner.device_of(job.model))
+    engine = Engine(job, device)
     if "frozen" in start.extra["meta"]:
         engine.rearrange(start.extra["meta"]["frozen"])
     engine.replica.load_state_dict(StateDict(tensors, start.extra["meta"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -11,12 +10,15 @@ from typing import Any, Protocol
 from disttrain import orchestrator as o
 from disttrain.clock import Clock, SystemClock
 from disttrain.clusters.ray.meeting import one_ray
+from disttrain.devices.asked import Asked, Choice, choose_on_cluster, needed
+from disttrain.devices.drivers import torch_cuda, torch_version
 from disttrain.errors import DisttrainError, InfrastructureError, Interrupted
 from disttrain.launch.config import RunConfig
 from disttrain.launch.kernels import environment
 from disttrain.launch.timings import Timings
 
 _THREAD = "ray"
+_ON_CPUS = Asked("cpu"), Choice()
 _A_MOMENT_S = 0.5
 _CLUSTER_AWAY_S = 40.0  # a cluster's GCS may be started anew; Ray itself ends its drivers after 60 s without one
 
@@ -42,18 +44,22 @@ class ClusterStart:
         make: starts or joins the cluster; the default is Ray.
         limits: fields of `RecoveryPolicy` that are not as a launch has them.
         clock: what time it is.
+        compute: what was asked to compute on, and the choice, see `launch.possible`; CPUs unless told.
 
     Attributes:
         notes: what whoever trains there should know of the cluster.
+        choice: where workers compute; None until a cluster that is joined has said what it has.
         state: the orchestrator's, with the workers that were asked for; the first call goes on from there.
     """
 
     def __init__(
         self, config: RunConfig, timings: Timings, make: Callable[[RunConfig, Timings], StartedCluster] | None = None,
-        limits: Mapping[str, Any] | None = None, clock: Clock | None = None,
+        limits: Mapping[str, Any] | None = None, clock: Clock | None = None, compute: tuple[Asked, Choice | None] = _ON_CPUS,
     ) -> None:  # fmt: skip
         self._clock = clock or SystemClock()
-        self._config, self._timings, self._make, self._limits = config, timings, make or OnRay, dict(limits or {})
+        self.choice, self._on_ray = compute[1], make is None
+        self._config, self._timings, self._limits = config, timings, dict(limits or {})
+        self._make = make or (lambda config, timings: OnRay(config, timings, compute))
         self._failed: BaseException | None = None
         self._started: StartedCluster | None = None
         self.state: o.State | None = None
@@ -64,7 +70,7 @@ class ClusterStart:
 
     def begin(self) -> None:
         """Start in the background. What the script asks of Ray from now on, it asks of this one."""
-        if self._make is OnRay:
+        if self._on_ray:
             self._meeting.enter_context(one_ray(lambda: self.cluster(lambda: False), _tell))
         self._thread.start()
 
@@ -86,6 +92,12 @@ class ClusterStart:
             raise InfrastructureError(f"Ray could not be started: {self._failed}") from self._failed
         assert self._started is not None
         return self._started.cluster
+
+    @property
+    def compute(self) -> Choice:
+        """Where workers compute; known once the cluster is there."""
+        assert self.choice is not None
+        return self.choice
 
     @property
     def trouble(self) -> str | None:
@@ -121,7 +133,8 @@ class ClusterStart:
         config = self._config
         try:
             started = self._started = self._make(config, self._timings)
-            self.notes = getattr(started, "notes", [])
+            self.choice = getattr(started, "choice", self.choice) or Choice()
+            self.notes = [*self.choice.notes, *getattr(started, "notes", [])]
             most = (config.max_workers or config.workers) + config.spares
             policy = policy_of(config, max(config.virtual_workers or 0, most), **self._limits)
             decision = o.first_call(policy, at_s=self._clock.monotonic_s())
@@ -136,22 +149,27 @@ class ClusterStart:
 class OnRay:
     """Workers on a Ray, started here or joined."""
 
-    def __init__(self, config: RunConfig, timings: Timings) -> None:
+    def __init__(self, config: RunConfig, timings: Timings, compute: tuple[Asked, Choice | None]) -> None:
+        asked, choice = compute
         with timings.span("importing Ray"):
             from disttrain.clusters.ray.cluster import RayCluster  # late: on a thread, while the driver loads torch
+            from disttrain.clusters.ray.compat import cluster_gpus
             from disttrain.clusters.ray.instance import RayInstance, RayOptions
             from disttrain.clusters.ray.own_signals import own_signals
         most = (config.max_workers or config.workers) + config.spares
-        options = RayOptions(address=config.address, cpus=most * config.cpus_per_worker, gpus=math.ceil(most * config.gpus_per_worker))
+        share, offered = (0.0, 0) if choice is None else (choice.gpus_per_worker, choice.offered)
+        cpus = most * config.cpus_per_worker
+        options = RayOptions(address=config.address, cpus=cpus, gpus=needed(most, share), all_gpus=offered)
         self._instance = RayInstance(options)
         with timings.span("starting or joining Ray"), own_signals():
             self._instance.start()
         try:
+            self.choice = choice or choose_on_cluster(asked, *cluster_gpus(), torch_cuda(), torch_version())
             away_s = 0.0 if config.address is None else _CLUSTER_AWAY_S
             # one that was started here hands its environment on
             variables = environment(config.kernels) if config.address is not None else {}
             self.cluster: Any = RayCluster(
-                config.cpus_per_worker, config.gpus_per_worker, own=self._instance.own, gcs_away_s=away_s, environment=variables
+                config.cpus_per_worker, self.choice.gpus_per_worker, own=self._instance.own, gcs_away_s=away_s, environment=variables
             )
         except BaseException:
             self._instance.stop()

@@ -8,6 +8,7 @@ from typing import Any
 
 from disttrain import quantities
 from disttrain.controller.checkpoint_interval import CheckpointInterval
+from disttrain.devices.asked import Asked, check_options
 from disttrain.errors import UsageError
 from disttrain.launch.kernels import KERNELS
 
@@ -23,7 +24,8 @@ class RunConfig:
         max_workers: never more than that; None for `workers`.
         spares: warm workers kept beside, to step in without an import.
         cpus_per_worker: what each holds, and its intra-op threads: bits depend on it.
-        gpus_per_worker: 0 trains on CPUs over gloo, more on GPUs over nccl.
+        device: "cpu", "cuda", or "auto": CUDA where it is there; a run goes on where it began.
+        gpus_per_worker: 1, or a share of one such as 0.5, with which workers share a GPU; 0 is on CPUs. None for 1 on CUDA.
         run_dir: where the run is kept, any fsspec URL; None for `runs/<script>`.
         checkpoint_every: when to save, see `CheckpointInterval.parse`.
         keep: committed checkpoints kept beside those that finished calls need.
@@ -36,6 +38,7 @@ class RunConfig:
         digest_every: compare the digests of the workers' states after so many optimizer steps, beside at every save; None for only there.
         admission: let only workers in that get the same bits as the others of one slice of the first step.
         kernels: "common" ones give the same bits on processors of different makes, at the price of speed; "own" are each processor's best.
+        determinism: False lets GPUs compute what may differ in its last bits, see `disttrain.set_determinism`; a script's word is last.
         audit: of the time of a training, so much goes into computing slices a second time on another worker, such as "1%"; None for none.
         samples: so many samples of the validation data, at most, are kept in the run directory for `disttrain view`.
     """
@@ -46,7 +49,8 @@ class RunConfig:
     max_workers: int | None = None
     spares: int = 0
     cpus_per_worker: int = 1
-    gpus_per_worker: float = 0
+    device: str = "auto"
+    gpus_per_worker: float | None = None
     run_dir: str | None = None
     checkpoint_every: str = "epoch"
     keep: int = 3
@@ -61,6 +65,7 @@ class RunConfig:
     admission: bool = True
     audit: str | None = None
     kernels: str = "own"
+    determinism: bool = True
 
     def __post_init__(self) -> None:
         for name in ("workers", "min_workers", "max_workers", "virtual_workers", "cpus_per_worker", "keep", "digest_every"):
@@ -71,8 +76,9 @@ class RunConfig:
             raise UsageError(f"--samples {self.samples!r}: expected an integer of 0 or more.")
         if self.hang_timeout_s is not None and not self.hang_timeout_s > 0:
             raise UsageError(f"--hang-timeout {self.hang_timeout_s!r}: expected a number of seconds above 0.")
-        if self.spares < 0 or self.gpus_per_worker < 0:
-            raise UsageError(f"--spares {self.spares} --gpus-per-worker {self.gpus_per_worker}: expected 0 or more.")
+        if self.spares < 0:
+            raise UsageError(f"--spares {self.spares}: expected 0 or more.")
+        check_options(self.device, self.gpus_per_worker, self.workers)
         if self.max_workers is not None and self.min_workers > self.max_workers:
             raise UsageError(f"--min-workers {self.min_workers} is more than --max-workers {self.max_workers}: expected at most as many.")
         if self.min_workers > self.workers:
@@ -98,6 +104,11 @@ class RunConfig:
     def looks(self) -> dict[str, Any]:
         """How closely the workers' bits are looked at; fields of `CallEnvironment`."""
         return {"digest_every": self.digest_every, "admission": self.admission, "audit_share": self.audit_share}
+
+    @property
+    def asked_device(self) -> Asked:
+        """Where to compute, as far as it was said."""
+        return Asked(self.device, self.gpus_per_worker, self.max_workers or self.workers, self.spares, self.min_workers)
 
     @property
     def audit_share(self) -> float:

@@ -41,7 +41,9 @@ class FinishedRun:
         return dict(self._result(job)["logs"])
 
     def predict(self, job: Job, callbacks: CallbackList | None = None) -> Any:
-        local = runner.LocalRunner(runner._InProcess(self._description.virtual_workers, self._description.threads))
+        about = self._description
+        stays = about.versions.get("device", "cpu") == "cpu"  # of a run on GPUs, where this process has one
+        local = runner.LocalRunner(runner._InProcess(about.virtual_workers, about.threads, stays=stays))
         return local.predict(job, callbacks)
 
     def _result(self, job: Job) -> dict[str, Any]:

@@ -12,11 +12,13 @@ import warnings
 from bdb import BdbQuit
 from pathlib import Path
 
+from disttrain.determinism import set_determinism
 from disttrain.errors import Interrupted, UsageError
 from disttrain.launch.cluster_start import ClusterStart
 from disttrain.launch.config import RunConfig
 from disttrain.launch.door import enter
 from disttrain.launch.kernels import settle
+from disttrain.launch.possible import compute_of
 from disttrain.launch.stopping import end_process
 from disttrain.launch.timings import Timings
 from disttrain.redaction import HIDDEN, hidden, hidden_arguments, remember
@@ -34,6 +36,7 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
         near = sorted(str(other) for other in path.parent.glob("*.py"))[:5] if path.parent.is_dir() else []
         raise UsageError(f"there is no script {script!r}.\n  expected  a Python file{', such as ' + ', '.join(near) if near else ''}")
     settle(config.kernels)
+    set_determinism(config.determinism)
     timings = Timings()
     timings.mark("command line parsed")
     given, arguments = arguments, hidden_arguments(arguments)  # only the script is given its secrets
@@ -58,7 +61,7 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
         tell_interrupted()
         end_process(Interrupted.exit_code)
 
-    start = ClusterStart(config, timings)
+    start = ClusterStart(config, timings, compute=compute_of(config, entry))
     start.begin()
     try:
         with timings.span("importing disttrain and torch"):

@@ -29,7 +29,7 @@ from disttrain.launch.cluster_start import ClusterStart, policy_of
 from disttrain.launch.config import RunConfig, check_virtual_workers
 from disttrain.launch.door import Entry
 from disttrain.launch.outcomes import cluster_lost, details_of, nothing_kept, outcome_of
-from disttrain.launch.possible import check_gpus
+from disttrain.launch.possible import check_script
 from disttrain.launch.recall import Recall, take_over_state
 from disttrain.launch.stopping import StopRequests
 from disttrain.launch.telling import tell_audits, tell_versions
@@ -42,7 +42,7 @@ from disttrain.rundir.model_description import ModelDescription
 from disttrain.rundir.timeline import Console
 from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
-from disttrain.training.local import runner
+from disttrain.training.local import device, runner
 from disttrain.training.local.telemetry import facts_of
 from disttrain.training.step.predictions import join_predictions
 
@@ -92,7 +92,7 @@ class Session:
         self._heartbeat: Heartbeat | None = None
         self._model_description = ModelDescription(entry.directory.store, self.console, config.samples)
         self._describes_afresh = entry.fresh
-        self._local = runner.LocalRunner(runner._InProcess(1, config.cpus_per_worker))
+        self._local = runner.LocalRunner(runner._InProcess(1, config.cpus_per_worker, stays=True))
 
     # -- opening and closing --------------------------------------------------------------------------------------------------------
 
@@ -109,7 +109,6 @@ class Session:
         return self
 
     def _enter(self) -> None:
-        check_gpus(self.config)
         with answering(self.directory.run_dir):
             self.directory.begin(fresh=self._entry.fresh, after=self._entry.after)
             resume = self.directory.resume_point(self.config.step)
@@ -267,8 +266,9 @@ class Session:
     @contextmanager
     def _carried(self, number: int, job: Job, callbacks: CallbackList | None, identity: Identity) -> Iterator[Controller]:
         resume = self._recall.point(number, job, identity)
-        self._describe(job)
         cluster = self._ready_cluster()
+        check_script(device.asked_device(), self._start.compute.device)
+        self._describe(job)
 
         def put_job(job: Job) -> Any:
             with self.timings.span(f"call {number}: packing the job"):
@@ -303,7 +303,7 @@ class Session:
             run_dir=self.directory.run_dir,
             attempt=attempt.number,
             threads=self._threads(),
-            backend="nccl" if self.config.gpus_per_worker else "gloo",
+            **self._start.compute.fields,
             meeting_place=lambda: self._store.address,
             checkpoint_interval=self.config.checkpoint_interval,
             console=self.console,
@@ -340,7 +340,7 @@ class Session:
     def _nested(self) -> runner.LocalRunner:
         """A call that a callback makes: carried out here, with the same slices and threads, so with the same bits."""
         assert self._controller is not None
-        return runner.LocalRunner(runner._InProcess(self._controller.job.virtual_workers, self._threads()))
+        return runner.LocalRunner(runner._InProcess(self._controller.job.virtual_workers, self._threads(), stays=True))
 
     def _nothing_kept(self, number: int, controller: Controller) -> InfrastructureError:
         """The error for a fit that is done, but whose last state lies nowhere: the run must not count as finished."""
@@ -371,7 +371,7 @@ class Session:
             seed=job.seed,
             threads=self.config.cpus_per_worker,
             root=attempt.number,  # only a fresh attempt has none yet
-            versions={"torch": str(torch.__version__), "kernels": self.config.kernels},
+            versions={"torch": str(torch.__version__), "kernels": self.config.kernels, "device": self._start.compute.device},
             **self._text,
         )
         with answering(self.directory.run_dir):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,11 +43,21 @@ class CallContext:
 
     def draw_key(self, layer_id: int) -> int:
         """The key for the next random draw of layer `layer_id` in this pass; a second call of the same layer gets another one."""
+        key = self._next_key(layer_id)
+        for noted in _stack.notes:
+            noted.append((layer_id, key))
+        return key
+
+    def _next_key(self, layer_id: int) -> int:
         if self.key is None:
             return next_key("layer")
         draw = self._draws.get(layer_id, 0)
         self._draws[layer_id] = draw + 1
         return fold_in(self.key, layer_id, draw)
+
+    def draw(self, layer_id: int, kind: Callable[..., Tensor], *arguments: Any) -> Tensor:
+        """What `kind`, a function of `disttrain.philox`, makes of `draw_key` and the arguments."""
+        return kind(self.draw_key(layer_id), *arguments)
 
     def generator(self, layer_id: int, device: torch.device) -> torch.Generator:
         """A generator seeded by `draw_key`, for `torch.rand(..., generator=...)`."""
@@ -58,6 +69,7 @@ class CallContext:
 class _Stack(threading.local):
     def __init__(self) -> None:
         self.contexts: list[CallContext] = []
+        self.notes: list[list[tuple[int, int]]] = []  # each to be told of every draw
 
 
 _stack = _Stack()
@@ -87,6 +99,16 @@ def call_context(context: CallContext) -> Iterator[CallContext]:
         yield context
     finally:
         _stack.contexts.pop()
+
+
+@contextmanager
+def noting(noted: list[tuple[int, int]]) -> Iterator[None]:
+    """Add (layer, key) of each draw inside the block to `noted`, in this thread."""
+    _stack.notes.append(noted)
+    try:
+        yield
+    finally:
+        _stack.notes[:] = [other for other in _stack.notes if other is not noted]
 
 
 def innermost() -> CallContext | None:

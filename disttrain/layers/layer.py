@@ -20,9 +20,11 @@ from disttrain.layers.context import CallContext, call_context, enter, innermost
 from disttrain.layers.dtypes import DTYPES, dtype_name
 from disttrain.layers.inference import infer
 from disttrain.layers.naming import auto_name
+from disttrain.layers.recomputation import follow_checkpoints
 from disttrain.layers.signature import Signature, check_positional, shapes_for_build, signature_of
 from disttrain.layers.structure import flatten, map_shapes, map_structure
 from disttrain.layers.symbolic import Node, Shape, SymbolicTensor, has_symbolic
+from disttrain.layers.torch_calls import forward_as_call
 from disttrain.layers.weight_holder import WeightHolder, cast_weights
 
 
@@ -50,6 +52,7 @@ class Layer(WeightHolder):
     _output_keeps_dtype = False  # True where the output has the dtype of the input, such as in Flatten
     _starts_mask = False  # True where the output has a mask though no input has one, as with Masking
     supports_masking = False
+    _calls_itself = False  # True for a class whose `forward` is no `call` under torch's name
     _is_operation = False  # True for what an operator or a function of `dt.ops` makes between symbolic tensors
     _signature: Signature
 
@@ -72,6 +75,7 @@ class Layer(WeightHolder):
         **unknown: Any,
     ) -> None:
         super().__init__()
+        follow_checkpoints()
         if unknown:
             _refuse_unknown(type(self), unknown)
         if name is not None and (not isinstance(name, str) or "/" in name or not name):
@@ -96,6 +100,8 @@ class Layer(WeightHolder):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "forward" in cls.__dict__ and not cls.__dict__.get("_calls_itself"):
+            forward_as_call(cls, Layer.forward)
         if "build" in cls.__dict__:
             cls.build = _once(cls.build)  # type: ignore[method-assign]
         if "compute_mask" in cls.__dict__:
@@ -205,7 +211,7 @@ class Layer(WeightHolder):
         context.masked = masking.mask_of(inputs) is not None
         enter(context)
         try:
-            outputs = self._call_within(context, [self._as_input(inputs)], {})
+            outputs = self._call_within(context, [self._beside_weights(self._as_input(inputs))], {})
         finally:
             leave()
             torch_children.wake()
@@ -228,6 +234,7 @@ class Layer(WeightHolder):
         if context is not None:
             return self._call_within(context, tensors, kwargs)
         watch.sync_before_read()
+        tensors, kwargs = map_structure(self._beside_weights, tensors), map_structure(self._beside_weights, kwargs)
         with call_context(CallContext()) as context:
             context.masked = masking.any_mask(tensors, kwargs)
             outputs = self._call_within(context, tensors, kwargs)
@@ -313,6 +320,18 @@ class Layer(WeightHolder):
         if self._autocast and isinstance(value, Tensor) and value.dtype is not self._compute_dtype and value.is_floating_point():
             return masking.like(value, value.to(self._compute_dtype))
         return value
+
+    def _beside_weights(self, value: Any) -> Any:
+        """An input of the outermost call where the weights are: a fit may have moved them to a GPU since the script made its tensors."""
+        if not torch.cuda.is_initialized() or not isinstance(value, Tensor) or value.device.type != "cpu":
+            return value
+        own = self._own_device()
+        if own is None or own.type == "cpu":
+            return value
+        moved, mask = value.to(own), masking.mask_of(value)
+        if mask is not None:
+            moved._keras_mask = mask.to(own)  # type: ignore[attr-defined]
+        return moved
 
     def _penalize_activity(self, outputs: Any) -> None:
         context = innermost()

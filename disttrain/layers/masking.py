@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from disttrain.layers.structure import flatten
 
@@ -19,7 +20,7 @@ def mask_of(value: Any) -> Tensor | None:
 
 def masks_of(structure: Any) -> Any:
     """The mask of a tensor; for a list or tuple of tensors the list of theirs, for a dict the dict; None where nothing has one."""
-    if isinstance(structure, list | tuple):
+    if isinstance(structure, list | tuple) and not isinstance(structure, PackedSequence):
         masks = [masks_of(item) for item in structure]
         return None if all(mask is None for mask in masks) else masks
     if isinstance(structure, dict):

@@ -1,17 +1,20 @@
 """Random tensors for layers and steps of one's own, with the names and arguments of `keras.random`.
 
 Within a pass of `fit`, `evaluate` or `predict` a draw is a function of (the run's seed, step, slice, `seed`), so that a step can be redone
-anywhere: the numbers are others than Keras's, of the same distribution. Elsewhere a `SeedGenerator` counts its own draws.
+anywhere: the numbers are others than Keras's, of the same distribution. Elsewhere a `SeedGenerator` counts its own draws. The same on every
+device are `dropout`, `randint`, `shuffle` and `uniform`; `categorical` and `truncated_normal` are torch's, and `normal` differs on CPUs.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from disttrain import philox
 from disttrain.layers.context import current
 from disttrain.layers.dtypes import DTYPES, standard_dtype
 from disttrain.layers.ops.operation import as_tensor
@@ -38,13 +41,16 @@ class SeedGenerator:
         self.seed, self.name = (next_key("seed_generator") if seed is None else seed), name
         self._drawn = 0
 
-    def generator(self, device: torch.device | None = None) -> torch.Generator:
-        """A generator for the next draw."""
-        device = torch.device("cpu") if device is None else device
+    def key(self) -> int:
+        """The key of the next draw, see `disttrain.philox`."""
         if current().key is not None:
-            return current().generator(fold_in(self.seed, "random"), device)
+            return current().draw_key(fold_in(self.seed, "random"))
         self._drawn += 1
-        return torch.Generator(device).manual_seed(fold_in(self.seed, "random", self._drawn))
+        return fold_in(self.seed, "random", self._drawn)
+
+    def generator(self, device: torch.device | None = None) -> torch.Generator:
+        """A generator of torch's for the next draw: other numbers on other devices."""
+        return torch.Generator(torch.device("cpu") if device is None else device).manual_seed(self.key())
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds it."""
@@ -56,15 +62,19 @@ class SeedGenerator:
         return cls(**config)
 
 
-def _generator(seed: Any, device: torch.device | None = None) -> torch.Generator:
-    """Of a SeedGenerator the next draw, of a number always the same, of None a new one."""
+def _key(seed: Any) -> int:
+    """Of a SeedGenerator that of the next draw, of a number always the same, of None a new one."""
     if isinstance(seed, SeedGenerator):
-        return seed.generator(device)
+        return seed.key()
     if seed is None:
-        return current().generator(fold_in(0, "random"), torch.device("cpu") if device is None else device)
+        return current().draw_key(fold_in(0, "random"))
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise ValueError(f"seed={seed!r}: expected a whole number, a SeedGenerator or None.")
-    return torch.Generator(device or torch.device("cpu")).manual_seed(fold_in(seed, "random"))
+    return fold_in(seed, "random")
+
+
+def _generator(seed: Any, device: torch.device | None = None) -> torch.Generator:
+    return torch.Generator(device or torch.device("cpu")).manual_seed(_key(seed))
 
 
 def _empty(shape: Shape, dtype: Any, owner: str) -> Tensor:
@@ -77,7 +87,7 @@ def _empty(shape: Shape, dtype: Any, owner: str) -> Tensor:
 def normal(shape: Shape, mean: float = 0.0, stddev: float = 1.0, dtype: Any = None, seed: Any = None) -> Tensor:
     """Normal numbers."""
     x = _empty(shape, dtype, "normal")
-    return x.normal_(mean, stddev, generator=_generator(seed, x.device))
+    return philox.normal(_key(seed), x.shape, x.device, x.dtype).mul_(stddev).add_(mean)
 
 
 def truncated_normal(shape: Shape, mean: float = 0.0, stddev: float = 1.0, dtype: Any = None, seed: Any = None) -> Tensor:
@@ -90,7 +100,8 @@ def truncated_normal(shape: Shape, mean: float = 0.0, stddev: float = 1.0, dtype
 def uniform(shape: Shape, minval: float = 0.0, maxval: float = 1.0, dtype: Any = None, seed: Any = None) -> Tensor:
     """Numbers from `minval` up to `maxval`, all alike."""
     x = _empty(shape, dtype, "uniform")
-    return x.uniform_(minval, maxval, generator=_generator(seed, x.device))
+    drawn = philox.uniform(_key(seed), x.shape, x.device, x.dtype).mul_(maxval - minval).add_(minval)
+    return torch.where(drawn < maxval, drawn, minval)  # the sum may have been rounded up
 
 
 def randint(shape: Shape, minval: int, maxval: int, dtype: Any = "int32", seed: Any = None) -> Tensor:
@@ -98,8 +109,8 @@ def randint(shape: Shape, minval: int, maxval: int, dtype: Any = "int32", seed: 
     if minval >= maxval:
         raise ValueError(f"random.randint(minval={minval}, maxval={maxval}): expected minval below maxval.")
     sizes = (shape,) if isinstance(shape, int) else tuple(shape)
-    device = torch.get_default_device()
-    return torch.randint(minval, maxval, sizes, dtype=DTYPES[standard_dtype(dtype)], generator=_generator(seed, device), device=device)
+    drawn = philox.words(_key(seed), math.prod(sizes), torch.get_default_device())
+    return (drawn.view(sizes) % (maxval - minval)).add_(minval).to(DTYPES[standard_dtype(dtype)])
 
 
 def categorical(logits: Any, num_samples: int, dtype: Any = "int32", seed: Any = None) -> Tensor:
@@ -123,15 +134,14 @@ def dropout(inputs: Any, rate: float, noise_shape: Sequence[int | None] | None =
         if len(noise_shape) != inputs.ndim:
             raise ValueError(f"random.dropout(noise_shape={tuple(noise_shape)}): expected {inputs.ndim} sizes, one for each axis.")
         sizes = [own if wish is None else wish for own, wish in zip(sizes, noise_shape, strict=True)]
-    keep = torch.rand(sizes, generator=_generator(seed, inputs.device), device=inputs.device) >= rate
+    keep = philox.uniform(_key(seed), sizes, inputs.device) >= rate
     return torch.where(keep, inputs / (1 - rate), torch.zeros((), dtype=inputs.dtype, device=inputs.device))
 
 
 def shuffle(x: Any, axis: int = 0, seed: Any = None) -> Tensor:
     """`x` with its parts along `axis` in another order."""
     given: Tensor = as_tensor(x)
-    order = torch.randperm(given.shape[axis], generator=_generator(seed, given.device), device=given.device)
-    return given.index_select(axis, order)
+    return given.index_select(axis, philox.permutation(_key(seed), given.shape[axis], given.device))
 
 
 __all__ = ["SeedGenerator", "categorical", "dropout", "normal", "randint", "shuffle", "truncated_normal", "uniform"]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from disttrain.errors import DataError
+from disttrain.host_numbers import on_device
 from disttrain.losses.divisors import batch_divisor
 from disttrain.losses.shapes import as_prediction, same_rank
 
@@ -72,10 +73,10 @@ class Loss:
         """
         mask: Tensor | None = getattr(y_pred, "_keras_mask", None)
         outputs = self._exact(as_prediction(y_pred))
-        targets = torch.as_tensor(y_true, device=outputs.device)
+        targets = on_device(y_true, outputs.device)
         if sample_weight is None and mask is None and self.reduction in _MEANS and (mean := self.mean(targets, outputs)) is not None:
             return mean
-        weights = None if sample_weight is None else torch.as_tensor(sample_weight, dtype=outputs.dtype, device=outputs.device)
+        weights = None if sample_weight is None else on_device(sample_weight, outputs.device, outputs.dtype)
         by_step = mask is not None or (weights is not None and weights.ndim > 1)
         if by_step and self._elementwise and outputs.ndim == targets.ndim + 1 > 2 and outputs.shape[-1] == 1:
             targets = targets.unsqueeze(-1)  # (n, steps) and (n, steps, 1): one value for each step, where Keras makes one for all
@@ -186,7 +187,8 @@ def fitted_weights(what: str, values: Tensor, weights: Tensor) -> tuple[Tensor, 
     if lifted.ndim > fitted.ndim or any(w not in (1, v) for w, v in zip(lifted.shape, fitted.shape, strict=True)):
         raise DataError(
             f"{what} has shape {tuple(weights.shape)}, the losses have shape {tuple(values.shape)}.\n"
-            "  expected  one for each sample, or for each loss"
+            "  expected  one for each sample, or for each loss\n"
+            "  try       ((a, b), y) from a dataset of several inputs: three parts stand for (x, y, sample_weight)"
         )
     return fitted, lifted
 

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from disttrain.losses.base import Loss
-from disttrain.losses.shapes import labels_beside
+from disttrain.losses.shapes import labels_beside, labels_in_range
 from disttrain.losses.targets import check_label_shape, check_labels
 
 
 def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float) -> Tensor:
     """`(1 - p[label]**q) / q`: labels `(n,)` or `(n, 1)`, probabilities `(n, classes)`, values `(n,)`."""
     labels, y_pred, axis = labels_beside("categorical_generalized_cross_entropy", y_true, y_pred)
+    labels = labels_in_range("categorical_generalized_cross_entropy", labels, y_pred, axis)
     p = y_pred.gather(axis, labels.unsqueeze(axis)).squeeze(axis)
     p = p.clamp(min=torch.finfo(p.dtype).tiny)  # changes no value, but the slope at 0 is infinite, and softmax would make NaN of it
     values: Tensor = (1.0 - p.pow(q)) / q

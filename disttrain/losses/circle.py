@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from disttrain.errors import DataError
+from disttrain.host_numbers import on_device
 from disttrain.losses.base import Loss
 from disttrain.losses.shapes import as_prediction
 from disttrain.losses.targets import check_finite
@@ -30,7 +31,7 @@ def circle(
     """
     embeddings = as_prediction(y_pred)
     labels = _labels(y_true, embeddings)
-    others = embeddings if ref_embeddings is None else torch.as_tensor(ref_embeddings, dtype=embeddings.dtype, device=embeddings.device)
+    others = embeddings if ref_embeddings is None else on_device(ref_embeddings, embeddings.device, embeddings.dtype)
     other_labels = labels if ref_labels is None else _labels(ref_labels, others)
 
     distance = (1.0 - embeddings @ others.t()).clamp(min=0.0)
@@ -46,7 +47,7 @@ def circle(
 
 
 def _labels(y: Any, embeddings: Tensor) -> Tensor:
-    labels = torch.as_tensor(y, device=embeddings.device)
+    labels = on_device(y, embeddings.device)
     labels = labels.squeeze(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
         raise DataError(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from disttrain.errors import DataError
+from disttrain.host_numbers import on_device
 from disttrain.losses.base import Loss
 from disttrain.losses.shapes import EPSILON, as_prediction
 from disttrain.losses.targets import check_finite, check_range, check_same_shape
@@ -76,7 +77,7 @@ def one_hot_beside(loss: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]
         DataError: other shapes; a label is not a row of classes.
     """
     outputs = as_prediction(y_pred)
-    targets = torch.as_tensor(y_true, dtype=outputs.dtype, device=outputs.device)
+    targets = on_device(y_true, outputs.device, outputs.dtype)
     if targets.shape != outputs.shape or targets.ndim == 0:
         raise DataError(
             f"{loss}: y_true has shape {tuple(targets.shape)}, y_pred has shape {tuple(outputs.shape)}.\n"

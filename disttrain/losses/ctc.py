@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from disttrain.bounds import kept_in
 from disttrain.errors import DataError
+from disttrain.host_numbers import on_device
 from disttrain.losses.base import Loss
 from disttrain.losses.shapes import as_prediction
 from disttrain.losses.targets import check_labels
@@ -20,12 +22,13 @@ BLANK = 0
 def ctc(y_true: Any, y_pred: Any) -> Tensor:
     """Minus the log-likelihood of each sequence: labels `(n, length)`, logits `(n, steps, classes)`, values `(n,)`. See `CTC`."""
     logits = as_prediction(y_pred)
-    labels = torch.as_tensor(y_true, device=logits.device).long()
+    labels = on_device(y_true, logits.device).long()
     if labels.ndim != 2 or logits.ndim != 3 or len(labels) != len(logits):
         raise DataError(
             f"ctc: y_true has shape {tuple(labels.shape)}, y_pred has shape {tuple(logits.shape)}.\n"
             "  expected  labels (n, length) padded with 0, and logits (n, steps, classes)"
         )
+    labels = kept_in(labels, logits.shape[-1], "ctc: y_true has labels")
     # The kernel for CUDA adds up its gradient in no fixed order; where the same bits are wanted, the one for the CPU computes it.
     device = torch.device("cpu") if logits.is_cuda and torch.are_deterministic_algorithms_enabled() else logits.device
     log_p = torch.log_softmax(logits, -1).transpose(0, 1).to(device)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from disttrain import torch_losses
+from disttrain.host_numbers import on_device
 from disttrain.losses.base import FunctionLoss, Loss, fitted_weights
 from disttrain.losses.divisors import batch_divisor, is_whole
 from disttrain.losses.shapes import as_prediction
@@ -61,7 +62,7 @@ class LossOfTorch(Loss):
             values, lifted = fitted_weights("the mask of the predictions", values, mask.to(values.dtype))
             values, shares = values * lifted, shares.reshape(values.shape) * lifted
         if sample_weight is not None:
-            weights = torch.as_tensor(sample_weight, dtype=values.dtype, device=values.device)
+            weights = on_device(sample_weight, values.device, values.dtype)
             values, weights = fitted_weights("sample_weight", values, weights)
             values = values * weights
         total = values.sum()

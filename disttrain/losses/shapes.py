@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain import bounds
 from disttrain.errors import DataError
+from disttrain.host_numbers import on_device
 
 EPSILON = 1e-7  # Keras's fuzz factor: a cross-entropy of one output is at most -log(1e-7) = 16.1
 
@@ -38,7 +40,7 @@ def aligned(loss: str, y_true: Any, y_pred: Any, *, vector_is_batch: bool = True
         DataError: the shapes differ by more than the rank rule mends. torch would broadcast `(n,)` against `(n, 1)` to `(n, n)`.
     """
     y_pred = as_prediction(y_pred)
-    y_true = torch.as_tensor(y_true, dtype=y_pred.dtype, device=y_pred.device)
+    y_true = on_device(y_true, y_pred.device, y_pred.dtype)
     if y_true.shape == y_pred.shape:
         return (y_true.unsqueeze(-1), y_pred.unsqueeze(-1)) if y_pred.ndim == 1 and vector_is_batch else (y_true, y_pred)
     fitted = same_rank(y_true, y_pred)
@@ -57,7 +59,7 @@ def labels_beside(loss: str, y_true: Any, y_pred: Any, axis: int = -1) -> tuple[
         DataError: not one label where the predictions have a row of classes.
     """
     y_pred = as_prediction(y_pred)
-    labels = torch.as_tensor(y_true, device=y_pred.device).long()
+    labels = on_device(y_true, y_pred.device).long()
     if not -y_pred.ndim <= axis < y_pred.ndim:
         raise DataError(f"{loss}: axis={axis}, y_pred has shape {tuple(y_pred.shape)}.\n  expected  one of its axes")
     axis = axis % y_pred.ndim
@@ -70,6 +72,11 @@ def labels_beside(loss: str, y_true: Any, y_pred: Any, axis: int = -1) -> tuple[
             "  try       loss='categorical_crossentropy' for one-hot targets"
         )
     return labels, y_pred, axis
+
+
+def labels_in_range(loss: str, labels: Tensor, y_pred: Tensor, axis: int) -> Tensor:
+    """The labels, each of which must be a class of `y_pred`; on CPUs the kernels look for themselves."""
+    return bounds.kept_in(labels, y_pred.shape[axis], f"{loss}: y_true has labels") if bounds.guarded(labels.device) else labels
 
 
 def classes_second(y_pred: Tensor, axis: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from disttrain.losses.base import Loss
-from disttrain.losses.shapes import EPSILON, classes_second, labels_beside
+from disttrain.losses.shapes import EPSILON, classes_second, labels_beside, labels_in_range
 from disttrain.losses.targets import check_label_shape, check_labels
 from disttrain.torch_losses import NO_LABEL
 
@@ -27,6 +27,7 @@ def sparse_categorical_crossentropy(
     if ignore_class is not None:
         valid = labels != ignore_class
         labels = torch.where(valid, labels, 0)
+    labels = labels_in_range("sparse_categorical_crossentropy", labels, y_pred, axis)
     if from_logits:
         values = functional.cross_entropy(classes_second(y_pred, axis), labels, reduction="none", ignore_index=NO_LABEL)
     else:
@@ -76,9 +77,10 @@ class SparseCategoricalCrossentropy(Loss):
         return sparse_categorical_crossentropy(y_true, y_pred, self.from_logits, self.ignore_class, self.axis)
 
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor | None:
-        if self.ignore_class is not None:
-            return None
+        if self.ignore_class is not None or (self.from_logits and y_pred.ndim > 2 and y_pred.device.type != "cpu"):
+            return None  # torch's mean over images adds in no fixed order on CUDA; of their values, the mean is taken in one
         labels, y_pred, axis = labels_beside(self.name, y_true, y_pred, self.axis)
+        labels = labels_in_range(self.name, labels, y_pred, axis)
         if self.from_logits:
             return functional.cross_entropy(classes_second(y_pred, axis), labels, ignore_index=NO_LABEL)
         return _log_probability(labels, y_pred, axis).mean().neg()

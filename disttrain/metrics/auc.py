@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from disttrain.errors import DataError
+from disttrain.host_numbers import on_device
 from disttrain.metrics.base import Variable, divide
 from disttrain.metrics.confusion import ConfusionMetric, checked_thresholds, evenly_spaced
 from disttrain.metrics.shapes import as_prediction, without_gradient
@@ -102,7 +103,7 @@ class AUC(ConfusionMetric):
         self.build(None, tuple(y_pred.shape))
         labels, y_pred, weights = self._prepared(y_true, _sigmoid(y_pred) if self.from_logits else y_pred, sample_weight)
         if self.label_weights is not None and not self.multi_label:
-            of_columns = torch.tensor(self.label_weights, dtype=torch.float64, device=y_pred.device)
+            of_columns = on_device(self.label_weights, y_pred.device, torch.float64)
             weights = of_columns.expand(y_pred.shape) if weights is None else weights * of_columns
         for name, counts in self._counts(labels, y_pred, weights, self._labels or 1).items():
             variable = getattr(self, name)
@@ -149,7 +150,7 @@ class AUC(ConfusionMetric):
             return areas
         if self.label_weights is None:
             return areas.mean()
-        weights = torch.tensor(self.label_weights, dtype=torch.float64, device=areas.device)
+        weights = on_device(self.label_weights, areas.device, torch.float64)
         return divide((areas * weights).sum(), weights.sum())
 
     def get_config(self) -> dict[str, Any]:

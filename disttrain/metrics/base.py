@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain.host_numbers import on_device
 from disttrain.identifiers import to_snake_case
 
 
@@ -28,11 +29,11 @@ class Variable(Tensor):
 
     def assign_add(self, value: Any) -> None:
         """Grow by `value`."""
-        self.add_(torch.as_tensor(value, device=self.device).detach())
+        self.add_(on_device(value, self.device).detach())
 
     def assign_sub(self, value: Any) -> None:
         """Shrink by `value`."""
-        self.sub_(torch.as_tensor(value, device=self.device).detach())
+        self.sub_(on_device(value, self.device).detach())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
         twin = self.detach().clone().as_subclass(Variable)

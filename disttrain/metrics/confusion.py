@@ -12,6 +12,7 @@ from torch import Tensor
 from disttrain.errors import DataError
 from disttrain.metrics.base import Metric
 from disttrain.metrics.shapes import as_prediction, comparable, fitted_weights, without_gradient
+from disttrain.running_sums import running_sum
 
 NEVER = -1e10  # Keras's score of a class outside the k largest, below every threshold
 SPACING = 1e-7  # how far thresholds may be from evenly spaced ones
@@ -114,8 +115,8 @@ class ConfusionMetric(Metric):
             weights = torch.ones((), dtype=torch.float64, device=scores.device).expand(places.shape)
         inside = torch.zeros(2 * many, columns, dtype=torch.float64, device=scores.device)
         inside = inside.scatter_add_(0, places, weights.reshape(places.shape)).view(2, many, columns)  # negatives, positives
-        above = inside[:, 1:].flip(1).cumsum(1).flip(1)
-        below = inside[:, :-1].cumsum(1)
+        above = running_sum(inside[:, 1:].flip(1), 1).flip(1)
+        below = running_sum(inside[:, :-1], 1)
         if self._places is not None:
             above, below = above[:, self._places], below[:, self._places]
         return {"true_positives": above[1], "false_positives": above[0], "true_negatives": below[0], "false_negatives": below[1]}

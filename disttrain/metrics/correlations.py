@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from disttrain.errors import DataError
+from disttrain.host_numbers import on_device
 from disttrain.metrics.base import Variable
 from disttrain.metrics.reductions import MeanOfOwnFunction
 from disttrain.metrics.shapes import as_prediction, fitted_weights, mismatch, same_rank, without_gradient
@@ -67,7 +68,7 @@ def concordance_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
 
 def _same_shape(metric: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     y_pred = as_prediction(y_pred)
-    y_true, y_pred = same_rank(torch.as_tensor(y_true, device=y_pred.device).to(y_pred.dtype), y_pred)
+    y_true, y_pred = same_rank(on_device(y_true, y_pred.device).to(y_pred.dtype), y_pred)
     if y_true.shape != y_pred.shape:
         raise mismatch(metric, y_true, y_pred)
     return y_true, y_pred

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from disttrain.host_numbers import on_device
 from disttrain.metrics.reductions import MeanOfOwnFunction, check_axis
 from disttrain.metrics.shapes import aligned, as_prediction, labels_and_scores, rows, score_of_label
 
@@ -41,7 +42,7 @@ def sparse_categorical_crossentropy(
     """
     name = "sparse_categorical_crossentropy"
     scores = as_prediction(y_pred)
-    y_true = torch.as_tensor(y_true, device=scores.device)
+    y_true = on_device(y_true, scores.device)
     if y_true.ndim == scores.ndim and y_true.shape[axis] == 1:
         y_true = y_true.squeeze(axis)
     labels, scores = labels_and_scores(name, y_true, scores.movedim(axis, -1))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from disttrain.errors import DataError, UsageError
+from disttrain.host_numbers import on_device
 from disttrain.identifiers import to_snake_case
 from disttrain.metrics.base import Metric, Variable
 from disttrain.metrics.shapes import same_rank, without_gradient
@@ -275,7 +276,7 @@ class TorchMetric(Metric):
         """(outputs, targets) as torchmetrics wants them: of one rank, labels as integers; steps that a mask leaves out are gone."""
         mask: Tensor | None = getattr(y_pred, "_keras_mask", None)
         outputs = without_gradient(y_pred)
-        targets = torch.as_tensor(y_true, device=outputs.device)
+        targets = on_device(y_true, outputs.device)
         if targets.shape != outputs.shape:
             if targets.ndim == outputs.ndim > 1 and targets.shape[-1] == 1 < outputs.shape[-1]:
                 targets = targets.squeeze(-1)  # labels as a column

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from disttrain.errors import DataError
+from disttrain.host_numbers import on_device
 from disttrain.metrics.base import Metric
 from disttrain.metrics.reductions import check_axis
 from disttrain.metrics.shapes import as_prediction, fitted_weights, mismatch, same_rank, without_gradient
@@ -90,7 +91,8 @@ class IoU(Metric):
     def result(self) -> Tensor:
         found = self.total_cm.diagonal()
         union = self.total_cm.sum(0) + self.total_cm.sum(1) - found
-        found, union = found[self.target_class_ids], union[self.target_class_ids]
+        chosen = on_device(self.target_class_ids, found.device, torch.long)
+        found, union = found[chosen], union[chosen]
         occurs = union > NOTHING
         return torch.where(occurs, found / (union + EPSILON), 0.0).sum() / (occurs.sum() + EPSILON)
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain.host_numbers import on_device
 from disttrain.metrics.base import Metric, divide
 from disttrain.metrics.shapes import fitted_weights, same_rank, weights_mismatch, without_gradient
 
@@ -42,7 +43,7 @@ def masked_weights(sample_weight: Any, mask: Tensor) -> Tensor:
     weights = mask.detach().to(torch.float64)
     if sample_weight is None:
         return weights
-    given = torch.as_tensor(sample_weight, device=weights.device).detach().to(torch.float64)
+    given = on_device(sample_weight, weights.device).detach().to(torch.float64)
     if given.ndim > weights.ndim:
         weights, given = same_rank(weights, given)
     return weights * fitted_weights(given, weights)
@@ -56,7 +57,7 @@ def _values_and_weights(values: Any, sample_weight: Any) -> tuple[Tensor, Tensor
         sample_weight = masked_weights(sample_weight, mask)
     if sample_weight is None:
         return values, None
-    weights = torch.as_tensor(sample_weight, device=values.device).detach().to(torch.float64)
+    weights = on_device(sample_weight, values.device).detach().to(torch.float64)
     values, weights = same_rank(values, weights)
     fits = weights.ndim <= values.ndim and all(w in (1, v) for w, v in zip(weights.shape, values.shape, strict=False))
     if not fits:

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain import bounds
 from disttrain.errors import DataError
+from disttrain.host_numbers import on_device
 
 
 def same_rank(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,7 +41,7 @@ def comparable(metric: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
         DataError: the shapes differ by more than the rank rule mends. torch would broadcast `(n,)` against `(n, 1)` to `(n, n)`.
     """
     y_pred = torch.as_tensor(y_pred)
-    y_true = torch.as_tensor(y_true, device=y_pred.device)
+    y_true = on_device(y_true, y_pred.device)
     if y_true.shape != y_pred.shape:
         y_true, y_pred = same_rank(y_true, y_pred)
         if y_true.shape != y_pred.shape:
@@ -65,7 +67,7 @@ def rows(metric: str, y_true: Any, y_pred: Any, *, mend_rank: bool = False) -> t
         DataError: the shapes differ, or there is one axis only, which would be taken for the classes of one sample.
     """
     y_pred = as_prediction(y_pred)
-    y_true = torch.as_tensor(y_true, device=y_pred.device).to(y_pred.dtype)
+    y_true = on_device(y_true, y_pred.device).to(y_pred.dtype)
     if mend_rank:
         y_true, y_pred = same_rank(y_true, y_pred)
     if y_true.shape != y_pred.shape or y_pred.ndim < 2:
@@ -76,7 +78,7 @@ def rows(metric: str, y_true: Any, y_pred: Any, *, mend_rank: bool = False) -> t
 def labels_and_scores(metric: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     """`(labels, scores)` for labels `(...)` or `(..., 1)` and scores `(..., classes)`; the labels come out as `(...)`."""
     scores = torch.as_tensor(y_pred)
-    labels = torch.as_tensor(y_true, device=scores.device)
+    labels = on_device(y_true, scores.device)
     if labels.ndim == scores.ndim and labels.shape[-1:] == (1,):
         labels = labels.squeeze(-1)
     if scores.ndim < 2 or labels.shape != scores.shape[:-1]:
@@ -88,8 +90,10 @@ def score_of_label(metric: str, labels: Tensor, scores: Tensor) -> Tensor:
     """The score of each label, `(..., 1)`: labels `(...)`, scores `(..., classes)`.
 
     Raises:
-        DataError: a label outside the classes (seen on the CPU; a GPU would have to be waited for).
+        DataError: a label outside the classes.
     """
+    if bounds.guarded(labels.device):
+        labels = bounds.kept_in(labels.long(), scores.shape[-1], f"{metric}: y_true has labels")
     try:
         return scores.gather(-1, labels.long().unsqueeze(-1))
     except RuntimeError:
@@ -105,7 +109,7 @@ def fitted_weights(weights: Any, values: Tensor, name: str = "sample_weight") ->
     Raises:
         DataError: an axis has another size than that of the values, or there are too many axes.
     """
-    given = torch.as_tensor(weights, device=values.device).detach().to(torch.float64)
+    given = on_device(weights, values.device).detach().to(torch.float64)
     fitted = given.squeeze(-1) if given.ndim == values.ndim + 1 and given.shape[-1] == 1 else given
     while 0 < fitted.ndim < values.ndim:
         fitted = fitted.unsqueeze(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from disttrain.data import ArraySource, DatasetSource, Feed, RangeSource, Stream
 from disttrain.data.bad_samples import CHOICES
 from disttrain.data.mapped import is_large_map
 from disttrain.data.plan import BatchPlan
-from disttrain.errors import DataError
+from disttrain.errors import DataError, UsageError
+from disttrain.layers.core.torch_module import TorchModule
 from disttrain.layers.layer import Layer
 
 
@@ -120,6 +122,32 @@ def check_row_states(model: Any, plans: list[BatchPlan]) -> None:
                     f"{layer._described()} keeps a state for each of {rows} rows of the batch, and got {found}.\n"
                     f"  expected  batch_size={rows} and a multiple of {rows} samples"
                 )
+
+
+def refuse_two_losses(model: Any) -> None:
+    """Raise where a torch module computes a loss from labels among its inputs, and `compile` was given one too.
+
+    Raises:
+        UsageError: it would count twice.
+    """
+    for layer in model.modules():
+        if isinstance(layer, TorchModule) and layer.gave_loss:
+            raise UsageError(
+                f"{type(layer.module).__name__} computes a loss itself, from labels among its inputs, and compile has one too.\n"
+                "  expected  one of them\n"
+                "  try       compile(optimizer) without loss=; or labels as y, and not in the dict of inputs"
+            )
+
+
+def missing_targets(x: Any) -> DataError:
+    """The error for a loss without targets; `x` are the inputs of a few samples."""
+    text = "y is missing, and the compiled loss needs it."
+    if isinstance(x, Mapping):
+        text += (
+            f"\n  expected  (x, y): the data give a dict of {', '.join(map(str, x))}, all of which are inputs\n"
+            "  try       a dataset, or a collate_fn, that gives (x, y), where x may be a dict; or a loss that the model computes itself"
+        )
+    return DataError(text)
 
 
 def array_targets(feed: Feed | StreamFeed) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from disttrain.layers.naming import auto_name
 from disttrain.models.file_classes import named_in_files
 from disttrain.models.network import Network
@@ -123,6 +125,18 @@ class Model(Network):
         from disttrain.models.saving import load_weights  # late: files load where one is read or written
 
         load_weights(self, filepath, skip_mismatch, by_name, step=step)
+
+    def module_state_dict(self, name: str | None = None) -> dict[str, Tensor]:
+        """The weights of the plain torch module inside, as its own `state_dict()` names them: for `net.load_state_dict(..., strict=True)`.
+
+        Copies, tied weights under each of their names: `torch.save` and `safetensors.torch.save_file` write them as they are.
+
+        Args:
+            name: of the layer or attribute, where the model holds several modules.
+        """
+        from disttrain.models.module_state import module_state_dict  # late: few models are taken apart
+
+        return module_state_dict(self, name)
 
     def export(
         self,

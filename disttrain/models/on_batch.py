@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from disttrain.alignment import copy_of
 from disttrain.data import ArraySource, BatchPlan, flatten, map_structure
 from disttrain.data.plan import slice_of
 from disttrain.data.sources import as_array, standard_layout
+from disttrain.determinism import kept, settle_now
 from disttrain.errors import DataError
 from disttrain.layers.context import call_context
 from disttrain.seeds import fold_in, random_seed
@@ -93,7 +95,11 @@ class OnBatch:
         keep_freed_memory()
         self._take(x, y, weight, class_weight)
         virtual_workers, threads = self.settings
-        with runner.intra_op_threads(threads), runner.kept_generators(self._engine is None or self._engine.draws):
+        with (
+            runner.intra_op_threads(threads),
+            runner.kept_generators(self._engine is None or self._engine.draws),
+            kept(),
+        ):
             engine = self._engine
             if engine is not None and engine.workspace.torchmetrics.step_samples < len(self._source):
                 engine = None if engine.workspace.torchmetrics.gathers else engine  # no room for what they keep of each sample
@@ -102,6 +108,7 @@ class OnBatch:
             else:
                 engine.hold()
             engine.tick = 0
+            settle_now(engine.replica.device.type)
             engine.run_tick(position)
             return dict(sorted(engine.results_of(position.kind).items()))
 
@@ -112,7 +119,7 @@ class OnBatch:
             if y is None:
                 raise DataError("class_weight needs targets: y is missing.")
             weight = class_weights(y, class_weight)
-        device = runner.device_of(self.model)
+        device = runner.home_of(self.model)
         if device.type != "cpu":
             x, y, weight = (map_structure(lambda t: t.to(device), part) for part in (x, y, weight))
         self._source.tensors = (x, y, weight)
@@ -126,7 +133,7 @@ class OnBatch:
         example, has_outputs = model.prepare_batch(source.tensors, plan)
         sources: Any = {Kind.TRAIN: source, Kind.VALIDATE: source}
         job = Job("fit", model, program, sources, virtual_workers, random_seed(), example, None, has_outputs)
-        return Engine(job, runner.device_of(model))
+        return Engine(job, runner.home_of(model))
 
 
 def _settings() -> tuple[int, int | None]:
@@ -153,14 +160,16 @@ def predict_one_batch(model: Any, x: Any, batch_size: int | None, *, whole: bool
         return None
     if count == 0 or (count > (batch_size or 32) and not whole):
         return None
-    device = runner.device_of(model)
-    if device.type != "cpu":
+    device = runner.home_of(model)
+    if device.type != "cpu" or runner.device_of(model) != device:
+        model.to(device)  # made on the CPU, or given new layers there
         inputs = map_structure(lambda t: t.to(device), inputs)
     watch.sync_before_read()
     keep_freed_memory()
     context = StepContext(training=False)
     context.begin(_key_of_the_first_batch, 1.0, (0, count, count))
-    with torch.inference_mode(), call_context(context):
+    with kept() if device.type == "cuda" else nullcontext(), torch.inference_mode(), call_context(context):
+        settle_now(device.type)
         return as_arrays(model(inputs))
 
 

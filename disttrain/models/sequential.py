@@ -10,7 +10,7 @@ from torch import Tensor
 
 from disttrain.layers import masking
 from disttrain.layers.core.input_layer import InputLayer
-from disttrain.layers.core.torch_module import as_layer
+from disttrain.layers.core.torch_module import TorchModule, as_layer
 from disttrain.layers.dtypes import DTYPES
 from disttrain.layers.layer import Layer
 from disttrain.layers.structure import flatten, is_shape, map_shapes
@@ -121,6 +121,14 @@ class Sequential(Model):
             self._set_input(layer)
         self._walk_symbolically(input_shape)
         self._structure_changed()
+
+    def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        module_first = self._input_layer is None and bool(self._chain) and isinstance(self._chain[0], TorchModule)
+        if module_first and args and not (isinstance(args[0], Tensor) and args[0].is_floating_point()):
+            # dicts, tokens, several tensors: their shapes are the module's own affair, and the layers after it build as they are reached
+            self.built, self.__dict__["_ids_assigned"] = True, False
+            return
+        super()._build_for(args, kwargs)
 
     def _check_rebuild(self, input_shape: Any = None) -> None:
         if self._input_layer is not None and tuple(input_shape) != self._input_layer.batch_shape:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from disttrain.data import flatten
+from disttrain.data import rows_in
 from disttrain.data.packing import unpack_x_y_sample_weight
 from disttrain.errors import UsageError
 from disttrain.layers.context import innermost
@@ -205,7 +205,7 @@ class TrainStep:
 
     def _track(self, loss: Tensor, x: Any) -> None:
         """Add a batch to the mean of the loss, and to those of the outputs."""
-        samples = len(next(leaf for leaf in flatten(x) if leaf is not None))
+        samples = rows_in(x)
         assert self._loss_tracker is not None
         self._loss_tracker.update_state(loss.detach(), sample_weight=samples)
         if self._compile_loss is not None:

@@ -11,7 +11,7 @@ from disttrain import optimizers
 from disttrain.callbacks import CallbackList, History
 from disttrain.data import ArraySource, BatchPlan, Feed, StreamFeed, StreamPlan, example_of, feed_of, map_structure
 from disttrain.data.plan import check_batch_size
-from disttrain.errors import DataError, UsageError
+from disttrain.errors import UsageError
 from disttrain.layers import torch_children
 from disttrain.layers.context import CallContext, call_context
 from disttrain.metrics import Mean
@@ -22,9 +22,12 @@ from disttrain.models.data_arguments import (
     check_row_states,
     check_validation_freq,
     choose_bad_samples,
+    missing_targets,
+    refuse_two_losses,
     training_feeds,
 )
 from disttrain.models.on_batch import OnBatch, predict_one_batch
+from disttrain.models.torch_wrappers import refuse_wrappers
 from disttrain.models.train_step import TrainStep
 from disttrain.models.trained_pictures import note_of
 from disttrain.seeds import fold_in, random_seed
@@ -332,13 +335,16 @@ class Trainer(TrainStep):
         return checked
 
     def _checked(self, example: Any, targets: list[Any], plans: list[BatchPlan], *, predicts: bool) -> tuple[Any, bool]:
+        refuse_wrappers(self)  # type: ignore[arg-type]
         has_outputs = self._has_outputs()
         outputs = self._example_outputs(example[0]) if has_outputs else None
         check_row_states(self, plans)
         if self.compiled and not predicts and outputs is not None:
             loss, overrides = self.compiled_loss, self.overridden_steps()
+            if not loss.empty:
+                refuse_two_losses(self)
             if example[1] is None and not loss.empty and not overrides & {"compute_loss", "train_step", "test_step"}:
-                raise DataError("y is missing, and the compiled loss needs it.")
+                raise missing_targets(example[0])
             self.build_compiled(outputs, example[1])
             for y in targets:
                 loss.check_targets(y, outputs)

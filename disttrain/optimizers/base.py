@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from disttrain import watch
+from disttrain.errors import UsageError
 from disttrain.identifiers import to_snake_case
 from disttrain.optimizers import schedules
 from disttrain.optimizers.argument_order import gradients_and_weights
@@ -173,6 +174,12 @@ class Optimizer(HasLearningRate, KerasVariables):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
+        if "param_groups" in state:
+            raise UsageError(
+                f"{type(self).__name__}.load_state_dict: this is the state of an optimizer of torch.\n"
+                "  expected  what state_dict() of this optimizer gives\n"
+                "  try       torch's optimizer with that state, opt.load_state_dict(state), in compile(opt): it goes on where it stopped"
+            )
         self.iterations = int(state["iterations"])
         if state.get("learning_rate") is not None and isinstance(self._learning_rate, float):
             self._learning_rate = float(state["learning_rate"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from disttrain.host_numbers import on_device
 
 _LEFT_OUT = object()
 
@@ -26,7 +27,7 @@ def plain_dict(values: dict[str, Any]) -> dict[str, Any]:
 def like(present: Any, value: Any) -> Any:
     """`value`, read from JSON, as the kind of thing that `present` is; where that is no plain value, `present` itself."""
     if isinstance(present, Tensor):
-        return present if value is None else torch.tensor(value, dtype=present.dtype, device=present.device)
+        return present if value is None else on_device(value, present.device, present.dtype)
     if isinstance(present, tuple) and isinstance(value, list):
         return tuple(value)
     if isinstance(present, dict) and isinstance(value, dict):

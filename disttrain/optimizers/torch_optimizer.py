@@ -16,6 +16,7 @@ from disttrain.errors import UsageError
 from disttrain.identifiers import to_snake_case
 from disttrain.optimizers.base import Optimizer, Slots
 from disttrain.optimizers.plain_values import like, plain, same_as
+from disttrain.optimizers.torch_scheduler import TorchScheduler, check_scheduler
 
 Started = list[list[Any]]
 """`[[{counter: number}, weights], ...]`: what torch counts for the weights that it has updated; None for all of them."""
@@ -29,16 +30,20 @@ class TorchOptimizer(Optimizer):
 
     Args:
         optimizer: torch's, made with the parameters of the model.
+        scheduler: of torch or of a library built on it, for this optimizer: steps once after each update, on every worker alike.
 
     Raises:
-        UsageError: its `step` needs a closure, or sparse gradients.
+        UsageError: its `step` needs a closure, or sparse gradients; the scheduler is another optimizer's, or waits for a measured value.
     """
 
     elementwise = False
 
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, scheduler: Any = None) -> None:
         refuse_closures(optimizer)
-        self.torch_optimizer = optimizer
+        self.torch_optimizer, self.scheduler = optimizer, None
+        if scheduler is not None:
+            check_scheduler(scheduler, optimizer)
+            self.scheduler = TorchScheduler(scheduler)
         self._names: list[str] | None = None  # of the weights of `build`
         self._params: list[Tensor] = []
         self._waiting: Started | None = None  # of a state that came before the weights
@@ -139,13 +144,20 @@ class TorchOptimizer(Optimizer):
         """Everything but the slots, in JSON types: the parameter groups' settings, and what torch counts."""
         groups = [{name: plain(value) for name, value in group.items() if name != "params"} for group in self.torch_optimizer.param_groups]
         started = self._started() if self._built else self._waiting
-        return {"iterations": self.iterations, "learning_rate": self.current_learning_rate(), "groups": groups, "started": started or []}
+        counted = {} if self.scheduler is None else {"scheduler": self.scheduler.state_dict()}
+        rate = self.current_learning_rate()
+        return {"iterations": self.iterations, "learning_rate": rate, "groups": groups, "started": started or [], **counted}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`; what it says of weights waits for `build`, where that is to come."""
+        """The inverse of `state_dict`; what it says of weights waits for `build`, where that is to come. torch's own form is taken too."""
+        if "param_groups" in state:
+            self._load_from_torch(state)
+            return
         self.iterations = int(state["iterations"])
         for group, settings in zip(self.torch_optimizer.param_groups, state.get("groups", ()), strict=False):
             group.update({name: like(group.get(name), value) for name, value in settings.items()})
+        if self.scheduler is not None and "scheduler" in state:
+            self.scheduler.load_state_dict(state["scheduler"])
         if self.iterations:
             self.torch_optimizer._opt_called = True  # type: ignore[attr-defined]  # a scheduler asks whether updates come before it
         if "started" in state:
@@ -153,6 +165,14 @@ class TorchOptimizer(Optimizer):
                 self._begin(state["started"])
             else:
                 self._waiting = state["started"]
+
+    def _load_from_torch(self, state: dict[str, Any]) -> None:
+        self.torch_optimizer.load_state_dict(
+            copy.deepcopy(state)
+        )  # torch takes the tensors themselves, and another optimizer may hold them
+        self.iterations = max((int(one["step"]) for one in state["state"].values() if "step" in one), default=self.iterations)
+        if self._built:
+            self._take()
 
     def _started(self) -> Started:
         found: Started = []
@@ -232,6 +252,8 @@ class TorchOptimizer(Optimizer):
                 param.grad = grad
         self._take()
         self.iterations += 1
+        if self.scheduler is not None:
+            self.scheduler.step(None)
 
     def exclude_from_weight_decay(self, var_list: Sequence[Tensor] | None = None, var_names: Sequence[str] | None = None) -> None:
         raise UsageError("torch's optimizers decay by group.\n  try  torch.optim.AdamW([{'params': ..., 'weight_decay': 0.0}, ...])")

@@ -94,6 +94,15 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceFailed:
+    """Where a worker runs, something does not do its part, its GPU say: it can go on no more, and nobody's samples are to blame."""
+
+    worker: str
+    because: str
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """A member left the step loop of `generation`: its group broke, or it was told to (Abort, Pause).
 
@@ -179,6 +188,7 @@ Event = (
     | GroupStuck
     | ReplicasDiffer
     | Refused
+    | PlaceFailed
     | Stopped
     | Progress
     | CheckpointCommitted

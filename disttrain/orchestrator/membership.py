@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from disttrain.orchestrator.effects import Abort, Kill, Pause
-from disttrain.orchestrator.events import Refused, Silent, StartFailed, Stuck, WorkerLost, WorkerReady
+from disttrain.orchestrator.events import PlaceFailed, Refused, Silent, StartFailed, Stuck, WorkerLost, WorkerReady
 from disttrain.orchestrator.forming import form, form_if_enough, form_if_stopped, give_up
 from disttrain.orchestrator.policy import RecoveryPolicy
 from disttrain.orchestrator.shared_tuple import SharedTuple
@@ -161,6 +161,18 @@ def refused(state: Live, event: Refused, policy: RecoveryPolicy) -> Decision:
     if not (is_member(state, event.worker) or roster.ready.has(event.worker) or roster.is_starting(event.worker)):
         return Decision(state, because=f"{event.worker} is refused, but no worker of the run any more")
     return own_kill(state, event.worker, event.because)
+
+
+def place_failed(state: Live, event: PlaceFailed, policy: RecoveryPolicy) -> Decision:
+    """End its process, whatever that can still do, and let a pause go by before the next start: a GPU's memory, say, comes back slowly."""
+    roster = state.roster
+    if roster.killed.has(event.worker) or not (
+        is_member(state, event.worker) or roster.ready.has(event.worker) or roster.is_starting(event.worker)
+    ):
+        return Decision(state, because=f"the place of {event.worker} failed, but it is no worker of the run any more")
+    if not roster.is_starting(event.worker):  # the death of one that starts brings its own
+        roster = roster.with_pause(event.at_s, policy, roster.trouble.breaks + 1)
+    return own_kill(replace(state, roster=roster), event.worker, f"the place of {event.worker} failed: {event.because}")
 
 
 def own_kill(state: Live, worker: str, because: str) -> Decision:

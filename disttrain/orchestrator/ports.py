@@ -48,6 +48,10 @@ class Cluster(Protocol):
         """Place workers that are started from now on elsewhere; where there is no other place, they wait for one."""
         ...
 
+    def avoid_gpus(self, uuids: Sequence[str]) -> None:
+        """Let no worker that is started from now on compute on these; one that comes to lie there is a failed start, and holds it."""
+        ...
+
     def close(self) -> None:
         """End every process and connection. May be called twice."""
         ...

@@ -98,11 +98,7 @@ class Roster:
 
     def with_failed_start(self, worker: str, at_s: float, policy: RecoveryPolicy) -> Roster:
         """`worker` will not come up. Starts that fail during the pause began together with the one that caused it, and count as one."""
-        roster = replace(self, starting=self.starting.without(worker))
-        if self.start_failures and at_s < self.start_after_s:
-            return roster
-        failures = self.start_failures + 1
-        return replace(roster, start_failures=failures, start_after_s=at_s + policy.start_backoff_after(failures))
+        return replace(self, starting=self.starting.without(worker)).with_pause(at_s, policy)
 
     def with_killed(self, workers: tuple[str, ...]) -> Roster:
         """`workers` are being killed because we say so."""
@@ -111,6 +107,13 @@ class Roster:
     def without_killed(self, worker: str) -> Roster:
         """The death of `worker` was reported."""
         return replace(self, killed=self.killed.without(worker)) if self.killed.has(worker) else self
+
+    def with_pause(self, at_s: float, policy: RecoveryPolicy, in_a_row: int = 1) -> Roster:
+        """No start before a pause, which doubles with each that failed; `in_a_row` others went wrong that had come up first."""
+        if self.start_failures and at_s < self.start_after_s:
+            return self
+        failures = self.start_failures + 1
+        return replace(self, start_failures=failures, start_after_s=at_s + policy.start_backoff_after(max(failures, in_a_row)))
 
     def with_commit(self, commit: Commit) -> Roster:
         return replace(self, committed=commit)

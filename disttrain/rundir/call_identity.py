@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from disttrain.data import StreamPlan
-from disttrain.data.structure import leaf_paths
+from disttrain.data.structure import tensor_paths
 from disttrain.layers.layer import Layer
 from disttrain.models.digest import as_array
 from disttrain.models.saving.registry import custom_objects
@@ -46,6 +46,8 @@ def call_identity(job: Job) -> Identity:
         "class_weight": _plain(job.class_weight),
         "virtual workers": job.virtual_workers,
         "seed": job.seed,
+        "determinism": "on" if job.numerics.deterministic else "off",
+        "TF32": job.numerics.tf32,
         "batches": fingerprint(job)["phases"],
         "data": {kind.value: _data(job, kind) for kind, _ in job.program.plans},
     }
@@ -133,7 +135,7 @@ def _data(job: Job, kind: Any) -> dict[str, Any]:
     except Exception:  # what a dataset of the script's own does wrong, the workers will say better
         return found
     for name, part in zip(("x", "y", "sample_weight"), batches[0], strict=True):
-        for path, leaf in leaf_paths(part, name) if part is not None else ():
+        for path, leaf in tensor_paths(part, name) if part is not None else ():
             found[path] = f"{str(leaf.dtype).removeprefix('torch.')} {tuple(leaf.shape[1:])}"
     if len(digests) == 1:  # else it reads a clock or a generator of its own: nothing can be said of its values
         found["digest"] = digests.pop()
@@ -145,7 +147,7 @@ def _stream(job: Job, kind: Any, plan: StreamPlan) -> dict[str, Any]:
     found: dict[str, Any] = {"stream": plan.reader.stream.name}
     if kind is job.program.plans[0][0]:
         for name, part in zip(("x", "y", "sample_weight"), job.example, strict=True):
-            for path, leaf in leaf_paths(part, name) if part is not None else ():
+            for path, leaf in tensor_paths(part, name) if part is not None else ():
                 found[path] = f"{str(leaf.dtype).removeprefix('torch.')} {leaf.ndim} axes"
     return found
 
@@ -153,7 +155,7 @@ def _stream(job: Job, kind: Any, plan: StreamPlan) -> dict[str, Any]:
 def _digest(batch: Any) -> str:
     total = hashlib.sha256()
     for name, part in zip(("x", "y", "sample_weight"), batch, strict=True):
-        for path, leaf in leaf_paths(part, name) if part is not None else ():
+        for path, leaf in tensor_paths(part, name) if part is not None else ():
             array = as_array(torch.as_tensor(leaf))
             total.update(f"{path} {array.dtype} {array.shape} ".encode())
             total.update(array.data.tobytes())

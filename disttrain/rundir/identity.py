@@ -2,7 +2,8 @@
 
 | belongs to the run (run.json)                                     | when it is another one                                         |
 |---|---|
-| the script's name; the number of virtual workers; the seed        | refused                                                        |
+| the script's name; the number of virtual workers; the seed;       | refused                                                        |
+| what it computes on, CPUs or GPUs                                 | refused (`devices/asked.py`)                                   |
 | the script's text and its arguments, threads a worker, versions   | said; what they change of a call is judged below               |
 
 | belongs to each fit and evaluate (in its checkpoints and records) | when it is another one                                         |
@@ -10,6 +11,7 @@
 | the model: names, shapes and dtypes of weights, layers' settings  | refused, with the difference in words                          |
 | loss, metrics, optimizers and their settings, class weights       | refused                                                        |
 | virtual workers, seed, batch size, shuffling, steps               | refused                                                        |
+| whether GPUs compute deterministically, where they use TF32       | refused                                                        |
 | the data: samples, shapes, dtypes, a digest of some of them       | refused                                                        |
 | epochs                                                            | said: an open call goes on to that many, a finished one stays  |
 
@@ -43,6 +45,7 @@ _WORDS = {
     "optimizers": "",
     "weights": "weight",
 }
+_EARLIER = {"determinism": "on", "TF32": "convolutions, recurrent layers"}  # of records that do not say
 _SHOWN = 12
 _LONGEST = 90
 _MISSING = object()
@@ -167,7 +170,7 @@ def differences(then: Identity, now: Identity) -> tuple[list[str], list[str]]:
     """(what forbids to go on, what is only said) between the identities of a call, in words."""
     refused: list[str] = []
     told: list[str] = []
-    for path, old, new in _walk(then, now, ()):
+    for path, old, new in _walk(_EARLIER | then, _EARLIER | now, ()):
         words = _in_words(path, old, new)
         (told if path[0] in TOLD else refused).append(words)
     return refused, told

@@ -7,11 +7,13 @@ model/000002.safetensors    inputs "x", or "x/0" or "x/<name>" for several, and 
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save
+from torch.nn.utils.rnn import PackedSequence
 
 from disttrain.checkpoint import Store
 from disttrain.checkpoint.records import record
@@ -124,7 +126,8 @@ def sampled(job: Job, at_most: int) -> dict[str, torch.Tensor]:
 def _named(x: Any, name: str) -> dict[str, torch.Tensor]:
     if isinstance(x, torch.Tensor):
         return {name: x}
-    parts = x.items() if isinstance(x, dict) else enumerate(x) if isinstance(x, list | tuple) else ()
+    listed = isinstance(x, list | tuple) and not isinstance(x, PackedSequence)
+    parts = x.items() if isinstance(x, Mapping) else enumerate(x) if listed else ()
     return {f"{name}/{key}": value for key, value in parts if isinstance(value, torch.Tensor)}
 
 

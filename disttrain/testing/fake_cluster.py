@@ -19,9 +19,10 @@ from disttrain.collectives import Group, GroupBroken
 from disttrain.collectives.port import Pending
 from disttrain.collectives.threads import ThreadGroup, thread_groups
 from disttrain.elastic import messages as m
+from disttrain.elastic.failing import Failure
 from disttrain.elastic.member import Member
 from disttrain.elastic.shipping import Shipment, unpack
-from disttrain.orchestrator.events import WorkerLost
+from disttrain.orchestrator.events import StartFailed, WorkerLost
 
 
 class Killed(BaseException):
@@ -71,7 +72,10 @@ class _Worker:
         self.dead = threading.Event()
         self.groups: list[ThreadGroup] = []
         self.reported: set[type] = set()  # the kinds of its reports that are on their way to the driver
-        self.member = Member(name, self.report, cluster.open, self.make_group, host=cluster.host_for(name))
+        self.gpu = cluster.gpu_for(name)
+        self.member = Member(
+            name, self.report, cluster.open, self.make_group, host=cluster.host_for(name), end=self.end, gpu_uuid=lambda: self.gpu
+        )
         self.thread = threading.Thread(target=self._live, name=f"fake-{name}", daemon=True)
 
     def _live(self) -> None:
@@ -87,6 +91,10 @@ class _Worker:
             self.reported.add(type(report))
         elif threading.current_thread() is self.thread:  # its writer's thread ends by itself
             raise Killed
+
+    def end(self, failure: Failure) -> None:
+        if failure.report is None:
+            self.die(failure.ends or "")  # else its last report is on the way, and the driver ends it
 
     def make_group(self, command: m.Form, rank: int, backend: str, aborted: threading.Event) -> Group:
         if self.dead.is_set():
@@ -171,15 +179,17 @@ class FakeCluster:
 
     Args:
         hosts: the machines that workers are placed on, one after the other; as many as there are workers unless told.
+        gpus: the UUIDs of those that workers are given, the first that is free to each; none unless told.
         processors: by machine, a context in which its workers compute.
     """
 
     def __init__(
-        self, faults: FaultPlan | None = None, clock: Clock | None = None, *, hosts: Sequence[str] = (),
+        self, faults: FaultPlan | None = None, clock: Clock | None = None, *, hosts: Sequence[str] = (), gpus: Sequence[str] = (),
         processors: Mapping[str, Callable[[], AbstractContextManager[Any]]] | None = None,
     ) -> None:  # fmt: skip
         self.hosts, self.processors, self.avoided = tuple(hosts), dict(processors or {}), set[str]()
         self._placed: dict[str, str] = {}
+        self.gpus, self.avoided_gpus, self.holders = tuple(gpus), set[str](), dict[str, str]()
         self.faults, self.clock = faults or FaultPlan(), clock or SystemClock()
         self.heard: queue.SimpleQueue[object] = queue.SimpleQueue()
         self.workers: dict[str, _Worker] = {}
@@ -189,7 +199,14 @@ class FakeCluster:
     # -- the port -------------------------------------------------------------------------------------------------------------------
 
     def start_worker(self, worker: str) -> None:
-        if worker not in self.workers:
+        if worker in self.holders:
+            return
+        gpu = self.gpu_for(worker)
+        if gpu in self.avoided_gpus:
+            self.holders[worker] = gpu
+            reason = f"it came to lie on {gpu}, which is left out, and holds that from now on"
+            self.heard.put(StartFailed(worker, reason, self.clock.monotonic_s()))
+        elif worker not in self.workers:
             self.workers[worker] = _Worker(worker, self)
             self.workers[worker].thread.start()
 
@@ -221,6 +238,9 @@ class FakeCluster:
     def avoid(self, hosts: Sequence[str]) -> None:
         self.avoided.update(hosts)
 
+    def avoid_gpus(self, uuids: Sequence[str]) -> None:
+        self.avoided_gpus.update(uuids)
+
     def close(self) -> None:
         for known in self.workers.values():
             known.member.receive(m.Leave())
@@ -246,6 +266,11 @@ class FakeCluster:
         host = min(free, key=living.count) if free else f"host-of-{worker}"
         self._placed[worker] = host
         return host
+
+    def gpu_for(self, worker: str) -> str:
+        """The GPU that a new worker is given: the first that nobody holds; "" where there is none."""
+        held = {known.gpu for known in self.workers.values() if not known.dead.is_set()} | set(self.holders.values())
+        return next((gpu for gpu in self.gpus if gpu not in held), "")
 
     def address(self) -> str:
         return "127.0.0.1"

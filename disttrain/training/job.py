@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from disttrain.data import Source
+from disttrain.determinism import Numerics, numerics
 from disttrain.training.program import Kind, Program
 
 
@@ -26,6 +27,7 @@ class Job:
         keeps_gradients: is the sum of the gradients of the last step asked for?
         ends_at_nan: end the training at a loss that is NaN or infinite, instead of raising.
         has_outputs: can the model be called? A model that trains by a `train_step` of its own may define no `call`.
+        numerics: how GPUs are to compute, as the process that makes the job has it.
     """
 
     kind: str
@@ -40,3 +42,4 @@ class Job:
     start_tick: int = 0
     keeps_gradients: bool = False
     ends_at_nan: bool = False
+    numerics: Numerics = field(default_factory=numerics)

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from typing import Any
 from unittest.mock import Mock
 
+import batch_cases
 import numpy as np
 import pytest
 import slice_cases
@@ -86,6 +87,11 @@ def test_an_optimizer_of_torch_gives_the_same_bits(name: str):
     assert_workers_do_not_matter(state_cases.optimizer_task(name), workers=(1, 3))
 
 
+@pytest.mark.parametrize("name", batch_cases.CASES)
+def test_batches_and_modules_as_torch_has_them_give_the_same_bits(name: str):
+    assert_workers_do_not_matter(batch_cases.batch_task(name))
+
+
 @pytest.mark.parametrize("name", slice_models.layer_names())
 def test_a_layer_gives_the_same_bits(name: str):
     assert_workers_do_not_matter(slice_models.layer_task(name), workers=(1, 2, 3) if slice_models.draws(name) else (1, 3))
@@ -158,6 +164,8 @@ LOSING: dict[str, tuple[Callable[[], Task], int]] = {
     "a target network, after the update": (lambda: state_cases.step_task("target networks"), 1),
     "between two optimizers of torch": (lambda: state_cases.step_task("a GAN, clamped"), 1),
     "between an update and two schedulers": (lambda: state_cases.step_task("schedulers in a step"), 2),
+    "between an update and its schedule in compile": (lambda: batch_cases.batch_task("a schedule in compile"), 0),
+    "between two optimizers with schedules": (lambda: batch_cases.batch_task("an encoding's attributes in a step"), 3),
     "between two updates of one step": (lambda: slice_models.feature_task("steps of the script's own"), 1),
 }
 

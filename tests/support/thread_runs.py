@@ -35,7 +35,7 @@ class Run(Session):
     def __init__(
         self, workers: int = 3, faults: FaultPlan | None = None, url: str | None = None, every: str = "epoch", **limits: Any
     ) -> None:
-        self.cluster = FakeCluster(faults, **{name: limits.pop(name) for name in ("hosts", "processors") if name in limits})
+        self.cluster = FakeCluster(faults, **{name: limits.pop(name) for name in ("hosts", "processors", "gpus") if name in limits})
         self.keeps = url is not None
         options = ("min_workers", "spares", "max_workers", "digest_every", "admission", "audit")
         own = {name: limits.pop(name) for name in options if name in limits}

@@ -4,9 +4,11 @@ import torch
 from off_border import begins_on_border, off_border
 from torch import nn
 
-from disttrain.alignment import copy_of, in_rounds, on_border
+from disttrain.alignment import border_of, copy_of, in_rounds, on_border
+from disttrain.collectives.layout import Layout
 from disttrain.data.sources import as_batch, standard_layout
 from disttrain.elastic.shipping import pack, unpack
+from disttrain.training.step.flat import FlatSpace
 
 
 def test_sizes_are_made_whole_rounds_of_two_of_the_widest_registers():
@@ -50,3 +52,13 @@ def test_a_batch_begins_on_borders_whatever_a_dataset_gives():
     assert all(begins_on_border(tensor) for tensor in (x, y, weight))
     assert begins_on_border(standard_layout(torch.from_numpy(off_border(values))[..., None]))
     assert (x.numpy() == values).all() and (y.numpy() == values).all() and (weight.numpy() == values[1:]).all()
+
+
+def test_what_lies_side_by_side_on_a_gpu_begins_where_it_would_alone():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    assert border_of(None) == border_of(cpu) == 128 and border_of(gpu) == 512
+    tensors = [torch.zeros(5), torch.zeros(129), torch.zeros(3, dtype=torch.float64)]
+    offsets = [segment.offset * tensor.itemsize for segment, tensor in zip(FlatSpace(tensors, gpu).segments, tensors, strict=True)]
+    assert all(offset % 512 == 0 for offset in offsets) and FlatSpace(tensors, gpu).segments != FlatSpace(tensors, cpu).segments
+    sections = Layout.of([(torch.float32, 5), (torch.float64, 3)], border_of(gpu)).sections
+    assert [section.offset for section in sections] == [0, 512]

@@ -21,7 +21,10 @@ def test_every_error_pickles_with_its_message(kind):
 
 def test_what_a_person_typed_is_a_value_error_and_exits_with_2():
     users = {kind.__name__ for kind in ALL if issubclass(kind, errors.UsageError)}
-    assert users == {"UsageError", "RunMismatch", "RunNotShared", "RunUnwritable", "DataError", "NonFiniteLoss", "NondeterministicStep"}
+    assert users == {
+        "UsageError", "RunMismatch", "RunNotShared", "RunUnwritable", "DataError", "NonFiniteLoss", "NondeterministicStep",
+        "OutOfDeviceMemory", "DeviceAssert",
+    }  # fmt: skip
     assert all(kind.exit_code == 2 and issubclass(kind, ValueError) for kind in ALL if kind.__name__ in users)
 
 

@@ -7,7 +7,7 @@ import pickle
 import queue
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import ray
@@ -19,11 +19,16 @@ from disttrain.clusters.ray.last_words import Testament
 from disttrain.clusters.ray.lease import Lease
 from disttrain.clusters.ray.lookout import ProcessFacts, oom_kills, start_of
 from disttrain.clusters.ray.prints import Prints, listen_to_this_process
-from disttrain.clusters.ray.reasons import LEASE_OVER
-from disttrain.elastic.messages import Bulk, Leave
+from disttrain.clusters.ray.reasons import LEASE_OVER, PLACE_FAILED
+from disttrain.devices.drivers import gpu_uuid, hide_gpus
+from disttrain.elastic.messages import Bulk, Leave, PlaceFailed
+
+if TYPE_CHECKING:
+    from disttrain.elastic.failing import Failure
 
 _INLINE_BYTES = 64 << 10  # Ray carries answers of up to 100 KB in the reply itself
 _OOM_EVERY_S = 1.0
+_LAST_REPORT_S = 5.0  # a report is fetched within milliseconds; the driver ends this process then, if it hears of it
 _end_process = os._exit  # as it is, before it is made to leave word for the script's code that calls it
 
 
@@ -51,18 +56,31 @@ class Answer:
     oom_kills: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class GpuTerms:
+    """Does a worker compute on a GPU, and which are left out, by UUID."""
+
+    uses: bool = False
+    left_out: tuple[str, ...] = ()
+
+
 class WorkerActor:
     """One worker. The driver always has one `reports` call waiting here: it carries the reports, and that it comes back is the heartbeat.
 
     Args:
         name: what the driver calls this worker.
         lease: without a grant for so long, the process ends itself: whoever was cut off must not go on writing.
+        gpus: whether it sees any.
     """
 
-    def __init__(self, name: str, lease: LeaseTerms) -> None:
+    def __init__(self, name: str, lease: LeaseTerms, gpus: GpuTerms) -> None:
         self._testament = Testament(compat.logs_folder())
         self._lease = Lease(name, lease.address, lease.token, lease.length_s, self._lease_is_over)
         self._lease.start()  # before everything that takes long
+        if not gpus.uses:
+            hide_gpus()  # before anybody could use one
+        own = gpu_uuid() if gpus.uses and gpus.left_out else ""
+        self._holds = own if own in gpus.left_out else ""
         from disttrain.elastic.member import Member  # late: the driver creates actors before it has loaded torch
 
         self._outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
@@ -71,13 +89,14 @@ class WorkerActor:
         self._prints = Prints(name, lambda: self._outbox.put(None))
         listen_to_this_process(self._prints)
         refuse_breakpoints()
-        self._member = Member(name, self._outbox.put, opened, ship=ship)
-        threading.Thread(target=self._member.run, name="member", daemon=True).start()
+        self._member = Member(name, self._outbox.put, opened, ship=ship, end=self._end)
+        if not self._holds:
+            threading.Thread(target=self._member.run, name="member", daemon=True).start()
 
     def introduce(self) -> ProcessFacts:
         """This process, and where it runs."""
         node = ray.get_runtime_context().get_node_id()
-        return ProcessFacts(os.getpid(), start_of(os.getpid()), node, self._testament.path, self._oom_kills)
+        return ProcessFacts(os.getpid(), start_of(os.getpid()), node, self._testament.path, self._oom_kills, self._holds)
 
     def receive(self, command: object) -> None:
         """Take a command; returns at once."""
@@ -98,6 +117,13 @@ class WorkerActor:
         if now - self._oom_read >= _OOM_EVERY_S:
             self._oom_kills, self._oom_read = oom_kills(), now
         return Answer([*self._prints.take(), *(report for report in found if report is not None)], self._oom_kills)
+
+    def _end(self, failure: Failure) -> None:
+        """The member can go on no more; a last report is fetched first."""
+        self._testament.write((PLACE_FAILED if isinstance(failure.report, PlaceFailed) else "") + (failure.ends or ""))
+        if failure.report is None:
+            _end_process(1)
+        threading.Timer(_LAST_REPORT_S, _end_process, (1,)).start()
 
     def _lease_is_over(self, reason: str) -> None:
         self._testament.write(LEASE_OVER + reason)

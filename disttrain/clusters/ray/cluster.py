@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 
 from disttrain.clock import Clock, SystemClock
 from disttrain.clusters.ray import compat
-from disttrain.clusters.ray.actor import LeaseTerms, Stored, WorkerActor, collected, opened
+from disttrain.clusters.ray.actor import GpuTerms, LeaseTerms, Stored, WorkerActor, collected, opened
 from disttrain.clusters.ray.compat import WORKER_CPUS, brief
 from disttrain.clusters.ray.hearing import Hearing, Worker
 from disttrain.clusters.ray.lease_server import LeaseServer
@@ -56,6 +56,7 @@ class RayCluster:
         self._vitals = vitals_of(compat.gcs_address(), compat.raylet_socket(), gcs_away_s=gcs_away_s, found=compat.end_own_gcs)
         self._started: set[str] = set()
         self._avoided: set[str] = set()
+        self._left_out: tuple[str, ...] = ()
         self._closed = False
         self._hearing.start()
         self._vitals.start()
@@ -68,7 +69,8 @@ class RayCluster:
         self._started.add(worker)
         terms = LeaseTerms(self._leases.address, self._leases.token, _LEASE_S)
         options = self._resources | compat.elsewhere(self._avoided)
-        self._hearing.add(Worker(worker, self._actor_class.options(**options).remote(worker, terms)))
+        gpus = GpuTerms(bool(self._resources["num_gpus"]), self._left_out)
+        self._hearing.add(Worker(worker, self._actor_class.options(**options).remote(worker, terms, gpus)))
 
     def send(self, worker: str, command: object) -> None:
         known = self._hearing.knows(worker)
@@ -97,6 +99,9 @@ class RayCluster:
     def avoid(self, hosts: Sequence[str]) -> None:
         self._avoided.update(hosts)
 
+    def avoid_gpus(self, uuids: Sequence[str]) -> None:
+        self._left_out = tuple(sorted({*self._left_out, *uuids}))
+
     def close(self) -> None:
         if self._closed:
             return
@@ -106,7 +111,7 @@ class RayCluster:
             with contextlib.suppress(RayError):
                 known.actor.receive.options(concurrency_group="commands").remote(Leave())
         self._hearing.close()
-        for known in workers:
+        for known in (*workers, *self._hearing.holders):
             self._end_for_certain(known)
         if self.trouble is None:
             self._lookouts.close()

@@ -3,7 +3,7 @@
 What is relied on: the options `_temp_dir`, `_node_ip_address` and `_system_config` of `ray.init`, the switch that keeps Ray on loopback
 where it is no cluster, what makes it read its token anew, the names in `SYSTEM_CONFIG`, the function with which a driver prints what its
 raylets say, the one that waits for a port and how the file is called that it waits for, the folder of a process's logs, the socket of its
-raylet, the list of the processes that it has started, whether its node was started here, the label that
+raylet, the list of the processes that it has started, what its autoscaler may start, whether its node was started here, the label that
 holds a node's id, and the wording of what Ray says about a dead
 process. What Ray changes in this process is in `manners`.
 """
@@ -23,6 +23,7 @@ from ray import _raylet  # no public names lead to what is needed of these
 from ray._private import node as _node
 from ray._private import ray_constants, services
 from ray._private import worker as _worker
+from ray._private.state import state as _state
 from ray.exceptions import RayTaskError
 from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
 
@@ -88,6 +89,13 @@ def room_here() -> tuple[float, float] | None:
         return None
     offered = ray.cluster_resources()
     return offered.get("CPU", 0.0), offered.get("GPU", 0.0)
+
+
+def cluster_gpus() -> tuple[float, float]:
+    """GPUs that this process's Ray holds now, and those that it can grow to: more only where an autoscaler has said what it may start."""
+    now = float(ray.cluster_resources().get("GPU", 0.0))
+    limit = getattr(_state, "get_max_resources_from_cluster_config", lambda: None)() or {}
+    return now, max(now, float(limit.get("GPU", 0.0)))
 
 
 def leave() -> None:

@@ -64,6 +64,9 @@ class Hearing:
     Args:
         end_for_certain: ends the process of a worker that Ray may not have ended.
         every_second: called by the thread about so often.
+
+    Attributes:
+        holders: processes that are no workers, and hold a GPU that is left out.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Hearing:
         self._end_for_certain, self._every_second = end_for_certain, every_second
         self._lock = threading.Lock()
         self._workers: dict[str, Worker] = {}
+        self.holders: list[Worker] = []
         self._calls: dict[Any, _Call] = {}
         self._silence = Silence(_SILENT_S, clock)
         self._looked = clock.monotonic_s()
@@ -181,8 +185,17 @@ class Hearing:
         elif call.kind == "introduce":
             worker.facts = answer
             self._lookouts.post(answer)
+            if answer.holds:
+                self._keep_holding(worker, answer.holds)
         elif call.kind == "reports":
             self._take_answer(worker, answer)
+
+    def _keep_holding(self, worker: Worker, gpu: str) -> None:
+        """It has come to lie on a GPU that is left out: its process stays, so that Ray gives that to nobody else, and is no worker."""
+        if self._forget(worker):
+            self.holders.append(worker)
+            reason = f"it came to lie on {gpu}, which is left out, and holds that from now on"
+            self.put(StartFailed(worker.name, reason, self._clock.monotonic_s()))
 
     def _take_answer(self, worker: Worker, answer: Answer) -> None:
         self._silence.heard(worker.name)

@@ -36,12 +36,14 @@ class RayOptions:
 
     Args:
         address: None starts one on this machine; "auto" or "host:port" joins a running cluster.
-        cpus, gpus: what a Ray started here shall offer.
+        cpus, gpus: what workers take, and a Ray started here offers.
+        all_gpus: so many it offers, where that is more: one that fails is left out then, where another lies idle.
     """
 
     address: str | None = None
     cpus: int = 1
     gpus: int = 0
+    all_gpus: int = 0
 
 
 class RayInstance:
@@ -110,7 +112,7 @@ class RayInstance:
         tokens.put(tokens.of_our_own(folder))
         compat.reread_token()
         # Ray opens its own folder to everybody, so that one lies inside; the name is short since sockets in it may have 107 characters
-        compat.init_new(f"{folder}/r", cpus=self._options.cpus, gpus=self._options.gpus, preloaded=_PRELOADED)
+        compat.init_new(f"{folder}/r", cpus=self._options.cpus, gpus=max(self._options.gpus, self._options.all_gpus), preloaded=_PRELOADED)
         self.own = True
 
     def stop(self, *, broken: bool = False) -> None:

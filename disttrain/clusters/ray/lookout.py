@@ -21,6 +21,7 @@ class ProcessFacts:
         node: the Ray node it runs on.
         last_words: its file of last words.
         oom_kills: so many processes the kernel of its machine had ended for want of memory by then; None where it does not say.
+        holds: the GPU that it came to lie on, which is left out: it only holds it, so that Ray gives it to nobody else. "" for a worker.
     """
 
     pid: int
@@ -28,6 +29,7 @@ class ProcessFacts:
     node: str
     last_words: str | None
     oom_kills: int | None
+    holds: str = ""
 
 
 @dataclass(frozen=True, slots=True)

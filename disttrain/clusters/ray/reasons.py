@@ -10,6 +10,7 @@ from disttrain.clusters.ray import compat
 from disttrain.clusters.ray.last_words import file_name, read_last_words
 from disttrain.clusters.ray.lookout import Findings, ProcessFacts
 
+PLACE_FAILED = "its place failed: "  # how those begin whose GPU, or its driver, did not do its part
 LEASE_OVER = "ended itself: "  # how the last words of a worker begin whose lease is over
 
 
@@ -28,7 +29,7 @@ def reason_of(error: BaseException, facts: ProcessFacts | None, found: Findings 
         return compat.brief(error), False
     if found is not None and found.last_words is not None:
         words = found.last_words
-        lease = words.reason.startswith(LEASE_OVER)  # cut off, or given up: no fault of its code
+        lease = words.reason.startswith((LEASE_OVER, PLACE_FAILED))  # cut off, given up, or its GPU's: no fault of its code
         return words.reason + (f" at {words.where}" if words.where and not lease else ""), not lease
     if compat.ran_out_of_memory(text):
         return f"killed for want of memory by Ray's memory monitor: {compat.brief(error)}", False

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from disttrain import bounds
 from disttrain.layers.core.weight_settings import add_configured, keep_settings, refuse_adapters, settings_config
 from disttrain.layers.geometry import integer
 from disttrain.layers.layer import Layer
@@ -64,8 +65,11 @@ class Embedding(Layer):
         return self._rows(inputs)
 
     def _rows(self, inputs: Tensor) -> Tensor:
+        indices = as_indices(inputs)
+        if bounds.guarded(indices.device):
+            indices = bounds.kept_in(indices, self.input_dim, f"{self._described()}: got indices")
         try:
-            return F.embedding(as_indices(inputs), self.embeddings)
+            return F.embedding(indices, self.embeddings)
         except IndexError:  # torch says no more than that
             low, high = inputs.min().item(), inputs.max().item()
             raise ValueError(f"{self._described()}: got indices from {low} to {high}, expected 0 to {self.input_dim - 1}.") from None

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from disttrain.host_numbers import on_device
 from disttrain.layers.dtypes import DTYPES, standard_dtype
 from disttrain.layers.inference import stand_in_shape
 from disttrain.layers.layer import Layer
@@ -65,6 +66,7 @@ class Operation(Layer):
     """A declared function as a layer without weights. It takes the dtype of its inputs, and has no group among a file's weights."""
 
     _is_operation = True
+    _calls_itself = True
 
     def __init__(self, kind: str, settings: dict[str, Any] | None = None, name: str | None = None) -> None:
         super().__init__(name=name or auto_name(kind), autocast=False)
@@ -150,21 +152,21 @@ def as_tensor(value: Any, beside: Any = None) -> Tensor:
         return value
     device = beside.device if isinstance(beside, Tensor) else None
     if isinstance(beside, Tensor) and beside.is_floating_point() and beside.ndim and type(value) in (int, float):
-        return torch.as_tensor(value, dtype=beside.dtype, device=device)  # what comes out has that dtype anyway
+        return on_device(value, device, beside.dtype)  # what comes out has that dtype anyway
     if isinstance(value, bool):
-        return torch.as_tensor(value, device=device)
+        return on_device(value, device)
     if isinstance(value, int):
-        return torch.as_tensor(value, dtype=torch.int32 if -(2**31) <= value < 2**31 else torch.int64, device=device)
+        return on_device(value, device, torch.int32 if -(2**31) <= value < 2**31 else torch.int64)
     if isinstance(value, float):
-        return torch.as_tensor(value, dtype=DTYPES[standard_dtype(None)], device=device)
+        return on_device(value, device, DTYPES[standard_dtype(None)])
     if isinstance(value, list | tuple) and any(isinstance(leaf, Tensor) for leaf in flatten(value)):
         return torch.stack([as_tensor(item, beside) for item in value])
     if isinstance(value, np.ndarray):
-        return torch.as_tensor(value, device=device)
+        return on_device(value, device)
     array = np.asarray(value)
     if array.dtype == np.float64:  # numbers of Python in lists
-        return torch.as_tensor(array, dtype=DTYPES[standard_dtype(None)], device=device)
-    return torch.as_tensor(array, dtype=torch.int32 if array.dtype == np.int64 else None, device=device)
+        return on_device(array, device, DTYPES[standard_dtype(None)])
+    return on_device(array, device, torch.int32 if array.dtype == np.int64 else None)
 
 
 def both(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from disttrain.layers.dtypes import DTYPES
 from disttrain.layers.ops.operation import as_tensor, axes_of, floating, operation
+from disttrain.running_sums import running_product, running_sum
 
 _SMALL = (torch.bool, torch.uint8, torch.int8, torch.int16)  # whose sums are int32
 
@@ -144,7 +145,7 @@ def cumsum(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
     x = as_tensor(x)
     x, axis = (x.flatten(), 0) if axis is None else (x, axis)
     wanted = DTYPES[dtype] if dtype is not None else torch.int32 if x.dtype is torch.bool else x.dtype
-    return torch.cumsum(x, dim=axis, dtype=wanted)
+    return running_sum(x, axis, wanted)
 
 
 @operation("Cumprod")
@@ -153,7 +154,7 @@ def cumprod(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
     x = as_tensor(x)
     x, axis = (x.flatten(), 0) if axis is None else (x, axis)
     wanted = DTYPES[dtype] if dtype is not None else torch.int32 if x.dtype is torch.bool else x.dtype
-    return torch.cumprod(x, dim=axis, dtype=wanted)
+    return running_product(x, axis, wanted)
 
 
 def _axes(x: Tensor, axis: Any) -> Any:

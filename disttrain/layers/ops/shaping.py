@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain.bounds import kept_in
+from disttrain.host_numbers import on_device
 from disttrain.layers.dtypes import DTYPES, standard_dtype
 from disttrain.layers.ops.operation import as_tensor, axes_of, operation
 from disttrain.layers.symbolic import Shape
@@ -131,7 +133,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = N
         edge = 1 if mode == "reflect" else 0
         size = x.shape[axis]
         places = [*range(before - 1 + edge, edge - 1, -1), *range(size), *range(size - 1 - edge, size - 1 - edge - after, -1)]
-        x = torch.index_select(x, axis, torch.tensor(places, device=x.device))
+        x = torch.index_select(x, axis, on_device(places, x.device))
     return x  # type: ignore[no-any-return]
 
 
@@ -176,7 +178,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     x = as_tensor(x)
     indices = as_tensor(indices, x).long()
     x, axis = (x.flatten(), 0) if axis is None else (x, axis % x.ndim)
-    indices = torch.where(indices < 0, indices + x.shape[axis], indices)
+    indices = kept_in(torch.where(indices < 0, indices + x.shape[axis], indices), x.shape[axis], "take: indices")
     return torch.index_select(x, axis, indices.flatten()).reshape(x.shape[:axis] + indices.shape + x.shape[axis + 1 :])
 
 
@@ -186,8 +188,9 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     x = as_tensor(x)
     indices = as_tensor(indices, x).long()
     if axis is None:
-        return torch.take_along_dim(x.flatten(), indices.flatten())
-    return torch.take_along_dim(x, torch.where(indices < 0, indices + x.shape[axis], indices), dim=axis)
+        return torch.take_along_dim(x.flatten(), kept_in(indices.flatten(), x.numel(), "take_along_axis: indices"))
+    indices = torch.where(indices < 0, indices + x.shape[axis], indices)
+    return torch.take_along_dim(x, kept_in(indices, x.shape[axis], "take_along_axis: indices"), dim=axis)
 
 
 @operation("Cast", module="core")

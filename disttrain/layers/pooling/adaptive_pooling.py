@@ -8,6 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from disttrain.layers.fixed_order import adaptive_max, adaptive_mean, has_own_kernels
 from disttrain.layers.geometry import (
     AXES,
     TO_CHANNELS_FIRST,
@@ -33,6 +34,7 @@ class AdaptivePooling(Layer):
     rank: int
     _output_keeps_dtype = True
     _torch_pooling: Callable[..., Tensor]
+    _fixed_order: Callable[..., Tensor]  # the same off the CPU
 
     def __init__(self, output_size: Any, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -45,9 +47,10 @@ class AdaptivePooling(Layer):
     def call(self, inputs: Tensor) -> Tensor:
         if inputs.ndim != self.rank + 2:
             check_rank(inputs.shape, self.rank + 2, self._described(), AXES[self.rank])
+        pooling = self._torch_pooling if has_own_kernels(inputs) else self._fixed_order
         if self.data_format == "channels_first":
-            return self._torch_pooling(inputs, self.output_size)
-        return self._torch_pooling(inputs.permute(TO_CHANNELS_FIRST[self.rank]), self.output_size).permute(TO_CHANNELS_LAST[self.rank])
+            return pooling(inputs, self.output_size)
+        return pooling(inputs.permute(TO_CHANNELS_FIRST[self.rank]), self.output_size).permute(TO_CHANNELS_LAST[self.rank])
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         check_rank(input_shape, self.rank + 2, self._described(), AXES[self.rank])
@@ -69,7 +72,7 @@ class AdaptiveAveragePooling1D(AdaptivePooling):
     """
 
     rank = 1
-    _torch_pooling = staticmethod(F.adaptive_avg_pool1d)
+    _torch_pooling, _fixed_order = staticmethod(F.adaptive_avg_pool1d), staticmethod(adaptive_mean)
 
 
 class AdaptiveAveragePooling2D(AdaptivePooling):
@@ -79,7 +82,7 @@ class AdaptiveAveragePooling2D(AdaptivePooling):
     """
 
     rank = 2
-    _torch_pooling = staticmethod(F.adaptive_avg_pool2d)
+    _torch_pooling, _fixed_order = staticmethod(F.adaptive_avg_pool2d), staticmethod(adaptive_mean)
 
 
 class AdaptiveAveragePooling3D(AdaptivePooling):
@@ -89,7 +92,7 @@ class AdaptiveAveragePooling3D(AdaptivePooling):
     """
 
     rank = 3
-    _torch_pooling = staticmethod(F.adaptive_avg_pool3d)
+    _torch_pooling, _fixed_order = staticmethod(F.adaptive_avg_pool3d), staticmethod(adaptive_mean)
 
 
 class AdaptiveMaxPooling1D(AdaptivePooling):
@@ -104,7 +107,7 @@ class AdaptiveMaxPooling1D(AdaptivePooling):
     """
 
     rank = 1
-    _torch_pooling = staticmethod(F.adaptive_max_pool1d)
+    _torch_pooling, _fixed_order = staticmethod(F.adaptive_max_pool1d), staticmethod(adaptive_max)
 
 
 class AdaptiveMaxPooling2D(AdaptivePooling):
@@ -114,7 +117,7 @@ class AdaptiveMaxPooling2D(AdaptivePooling):
     """
 
     rank = 2
-    _torch_pooling = staticmethod(F.adaptive_max_pool2d)
+    _torch_pooling, _fixed_order = staticmethod(F.adaptive_max_pool2d), staticmethod(adaptive_max)
 
 
 class AdaptiveMaxPooling3D(AdaptivePooling):
@@ -124,4 +127,4 @@ class AdaptiveMaxPooling3D(AdaptivePooling):
     """
 
     rank = 3
-    _torch_pooling = staticmethod(F.adaptive_max_pool3d)
+    _torch_pooling, _fixed_order = staticmethod(F.adaptive_max_pool3d), staticmethod(adaptive_max)

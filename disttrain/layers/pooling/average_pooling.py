@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from disttrain.layers.fixed_order import has_own_kernels, mean_of_volumes
 from disttrain.layers.geometry import pad_argument, same_padding
 from disttrain.layers.pooling.window_pooling import WindowPooling
 
@@ -83,7 +84,9 @@ class AveragePooling3D(AveragePooling):
 
     @staticmethod
     def _torch_pooling(x: Tensor, *args: Any, **options: Any) -> Tensor:
-        if x.device.type == "cpu" and x.dtype in (torch.bfloat16, torch.float16):  # which torch has on GPUs only
+        if not has_own_kernels(x):
+            return mean_of_volumes(x, *args, **options)
+        if x.dtype in (torch.bfloat16, torch.float16):  # which torch has on GPUs only
             return F.avg_pool3d(x.float(), *args, **options).to(x.dtype)
         return F.avg_pool3d(x, *args, **options)
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain import bounds
 from disttrain.layers.symbolic import Shape
 
 
@@ -29,7 +30,9 @@ def encode(indices: Tensor, mode: str, depth: int, dtype: torch.dtype, weights: 
         ValueError: an index that is negative, or `depth` or more.
     """
     indices = indices.long()
-    if not torch.compiler.is_compiling() and bool(((indices < 0) | (indices >= depth)).any()):
+    if bounds.guarded(indices.device):
+        indices = bounds.kept_in(indices, depth, "got indices")
+    elif not torch.compiler.is_compiling() and bool(((indices < 0) | (indices >= depth)).any()):
         raise ValueError(f"got indices from {int(indices.min())} to {int(indices.max())}, expected 0 to {depth - 1}.")
     shape: Any = encoded_shape(tuple(indices.shape), mode, depth)
     if mode == "one_hot":

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from disttrain.host_numbers import on_device
 from disttrain.layers.geometry import integer
 from disttrain.layers.layer import Layer
 from disttrain.layers.preprocessing import quantiles
@@ -95,7 +96,7 @@ class Discretization(Layer):
         if self.bin_boundaries is None:
             raise ValueError(f"{self._described()}: has no boundaries yet.\n  try  layer.adapt(data), or bin_boundaries=[...]")
         x = inputs.to(torch.uint8) if inputs.dtype is torch.bool else inputs
-        bounds = torch.tensor(self.bin_boundaries, dtype=torch.float32, device=x.device)
+        bounds = on_device(self.bin_boundaries, x.device, torch.float32)
         indices = torch.bucketize(x, bounds, right=True, out_int32=True)
         if self.output_mode == "int":
             return indices

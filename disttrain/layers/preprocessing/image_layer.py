@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from disttrain.layers.geometry import check_data_format
 from disttrain.layers.layer import Layer
-from disttrain.layers.randomness import generator
+from disttrain.layers.randomness import uniform
 from disttrain.layers.symbolic import Shape
 
 
@@ -100,7 +99,7 @@ class RandomImageLayer(ImageLayer):
 
     def _uniform(self, images: Tensor, low: float, high: float, count: int = 1) -> list[Tensor]:
         """`count` tensors of a number for each image, float32, uniform from `low` to `high`."""
-        draws = torch.rand((count, len(images)), device=images.device, generator=generator(self, images.device, self.seed))
+        draws = uniform(self, (count, len(images)), images.device, self.seed)
         return list((low + (high - low) * draws).unbind())
 
     def get_config(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain.host_numbers import on_device
 from disttrain.layers.preprocessing.affine import FILL_MODES, INTERPOLATIONS, affine_transform
 from disttrain.layers.preprocessing.image_layer import RandomImageLayer
 
@@ -39,7 +40,7 @@ class MovedImageLayer(RandomImageLayer):
         raise NotImplementedError
 
     def _change(self, images: Tensor) -> Tensor:
-        columns = [torch.as_tensor(c, dtype=torch.float32, device=images.device) for c in self._maps(images, *self._sizes(images))]
+        columns = [on_device(c, images.device, torch.float32) for c in self._maps(images, *self._sizes(images))]
         transform = torch.stack([column.expand(len(images)) for column in columns], 1)
         first = self.data_format == "channels_first"
         x = images.permute(0, 2, 3, 1) if first else images

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from disttrain.host_numbers import on_device
 from disttrain.layers.layer import Layer
 from disttrain.layers.preprocessing.batches import batches
 from disttrain.layers.symbolic import Shape
@@ -119,7 +120,7 @@ class Normalization(Layer):
 
     def _beside(self, value: Any, x: Tensor) -> Tensor:
         """`value`, whose last axes are the last of those in `axis`, so that it goes with `x`."""
-        tensor = value.to(x.dtype) if isinstance(value, Tensor) else x.new_tensor(value)
+        tensor = value.to(x.dtype) if isinstance(value, Tensor) else on_device(value, x.device, x.dtype)
         shape = [1] * x.ndim
         for size, axis in zip(reversed(tensor.shape), reversed(self._kept), strict=False):
             shape[axis] = size

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from disttrain.layers.preprocessing.cropped_image import CroppedImageLayer
 from disttrain.layers.preprocessing.image_layer import RandomImageLayer
+from disttrain.layers.randomness import uniform
 
 
 class RandomCrop(CroppedImageLayer, RandomImageLayer):
@@ -40,7 +42,7 @@ class RandomCrop(CroppedImageLayer, RandomImageLayer):
         if not training or not self._fits(images):
             return self._middle_resized(images)
         height, width = self._sizes(images)
-        place = self._uniform(images[:1], 0.0, 1.0, count=2)
+        place = uniform(self, (2,), torch.device("cpu"), self.seed).tolist()  # whole numbers that the host needs
         top, left = (
             min(int(draw * (room + 1)), room) for draw, room in zip(place, (height - self.height, width - self.width), strict=True)
         )

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain.host_numbers import on_device
 from disttrain.layers.preprocessing.image_layer import RandomImageLayer, factor_range, value_pair
-from disttrain.layers.randomness import generator
+from disttrain.layers.randomness import normal
 
 
 class RandomErasing(RandomImageLayer):
@@ -60,9 +61,9 @@ class RandomErasing(RandomImageLayer):
     def _filling(self, images: Tensor) -> Tensor:
         low, high = self.value_range
         if self.fill_value is None:
-            noise = torch.randn(images.shape, dtype=images.dtype, device=images.device, generator=generator(self, images.device, self.seed))
+            noise = normal(self, images.shape, images.dtype, images.device, self.seed)
             return (noise * high).clamp(low, high)
-        filling = images.new_tensor(self.fill_value).clamp(low, high)
+        filling = on_device(self.fill_value, images.device, images.dtype).clamp(low, high)
         return filling.reshape(-1, 1, 1) if filling.ndim and self.data_format == "channels_first" else filling
 
     def get_config(self) -> dict[str, Any]:

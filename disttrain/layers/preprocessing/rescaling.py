@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from disttrain.host_numbers import on_device
 from disttrain.layers.layer import Layer
 from disttrain.layers.symbolic import Shape
 
@@ -37,7 +38,7 @@ class Rescaling(Layer):
         return y
 
     def _like(self, value: Any, x: Tensor) -> Any:
-        return value if isinstance(value, int | float) else x.new_tensor(value)
+        return value if isinstance(value, int | float) else on_device(value, x.device, x.dtype)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

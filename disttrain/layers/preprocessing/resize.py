@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from disttrain.layers.fixed_order import has_own_kernels, interpolated
+
 _MODES = ("bicubic", "bilinear", "nearest")
 _MISSING = ("lanczos3", "lanczos5")
 
@@ -43,30 +45,11 @@ def resize(images: Tensor, height: int, width: int, interpolation: str, antialia
     x = images if images.dtype in (torch.float32, torch.float64) else images.float()
     if interpolation == "nearest":
         y = F.interpolate(x, (height, width), mode="nearest-exact")
-    elif interpolation == "bilinear" and not antialias:
+    elif interpolation == "bilinear" and not antialias and has_own_kernels(x):
         y = F.interpolate(x, (height, width), mode="bilinear", align_corners=False)
     else:  # torch's antialias=True is wrong on the CPU where images become one pixel wide
-        rows = _weights(x.shape[-2], height, interpolation, antialias).to(x)
-        y = rows @ x @ _weights(x.shape[-1], width, interpolation, antialias).to(x).T
+        y = interpolated(x, height, width, interpolation, antialias)
     if images.dtype.is_floating_point or images.dtype is torch.bool:
         return y.to(images.dtype)
     limits = torch.iinfo(images.dtype)
     return y.round().clamp(limits.min, limits.max).to(images.dtype)
-
-
-def _weights(size: int, target: int, interpolation: str, antialias: bool) -> Tensor:
-    """(target, size), float64: row i holds the weights of the pixels that make pixel i.
-
-    "bilinear" is a triangle of width 2, "bicubic" the curve of Keys 1981 with a = -0.5, as TensorFlow, JAX and Pillow have it (torch's own,
-    without antialias, has a = -0.75). Where an image shrinks, `antialias` makes them as much wider. Where pixels are missing at the edge,
-    the others weigh more.
-    """
-    centers = (torch.arange(target, dtype=torch.float64) + 0.5) * size / target - 0.5
-    distance = (centers[:, None] - torch.arange(size, dtype=torch.float64)).abs() / (max(size / target, 1.0) if antialias else 1.0)
-    if interpolation == "bilinear":
-        weights = (1 - distance).clamp_min(0)
-    else:
-        near = (1.5 * distance - 2.5) * distance**2 + 1
-        far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-        weights = torch.where(distance <= 1, near, torch.where(distance < 2, far, 0.0))
-    return weights / weights.sum(1, keepdim=True)

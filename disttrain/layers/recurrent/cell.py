@@ -10,7 +10,7 @@ from torch import Tensor
 
 from disttrain import activations, constraints, initializers, regularizers
 from disttrain.layers.layer import Layer
-from disttrain.layers.randomness import generator
+from disttrain.layers.randomness import kept
 from disttrain.layers.recurrent.compaction import Compaction
 from disttrain.layers.recurrent.walk import States, Walk, walk
 from disttrain.layers.symbolic import Shape
@@ -129,10 +129,9 @@ class RecurrentCell(Layer):
     def _draw(self, shape: tuple[int, ...], rate: float) -> Tensor | None:
         if not rate:
             return None
-        mask = torch.empty(shape, dtype=self._compute_dtype, device=self._own_device())
         if rate == 1.0:
-            return mask.zero_()
-        return mask.bernoulli_(1.0 - rate, generator=generator(self, mask.device, self.seed)).div_(1.0 - rate)
+            return torch.zeros(shape, dtype=self._compute_dtype, device=self._own_device())
+        return kept(self, shape, rate, self._compute_dtype, self._own_device(), self.seed).div_(1.0 - rate)
 
     # -- one step -------------------------------------------------------------------------------------------------------------------
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from disttrain.layers.layer import Layer
-from disttrain.layers.randomness import generator
+from disttrain.layers.randomness import kept
 from disttrain.layers.symbolic import Shape
 
 
@@ -110,15 +108,4 @@ def kept_mask(
         sizes = tuple(own if size is None else size for size, own in zip(shape, sizes, strict=True))
     if rate >= 1:
         return like.new_zeros(sizes)
-    count = math.prod(sizes)
-    # torch draws 64 bits as fast as one number of any kind, and its bernoulli_ on the CPU takes ten times as long. So each draw is cut
-    # into as many numbers as hold `rate` exactly; rates such as 0.1, which no binary number holds, are right to 2**-33.
-    lane, bits = next(((lane, bits) for lane, bits in _LANES if (rate * 2.0**bits).is_integer()), _LANES[-1])
-    drawn = torch.empty(-(-count * bits // 64), dtype=torch.int64, device=like.device)
-    drawn.random_(-(2**63), None, generator=generator(layer, like.device, seed))
-    least = min(round(rate * 2.0**bits), 2**bits - 1) - 2 ** (bits - 1)
-    mask = torch.empty(sizes, dtype=like.dtype, device=like.device)
-    return torch.ge(drawn.view(lane)[:count].view(sizes), least, out=mask)
-
-
-_LANES = ((torch.int8, 8), (torch.int16, 16), (torch.int32, 32))
+    return kept(layer, sizes, rate, like.dtype, like.device, seed)

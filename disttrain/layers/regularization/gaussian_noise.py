@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from disttrain.layers import randomness
 from disttrain.layers.layer import Layer
-from disttrain.layers.randomness import generator
 from disttrain.layers.symbolic import Shape
 
 
@@ -44,4 +43,4 @@ class GaussianNoise(Layer):
 
 def normal(layer: Layer, like: Tensor, seed: int | None) -> Tensor:
     """Standard normal numbers of the shape of `like`, in the dtype of the layer's computation."""
-    return torch.randn(like.shape, dtype=layer._compute_dtype, device=like.device, generator=generator(layer, like.device, seed))
+    return randomness.normal(layer, like.shape, layer._compute_dtype, like.device, seed)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from disttrain.layers.fixed_order import has_own_kernels, interpolated
 from disttrain.layers.geometry import AXES, channels, check_data_format, check_rank, integer, shape_of, sizes, spatial
 from disttrain.layers.layer import Layer
 from disttrain.layers.symbolic import Shape
@@ -120,8 +121,11 @@ class UpSampling2D(UpSampling):
         x = inputs.permute(0, 3, 1, 2) if last else inputs
         exact = x if x.dtype in (torch.float32, torch.float64) else x.float()
         size: Any = list(spatial(shape, self.data_format))
-        smooth = self.interpolation == "bicubic"
-        y = F.interpolate(exact, size, mode=self.interpolation, align_corners=False, antialias=smooth)
+        if has_own_kernels(exact):
+            smooth = self.interpolation == "bicubic"
+            y = F.interpolate(exact, size, mode=self.interpolation, align_corners=False, antialias=smooth)
+        else:
+            y = interpolated(exact, size[0], size[1], self.interpolation)
         y = y if exact is x else self._like(y, x.dtype)
         return y.permute(0, 2, 3, 1) if last else y
 

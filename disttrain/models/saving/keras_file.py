@@ -15,6 +15,7 @@ from typing import Any
 
 from disttrain.layers.weight_budget import weight_budget
 from disttrain.models import trained_pictures
+from disttrain.models.module_state import lacks_weights
 from disttrain.models.network import Network
 from disttrain.models.saving.archive import MAX_CONFIG_BYTES, read_member, sound_archive
 from disttrain.models.saving.assets import asset_members, load_assets
@@ -55,7 +56,7 @@ def save_model(model: Network, filepath: Any, overwrite: bool = True, zipped: bo
             f"save({name!r}): expected a path ending in .keras, or .h5 for the layout of Keras 2.\n"
             "  try  save_weights() for .weights.h5 and .safetensors"
         )
-    if not model.built:
+    if not model.built and (model._has_outputs() or lacks_weights(model)):
         raise ValueError(f"{model._described()} has no weights yet: call it on data, or build(input_shape), before save.")
     config = _config_of(model)
     if not name.endswith(".keras") and zipped is not False:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from disttrain.layers.layer import Layer
+from disttrain.models.module_state import lacks_weights
 from disttrain.models.saving.keras_file import load_keras_file
 from disttrain.models.saving.trained_run import load_run, load_run_weights, run_at
 from disttrain.models.saving.weights import load_weights_file
@@ -51,7 +52,7 @@ def load_weights(
             another ending.
         CheckpointError: what a run holds is damaged.
     """
-    if not model.built:
+    if lacks_weights(model):
         raise ValueError(f"{model._described()} has no weights yet: call it on data, or build(input_shape), before load_weights.")
     place = run_at(filepath)
     if place is not None:

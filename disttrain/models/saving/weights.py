@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from disttrain.layers.layer import Layer
+from disttrain.models.module_state import lacks_weights
 from disttrain.models.saving.archive import read_member, sound_archive
 from disttrain.models.saving.file_seal import check_safetensors, is_sealed_safetensors, say_unchecked, seal_safetensors
 from disttrain.models.saving.files import read_bytes, write_bytes
@@ -40,7 +41,7 @@ def save_weights(model: Layer, filepath: Any, overwrite: bool = True, max_shard_
         )
     if not name.endswith((".weights.h5", ".safetensors")):
         raise ValueError(f"save_weights({name!r}): expected a path ending in .weights.h5 or .safetensors.")
-    if not model.built:
+    if lacks_weights(model):
         raise ValueError(f"{model._described()} has no weights yet: call it on data, or build(input_shape), before save_weights.")
     if name.endswith(".safetensors"):
         refuse_kept_beside(model, name)

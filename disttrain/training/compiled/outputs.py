@@ -157,6 +157,12 @@ def as_arrays(outputs: Any) -> Any:
     return _array(outputs) if isinstance(outputs, Tensor) else map_structure(_array, outputs)
 
 
-def _array(tensor: Tensor) -> Any:
+def _array(tensor: Any) -> Any:
+    if not isinstance(tensor, Tensor):
+        raise DataError(
+            f"the model's outputs hold a {type(tensor).__name__}, which is no tensor.\n"
+            "  expected  tensors, in dicts, lists and tuples\n"
+            "  try       return the tensors alone; of a module of the hub, config.use_cache = False leaves its cache out"
+        )
     tensor = tensor.detach().cpu()
     return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()

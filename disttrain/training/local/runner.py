@@ -12,11 +12,15 @@ import torch
 from torch import nn
 
 from disttrain.callbacks import CallbackList
+from disttrain.callbacks.progress_bar import note
 from disttrain.data import StreamPlan
+from disttrain.determinism import kept
 from disttrain.training.allocator import keep_freed_memory
 from disttrain.training.boundary_decision import BoundaryDecision
+from disttrain.training.device_errors import device_errors
 from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
+from disttrain.training.local import device
 from disttrain.training.local.telemetry import LocalTelemetry
 from disttrain.training.nested_calls import next_nested_call
 from disttrain.training.program import BOUNDARIES, Kind, Position
@@ -51,6 +55,7 @@ class Runner(Protocol):
 class _InProcess:
     virtual_workers: int = 1
     threads: int | None = None  # None: torch's own setting
+    stays: bool = False  # compute where the weights lie: beside workers, who have the GPUs
 
 
 class LocalRunner:
@@ -59,6 +64,7 @@ class LocalRunner:
     def __init__(self, settings: _InProcess) -> None:
         self._settings = settings
         self._calls = 0
+        self._told: str | None = None  # on what it trains
 
     @property
     def virtual_workers(self) -> int:
@@ -74,8 +80,10 @@ class LocalRunner:
     def fit(self, job: Job, callbacks: CallbackList) -> None:
         keep_freed_memory()
         read_here(job)
-        with intra_op_threads(self._settings.threads), kept_generators():
-            engine = Engine(job, device_of(job.model))
+        where = self.home_of(job.model)
+        self._tell(where, callbacks)
+        with intra_op_threads(self._settings.threads), kept_generators(), kept(), device_errors(job, where):
+            engine = Engine(job, where)
             engine.begin()
             telemetry = LocalTelemetry(engine)
             hooks = FitHooks(callbacks, job.model, job.program, before_end=engine.replica.finalize, telemetry=telemetry)
@@ -120,13 +128,27 @@ class LocalRunner:
     def _called(self, job: Job) -> Iterator[Engine]:
         keep_freed_memory()
         read_here(job)
-        with intra_op_threads(self._settings.threads):
-            engine = Engine(job, device_of(job.model))
+        where = self.home_of(job.model)
+        with intra_op_threads(self._settings.threads), kept(), device_errors(job, where):
+            engine = Engine(job, where)
             with kept_generators(engine.draws):
                 try:
                     yield engine
                 finally:
                     engine.rest()
+
+    def home_of(self, model: Any) -> torch.device:
+        """Where this model computes, in this process."""
+        own = device_of(model)
+        if self._settings.stays:
+            return own
+        return device.home(None if _first_parameter(model) is None else own)
+
+    def _tell(self, where: torch.device, callbacks: CallbackList) -> None:
+        words = device.in_words(where)
+        if words is not None and words != self._told and callbacks.params.get("verbose"):
+            self._told = words
+            note(f"[disttrain] {words}")
 
     def _run(self, engine: Engine, hooks: CallHooks, logs: Callable[[Position], dict[str, Any]]) -> None:
         hooks.begin()
@@ -182,6 +204,11 @@ def is_plain(carrier: Runner) -> bool:
         return False
     settings = carrier._settings
     return settings.virtual_workers == 1 and settings.threads in (None, torch.get_num_threads())
+
+
+def home_of(model: Any) -> torch.device:
+    """Where a call that this process carries out computes: of a script under a launch where the weights lie, for workers have the GPUs."""
+    return _runner.home_of(model) if type(_runner) is LocalRunner else device_of(model)
 
 
 def device_of(model: Any) -> torch.device:

@@ -104,7 +104,7 @@ class CustomStep:
         """The step for one slice; each update goes through `apply`, each count over the batch through `ask`. Its logs, as it gave them."""
         assert context.key is not None
         seed_generators(context.key)
-        self._local.apply = apply
+        self._local.apply, self._local.updates = apply, 0
         with call_context(context), self.noticed.slice(ask, context.slice_fraction), self._summing(context.slice_fraction):
             logs = getattr(self.model, self.method)(data)
         if not isinstance(logs, dict):
@@ -113,6 +113,19 @@ class CustomStep:
                 "  expected  a dict of logs, such as {m.name: m.result() for m in self.metrics}"
             )
         return _spread(logs)
+
+    def leaves_gradients(self) -> bool:
+        """Has the run that is just over, in this thread, computed gradients and updated nothing?"""
+        return self.method == "train_step" and not self._local.updates and any(param.grad is not None for param in self.state.params)
+
+    def gradients_left(self) -> UsageError:
+        """The error for that: the next step begins without them."""
+        return UsageError(
+            f"{type(self.model).__name__}.train_step leaves gradients to a later step, which would not find those of the batch.\n"
+            "  expected  an update by them in the step that computes them\n"
+            "  try       a larger batch_size: --virtual-workers N computes it in N slices, on one worker one after the other;\n"
+            "            or gradient_accumulation_steps= of an optimizer of disttrain in compile, without a train_step"
+        )
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -205,6 +218,7 @@ class CustomStep:
                     "  expected  the same updates for every batch, so that all slices can take part in each"
                 )
             self.updates.append(update)
+        self._local.updates += bool(update.numbers) and update.name != SUMS
         self._local.apply(ApplyRequest(self.updates.index(update) + 1, grads, value))
 
     # -- trying it out --------------------------------------------------------------------------------------------------------------
@@ -221,7 +235,10 @@ class CustomStep:
             for metric in self.metrics:
                 metric.reset_state()
             fresh = CallContext(context.training, context.key, context.slice_fraction, context.rows)
-            return self.run(data, fresh, lambda request: None)
+            logs = self.run(data, fresh, lambda request: None)
+            if self.leaves_gradients():
+                raise self.gradients_left()
+            return logs
 
         self._rehearsing = True
         iterations = {name: optimizer.iterations for name, optimizer in self.optimizers.items()}
@@ -284,8 +301,9 @@ class CustomStep:
 
 
 def generator_states() -> tuple[Any, ...]:
-    """The states of those generators."""
-    return random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+    """The states of those generators, and of the one of the GPU in use, if there is one."""
+    of_gpu = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+    return random.getstate(), np.random.get_state(), torch.random.get_rng_state(), of_gpu
 
 
 def set_generator_states(states: tuple[Any, ...]) -> None:
@@ -293,6 +311,8 @@ def set_generator_states(states: tuple[Any, ...]) -> None:
     random.setstate(states[0])
     np.random.set_state(states[1])
     torch.random.set_rng_state(states[2])
+    if states[3] is not None:
+        torch.cuda.set_rng_state(states[3])
 
 
 def _forget_losses(module: Any, args: Any) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
 
+from disttrain.bounds import watching
 from disttrain.collectives import Group, SoloGroup
 from disttrain.data import StreamPlan
 from disttrain.data.bad_samples import BadSample, Skip
+from disttrain.determinism import settle, told
 from disttrain.errors import NonFiniteLoss
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.job import Job
-from disttrain.training.program import Kind, Position
+from disttrain.training.program import BOUNDARIES, Kind, Position
 from disttrain.training.step.direct import DirectStep
 from disttrain.training.step.predictions import outputs_of_step
 from disttrain.training.step.replica import Replica, StateDict
@@ -48,6 +50,7 @@ class Engine:
 
     def __init__(self, job: Job, device: torch.device | None = None, audit_share: float = 0.0) -> None:
         self.job, self.program = job, job.program
+        settle("cpu" if device is None else device.type, job.numerics)
         self.replica = Replica(job, device)
         self.by_products = ByProducts()
         self.trains = self.replica.trains
@@ -146,7 +149,7 @@ class Engine:
         self._begin(position)
         began = clock()
         try:
-            agreed = self._ways[position.kind].run(position, requests)
+            agreed: tuple[bool, ...] = self._watched(self._ways[position.kind].run, position, requests)
         except BaseException as error:
             if isinstance(error, NonFiniteLoss) and self.job.ends_at_nan:
                 self._give_up_phase(position, error)
@@ -154,6 +157,8 @@ class Engine:
             if kept is not None:  # the sums are part of the state of the tick before
                 replica.totals.copy_(kept[0])
                 replica.train_logs = kept[1]
+            if isinstance(error, RuntimeError) and (better := told(error)) is not error:
+                raise better from error
             raise
         self._took(position, position, began)
         self._move_to(position.tick + 1, position)
@@ -170,7 +175,7 @@ class Engine:
         self._begin(position)
         began = clock()
         try:
-            last = self._direct.run_until(position, until)
+            last: Position = self._watched(self._direct.run_until, position, until)
         except BadSample as bad:
             return self._without(bad, self.position, until)
         except NonFiniteLoss as error:
@@ -179,6 +184,10 @@ class Engine:
             last = self.position
             self._give_up_phase(last, error)
             return last
+        except RuntimeError as error:
+            if (better := told(error)) is error:
+                raise
+            raise better from error
         self._took(position, last, began)
         self._move_to(last.tick + 1, last)
         return last
@@ -233,6 +242,21 @@ class Engine:
         self.replica.tick = tick
         if position.phase is Kind.TRAIN and self.position.phase is not Kind.TRAIN:
             self.replica.train_logs = self.results_of(Kind.TRAIN)
+        ledger = self.replica.forward.ledger
+        if ledger is not None and position.kind not in BOUNDARIES and self._tells_indices(position.kind):
+            self.workspace.look_at_indices(ledger)
+
+    def _watched(self, run: Callable[..., Any], *arguments: Any) -> Any:
+        """Run it, and let indices that lie outside their range be noted meanwhile."""
+        ledger = self.replica.forward.ledger
+        if ledger is None:
+            return run(*arguments)
+        with watching(ledger):
+            return run(*arguments)
+
+    def _tells_indices(self, kind: Kind) -> bool:
+        """Is it time to look at indices that no loss brought up: those of a script's own step, of metrics, of predictions?"""
+        return self.position.kind is not kind or kind in self.replica.forward.scripts
 
     def logs(self, position: Position) -> dict[str, Any]:
         """The means so far: of training, or at and after validation those of training and, prefixed `val_`, of validation."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from disttrain.alignment import in_rounds
+from disttrain.alignment import border_of, in_rounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,13 @@ class Segment:
 
 
 class FlatSpace:
-    """The arrangement of `tensors` in flat ones; holds no values itself.
+    """The arrangement of `tensors` in flat ones on `device`, a CPU unless told; holds no values itself.
 
     `parts` gives (dtype, elements) of each flat tensor.
     """
 
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
+    def __init__(self, tensors: Sequence[Tensor], device: torch.device | None = None) -> None:
+        self._round_bytes = border_of(device)
         dtypes: list[torch.dtype] = []
         sizes: list[int] = []
         segments: list[Segment | None] = [None] * len(tensors)
@@ -43,7 +44,7 @@ class FlatSpace:
                 sizes.append(0)
             group = dtypes.index(tensor.dtype)
             segments[index] = Segment(group, sizes[group], tensor.numel(), tensor.shape)
-            sizes[group] += in_rounds(tensor.numel(), tensor.dtype.itemsize)
+            sizes[group] += in_rounds(tensor.numel(), tensor.dtype.itemsize, self._round_bytes)
         self.segments: list[Segment] = [segment for segment in segments if segment is not None]
         self.parts: list[tuple[torch.dtype, int]] = list(zip(dtypes, sizes, strict=True))
 
@@ -60,7 +61,7 @@ class FlatSpace:
         found = []
         for s in self.segments:
             flat = flats[s.group]
-            found.append(flat[s.offset : s.offset + in_rounds(s.numel, flat.dtype.itemsize)])
+            found.append(flat[s.offset : s.offset + in_rounds(s.numel, flat.dtype.itemsize, self._round_bytes)])
         return found
 
     def gather(self, tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:

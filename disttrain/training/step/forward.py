@@ -9,14 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from disttrain import bounds
 from disttrain.data import ArraySource, BatchPlan, DatasetSource, StreamPlan
 from disttrain.data.bad_samples import BadSample, Skip
 from disttrain.data.generators import seed_generators
 from disttrain.data.packing import pack_x_y_sample_weight
 from disttrain.data.reading import ReadAhead
-from disttrain.data.structure import flatten, map_structure
+from disttrain.data.structure import joined, map_structure, rows_in
 from disttrain.errors import UsageError
 from disttrain.layers.context import CallContext, call_context
+from disttrain.layers.recomputation import follow_checkpoints
 from disttrain.metrics import TorchMetric
 from disttrain.seeds import fold_in
 from disttrain.training.compiled.class_weight import class_weights
@@ -44,11 +46,14 @@ class Forward:
         compiled: the compiled metrics, None where there are none.
         before: the buffers before the running pass, set by whoever keeps them.
         scale: what the optimizer makes of a loss before its gradient is taken, None where that is nothing.
+        ledger: of indices that lay outside their range, None on CPUs, whose kernels look for themselves.
     """
 
     def __init__(self, job: Job, state: ModelState, device: torch.device) -> None:
         self.job, self.model, self.device, self._state = job, job.model, device, state
+        follow_checkpoints()
         self.before: Snapshot | None = None
+        self.ledger = bounds.Ledger() if bounds.guarded(device) else None
         overrides = self.model.overridden_steps()
         self.scripts: dict[Kind, CustomStep] = {}
         self._predict: Callable[[Any], Any] | None = None
@@ -129,7 +134,7 @@ class Forward:
                     self._try_loss(x, y, outputs, weight)
             for metric in own:
                 if isinstance(metric, TorchMetric):
-                    metric.measure(len(flatten(x)[0]))
+                    metric.measure(rows_in(x))
             if before is not None:
                 state.restore(before)
             self._added = list(dict.fromkeys(name for name, _ in context.metrics))
@@ -140,7 +145,7 @@ class Forward:
             if wanted:
                 script = CustomStep(model, method, state, metrics)
                 key = fold_in(job.seed, "example", method)
-                size = len(flatten(x)[0])
+                size = rows_in(x)
                 with torch.set_grad_enabled(kind is Kind.TRAIN):
                     script.rehearse(pack_x_y_sample_weight(x, y, weight), CallContext(None, key, 1.0, (0, size, size)), job.virtual_workers)
                 self.scripts[kind] = script
@@ -163,8 +168,8 @@ class Forward:
         if not may_change_state(model):
             return
         if not self._state.rows:  # two samples, for the sake of statistics
-            x, y, weight = (map_structure(lambda t: torch.cat([t, t]), part) for part in (x, y, weight))
-        size = len(flatten(x)[0])
+            x, y, weight = (joined([part, part]) for part in (x, y, weight))
+        size = rows_in(x)
 
         def work() -> None:
             seed_generators(key)
@@ -246,9 +251,13 @@ class Forward:
     def run(self, x: Any, y: Any, weight: Any, context: CallContext, ask: Ask | None = None) -> tuple[list[Tensor], Any]:
         """Forward and losses of a slice: (means as in the log_accumulator, the loss first; the outputs); counts by `ask`."""
         if ask is None:
-            return self._pass(x, y, weight, context)
-        with self._noticed.slice(ask, context.slice_fraction):
-            return self._pass(x, y, weight, context)
+            means, outputs = self._pass(x, y, weight, context)
+        else:
+            with self._noticed.slice(ask, context.slice_fraction):
+                means, outputs = self._pass(x, y, weight, context)
+        if self.ledger is not None:
+            means = [self.ledger.poisoned(means[0]), *means[1:]]
+        return means, outputs
 
     @property
     def loss_parts(self) -> list[Tensor]:

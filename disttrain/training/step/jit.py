@@ -69,7 +69,8 @@ def _warn(described: str, error: BaseException) -> None:
 
 @functools.cache
 def _leave_draws_alone() -> None:
-    """Layers draw from generators that the compiler cannot follow: there it steps aside, without a word."""
+    """Keys and words are drawn in Python and NumPy, which the compiler cannot follow: there it steps aside, without a word."""
     import torch._dynamo  # late: see above
 
+    CallContext.draw = torch._dynamo.disable(CallContext.draw)  # type: ignore[method-assign]
     CallContext.generator = torch._dynamo.disable(CallContext.generator)  # type: ignore[method-assign]

@@ -40,13 +40,13 @@ class OptimizerState:
         own = [params[number] for number in self.numbers]
         known = [names[number] for number in self.numbers]
         self.places = {number: place for place, number in enumerate(self.numbers)}
-        self.space = FlatSpace(own)
+        self.space = FlatSpace(own, device)
         optimizer = self.optimizer
         arrange_slots(optimizer, own, known, kept)
         for slot, tensors in optimizer.slots.items():
             for tensor in tensors:
                 tensor.data = tensor.data.to(device)
-            self.flat_slots[slot] = FlatSpace(tensors).gather(tensors, device)
+            self.flat_slots[slot] = FlatSpace(tensors, device).gather(tensors, device)
 
     def named_slots(self, names: Sequence[str]) -> dict[str, Tensor]:
         """`<attribute>/<slot>/<weight>` -> the slot's tensor."""
@@ -104,7 +104,7 @@ class ModelState:
         self.params, self.names = trained_weights(model)
         for param in self.params:
             param.grad = None
-        self.space = FlatSpace(self.params)
+        self.space = FlatSpace(self.params, device)
         # Only what is updated lies flat: an evaluation in the middle of a training leaves the weights where they are.
         self.flat_params = self.space.gather(self.params, device) if trains else [p.data for p in self.params]
         row_states = {id(buffer) for buffer in _row_buffers(model)}
@@ -114,7 +114,7 @@ class ModelState:
         floats = [b for b in buffers if b.is_floating_point()]
         self.others = [b for b in buffers if not b.is_floating_point()]
         self._floats, self._trains = floats, trains
-        self.buffer_space = FlatSpace(floats)
+        self.buffer_space = FlatSpace(floats, device)
         self.flat_buffers = self.buffer_space.gather(floats, device) if trains else list(floats)
         for tensor in (*model.parameters(), *model.buffers()):  # of those that do not lie flat
             values = tensor.data
@@ -140,7 +140,7 @@ class ModelState:
             if state.is_arranged(self.names):
                 for slot, flats in state.flat_slots.items():
                     tensors = state.optimizer.slots[slot]
-                    _hold(FlatSpace(tensors), tensors, flats)
+                    _hold(FlatSpace(tensors, flats[0].device if flats else None), tensors, flats)
 
     # -- buffers --------------------------------------------------------------------------------------------------------------------
 

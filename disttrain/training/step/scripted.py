@@ -63,6 +63,7 @@ class _Rounds:
         self.optimizers_before: list[tuple[Any, dict[str, Any]]] | None = None
         self.flats_before: list[Tensor] = []
         self.sums: list[Tensor] = []  # of the gradients that a slice measures
+        self.left = False  # has a slice computed gradients that it did not use?
         self.slice_threads: list[SliceThread] = []
         self.step_key = workspace.step_key(position)
         self.ranks = range(workspace.start, min(workspace.stop, self.leaves))
@@ -146,6 +147,7 @@ class _Rounds:
 
         with workspace.state.copied_for_backward() if len(self.ranks) > 1 else nullcontext():
             logs = self.custom.numbers(self.custom.run(data, context, stop, ask))
+            self.left = self.left or self.custom.leaves_gradients()
         self._check_still()
         return logs, context
 
@@ -276,6 +278,8 @@ class _Rounds:
 
     def _finish(self, total: Contribution) -> tuple[bool, ...]:
         workspace, layout = self.workspace, self.workspace.layouts[self.kind]
+        if self.left:
+            raise self.custom.gradients_left()
         self._check_finite(total)
         with torch.no_grad():
             if layout.buffers:
@@ -284,7 +288,8 @@ class _Rounds:
                 workspace.state.restore(self.before)
             workspace.state.read_rows(layout.rows_of(total.side_channel))
             self._read_moved(total)
-        agreed = workspace.account(layout, total.side_channel, self.count)
+        workspace.account(layout, total.side_channel, self.count)
+        agreed = layout.agreed(total.side_channel)
         workspace.pools[self.kind].give([total])
         return agreed
 

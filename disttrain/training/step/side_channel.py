@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 REQUESTS = ("save", "pause", "stop")  # what a worker may ask of all; summed with the step, so all see it at the same step
@@ -87,3 +88,8 @@ class SideChannelLayout:
     def agreed(self, side_channel: Tensor) -> tuple[bool, ...]:
         """What any worker asked for."""
         return tuple(request > 0 for request in side_channel[self.size - len(REQUESTS) : self.size].tolist())
+
+    def read(self, side_channel: Tensor) -> tuple[float, tuple[bool, ...]]:
+        """(the sum of the losses, what any worker asked for), in one copy: for numbers on a GPU the host waits."""
+        loss, *requests = torch.cat([side_channel[:1], side_channel[self.size - len(REQUESTS) : self.size]]).tolist()
+        return loss, tuple(request > 0 for request in requests)

@@ -71,7 +71,8 @@ class SlicedStep:
         before = workspace.forward.before = state.snapshot()
         try:
             total, stack = self._summed_gradients(position, requests, before, audit)
-            if not math.isfinite(value := total.side_channel[0].item()):
+            value, agreed = layout.read(total.side_channel)
+            if not math.isfinite(value):
                 raise workspace.not_finite(value, position)
         except BaseException:
             state.restore(before)  # the forward pass has moved them: without the sum they must be those of the tick before
@@ -86,7 +87,7 @@ class SlicedStep:
             if workspace.job.keeps_gradients:
                 workspace.keep_gradients(range(len(state.params)), [view.clone() for view in total.views])
             self._update(total)
-        agreed = workspace.account(layout, total.side_channel, count)
+        workspace.account(layout, total.side_channel, count)
         pool.give([total, *stack])
         return agreed
 
@@ -196,7 +197,8 @@ class SlicedStep:
             raise
         with torch.no_grad():
             state.read_rows(layout.rows_of(total.side_channel))
-        agreed = workspace.account(layout, total.side_channel, count)
+        workspace.account(layout, total.side_channel, count)
+        agreed = layout.agreed(total.side_channel)
         pool.give([total, *stack])
         return agreed
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,35 +11,10 @@ from torch.optim import lr_scheduler
 
 from disttrain.errors import UsageError
 from disttrain.optimizers import Optimizer
-from disttrain.optimizers.plain_values import like, plain_dict
 from disttrain.optimizers.torch_optimizer import TorchOptimizer
+from disttrain.optimizers.torch_scheduler import TorchScheduler
 
 _KEPT = "_torch_optimizers"  # those of torch that the model holds, each as one of ours; always the same ones
-
-
-class TorchScheduler:
-    """A scheduler of torch's with its counters in JSON types.
-
-    Args:
-        scheduler: torch's.
-    """
-
-    def __init__(self, scheduler: Any) -> None:
-        self.scheduler = scheduler
-
-    def state_dict(self) -> dict[str, Any]:
-        """What it counts; functions are left out."""
-        return plain_dict(self.scheduler.state_dict())
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
-        self.scheduler.load_state_dict(like(self.scheduler.state_dict(), state))
-
-    def step(self, value: float | None) -> None:
-        """One step of it, by a measured value if it is given one."""
-        with warnings.catch_warnings():  # whether updates come first is seen where the script calls it
-            warnings.simplefilter("ignore", UserWarning)
-            type(self.scheduler).step(self.scheduler, *(() if value is None else (value,)))
 
 
 def optimizers_of(model: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from disttrain.errors import UsageError
 from disttrain.optimizers.torch_optimizer import TorchOptimizer
-from disttrain.training.step.step_owners import TorchScheduler
+from disttrain.optimizers.torch_scheduler import TorchScheduler
 
 _MISSING = object()
 
@@ -86,7 +86,7 @@ def _scheduler_step(name: str, real: Any, on_schedule: Callable[[str, float | No
 
 @contextmanager
 def strangers_refused(known: Mapping[str, Any]) -> Iterator[None]:
-    """Inside, a step of an optimizer of torch's that the model does not hold is an error: nobody could sum its gradients."""
+    """Inside, a step of an optimizer that the model does not hold is an error: nobody could sum its gradients. So is a scaler."""
     thread = threading.get_ident()
     ours = {id(optimizer.torch_optimizer) for optimizer in known.values() if isinstance(optimizer, TorchOptimizer)}
 
@@ -99,7 +99,27 @@ def strangers_refused(known: Mapping[str, Any]) -> Iterator[None]:
             )
 
     hook = register_optimizer_step_pre_hook(look)
+    scale = torch.amp.GradScaler.scale
+    torch.amp.GradScaler.scale = _refused_if_enabled(scale, thread)  # type: ignore[method-assign]
     try:
         yield
     finally:
+        torch.amp.GradScaler.scale = scale  # type: ignore[method-assign]
         hook.remove()
+
+
+def _refused_if_enabled(scale: Callable[..., Any], thread: int) -> Any:
+    """One that is disabled hands losses on, and is let be."""
+
+    def refused(scaler: Any, outputs: Any) -> Any:
+        if threading.get_ident() == thread and scaler.is_enabled():
+            raise UsageError(
+                "torch.amp.GradScaler in a step: it would look for infinities in the gradients of each slice, and its scale would be in "
+                "no checkpoint.\n"
+                "  expected  a scale that all slices share\n"
+                "  try       torch.autocast(..., dtype=torch.bfloat16), which needs no scale; the policy mixed_float16, which scales by\n"
+                "            itself; or GradScaler(enabled=False)"
+            )
+        return scale(scaler, outputs)
+
+    return refused

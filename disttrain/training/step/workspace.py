@@ -10,11 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from disttrain.collectives import Group
+from disttrain.alignment import border_of
+from disttrain.bounds import Ledger
+from disttrain.collectives import Group, GroupBroken
 from disttrain.collectives.layout import Layout
 from disttrain.collectives.reduction import Reduction, TreeReduction
+from disttrain.data import flatten
 from disttrain.data.plan import slice_of
-from disttrain.errors import NonFiniteLoss
+from disttrain.errors import DataError, NonFiniteLoss
 from disttrain.layers.context import CallContext
 from disttrain.seeds import fold_in
 from disttrain.training.program import Kind, Position
@@ -45,6 +48,13 @@ class ByProducts:
     step_times: StepTimes = field(default_factory=StepTimes)
     audits: list[AuditNote] = field(default_factory=list)
     audits_passed: int = 0
+
+    @property
+    def predicted_bytes(self) -> int:
+        """About so many the predictions take: all are of about the size of the newest."""
+        newest = next(reversed(self.predictions.values()), ())
+        size: int = sum(leaf.nbytes for leaf in flatten(newest))
+        return size * len(self.predictions)
 
     def gradient_arrays(self) -> dict[str, np.ndarray]:
         """Copies of the gradients: means over the global batch; empty where this worker did not take part in the last step."""
@@ -97,7 +107,7 @@ class Workspace:
                 2 * WORDS if trains and self.audit_share else 0,
             )  # fmt: skip
             parts = [*(state.space.parts if trains else ()), (torch.float64, layout.size)]
-            plan = TreeReduction(group, placement, Layout.of(parts), self.device)
+            plan = TreeReduction(group, placement, Layout.of(parts, border_of(self.device)), self.device)
             self.pools[kind] = Pool(plan, state.space if trains else None)
         self.overlaps = replica.trains and group.size > 1 and self.pools[Kind.TRAIN].plan.capacity >= OVERLAP_BYTES
         self.scratch = torch.zeros(states, dtype=torch.float64, device=self.device)
@@ -187,19 +197,25 @@ class Workspace:
         reduction.finish(total.buffer)
         return total
 
-    def account(self, layout: SideChannelLayout, side_channel: Tensor, count: int) -> tuple[bool, ...]:
-        """Add a batch to the totals; the requests that came with it."""
+    def account(self, layout: SideChannelLayout, side_channel: Tensor, count: int) -> None:
+        """Add a batch to the totals."""
         if self.torchmetrics.gathers:
             kept = self.totals[layout.sums : layout.sums + self.torchmetrics.phase_size]
             self.torchmetrics.fold(kept, layout.gathered_of(side_channel), int(self.totals[-1]), count)
         self.totals[: layout.sums] += side_channel[: layout.sums]
         self.totals[-1] += count
-        return layout.agreed(side_channel)
 
     # -- beside it ------------------------------------------------------------------------------------------------------------------
 
     def not_finite(self, loss: float, position: Position, updates: int | None = None) -> NonFiniteLoss:
-        """The error for a loss that is NaN or infinite; `updates` were made before the step, unless they are those made so far."""
+        """The error for a loss that is NaN or infinite; `updates` were made before the step, unless they are those made so far.
+
+        Raises:
+            DataError: it is so since an index lay outside its range.
+            GroupBroken: one did on another worker, which says so.
+        """
+        if self.forward.ledger is not None:
+            self.look_at_indices(self.forward.ledger, all_look=True)
         error = NonFiniteLoss(
             f"the loss became {loss} at step {1 + (self.replica.optimizer.iterations if updates is None else updates)} "
             f"(epoch {position.epoch + 1}, batch {position.step + 1}).\n"
@@ -208,6 +224,18 @@ class Workspace:
         )
         error.loss = loss
         return error
+
+    def look_at_indices(self, ledger: Ledger, *, all_look: bool = False) -> None:
+        """Raise for an index outside its range; where `all_look` at the same step, the one that has seen it tells, and nobody guesses."""
+        wrong = ledger.wrong()
+        if all_look and self.group.size > 1:
+            own = torch.full((1,), float(wrong is not None), dtype=torch.float64, device=self.device)
+            told = torch.zeros(self.group.size, dtype=torch.float64, device=self.device)
+            self.group.all_gather(told, own).wait()
+            if wrong is None and bool(told.any()):
+                raise GroupBroken("another worker has found an index outside its range, and says which")
+        if wrong is not None:
+            raise DataError(wrong)
 
     def keep_gradients(self, numbers: Sequence[int], gradients: Sequence[Tensor | None]) -> None:
         """Keep those of the parameters of these numbers, which stay as they are; without the factor that the loss was scaled by."""

@@ -87,7 +87,7 @@ def test_a_measured_process_that_is_killed_between_two_turns_of_fit_is_started_a
     monkeypatch.setitem(fit.SCRIPTS, "keras", [str(tmp_path / "served.py")])
     (tmp_path / "served.py").write_text(served)
     counted = crashes.Crashes()
-    with fit.Server("keras", "mlp", tmp_path) as server:
+    with fit.Server("keras", fit.SCRIPTS["keras"], "mlp", tmp_path) as server:
         assert server.rate("train") == 3.0
         server._process.kill()
         server._process.wait()
@@ -95,7 +95,7 @@ def test_a_measured_process_that_is_killed_between_two_turns_of_fit_is_started_a
     assert counted.of == {"keras": ["keras was ended by SIGKILL"]}
 
 
-@pytest.mark.parametrize("program", ["fit", "recovery", "startup", "throughput"])
+@pytest.mark.parametrize("program", ["fit", "recovery", "startup", "throughput", "torch_models"])
 def test_the_programs_open(program):
     done = subprocess.run([sys.executable, str(BENCHMARKS / f"{program}.py"), "--help"], capture_output=True, text=True, check=True)
     assert "--quick" in done.stdout

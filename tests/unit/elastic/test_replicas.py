@@ -168,7 +168,7 @@ def test_audits_change_no_bit(workers, alone):
         assert not run.events("audit failed")
 
 
-@pytest.mark.parametrize("product", [7, 18], ids=["of the worker that hosts the slice", "of the one that audits it"])
+@pytest.mark.parametrize("product", [8, 18], ids=["of the worker that hosts the slice", "of the one that audits it"])
 def test_a_wrong_product_is_found_before_it_is_used_and_nothing_is_rolled_back_but_the_step(product, alone):
     bad = FaultyProcessor(PRODUCTS, at=frozenset({product}), least=8)
     with on(bad, hosts=("good-1", "bad"), audit="100%") as run:

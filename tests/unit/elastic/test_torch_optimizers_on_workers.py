@@ -110,3 +110,24 @@ def test_such_a_step_goes_on_from_a_checkpoint(name, tmp_path):
 
         assert fitted(name, AtEpoch(0, everybody)) == expected
         assert driver.events("restart")
+
+
+def warmed_up() -> Any:
+    """A fit with a schedule beside its optimizer, and what torch's own objects hold in the script's process after it."""
+    model = make_model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    schedule = lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 8))
+    model.compile(dt.optimizers.TorchOptimizer(optimizer, scheduler=schedule), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    result = train([], epochs=2, model=model)
+    states = optimizer.state_dict()["state"].values()
+    return result, schedule.last_epoch, optimizer.param_groups[0]["lr"], [tensor.tolist() for one in states for tensor in one.values()]
+
+
+@pytest.mark.parametrize(("workers", "kill"), [(1, None), (3, 2)])
+def test_a_schedule_in_compile_is_the_same_on_workers_and_torchs_own_objects_have_its_state_afterwards(workers, kill):
+    expected = alone(warmed_up)
+    assert expected[1] == 6 and len(expected[3]) > 6
+    faults = FaultPlan() if kill is None else FaultPlan().kill("w1", kill, "before")
+    with driven(workers, faults):
+        assert warmed_up() == expected
+        assert faults.all_fired

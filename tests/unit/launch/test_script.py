@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import threading
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_what_fails_between_the_start_and_the_session_ends_what_was_started(erro
             Watched.stopped += 1
 
     class Kept(ClusterStart):
-        def __init__(self, config: RunConfig, timings: Timings) -> None:
+        def __init__(self, config: RunConfig, timings: Timings, **more: Any) -> None:
             super().__init__(config, timings, lambda config, timings: Watched(FakeCluster()))
             kept.append(self)
 
@@ -101,7 +102,7 @@ def test_an_error_of_the_script_waits_for_no_cluster_that_is_still_starting(tmp_
     monkeypatch.chdir(tmp_path)
     never, starts = threading.Event(), []
 
-    def begun(config: RunConfig, timings: Timings) -> ClusterStart:
+    def begun(config: RunConfig, timings: Timings, **more: Any) -> ClusterStart:
         starts.append(ClusterStart(config, timings, lambda *_: (never.wait(), Started(FakeCluster()))[1]))
         return starts[-1]
 

@@ -1,0 +1,48 @@
+"""Steps of training on a GPU that computes nothing: what is left on the CPU, what makes the host wait, what torch would refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch.utils import backend_registration
+
+ROOT = Path(__file__).resolve().parents[3]
+LOSS_BEFORE_THE_UPDATE = "_local_scalar_dense at training/step/direct.py:_train"
+LOSS_AND_REQUESTS = "_local_scalar_dense at training/step/side_channel.py:read"
+# beside the one copy of each step
+KNOWN = {
+    "scaled": ["_local_scalar_dense at optimizers/loss_scale_optimizer.py:apply_to"]
+}  # is a gradient infinite? then there is no update
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> dict[str, dict[str, Any]]:
+    """What became of every case; in a process of its own, since the fake takes a place in torch that there is once."""
+    if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
+        pytest.skip("this torch has no device that is made in Python")
+    command = [sys.executable, str(ROOT / "tests" / "support" / "fake_gpu.py"), "steps"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return dict(json.loads(line) for line in run.stdout.splitlines())
+
+
+def test_all_of_it_runs_on_the_gpu(outcomes: dict[str, dict[str, Any]]):
+    errors = {name: found["error"] for name, found in outcomes.items() if found["error"]}
+    assert not errors and len(outcomes) > 80
+
+
+def test_nothing_is_used_that_torch_refuses_while_training_is_deterministic(outcomes: dict[str, dict[str, Any]]):
+    assert not {name: found["refused"] for name, found in outcomes.items() if found["refused"]}
+
+
+def test_the_host_waits_once_a_step_for_the_loss_and_what_workers_ask_for(outcomes: dict[str, dict[str, Any]]):
+    for name, found in outcomes.items():
+        once = [LOSS_BEFORE_THE_UPDATE], [LOSS_AND_REQUESTS]
+        assert [wait for wait in found["waits"] if wait not in KNOWN.get(name, [])] in once, name
