@@ -17,6 +17,7 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset, default_colla
 
 from disttrain.alignment import copy_of, on_border
 from disttrain.data.bad_samples import BadSample
+from disttrain.data.compat import not_as_a_worker
 from disttrain.data.generators import sample_seed, seed_generators, watch_generators, were_drawn_from
 from disttrain.data.loader_settings import LoaderSettings, settings_of
 from disttrain.data.mapped import file_array, is_large_map
@@ -203,7 +204,10 @@ class DatasetSource:
         return samples
 
     def _collated(self, samples: list[Any]) -> Batch:
-        return as_batch((self._collate or default_collate)(samples))
+        if self._collate is not None:
+            return as_batch(self._collate(samples))
+        with not_as_a_worker():
+            return as_batch(default_collate(samples))
 
 
 _lasting: weakref.WeakKeyDictionary[Any, DatasetSource] = weakref.WeakKeyDictionary()  # of loaders whose processes persist

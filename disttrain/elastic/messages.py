@@ -9,6 +9,9 @@ from disttrain.checkpoint import ShardReport, TensorSpec
 from disttrain.checkpoint.same_disk import Proof
 from disttrain.collectives.store_server import StoreAddress
 from disttrain.data.bad_samples import Skip
+from disttrain.elastic.data_messages import Portion as Portion
+from disttrain.elastic.data_messages import Skipped as Skipped
+from disttrain.elastic.data_messages import Wanted as Wanted
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.step.audit import AuditNote
 from disttrain.training.step.state_digest import StateDigest
@@ -137,21 +140,6 @@ class Fetch:
 
 
 @dataclass(frozen=True, slots=True)
-class Portion:
-    """One batch of a stream, as far as it was asked for: how many samples it holds, None where the epoch is over before it, and by virtual
-    rank the numbers of the samples, or a handle of the cluster for the samples."""
-
-    call: int
-    phase: str
-    epoch: int
-    step: int
-    ranks: tuple[int, int]
-    count: int | None
-    key: int = 0
-    parts: Any = None
-
-
-@dataclass(frozen=True, slots=True)
 class Leave:
     """Nothing more to do: end."""
 
@@ -200,28 +188,6 @@ class Ready:
     probe: StateDigest | None = None
     processor: str = ""
     gpu_uuid: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """This worker comes to some steps of a stream soon, and computes the slices of these virtual ranks. Answered by a `Portion` each."""
-
-    worker: str
-    call: int
-    phase: str
-    epoch: int
-    step: int
-    steps: int
-    ranks: tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """This worker could not make a sample; it stops, and nobody is to make it."""
-
-    worker: str
-    call: int
-    skip: Skip
 
 
 @dataclass(frozen=True, slots=True)
