@@ -47,6 +47,7 @@ _NAMES = {
     "Regularizer": "disttrain.regularizers",
     "RunConfig": "disttrain.launch",
     "Sequential": "disttrain.models",
+    "Variable": "disttrain.variables",
     "clear_session": "disttrain.layers",
     "clone_model": "disttrain.models",
     "custom_objects": "disttrain.models.saving",
@@ -68,13 +69,45 @@ _MODULES = {
     "dtype_policies": "disttrain.mixed_precision",
     "ops": "disttrain.layers.ops",
     "random": "disttrain.layers.random",
+    "tree": "disttrain.layers.tree",
 }  # that lie deeper
 
 # Where Keras has a module that gathers names from all over: {its name: {name in it: (module, name there)}}.
 _GATHERED = {
+    "backend": {
+        "backend": ("disttrain.layers.settings", "backend"),
+        "clear_session": ("disttrain.layers", "clear_session"),
+        "epsilon": ("disttrain.layers.settings", "epsilon"),
+        "floatx": ("disttrain.layers.settings", "floatx"),
+        "get_uid": ("disttrain.layers.settings", "get_uid"),
+        "image_data_format": ("disttrain.layers.settings", "image_data_format"),
+        "is_float_dtype": ("disttrain.layers.settings", "is_float_dtype"),
+        "is_int_dtype": ("disttrain.layers.settings", "is_int_dtype"),
+        "is_keras_tensor": ("disttrain.layers.settings", "is_keras_tensor"),
+        "result_type": ("disttrain.layers.settings", "result_type"),
+        "set_epsilon": ("disttrain.layers.settings", "set_epsilon"),
+        "set_floatx": ("disttrain.layers.settings", "set_floatx"),
+        "set_image_data_format": ("disttrain.layers.settings", "set_image_data_format"),
+        "standardize_dtype": ("disttrain.layers.settings", "standardize_dtype"),
+    },
     "config": {
+        "backend": ("disttrain.layers.settings", "backend"),
+        "disable_traceback_filtering": ("disttrain.layers.settings", "disable_traceback_filtering"),
         "dtype_policy": ("disttrain.mixed_precision", "dtype_policy"),
+        "enable_flash_attention": ("disttrain.layers.settings", "enable_flash_attention"),
+        "enable_interactive_logging": ("disttrain.layers.settings", "enable_interactive_logging"),
+        "epsilon": ("disttrain.layers.settings", "epsilon"),
+        "floatx": ("disttrain.layers.settings", "floatx"),
+        "image_data_format": ("disttrain.layers.settings", "image_data_format"),
+        "is_flash_attention_enabled": ("disttrain.layers.settings", "is_flash_attention_enabled"),
+        "is_interactive_logging_enabled": ("disttrain.layers.settings", "is_interactive_logging_enabled"),
+        "is_nnx_enabled": ("disttrain.layers.settings", "is_nnx_enabled"),
+        "is_traceback_filtering_enabled": ("disttrain.layers.settings", "is_traceback_filtering_enabled"),
+        "set_backend": ("disttrain.layers.settings", "set_backend"),
         "set_dtype_policy": ("disttrain.mixed_precision", "set_dtype_policy"),
+        "set_epsilon": ("disttrain.layers.settings", "set_epsilon"),
+        "set_floatx": ("disttrain.layers.settings", "set_floatx"),
+        "set_image_data_format": ("disttrain.layers.settings", "set_image_data_format"),
     },
     "saving": {
         "custom_object_scope": ("disttrain.models.saving", "custom_objects"),
@@ -87,19 +120,72 @@ _GATHERED = {
         "serialize_keras_object": ("disttrain.models.saving", "serialize_object"),
     },
     "utils": {
+        "CustomObjectScope": ("disttrain.models.saving", "custom_objects"),
+        "Progbar": ("disttrain.callbacks.progbar", "Progbar"),
         "PyDataset": ("disttrain.data", "PyDataset"),
         "Sequence": ("disttrain.data", "PyDataset"),
+        "array_to_img": ("disttrain.pictures.files", "array_to_img"),
         "clear_session": ("disttrain.layers", "clear_session"),
         "custom_object_scope": ("disttrain.models.saving", "custom_objects"),
         "deserialize_keras_object": ("disttrain.models.saving.any_object", "deserialize_any"),
+        "enable_interactive_logging": ("disttrain.layers.settings", "enable_interactive_logging"),
+        "image_dataset_from_directory": ("disttrain.pictures.folder", "image_dataset_from_directory"),
+        "img_to_array": ("disttrain.pictures.files", "img_to_array"),
+        "is_interactive_logging_enabled": ("disttrain.layers.settings", "is_interactive_logging_enabled"),
+        "is_keras_tensor": ("disttrain.layers.settings", "is_keras_tensor"),
+        "load_img": ("disttrain.pictures.files", "load_img"),
+        "normalize": ("disttrain.data.encoding", "normalize"),
         "pack_x_y_sample_weight": ("disttrain.data.packing", "pack_x_y_sample_weight"),
         "pad_sequences": ("disttrain.data.encoding", "pad_sequences"),
         "plot_model": ("disttrain.models", "plot_model"),
         "register_keras_serializable": ("disttrain.models.saving", "register"),
+        "save_img": ("disttrain.pictures.files", "save_img"),
         "serialize_keras_object": ("disttrain.models.saving", "serialize_object"),
         "set_random_seed": ("disttrain.seeds", "set_random_seed"),
+        "split_dataset": ("disttrain.data.splitting", "split_dataset"),
+        "standardize_dtype": ("disttrain.layers.settings", "standardize_dtype"),
+        "text_dataset_from_directory": ("disttrain.data.text_folder", "text_dataset_from_directory"),
+        "timeseries_dataset_from_array": ("disttrain.data.timeseries", "timeseries_dataset_from_array"),
         "to_categorical": ("disttrain.data.encoding", "to_categorical"),
         "unpack_x_y_sample_weight": ("disttrain.data.packing", "unpack_x_y_sample_weight"),
+    },
+}
+
+# What people look for that is not here, and what to use.
+_ELSEWHERE = {
+    "applications": """disttrain has no models that are trained already.
+  try  layers.TorchModule(torchvision.models.resnet18(...)), or a model of timm
+       or model.save("model.keras") with Keras, then disttrain.load_model("model.keras")""",
+    "datasets": """disttrain has no data of its own.
+  try  torchvision.datasets or keras.datasets: fit() takes arrays and DataLoaders""",
+}
+
+
+# What Keras has there and we have not: {module: {name: what to do instead}}.
+_INSTEAD = {
+    "config": {
+        "disable_flash_attention": "torch chooses its kernels; torch.nn.attention.sdpa_kernel(...) restricts them in a layer of your own",
+        "disable_interactive_logging": "pass verbose=0, or verbose=2 for a line an epoch",
+        "enable_traceback_filtering": "tracebacks are whole here",
+        "enable_unsafe_deserialization": "pass safe_mode=False where a file that you trust is loaded",
+        "max_epochs": "pass epochs= to fit",
+        "max_steps_per_epoch": "pass steps_per_epoch= to fit",
+        "set_max_epochs": "pass epochs= to fit",
+        "set_max_steps_per_epoch": "pass steps_per_epoch= to fit",
+    },
+    "utils": {
+        "Config": "a dataclass of your own",
+        "FeatureSpace": "one layer for each feature, such as Normalization, StringLookup, Hashing, HashedCrossing, and Concatenate",
+        "audio_dataset_from_directory": "a torch Dataset whose __getitem__ reads file i",
+        "bounding_boxes": "torchvision.ops",
+        "disable_interactive_logging": "pass verbose=0, or verbose=2 for a line an epoch",
+        "get_custom_objects": "register(cls), or custom_objects= where a file is loaded",
+        "get_file": "fetch the file before the run; every worker must see the same one",
+        "get_registered_name": "register(cls, package=...) says the name",
+        "get_registered_object": "custom_objects= where a file is loaded",
+        "get_source_inputs": "model.inputs",
+        "legacy": "Keras 2's files load by load_model",
+        "model_to_dot": "plot_model",
     },
 }
 
@@ -116,7 +202,11 @@ class _Gathered(ModuleType):
         if name in names:
             module, there = names[name]
             return getattr(import_module(module), there)
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        instead = _INSTEAD.get(self.__name__.removeprefix("disttrain."), {}).get(name)
+        if instead is not None:
+            raise AttributeError(f"{self.__name__}.{name} is not here.\n  try  {instead}")
+        no_such_name = import_module("disttrain.identifiers").no_such_name  # late: see below
+        raise no_such_name(self.__name__, name, names)
 
     def __dir__(self) -> list[str]:
         return list(self.__all__)
@@ -140,7 +230,8 @@ def __getattr__(name: str) -> Any:
         return value
     if name == "__version__":
         return import_module("importlib.metadata").version("disttrain")  # late: 10 ms
-    raise AttributeError(f"module 'disttrain' has no attribute {name!r}")
+    no_such_name = import_module("disttrain.identifiers").no_such_name  # late: most commands never need it
+    raise no_such_name("disttrain", name, __all__, _ELSEWHERE.get(name))
 
 
 def __dir__() -> list[str]:

@@ -10,16 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from disttrain.arrays import takes_arrays
+from disttrain.identifiers import no_such_name
 from disttrain.running_sums import running_sum
 
 Activation = Callable[[Tensor], Tensor]
 
 
+@takes_arrays
 def linear(x: Tensor) -> Tensor:
     """`x`, unchanged."""
     return x
 
 
+@takes_arrays
 def relu(x: Tensor, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Tensor:
     """`x` where `x > threshold`, else `negative_slope * (x - threshold)`; never more than `max_value`.
 
@@ -37,16 +41,19 @@ def relu(x: Tensor, negative_slope: float = 0.0, max_value: float | None = None,
     return y if max_value is None else y.clamp(max=max_value)
 
 
+@takes_arrays
 def leaky_relu(x: Tensor, negative_slope: float = 0.2) -> Tensor:
     """`max(x, negative_slope * x)`; the slope is 0.2 here and 0.01 in torch."""
     return F.leaky_relu(x, negative_slope)
 
 
+@takes_arrays
 def relu6(x: Tensor) -> Tensor:
     """`min(max(x, 0), 6)`."""
     return F.relu6(x)
 
 
+@takes_arrays
 def softmax(x: Tensor, axis: int | tuple[int, ...] | list[int] = -1) -> Tensor:
     """`exp(x) / sum(exp(x))` along `axis`, which may be several."""
     if isinstance(axis, int):
@@ -54,6 +61,7 @@ def softmax(x: Tensor, axis: int | tuple[int, ...] | list[int] = -1) -> Tensor:
     return torch.exp(x - torch.logsumexp(x, tuple(axis), keepdim=True))
 
 
+@takes_arrays
 def log_softmax(x: Tensor, axis: int | tuple[int, ...] | list[int] = -1) -> Tensor:
     """`log(softmax(x))` along `axis`, which may be several, computed without the overflow."""
     if isinstance(axis, int):
@@ -61,6 +69,7 @@ def log_softmax(x: Tensor, axis: int | tuple[int, ...] | list[int] = -1) -> Tens
     return x - torch.logsumexp(x, tuple(axis), keepdim=True)
 
 
+@takes_arrays
 def sparsemax(x: Tensor, axis: int = -1) -> Tensor:
     """The nearest point to `x` among those that are 0 or more and sum to 1 along `axis` (Martins & Astudillo 2016, algorithm 1).
 
@@ -79,116 +88,139 @@ def sparsemax(x: Tensor, axis: int = -1) -> Tensor:
     return torch.relu(x - tau)
 
 
+@takes_arrays
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """`x` where positive, else `alpha * (exp(x) - 1)`."""
     return F.elu(x, alpha)
 
 
+@takes_arrays
 def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """`max(x, 0) + min(0, alpha * (exp(x / alpha) - 1))`."""
     return F.celu(x, alpha)
 
 
+@takes_arrays
 def selu(x: Tensor) -> Tensor:
     """Scaled exponential linear unit (Klambauer et al. 2017): `1.0507 * elu(x, 1.6733)`."""
     return F.selu(x)
 
 
+@takes_arrays
 def softplus(x: Tensor) -> Tensor:
     """`log(exp(x) + 1)`."""
     return F.softplus(x)
 
 
+@takes_arrays
 def softsign(x: Tensor) -> Tensor:
     """`x / (|x| + 1)`."""
     return F.softsign(x)
 
 
+@takes_arrays
 def silu(x: Tensor) -> Tensor:
     """`x * sigmoid(x)`, also called swish."""
     return F.silu(x)
 
 
+@takes_arrays
 def gelu(x: Tensor, approximate: bool = False) -> Tensor:
     """`x * P(X <= x)` for a standard normal X; `approximate=True` takes the tanh formula of Hendrycks & Gimpel 2016."""
     return F.gelu(x, approximate="tanh" if approximate else "none")
 
 
+@takes_arrays
 def glu(x: Tensor, axis: int = -1) -> Tensor:
     """The first half of `axis` times the sigmoid of the second."""
     return F.glu(x, axis)
 
 
+@takes_arrays
 def tanh(x: Tensor) -> Tensor:
     """Hyperbolic tangent."""
     return torch.tanh(x)
 
 
+@takes_arrays
 def tanh_shrink(x: Tensor) -> Tensor:
     """`x - tanh(x)`."""
     return F.tanhshrink(x)
 
 
+@takes_arrays
 def hard_tanh(x: Tensor) -> Tensor:
     """`x` clipped to [-1, 1]."""
     return F.hardtanh(x)
 
 
+@takes_arrays
 def hard_shrink(x: Tensor, threshold: float = 0.5) -> Tensor:
     """`x` where `|x| > threshold`, else 0."""
     return F.hardshrink(x, threshold)
 
 
+@takes_arrays
 def soft_shrink(x: Tensor, threshold: float = 0.5) -> Tensor:
     """`x` moved towards 0 by `threshold`, at most to 0."""
     return F.softshrink(x, threshold)
 
 
+@takes_arrays
 def threshold(x: Tensor, threshold: float, default_value: float) -> Tensor:
     """`x` where `x > threshold`, else `default_value`."""
     return F.threshold(x, threshold, default_value)
 
 
+@takes_arrays
 def sigmoid(x: Tensor) -> Tensor:
     """`1 / (1 + exp(-x))`."""
     return torch.sigmoid(x)
 
 
+@takes_arrays
 def hard_sigmoid(x: Tensor) -> Tensor:
     """`relu6(x + 3) / 6`."""
     return F.hardsigmoid(x)
 
 
+@takes_arrays
 def hard_silu(x: Tensor) -> Tensor:
     """`x * hard_sigmoid(x)`."""
     return F.hardswish(x)
 
 
+@takes_arrays
 def log_sigmoid(x: Tensor) -> Tensor:
     """`log(sigmoid(x))`."""
     return F.logsigmoid(x)
 
 
+@takes_arrays
 def exponential(x: Tensor) -> Tensor:
     """`exp(x)`."""
     return torch.exp(x)
 
 
+@takes_arrays
 def mish(x: Tensor) -> Tensor:
     """`x * tanh(softplus(x))` (Misra 2019)."""
     return F.mish(x)
 
 
+@takes_arrays
 def squareplus(x: Tensor, b: float = 4.0) -> Tensor:
     """`(x + sqrt(x**2 + b)) / 2`, a smooth relu without exponentials."""
     return (x + torch.sqrt(x * x + b)) / 2
 
 
+@takes_arrays
 def sparse_plus(x: Tensor) -> Tensor:
     """0 up to -1, `(x + 1)**2 / 4` up to 1, then `x`."""
     return torch.where(x <= -1, torch.zeros_like(x), torch.where(x < 1, (x + 1) ** 2 / 4, x))
 
 
+@takes_arrays
 def sparse_sigmoid(x: Tensor) -> Tensor:
     """0 up to -1, `(x + 1) / 2` up to 1, then 1."""
     return ((x + 1) / 2).clamp(0.0, 1.0)
@@ -264,3 +296,7 @@ def serialize(activation: Callable[..., Tensor]) -> Any:
     """What a config holds for an activation: its name, or for a layer or other object with `get_config` that object."""
     name = getattr(activation, "__name__", None)
     return name if name is not None and BY_NAME.get(name) is activation else activation
+
+
+def __getattr__(name: str) -> Any:
+    raise no_such_name("disttrain.activations", name, globals())

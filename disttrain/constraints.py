@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from disttrain.identifiers import made_from, written
+from disttrain.arrays import takes_arrays
+from disttrain.identifiers import made_from, no_such_name, written
 
 _EPSILON = 1e-7  # Keras's fuzz factor: a weight of norm 0 stays 0 instead of becoming NaN
 
@@ -29,6 +30,7 @@ class Constraint:
         [0.0, 2.0]
     """
 
+    @takes_arrays
     def __call__(self, w: Tensor) -> Tensor:
         """The weight as it may be, of the same shape and dtype; here `w` itself."""
         return w
@@ -61,6 +63,7 @@ class MaxNorm(Constraint):
         self.max_value = _bound(self, "max_value", max_value)
         self.axis = _axis(self, axis)
 
+    @takes_arrays
     def __call__(self, w: Tensor) -> Tensor:
         norms = _norms(w, self.axis)
         return w * (norms.clamp(max=self.max_value) / (_EPSILON + norms))
@@ -77,6 +80,7 @@ class NonNeg(Constraint):
         [0.0, 2.0]
     """
 
+    @takes_arrays
     def __call__(self, w: Tensor) -> Tensor:
         return w.clamp(min=0)
 
@@ -96,6 +100,7 @@ class UnitNorm(Constraint):
     def __init__(self, axis: Axis = 0) -> None:
         self.axis = _axis(self, axis)
 
+    @takes_arrays
     def __call__(self, w: Tensor) -> Tensor:
         return w / (_EPSILON + _norms(w, self.axis))
 
@@ -125,6 +130,7 @@ class MinMaxNorm(Constraint):
         self.rate = rate
         self.axis = _axis(self, axis)
 
+    @takes_arrays
     def __call__(self, w: Tensor) -> Tensor:
         norms = _norms(w, self.axis)
         desired = self.rate * norms.clamp(self.min_value, self.max_value) + (1.0 - self.rate) * norms
@@ -187,3 +193,7 @@ def _axis(constraint: Constraint, axis: Axis) -> int | list[int]:
     if isinstance(axes, str) or not isinstance(axes, Sequence) or any(isinstance(a, bool) or not isinstance(a, int) for a in axes):
         raise ValueError(f"{type(constraint).__name__}(axis={axis!r}): expected an axis or a list of axes, whole numbers.")
     return axis if isinstance(axis, int) else list(axis)
+
+
+def __getattr__(name: str) -> Any:
+    raise no_such_name("disttrain.constraints", name, globals())

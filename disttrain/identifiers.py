@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import dis
 import inspect
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+_IMPORT_FROM = dis.opmap["IMPORT_FROM"]
 
 
 def made_from(identifier: Any, kind: str, classes: Mapping[str, Any], by_name: Mapping[str, Any], expected: str) -> Any:
@@ -51,3 +55,27 @@ def to_snake_case(name: str) -> str:
     name = re.sub(r"\W+", "", name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def no_such_name(module: str, name: str, names: Iterable[str], instead: str | None = None) -> Exception:
+    """The error of a module for a name that it has not, with the nearest that it has; called in its `__getattr__`.
+
+    Args:
+        instead: what to do, in place of the nearest names.
+    """
+    public = [known for known in names if not known.startswith("_")]
+    lowered = {known.lower(): known for known in public}
+    near = [lowered[found] for found in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.7)]
+    hint = f"\n  {instead}" if instead else f"\n  nearest  {', '.join(near)}" if near else ""
+    if name.startswith("__") or not _is_asked_by_an_import():
+        return AttributeError(f"module {module!r} has no attribute {name!r}{hint}", name=name)
+    return ImportError(f"cannot import name {name!r} from {module!r}{hint}", name=module)
+
+
+def _is_asked_by_an_import() -> bool:
+    """Is it `from module import name`? Of an AttributeError that one says nothing but that it cannot import the name."""
+    try:
+        asking = sys._getframe(3)  # this function, `no_such_name`, the module's `__getattr__`, and who asks it
+    except ValueError:
+        return False
+    return asking.f_lasti >= 0 and asking.f_code.co_code[asking.f_lasti] == _IMPORT_FROM

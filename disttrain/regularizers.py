@@ -8,7 +8,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from disttrain.identifiers import made_from, written
+from disttrain.arrays import takes_arrays
+from disttrain.identifiers import made_from, no_such_name, written
 
 _EPSILON = 1e-7  # Keras's fuzz factor, the shortest norm that a vector is divided by
 
@@ -16,6 +17,7 @@ _EPSILON = 1e-7  # Keras's fuzz factor, the shortest norm that a vector is divid
 class Regularizer:
     """A function of a tensor that gives a scalar to add to the loss. Subclasses define `__call__` and `get_config`."""
 
+    @takes_arrays
     def __call__(self, x: Tensor) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} defines no __call__(self, x).")
 
@@ -36,6 +38,7 @@ class L1L2(Regularizer):
         self.l1 = _factor(self, "l1", 0.0 if l1 is None else l1)
         self.l2 = _factor(self, "l2", 0.0 if l2 is None else l2)
 
+    @takes_arrays
     def __call__(self, x: Tensor) -> Tensor:
         total = x.new_zeros(())
         if self.l1:
@@ -54,6 +57,7 @@ class L1(Regularizer):
     def __init__(self, l1: float | None = 0.01) -> None:
         self.l1 = _factor(self, "l1", 0.01 if l1 is None else l1)
 
+    @takes_arrays
     def __call__(self, x: Tensor) -> Tensor:
         return self.l1 * x.abs().sum()
 
@@ -67,6 +71,7 @@ class L2(Regularizer):
     def __init__(self, l2: float | None = 0.01) -> None:
         self.l2 = _factor(self, "l2", 0.01 if l2 is None else l2)
 
+    @takes_arrays
     def __call__(self, x: Tensor) -> Tensor:
         return self.l2 * x.square().sum()
 
@@ -93,6 +98,7 @@ class OrthogonalRegularizer(Regularizer):
             raise ValueError(f"OrthogonalRegularizer(mode={mode!r}): expected 'rows' or 'columns'.")
         self.mode = mode
 
+    @takes_arrays
     def __call__(self, x: Tensor) -> Tensor:
         if x.ndim != 2:
             raise ValueError(f"OrthogonalRegularizer: the tensor has shape {tuple(x.shape)}.\n  expected  a matrix, of two axes")
@@ -141,3 +147,7 @@ def _factor(regularizer: Regularizer, name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < float("inf"):
         raise ValueError(f"{type(regularizer).__name__}({name}={value!r}): expected a finite number, 0 or more.")
     return float(value)
+
+
+def __getattr__(name: str) -> Any:
+    raise no_such_name("disttrain.regularizers", name, globals())

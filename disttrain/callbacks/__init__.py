@@ -1,5 +1,7 @@
 """Callbacks: what runs beside a training, once, in the process of the script."""
 
+from typing import Any
+
 from disttrain.callbacks.backup_and_restore import BackupAndRestore
 from disttrain.callbacks.base import Callback
 from disttrain.callbacks.callback_list import CallbackList
@@ -18,6 +20,7 @@ from disttrain.callbacks.remote_monitor import RemoteMonitor
 from disttrain.callbacks.swap_ema_weights import SwapEMAWeights
 from disttrain.callbacks.tensorboard import TensorBoard
 from disttrain.callbacks.terminate_on_nan import TerminateOnNaN
+from disttrain.identifiers import no_such_name
 
 __all__ = [
     "BackupAndRestore",
@@ -39,3 +42,7 @@ __all__ = [
     "TensorBoard",
     "TerminateOnNaN",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise no_such_name("disttrain.callbacks", name, __all__)

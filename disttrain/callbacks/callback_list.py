@@ -134,7 +134,7 @@ class CallbackList(Callback):
         return bool(self._ending_at_nan())
 
     def _ending_at_nan(self) -> list[Any]:
-        return [callback for callback in self.callbacks if any(known.__name__ == "TerminateOnNaN" for known in type(callback).__mro__)]
+        return ending_at_nan(self.callbacks)
 
     def abandon(self) -> None:
         """The call ended in an error: no progress bar, thread or file stays behind. Never raises: that error is what matters."""
@@ -280,3 +280,10 @@ def _flat(callbacks: Any) -> list[Any]:
     if not isinstance(callbacks, Callback) and not all(callable(getattr(callbacks, hook, None)) for hook in HOOKS):
         raise ValueError(f"callbacks: {callbacks!r} is not a callback.\n  expected  instances of disttrain.callbacks.Callback")
     return [callbacks]
+
+
+def ending_at_nan(callbacks: Any) -> list[Any]:
+    """Of what `fit` is given as callbacks, those that end a training at a loss of NaN or infinity."""
+    given = getattr(callbacks, "callbacks", callbacks)
+    several = given if isinstance(given, list | tuple) else [given]
+    return [callback for callback in several if any(known.__name__ == "TerminateOnNaN" for known in type(callback).__mro__)]

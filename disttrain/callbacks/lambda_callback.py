@@ -17,8 +17,10 @@ class LambdaCallback(Callback):
 
     Functions for epochs and batches take `(epoch, logs)` or `(batch, logs)`, the others `(logs)`.
 
+    What is given by another name becomes an attribute of that name.
+
     Raises:
-        ValueError: there is no hook of that name; the valid ones are listed, nearest first.
+        ValueError: a name that begins as a hook does and is none; the valid ones are listed, nearest first.
     """
 
     def __init__(
@@ -42,6 +44,9 @@ class LambdaCallback(Callback):
             **hooks,
         }
         for name, hook in hooks.items():
+            if name not in HOOKS and not name.startswith("on_"):
+                setattr(self, name, hook)
+                continue
             if name not in HOOKS:
                 raise ValueError(f"LambdaCallback({name}=...): no such hook.\n  expected  one of {nearest(name, HOOKS)}, nearest first")
             if hook is not None:

@@ -18,8 +18,8 @@ class ModelCheckpoint(MonitorCallback):
     These are files for people. What a run needs to resume after a failure it saves by itself.
 
     Args:
-        filepath: a path or URL ending in `.keras` (or `.h5`), or `.weights.h5` for weights only. `{epoch}` (from 1), `{batch}` (from
-            1) and the names in the logs are filled in, as in `"runs/{epoch:02d}-{val_loss:.2f}.keras"`. Folders are made.
+        filepath: a path or URL ending in `.keras` (or `.h5`), or `.weights.h5` or `.safetensors` for weights only. `{epoch}` (from 1),
+            `{batch}` (from 1) and the names in the logs are filled in, as in `"runs/{epoch:02d}-{val_loss:.2f}.keras"`. Folders are made.
         monitor, mode: the value that says which model is best.
         verbose: 1 says what is saved.
         save_best_only: save only when the monitored value improves; where it is missing, warn and save.
@@ -48,7 +48,7 @@ class ModelCheckpoint(MonitorCallback):
         self.filepath = os.fspath(filepath)
         self.save_best_only, self.save_weights_only = bool(save_best_only), bool(save_weights_only)
         self.verbose, self.save_freq = verbosity(self, verbose), every(self, "save_freq", save_freq)
-        endings = (".weights.h5",) if save_weights_only else (".keras", ".h5")
+        endings = (".weights.h5", ".safetensors") if save_weights_only else (".keras", ".h5")
         if not self.filepath.endswith(endings):
             kind = "weights" if save_weights_only else "a model"
             raise ValueError(f"ModelCheckpoint(filepath={self.filepath!r}): expected a name ending in {' or '.join(endings)} for {kind}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from disttrain.callbacks.arguments import nearest, one_of, real_number
+from disttrain.callbacks.arguments import nearest, real_number
 from disttrain.callbacks.base import Callback, Logs
 
 
@@ -22,7 +22,11 @@ class MonitorCallback(Callback):
         super().__init__()
         if not isinstance(monitor, str) or not monitor:
             raise ValueError(f"{type(self).__name__}(monitor={monitor!r}): expected a name in the logs, such as 'val_loss'.")
-        self.monitor, self.mode = monitor, one_of(self, "mode", mode, ("auto", "min", "max"))
+        if mode not in ("auto", "min", "max"):
+            near = nearest(str(mode), ("auto", "min", "max"))
+            warnings.warn(f"{type(self).__name__} mode {mode!r} is unknown, fallback to auto mode. There are {near}.", stacklevel=2)
+            mode = "auto"
+        self.monitor, self.mode = monitor, mode
         self.best: float | None = baseline
         self.min_delta = abs(real_number(self, "min_delta", min_delta))
         self._more_is_better: bool | None = {"min": False, "max": True}.get(mode)

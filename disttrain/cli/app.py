@@ -61,6 +61,9 @@ def launch(
     gpus_per_worker: Annotated[
         float | None, typer.Option(help="1, or a share such as 0.5: then workers share a GPU.", show_default="1 on CUDA")
     ] = None,
+    transport: Annotated[
+        str, typer.Option(help="Between GPUs: nccl, host (over the machines' memory), or auto: host where two workers share a GPU.")
+    ] = "auto",
     run_dir: Annotated[str | None, typer.Option(help="Where the run is kept, any fsspec URL.", show_default="runs/SCRIPT")] = None,
     checkpoint_every: Annotated[str, typer.Option(help="100steps, 30s, 5min or epoch.")] = "epoch",
     keep: Annotated[int, typer.Option(help="Committed checkpoints to keep.")] = 3,
@@ -103,7 +106,7 @@ def launch(
         cpus_per_worker=cpus_per_worker, device=device, gpus_per_worker=gpus_per_worker, run_dir=run_dir,
         checkpoint_every=checkpoint_every, keep=keep, seed=seed, address=address, restart=restart, take_over=take_over, step=step,
         samples=samples, hang_timeout_s=hang_timeout, digest_every=digest_every, admission=admission, audit=audit, kernels=kernels,
-        determinism=determinism,
+        determinism=determinism, transport=transport,
     )  # fmt: skip
     run(config, script, tuple(arguments or ()), show_timings=timings, command=shlex.join(["disttrain", *sys.argv[1:]]))
 

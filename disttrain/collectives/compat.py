@@ -12,15 +12,14 @@ Found by reading and measuring gloo of torch 2.13, and the reason for each line 
   for ever; that a wait has none all the same is the work of torch_group.py.
 - The destructor of a group waits for its operations; once they have ended it takes a few milliseconds. Works keep the connections and the
   loop thread of their group alive, too.
-- A timed wait in nccl aborts the communicator, so its works are asked, not waited for.
+
+What is used of NCCL stands in nccl.py.
 """
 
 from __future__ import annotations
 
-import os
-import threading
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.distributed
@@ -36,8 +35,6 @@ _TAG_OF_NOBODY = 0x7FFF_FFFF
 
 class Transport:
     """A torch process group without torch's own ways of waiting and ending."""
-
-    broken_is_over: ClassVar[bool]  # False where an operation may also have ended for no other reason than its time limit
 
     def __init__(self, group: Any, rank: int, size: int) -> None:
         self._group, self._rank, self._size = group, rank, size
@@ -79,8 +76,6 @@ class Gloo(Transport):
         RuntimeError: no connection. Let go of it at once: its frames hold the listening socket, and gloo must not hear a late peer there.
     """
 
-    broken_is_over = False
-
     def __init__(self, store: Any, rank: int, size: int, host: str) -> None:
         options = dist.ProcessGroupGloo._Options()
         options._devices = [dist.ProcessGroupGloo.create_device(hostname=host)]
@@ -103,32 +98,3 @@ class Gloo(Transport):
                 self._group.recv([nothing], peer, _TAG_OF_NOBODY).wait(_AT_ONCE)
             except RuntimeError:
                 continue  # timed out, as it should, and all connections are closed; or this one was already
-
-
-class Nccl(Transport):
-    """One GPU for each member; connects at the first collective.
-
-    Its sockets listen on an interface, not at an address: on the loopback one where the members meet there.
-    """
-
-    broken_is_over = True
-
-    def __init__(self, store: Any, rank: int, size: int, host: str) -> None:
-        if host in ("127.0.0.1", "::1"):
-            os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
-        self._store = store  # torch asks it for more as it connects
-        options = dist.ProcessGroupNCCL.Options()
-        options._timeout = timedelta(days=3650)  # a limit of nccl's ends the process
-        super().__init__(dist.ProcessGroupNCCL(store, rank, size, options), rank, size)
-        self._pause = threading.Event()
-
-    def complete_within(self, work: Any, patience: timedelta) -> bool:
-        pause_s = 0.0001
-        for _ in range(int(patience.total_seconds() / pause_s)):
-            if work.is_completed():
-                return True
-            self._pause.wait(pause_s)
-        return bool(work.is_completed())
-
-    def cut(self) -> None:
-        self._group.abort()

@@ -10,11 +10,11 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from disttrain.collectives.compat import Transport
 from disttrain.collectives.port import GroupBroken
 
+_Made = TypeVar("_Made")
 _LOOK_AROUND_S = 0.02
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.0005, 0.1
 
@@ -43,13 +43,13 @@ def meet(store: Any, size: int, aborted: threading.Event, go_on: Callable[[], bo
         raise GroupBroken(f"the group could not be formed, the store of the run is gone: {error}") from error
 
 
-def connect(make: Callable[[], Transport], aborted: threading.Event) -> Transport:
+def connect(make: Callable[[], _Made], aborted: threading.Event) -> _Made:
     """What `make` makes.
 
     Raises:
         GroupBroken: it failed, or the generation was aborted before it was done.
     """
-    outcome: queue.SimpleQueue[Transport | str] = queue.SimpleQueue()  # held by the thread alone, once the one who waits has left
+    outcome: queue.SimpleQueue[_Made | str] = queue.SimpleQueue()  # held by the thread alone, once the one who waits has left
 
     def run() -> None:
         try:

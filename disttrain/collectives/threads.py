@@ -24,8 +24,11 @@ class _Meeting:
 class _ThreadPending:
     def __init__(self, group: ThreadGroup, call: int, finish: Callable[[dict[int, tuple[Tensor, list[int]]]], None]) -> None:
         self._group, self._call, self._finish = group, call, finish
+        self._finished = False
 
     def wait(self) -> None:
+        if self._finished:
+            return
         group, meeting = self._group, self._group._meeting
         with meeting.condition:
             if not self._all_there():
@@ -35,6 +38,7 @@ class _ThreadPending:
                 meeting.condition.notify_all()
                 raise GroupBroken("the group was aborted")
             self._finish(meeting.inputs[self._call])
+            self._finished = True
             group._outstanding -= 1
             meeting.taken[self._call] = meeting.taken.get(self._call, 0) + 1
             if meeting.taken[self._call] == meeting.size:

@@ -1,4 +1,4 @@
-"""A group over torch.distributed: gloo on CPUs, nccl on GPUs, one group object for as long as the members stay the same.
+"""A group over gloo, for tensors in the memory of the host: one group object for as long as the members stay the same.
 
 A wait has no clock of its own: it ends with the operation, with a member that is gone, or with the abort flag, looked at every 20 ms.
 gloo's operations do need a time limit (see compat.py). So where a member is late, the others leave gloo after a while, connections and
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from disttrain.clock import Clock, SystemClock
 from disttrain.collectives.acquaintance import introduced
-from disttrain.collectives.compat import Gloo, Nccl, Transport
+from disttrain.collectives.compat import Gloo, Transport
 from disttrain.collectives.doors import Door
 from disttrain.collectives.forming import connect, meet
 from disttrain.collectives.letting_go import end, end_now, let_go
@@ -37,7 +37,6 @@ class TorchGroup:
         generation: names the keys of this forming; never reused in one store.
         rank, size: this member's place, and how many there are.
         host: the address of this machine that the other members reach.
-        backend: "gloo" or "nccl".
         aborted: set by another thread to make every wait raise `GroupBroken`.
         patience_s: how long a wait for a late member stays in gloo; then it goes on in the store. What broke is let go of after twice that.
         clock: what the patience is measured with.
@@ -53,7 +52,6 @@ class TorchGroup:
         rank: int,
         size: int,
         host: str,
-        backend: str,
         aborted: threading.Event,
         *,
         patience_s: float = 10.0,
@@ -61,7 +59,7 @@ class TorchGroup:
     ) -> None:
         self.rank, self.size = rank, size
         self.on_wait: Callable[[bool], None] | None = None
-        self._host, self._backend, self._aborted = host, backend, aborted
+        self._host, self._aborted = host, aborted
         self._patience_s, self._clock = patience_s, clock or SystemClock()
         self._issued = 0
         self._outstanding: dict[_TorchPending, None] = {}  # in the order they were issued
@@ -142,7 +140,7 @@ class TorchGroup:
                 self._break("the generation was aborted")
             elif closed_rounds > _LAST_ROUNDS:
                 self._break("a member is gone")
-            elif self._clock.monotonic_s() - since_s >= pending.patience_s and not self._transport.broken_is_over:
+            elif self._clock.monotonic_s() - since_s >= pending.patience_s:
                 self._renew("a member was late, and one is gone")
                 return False
         return False
@@ -155,7 +153,7 @@ class TorchGroup:
         transport = self._transport
         if transport is None:
             return
-        if self._aborted.is_set() or transport.broken_is_over:
+        if self._aborted.is_set():
             del transport
             self._break(why)
             return
@@ -190,8 +188,6 @@ class TorchGroup:
             raise GroupBroken("the members do not stand at the same operation")
         if self._formings == 1:
             self._door.visit(address for rank, (_, address) in enumerate(members) if rank != self.rank)
-        if self._backend == "nccl":
-            return connect(lambda: Nccl(keys, self.rank, self.size, self._host), self._aborted)
         return connect(lambda: introduced(Gloo(keys, self.rank, self.size, self._host), keys.proof, self.rank, self.size), self._aborted)
 
     def _break(self, why: str) -> None:

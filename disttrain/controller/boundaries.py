@@ -55,7 +55,7 @@ class Boundaries:
             hooks.begin(resume.extra["hooks"], resume.arrays)
         self.history = CallbackHistory(hooks, 0 if resume is None else resume.tick)
         self.job = replace(self.job, start_tick=hooks.start_tick)
-        counted = self.job.model.optimizer.iterations if resume is None else resume.extra["meta"]["optimizer"]["iterations"]
+        counted = self.job.model.optimizer.calls if resume is None else resume.extra["meta"]["optimizer"]["iterations"]
         self._statistics.first_step = self._statistics.step = counted
         return self.job
 

@@ -9,6 +9,7 @@ from disttrain import orchestrator as o
 from disttrain.controller.ending import given_up, headline, user_error
 from disttrain.controller.environment import CallEnvironment, KeptGroup
 from disttrain.controller.reporting import Reporting
+from disttrain.controller.transport import Transports
 from disttrain.data.bad_samples import Skip
 from disttrain.elastic import messages as m
 from disttrain.orchestrator.call_events import CallEvent, GroupChanged, Halted
@@ -60,6 +61,7 @@ class GroupControl:
             reporting, predicts_from, frozen_at, pin, advance,
         )  # fmt: skip
         self._replicas, self._skips = replicas, skips
+        self._transports = Transports(around.transport, around.console)
         self.patience = Patience(self._policy)
         self._begin: m.Begin | None = None  # the job, once it is packed
         self._begun: set[str] = set()
@@ -140,6 +142,7 @@ class GroupControl:
     def ready(self, report: m.Ready, now: float, *, stopping: bool) -> None:
         """A worker may join, if its disk is ours. While the group goes on only to stop, that waits: it would cost a forming and a step."""
         worker = report.worker
+        self._transports.heard(report)
         refused = None if self._around.place is None else self._around.place.refused(report)
         if refused is not None:
             self.decide(o.UserError(worker, 0, -1, now), failed=refused)
@@ -307,7 +310,7 @@ class GroupControl:
         command = m.Form(
             self._number, form.generation, form.members, form.placement, ticks, store,
             source, form.restore, tick, self._frozen_at(tick), self._kept.name or own, self._replicas().watch_until,
-            self._skips(),
+            self._transports.of(form.members), self._skips(),
         )  # fmt: skip
         for worker in form.members:
             self._cluster.send(worker, command)

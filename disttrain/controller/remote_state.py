@@ -68,7 +68,7 @@ class RemoteState:
     def finalize(self) -> None:
         """Do here what `Replica.finalize` will do on the workers, for the hooks that follow: averages take the place of the weights."""
         for name, optimizer in self._optimizers().items():
-            if not getattr(getattr(optimizer, "inner_optimizer", optimizer), "use_ema", False) or not optimizer.iterations:
+            if not getattr(getattr(optimizer, "inner_optimizer", optimizer), "use_ema", False) or not optimizer.calls:
                 continue
             if not self._controller().at_boundary:
                 continue  # nothing was trained

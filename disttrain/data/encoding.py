@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
@@ -71,3 +72,20 @@ def pad_sequences(
         start = length - len(kept) if padding == "pre" else 0
         padded[number, start : start + len(kept)] = kept
     return padded
+
+
+def normalize(x: Any, axis: int = -1, order: int = 2) -> Any:
+    """Vectors along `axis` of length 1 in the norm of `order`; one of length 0 stays. A tensor gives a tensor, the rest an array.
+
+    Example:
+        >>> normalize([[3.0, 4.0]]).tolist()
+        [[0.6, 0.8]]
+    """
+    if not isinstance(order, int) or order < 1:
+        raise ValueError(f"normalize(order={order!r}): expected a whole number of 1 or more.")
+    if isinstance(x, torch.Tensor):
+        lengths = torch.linalg.vector_norm(x, order, dim=axis, keepdim=True)
+        return x / torch.where(lengths == 0, 1.0, lengths)
+    array = np.asarray(x)
+    lengths = np.atleast_1d(np.linalg.norm(array, order, axis))
+    return array / np.expand_dims(np.where(lengths == 0, 1, lengths), axis)

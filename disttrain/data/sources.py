@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import ConcatDataset, Subset, TensorDataset, default_collate
 
+from disttrain import text
 from disttrain.alignment import copy_of, on_border
 from disttrain.data.bad_samples import BadSample
 from disttrain.data.compat import not_as_a_worker
@@ -40,8 +41,7 @@ class Source(Protocol):
 
 def as_array(value: Any) -> NDArray[Any]:
     """A NumPy array without copying where that is possible; float64 becomes float32, as in Keras. A mapped file stays as it lies there."""
-    if isinstance(value, str | os.PathLike) and os.fspath(value).endswith(".npy"):
-        value = file_array(value)
+    value = _file(value)
     if is_large_map(value) and value.dtype.kind in "biufc" and value.ndim and min(value.strides) >= 0:
         return value.view(np.ndarray)  # type: ignore[no-any-return]
     if isinstance(value, Tensor):
@@ -52,6 +52,10 @@ def as_array(value: Any) -> NDArray[Any]:
     array: NDArray[Any] = value if isinstance(value, np.ndarray) else array_of(value)
     if array.dtype == np.float64:
         array = array.astype(np.float32)
+    if array.ndim and (array.dtype.kind in "SU" or (array.dtype == object and text.holds_text(array))):
+        return text.code_points(array)
+    if array.dtype == np.uint32:  # as which text travels
+        return array.astype(np.int64)
     if array.dtype.kind not in "fiubc":
         refuse_array(array, value)
     return np.ascontiguousarray(array) if array.ndim else array
@@ -67,7 +71,11 @@ class ArraySource:
     draws = False
 
     def __init__(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
-        self.x, self.y, self.sample_weight = (map_structure(as_array, part) for part in (x, y, sample_weight))
+        self.x, self.y, self.sample_weight = (
+            map_structure(_column, text.gathered(map_structure(_file, x))),
+            *(map_structure(as_array, p) for p in (y, sample_weight)),
+        )
+        check_targets(self.y, self.sample_weight)
         named = [
             pair for part, name in ((self.x, "x"), (self.y, "y"), (self.sample_weight, "sample_weight")) for pair in leaf_paths(part, name)
         ]
@@ -114,13 +122,42 @@ class ArraySource:
             with warnings.catch_warnings():
                 # Arrays mapped from the object store are read only; nothing here writes to them.
                 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-                x, y, weight = (map_structure(torch.from_numpy, part) for part in (self.x, self.y, self.sample_weight))
+                x, y, weight = (map_structure(_as_tensor, part) for part in (self.x, self.y, self.sample_weight))
                 self._tensors = (x, y, weight)
         return self._tensors
 
 
 def _narrow(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype == torch.float64 else tensor
+    return tensor.float() if isinstance(tensor, Tensor) and tensor.dtype == torch.float64 else tensor
+
+
+def check_targets(*targets: Any) -> None:
+    """Refuse targets and weights that are text.
+
+    Raises:
+        DataError: there are some.
+    """
+    if any(str(leaf.dtype).endswith("uint32") for leaf in flatten(list(targets)) if hasattr(leaf, "dtype")):
+        raise DataError(
+            "y holds text: expected numbers.\n"
+            "  try       layers.StringLookup(vocabulary=labels, num_oov_indices=0)(y), which gives the place of each label"
+        )
+
+
+def _file(value: Any) -> Any:
+    """The array in a `.npy` file, where that is what is given."""
+    return file_array(value) if isinstance(value, str | os.PathLike) and os.fspath(value).endswith(".npy") else value
+
+
+def _column(value: Any) -> Any:
+    """An array of numbers, or of strings as they are."""
+    if hasattr(value, "to_numpy"):  # pandas
+        value = value.to_numpy()
+    return text.Strings(value) if isinstance(value, np.ndarray) and text.holds_text(value) else as_array(value)
+
+
+def _as_tensor(value: Any) -> Any:
+    return value if isinstance(value, text.Strings) else torch.from_numpy(value)
 
 
 def _rows(tensor: Tensor, first: int, stop: int) -> Tensor:
@@ -243,21 +280,23 @@ def as_batch(batch: Any, *, counts_weigh: bool = False) -> Batch:
         DataError: something in it that is no tensor and no array of numbers, or a named tuple in another order.
     """
     try:
-        x, y, weight = (map_structure(_as_tensor, part) for part in parts_of(batch))
+        batch = text.gathered(batch)
+        x, y, weight = (map_structure(_leaf, part) for part in parts_of(batch))
+        check_targets(y, weight)
     except DataError as error:
-        raise located(error, batch, _as_tensor) from error
+        raise located(error, batch, _leaf) from error
     if weight is not None and not counts_weigh:
         refuse_labels(weight)
     return x, y, weight
 
 
-def _as_tensor(leaf: Any) -> Any:
+def _leaf(leaf: Any) -> Any:
     if isinstance(leaf, PackedSequence):
         return leaf._replace(data=standard_layout(leaf.data))
     if isinstance(leaf, Tensor):
         if leaf.layout is not torch.strided:
             refuse_tensor(leaf)
-        value = leaf
+        value = leaf.long() if leaf.dtype is text.TEXT else leaf  # as which text travels, and these are numbers
     else:
         value = copy_of(as_array(leaf))
     return standard_layout(value.float() if value.dtype == torch.float64 else value)

@@ -24,3 +24,18 @@ def device_of(device: str) -> torch.device:
             "  try       python -c 'import torch; print(torch.cuda.is_available())' there; or --device cpu"
         )
     return torch.device("cuda", torch.cuda.current_device())
+
+
+def gpu_address(device: torch.device) -> str:
+    """Where it sits in its machine, such as "0000:1b:00"; "" where that is not known.
+
+    Parts of one GPU (MIG) have UUIDs of their own, and one address, by which NCCL knows that they are one.
+    """
+    if device.type != "cuda":
+        return ""
+    properties = torch.cuda.get_device_properties(device)
+    numbers = [getattr(properties, name, None) for name in ("pci_domain_id", "pci_bus_id", "pci_device_id")]
+    if any(number is None for number in numbers):
+        return ""
+    domain, bus, slot = numbers
+    return f"{domain:04x}:{bus:02x}:{slot:02x}"

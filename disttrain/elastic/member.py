@@ -12,6 +12,7 @@ import queue
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,13 +24,15 @@ from disttrain.data.bad_samples import BadSample
 from disttrain.devices import drivers
 from disttrain.elastic import messages as m
 from disttrain.elastic.activity import Activity, Beating
+from disttrain.elastic.devices import gpu_address
 from disttrain.elastic.failing import Failure, Scene, failure_of
 from disttrain.elastic.inlet import Inlets
-from disttrain.elastic.meeting import close, torch_group
+from disttrain.elastic.meeting import torch_group
 from disttrain.elastic.opening import engine_of, opened
-from disttrain.elastic.outgoing import arrays_of
+from disttrain.elastic.outgoing import arrays_of, at_boundary, rest, state_of
 from disttrain.elastic.processor import processor
 from disttrain.elastic.shard_writer import ShardWriter
+from disttrain.elastic.to_the_end import end_this_process, tried
 from disttrain.elastic.transfer import share_state
 from disttrain.elastic.witness import Witness
 from disttrain.training.allocator import keep_freed_memory
@@ -38,7 +41,7 @@ from disttrain.training.program import BOUNDARIES, Kind
 from disttrain.training.step.engine import Engine
 from disttrain.training.step.side_channel import REQUESTS
 
-MakeGroup = Callable[[m.Form, int, str, threading.Event], Group]
+MakeGroup = Callable[[m.Form, int, torch.device, threading.Event], Group]
 _PACED_EVERY_S = 1.0
 _PREDICTED_BYTES = 4 << 20  # outputs are sent in lots of about this size; what a lost worker had not sent is computed again
 
@@ -56,17 +59,19 @@ class Member:
         host: the machine that it is on; the default asks.
         end: ends the process, which can go on no more; its report is on the way.
         gpu_uuid: of the GPU that it uses.
+        end_process: ends this process, for the reason that it is given: where nothing else lets go of a GPU.
     """
 
     def __init__(
         self, name: str, report: Callable[[object], None], open_job: Callable[[Any], Job], make_group: MakeGroup | None = None, *,
         ship: Callable[[str, Any], Any] | None = None, clock: Clock | None = None, host: str | None = None,
         end: Callable[[Failure], None] | None = None, gpu_uuid: Callable[[], str] = drivers.gpu_uuid,
+        end_process: Callable[[str], None] = end_this_process,
     ) -> None:  # fmt: skip
         self._end, self._uuid = end, gpu_uuid
         self.name, self._host = name, host or socket.gethostname()
         self._report, self._open_job = report, open_job
-        self._make_group = make_group or torch_group
+        self._make_group = make_group or partial(torch_group, end_process=end_process)
         self._ship = ship or (lambda key, value: value)
         self._shipped = 0
         self._clock = clock or SystemClock()
@@ -92,13 +97,16 @@ class Member:
     # -- from any thread ------------------------------------------------------------------------------------------------------------
 
     def receive(self, command: object) -> None:
-        """Queue a command; an `Abort` also takes effect at once."""
+        """Queue a command; an `Abort` also takes effect at once, on a thread that waits for a GPU and sees no flag, too."""
         if self._inlets.heard(command):
             return
         if isinstance(command, m.Form):
             self._flag(command.call, command.generation)
         if isinstance(command, m.Abort):
             self._flag(command.call, command.generation).set()
+            with self._lock:
+                if self._group is not None and (command.call, command.generation) == (self._call, self._generation):
+                    tried("aborting a group", self._group.abort)
         if isinstance(command, m.Request):
             with self._lock:
                 self._requested.setdefault((command.call, command.generation), set()).update(command.names)
@@ -111,7 +119,7 @@ class Member:
     # -- the member's own thread ----------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Obey commands until `Leave`, or until the place can go on no more."""
+        """Obey commands until `Leave`, or until the place can go on no more. What it raises, whoever runs it ends the process for."""
         ended: Failure | None = None
         with Beating(self.activity, self._report):
             while not isinstance(command := self._inbox.get(), m.Leave):
@@ -123,7 +131,7 @@ class Member:
                         break
             self._let_go_of_group()
             self._let_go_of_kept()
-            self._rest()
+            rest(self._engine)
         if ended is not None and self._end is not None:
             self._end(ended)
 
@@ -148,7 +156,7 @@ class Member:
 
     def _begin(self, command: m.Begin) -> None:
         self._leave_group()
-        self._rest()
+        rest(self._engine)
         self._engine, self._call, self._generation = None, command.call, -1
         with self._lock:
             self._aborted = {key: flag for key, flag in self._aborted.items() if key[0] >= command.call}
@@ -165,8 +173,9 @@ class Member:
         self._engine, self._stepped = found.engine, False
         self._inlets.begin(self._call, found.engine.job)
         self.activity.now("idle")
-        own, gpu = processor(found.engine.replica.device), self._gpu_uuid()
-        self._report(m.Ready(self.name, self._call, os.getpid(), self._host, found.timings, left_word, found.probe, own, gpu))
+        device = found.engine.replica.device
+        place = processor(device), self._gpu_uuid(), device.type, gpu_address(device)
+        self._report(m.Ready(self.name, self._call, os.getpid(), self._host, found.timings, left_word, found.probe, *place))
 
     def _form(self, command: m.Form) -> None:
         if self._engine is None:
@@ -231,8 +240,7 @@ class Member:
         while True:
             position = engine.position
             if position.kind is Kind.END:
-                self._finish()
-                return
+                return self._finish()
             if position.kind in BOUNDARIES:
                 self.activity.now("boundary", position.tick)
                 if engine.trains:
@@ -240,22 +248,16 @@ class Member:
                 else:
                     self._send_predictions(all_of_them=True)
                 if group.rank == 0:
-                    logs = engine.logs(position)
-                    about = engine.replica.main_counters(), engine.replica.counters()
-                    self._report(m.AtBoundary(self.name, self._call, self._generation, position.tick, logs, *about))
+                    self._report(m.AtBoundary(self.name, self._call, self._generation, position.tick, *at_boundary(engine, position)))
                 return
             if aborted.is_set():
                 raise GroupBroken("told to")
             self.activity.begin_tick(position.tick)
-            try:
-                save, pause, stop = agreed = engine.run_tick(position, [name in requested for name in REQUESTS])
-            except BadSample as bad:
-                self._report(m.Skipped(self.name, self._call, bad.skip))
-                return self._stop("a sample could not be made")
+            save, pause, stop = agreed = engine.run_tick(position, [name in requested for name in REQUESTS])
             self.activity.end_tick()
             if position.kind is Kind.PREDICT:
                 self._send_predictions(all_of_them=False)
-            due = position.kind is Kind.TRAIN and settings.every_steps and engine.replica.optimizer.iterations % settings.every_steps == 0
+            due = position.kind is Kind.TRAIN and settings.every_steps and engine.replica.optimizer.calls % settings.every_steps == 0
             if position.kind is Kind.TRAIN:
                 self._witness.stepped(engine, group, settings, key)
             if (save or stop or due) and engine.trains:
@@ -264,12 +266,11 @@ class Member:
                 with self._lock:
                     requested.difference_update(name for name, given in zip(REQUESTS, agreed, strict=True) if given)
             if pause or stop:
-                self._stop("asked to pause" if pause else "asked to stop")
-                return
+                return self._stop("asked to pause" if pause else "asked to stop")
             now = self._clock.monotonic_s()
             if group.rank == 0 and (now - said >= settings.progress_every_s or first):
                 said = now
-                step = engine.replica.optimizer.iterations if engine.trains else engine.tick
+                step = engine.replica.optimizer.calls if engine.trains else engine.tick
                 self._report(m.Progress(self.name, self._call, self._generation, engine.tick, engine.logs(position), step))
             if engine.trains and now - self._paced >= _PACED_EVERY_S:
                 self._pace()
@@ -284,12 +285,10 @@ class Member:
         elif engine.trains:
             self._save()
             if group.rank == 0:
-                state = engine.replica.state_dict()
-                arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in state.tensors.items()}
-                result = self._aside({"arrays": arrays, "meta": dict(state.meta)})
+                result = self._aside(state_of(engine))
         elif group.rank == 0:
             result = engine.results()
-        self._rest()
+        rest(self._engine)
         self.activity.now("idle", engine.tick)
         self._report(m.Finished(self.name, self._call, self._generation, engine.tick, result))
 
@@ -313,8 +312,7 @@ class Member:
         if self._shards is None or self._engine is None or self._settings is None:
             return
         with self.activity.during("copying"):
-            sequence = self._settings.sequence_base + self._engine.tick + 1
-            attempt = self._settings.attempt
+            sequence, attempt = self._settings.sequence_base + self._engine.tick + 1, self._settings.attempt
             by_products = self._engine.by_products
             audits, by_products.audits_passed = by_products.audits_passed, 0
             self._shards.save(
@@ -335,7 +333,7 @@ class Member:
 
     def _grouped(self, command: m.Form, rank: int, aborted: threading.Event) -> Group:
         """The group of a generation: one that was kept, where the driver says so, or a new one."""
-        assert self._settings is not None
+        assert self._engine is not None
         if len(command.members) == 1:
             self._let_go_of_kept()
             return SoloGroup()
@@ -347,7 +345,7 @@ class Member:
         self._group_name = f"c{command.call}g{command.generation}"
         if command.group not in ("", self._group_name):
             raise GroupBroken(f"the group {command.group} that was to be used again is not whole")
-        return self._make_group(command, rank, self._settings.backend, aborted)
+        return self._make_group(command, rank, self._engine.replica.device, aborted)
 
     def _stop(self, because: str) -> None:
         if self._formed and self._engine is not None:
@@ -358,36 +356,41 @@ class Member:
 
     def _leave_group(self) -> None:
         """Leave the generation, and keep its group for the next call if it is whole."""
-        group, self._group, self._formed = self._group, None, False
-        if group is not None and group.size > 1 and group.usable:
+        group = self._left()
+        if group is not None and group.size > 1 and tried("asking whether a group is whole", getattr, group, "usable"):
             self._let_go_of_kept()
             self._kept = self._group_name, group
         elif group is not None:
-            close(group)
+            tried("closing a group", group.close)
 
     def _let_go_of_group(self) -> None:
-        group, self._group, self._formed = self._group, None, False
-        if group is not None:
-            close(group)
+        if (group := self._left()) is not None:
+            tried("closing a group", group.close)
+
+    def _left(self) -> Group | None:
+        """The group of the generation, which is no longer that of this member: nobody aborts it any more."""
+        with self._lock:
+            group, self._group, self._formed = self._group, None, False
+        return group
 
     def _let_go_of_kept(self) -> None:
         if self._kept is not None:
-            close(self._kept[1])
+            tried("closing a group", self._kept[1].close)
             self._kept = None
-
-    def _rest(self) -> None:
-        if self._engine is not None:
-            self._engine.rest()
 
     def _went_wrong(self, error: BaseException) -> Failure | None:
         """Say what has; given where this worker must end."""
+        if isinstance(error, BadSample):
+            self._report(m.Skipped(self.name, self._call, error.skip))
+            return self._stop("a sample could not be made")
         workers = 1 if self._group is None else self._group.size
         scene = Scene(self.name, self._call, self._generation, self._host, self._gpu_uuid(), workers)
         failure = failure_of(error, scene, self._engine, self._settings)
         if failure is None:
             assert isinstance(error, GroupBroken)
             if self._engine is not None:
-                self._witness.broke(error, self._engine, self._group, (self._call, self._generation))
+                about = error, self._engine, self._group, (self._call, self._generation)
+                tried("telling what it got before the group broke", self._witness.broke, *about)
             self._stop(f"the group broke: {str(error).splitlines()[0][:200]}")
             return None
         if failure.report is not None:

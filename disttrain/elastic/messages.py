@@ -76,6 +76,7 @@ class Form:
         frozen: what training must not change there.
         group: name of the forming whose group is used: this one's, or that of an earlier call whose members are the same.
         watch_until: up to this tick, the digest of the state is told after each step.
+        transport: what carries tensors between members: "host", over the memory of their machines, or "nccl".
         skips: samples that are left out.
     """
 
@@ -91,6 +92,7 @@ class Form:
     frozen: dict[str, list[str]] | None = None
     group: str = ""
     watch_until: int = -1
+    transport: str = "host"
     skips: tuple[Skip, ...] = ()
 
 
@@ -177,7 +179,8 @@ class Collected:
 @dataclass(frozen=True, slots=True)
 class Ready:
     """The job is unpacked and the model built. `left_word`: this worker has left a word in the run directory, for the driver to find.
-    `probe` is what it makes of the first slice, `processor` what it computes on, `gpu_uuid` its GPU, "" on a CPU."""
+    `probe` is what it makes of the first slice, `processor` what it computes on, `gpu_uuid` its GPU, "" on a CPU, `device` of which kind
+    that is: "cpu", "cuda" or "mps", and `gpu_address` where the GPU sits in its machine."""
 
     worker: str
     call: int
@@ -188,6 +191,8 @@ class Ready:
     probe: StateDigest | None = None
     processor: str = ""
     gpu_uuid: str = ""
+    device: str = "cpu"
+    gpu_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class ShardWriter:
         specs = [array.spec(name) for name, array in arrays.items()]
         shot = snapshot(arrays, split(specs, size)[rank], self._arena)
         digest = digest_of({name: array.data for name, array in arrays.items()}, state.meta)
-        step = replica.optimizer.iterations
+        step = replica.optimizer.calls
         # Every rank names the folder alone, so the nonce is a function of what all know; a generation never comes twice.
         nonce = blake2b(f"{attempt}.{call}.{generation}.{replica.tick}".encode(), digest_size=8).hexdigest()
         folder = save_folder(CommitName(attempt, sequence, step), nonce)

@@ -27,6 +27,7 @@ from disttrain.elastic.module_travel import by_value, reduce_module
 from disttrain.elastic.parametrized import is_parametrized, reduce_parametrized
 from disttrain.elastic.unshippable import explain, find
 from disttrain.errors import UsageError
+from disttrain.variables import State, Variable, Weight, as_variable
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Shipment:
 def _tensor(data: np.ndarray, dtype: torch.dtype, shape: tuple[int, ...], parameter: bool, requires_grad: bool) -> Tensor:
     tensor = copy_of(data).view(dtype).view(shape) if data.size else torch.empty(shape, dtype=dtype)
     return nn.Parameter(tensor, requires_grad=requires_grad) if parameter else tensor.requires_grad_(requires_grad)
+
+
+def _variable(kind: type[Variable], facts: dict[str, Any], *tensor: Any) -> Variable:
+    made: Variable = as_variable(_tensor(*tensor), kind, **facts)
+    return made
 
 
 def _code(build: Callable[..., CodeType], arguments: tuple[Any, ...], filename: str) -> CodeType:
@@ -65,6 +71,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
         if isinstance(obj, Tensor) and type(obj) in (Tensor, nn.Parameter) and obj.device.type != "meta" and obj.layout == torch.strided:
             data = obj.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
             return _tensor, (data, obj.dtype, tuple(obj.shape), isinstance(obj, nn.Parameter), obj.requires_grad)
+        if type(obj) in (Weight, State) and obj.device.type != "meta":
+            data = obj.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            return _variable, (type(obj), obj.facts(), data, obj.dtype, tuple(obj.shape), False, False)
         if isinstance(obj, np.ndarray):
             return reduced(obj) or NotImplemented
         if type(obj).__module__ == "torch._ops" and type(obj).__name__ in ("OpOverload", "OpOverloadPacket"):

@@ -26,7 +26,7 @@ class Witness:
         """A training step is done; `generation` is (call, generation)."""
         self.audited(engine, generation)
         every = settings.digest_every
-        if engine.tick <= self.watch_until or (every and engine.replica.optimizer.iterations % every == 0):
+        if engine.tick <= self.watch_until or (every and engine.replica.optimizer.calls % every == 0):
             self._tell(engine, group, generation)
 
     def broke(self, broken: GroupBroken, engine: Engine, group: Group | None, generation: tuple[int, int]) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from disttrain.identifiers import made_from, written
+from disttrain.identifiers import made_from, no_such_name, written
 from disttrain.initializers.constant import Constant, Identity, Ones, Zeros
 from disttrain.initializers.distributions import RandomNormal, RandomUniform, TruncatedNormal
-from disttrain.initializers.initializer import Initializer, RandomInitializer
+from disttrain.initializers.initializer import Initializer, RandomInitializer, asked
 from disttrain.initializers.orthogonal import Orthogonal
 from disttrain.initializers.stft import STFT
 from disttrain.initializers.variance_scaling import (
@@ -122,8 +122,13 @@ __all__ = [
     "TruncatedNormal",
     "VarianceScaling",
     "Zeros",
+    "asked",
     "compute_fans",
     "deserialize",
     "get",
     "serialize",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise no_such_name("disttrain.initializers", name, __all__)

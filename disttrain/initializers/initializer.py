@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from disttrain import mixed_precision
+from disttrain.mixed_precision import DTYPES, dtype_name
 from disttrain.seeds import fold_in, next_key
 
 _WITHIN_TWO = math.erf(2.0 / math.sqrt(2.0))  # the share of a normal distribution within two standard deviations
@@ -24,6 +28,11 @@ class Initializer:
         >>> Halves()((2,)).tolist()
         [0.5, 0.5]
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__call__" in cls.__dict__ and cls.__module__.startswith("disttrain."):
+            cls.__call__ = _by_any_name(cls.__dict__["__call__"])  # type: ignore[method-assign]
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} defines no __call__(self, shape, dtype).")
@@ -78,3 +87,30 @@ class RandomInitializer(Initializer):
 def drawn_dtype(dtype: torch.dtype) -> torch.dtype:
     """Half precision draws in float32: the CPU generators know no other."""
     return dtype if dtype in (torch.float32, torch.float64) else torch.float32
+
+
+def asked(initializer: Callable[..., Any], shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """What an initializer, or a function in its place, gives. One that is made of NumPy's functions is given the dtype's name."""
+    try:
+        value = initializer(shape, dtype)
+    except TypeError as error:
+        if "as a data type" not in str(error):
+            raise
+        value = initializer(shape, dtype_name(dtype))
+    tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+    return tensor.detach().to(dtype).contiguous()
+
+
+def _by_any_name(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`call`, whose shape may be a number or a list, and whose dtype a name, one of NumPy's, or None for that of the global policy."""
+
+    @functools.wraps(call)
+    def wrapper(self: Any, shape: Any, dtype: Any = None, **kwargs: Any) -> Tensor:
+        if not isinstance(dtype, torch.dtype):
+            name = (
+                dtype if dtype is None or isinstance(dtype, str | dict) or not isinstance(dtype, type | np.dtype) else np.dtype(dtype).name
+            )
+            dtype = DTYPES[mixed_precision.get(name).variable_dtype]
+        return call(self, (shape,) if isinstance(shape, int) else tuple(shape), dtype, **kwargs)
+
+    return wrapper

@@ -8,6 +8,7 @@ from typing import Any
 
 from disttrain import quantities
 from disttrain.controller.checkpoint_interval import CheckpointInterval
+from disttrain.controller.transport import TRANSPORTS
 from disttrain.devices.asked import Asked, check_options
 from disttrain.errors import UsageError
 from disttrain.launch.kernels import KERNELS
@@ -26,6 +27,7 @@ class RunConfig:
         cpus_per_worker: what each holds, and its intra-op threads: bits depend on it.
         device: "cpu", "cuda", or "auto": CUDA where it is there; a run goes on where it began.
         gpus_per_worker: 1, or a share of one such as 0.5, with which workers share a GPU; 0 is on CPUs. None for 1 on CUDA.
+        transport: what carries tensors between workers on GPUs: "nccl", "host" (over the memory of their machines), or "auto".
         run_dir: where the run is kept, any fsspec URL; None for `runs/<script>`.
         checkpoint_every: when to save, see `CheckpointInterval.parse`.
         keep: committed checkpoints kept beside those that finished calls need.
@@ -65,6 +67,7 @@ class RunConfig:
     admission: bool = True
     audit: str | None = None
     kernels: str = "own"
+    transport: str = "auto"
     determinism: bool = True
 
     def __post_init__(self) -> None:
@@ -97,6 +100,8 @@ class RunConfig:
         quantities.share_of("--audit", self.audit)
         if self.kernels not in KERNELS:
             raise UsageError(f"--kernels {self.kernels!r}: expected {' or '.join(KERNELS)}.")
+        if self.transport not in TRANSPORTS:
+            raise UsageError(f"--transport {self.transport!r}: expected {', '.join(TRANSPORTS[:-1])} or {TRANSPORTS[-1]}.")
         if self.run_dir is not None:
             _check_url(self.run_dir)
 

@@ -313,6 +313,7 @@ class Session:
             identity=identity,
             **self.config.looks,
             place=self._place,
+            transport=self.config.transport,
         )
         controller = Controller(
             around, number, job, put_job, state=self._state, facts=self._facts, hooks=hooks,

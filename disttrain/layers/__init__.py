@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from disttrain.identifiers import no_such_name
 from disttrain.layers.layer import Layer
 from disttrain.layers.naming import clear_session
 from disttrain.layers.tracking import assign_layer_ids
@@ -41,7 +42,7 @@ _NAMES = {
         SeparableConv1D SeparableConv2D SeparableConvolution1D SeparableConvolution2D
     """,
     "core": """
-        Dense EinsumDense Embedding Identity Input InputLayer Lambda Masking ReversibleEmbedding TorchModule Wrapper
+        Dense EinsumDense Embedding Identity Input InputLayer InputSpec Lambda Masking ReversibleEmbedding TorchModule Wrapper
         as_layer
     """,
     "merging": """
@@ -60,8 +61,9 @@ _NAMES = {
         GlobalMaxPooling3D MaxPool1D MaxPool2D MaxPool3D MaxPooling1D MaxPooling2D MaxPooling3D
     """,
     "preprocessing": """
-        CategoryEncoding CenterCrop Discretization Normalization RandomBrightness RandomContrast RandomCrop
-        RandomErasing RandomFlip RandomRotation RandomTranslation RandomZoom Rescaling Resizing
+        CategoryEncoding CenterCrop Discretization HashedCrossing Hashing IntegerLookup Normalization RandomBrightness
+        RandomContrast RandomCrop RandomErasing RandomFlip RandomRotation RandomTranslation RandomZoom Rescaling Resizing
+        StringLookup TextVectorization
     """,
     "recurrent": """
         Bidirectional ConvLSTM1D ConvLSTM2D ConvLSTM3D GRU GRUCell LSTM LSTMCell RNN SimpleRNN SimpleRNNCell
@@ -90,7 +92,7 @@ def __getattr__(name: str) -> Any:
     elif name in _NAMES:
         return import_module(f"disttrain.layers.{name}")
     else:
-        raise AttributeError(f"module 'disttrain.layers' has no attribute {name!r}")
+        raise no_such_name("disttrain.layers", name, __all__)
     globals()[name] = value
     return value
 

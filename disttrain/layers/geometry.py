@@ -78,12 +78,26 @@ def check_padding(padding: Any, owner: str, causal: bool = False) -> str:
     return str(lowered)
 
 
+_default_format = "channels_last"
+
+
+def default_data_format() -> str:
+    """What None means as `data_format`: "channels_last" unless `set_default_data_format` was called."""
+    return _default_format
+
+
+def set_default_data_format(data_format: str) -> None:
+    """Let None mean this for layers that are made from now on."""
+    global _default_format
+    _default_format = check_data_format(data_format, "set_image_data_format")
+
+
 def check_data_format(data_format: Any, owner: str) -> str:
-    """`"channels_last"`, also for None, or `"channels_first"`."""
+    """`"channels_last"` or `"channels_first"`; the default for None."""
     lowered = data_format.lower() if isinstance(data_format, str) else data_format
     if lowered not in (None, "channels_last", "channels_first"):
         raise ValueError(f"{owner}(data_format={data_format!r}): expected 'channels_last', 'channels_first' or None.")
-    return lowered or "channels_last"
+    return lowered or _default_format
 
 
 def output_size(size: int | None, window: int, stride: int, padding: str, dilation: int = 1) -> int | None:

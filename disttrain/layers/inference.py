@@ -6,12 +6,14 @@ Fake tensors would compute nothing, but torch imports over a second of symbolic 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from disttrain import text
 from disttrain.layers.context import CallContext, call_context
 from disttrain.layers.dtypes import DTYPES, dtype_name
 from disttrain.layers.structure import flatten, map_structure, pack_like
@@ -35,7 +37,7 @@ def infer(function: Callable[..., Any], args: Any, kwargs: Any, described: str, 
         if not isinstance(one, Tensor):
             raise ValueError(f"{described} gave {one!r}: expected tensors, or lists, tuples and dicts of them.")
         shape = tuple(a if a == b else None for a, b in zip(one.shape, two.shape, strict=True))
-        leaves.append(SymbolicTensor(shape, dtype_name(one.dtype)))
+        leaves.append(SymbolicTensor(shape[:-1], text.NAME) if text.is_text(one) else SymbolicTensor(shape, dtype_name(one.dtype)))
     return pack_like(first, leaves)
 
 
@@ -60,24 +62,45 @@ def _run(
     def zeros(value: Any) -> Any:
         if not isinstance(value, SymbolicTensor):
             return value
+        if value.dtype == text.NAME:
+            return torch.zeros((*stand_in_shape(value.shape, sizes), 1), dtype=text.TEXT, device=device)  # empty strings
         return torch.zeros(stand_in_shape(value.shape, sizes), dtype=DTYPES[value.dtype], device=device)
 
     given = map_structure(zeros, list(args)), map_structure(zeros, dict(kwargs))
     try:
-        with torch.no_grad(), call_context(CallContext(training=False)):
-            try:
-                return function(*given[0], **given[1])
-            except Exception:
-                if not _give_masks(function, given[0]):
-                    raise
-                with call_context(CallContext(training=False)) as context:
-                    context.masked = True
-                    return function(*given[0], **given[1])
+        with _states_kept(getattr(function, "__self__", function)):
+            return _call(function, given)
     except Exception as error:
         raise ValueError(
             f"the output shape of {described} could not be inferred: {type(error).__name__}: {error}\n"
             "  try  define compute_output_shape(self, input_shape), or check the shapes that enter it"
         ) from error
+
+
+@contextmanager
+def _states_kept(module: Any) -> Iterator[None]:
+    """What the states of a layer are changed to by zeros is undone."""
+    buffers = [b for inner in module.modules() for b in inner.buffers(recurse=False)] if isinstance(module, nn.Module) else []
+    before = [(buffer, buffer._version, buffer.clone()) for buffer in buffers if not buffer.is_inference()]
+    try:
+        yield
+    finally:
+        for buffer, version, values in before:
+            if buffer._version != version:
+                with torch.no_grad():
+                    buffer.copy_(values)
+
+
+def _call(function: Callable[..., Any], given: Any) -> Any:
+    with torch.no_grad(), call_context(CallContext(training=False)):
+        try:
+            return function(*given[0], **given[1])
+        except Exception:
+            if not _give_masks(function, given[0]):
+                raise
+            with call_context(CallContext(training=False)) as context:
+                context.masked = True
+                return function(*given[0], **given[1])
 
 
 def _give_masks(function: Any, args: list[Any]) -> bool:

@@ -12,16 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from disttrain import mixed_precision, regularizers, watch
+from disttrain import mixed_precision, regularizers, text, watch
 from disttrain.alignment import on_border
 from disttrain.layers import masking, torch_children, tracking
 from disttrain.layers.config import accepted_arguments, for_constructor, known_arguments, simple_arguments, unwritten_arguments
 from disttrain.layers.context import CallContext, call_context, enter, innermost, leave
 from disttrain.layers.dtypes import DTYPES, dtype_name
 from disttrain.layers.inference import infer
-from disttrain.layers.naming import auto_name
+from disttrain.layers.input_spec import check_inputs
+from disttrain.layers.naming import auto_name, building
 from disttrain.layers.recomputation import follow_checkpoints
 from disttrain.layers.signature import Signature, check_positional, shapes_for_build, signature_of
+from disttrain.layers.stateless import stateless_call
 from disttrain.layers.structure import flatten, map_shapes, map_structure
 from disttrain.layers.symbolic import Node, Shape, SymbolicTensor, has_symbolic
 from disttrain.layers.torch_calls import forward_as_call
@@ -52,6 +54,8 @@ class Layer(WeightHolder):
     _output_keeps_dtype = False  # True where the output has the dtype of the input, such as in Flatten
     _starts_mask = False  # True where the output has a mask though no input has one, as with Masking
     supports_masking = False
+    input_spec: Any = None  # an InputSpec, or a structure of them, that inputs are held to
+    _needs_no_build = False  # True where there is nothing to make and nothing to check: built from the start, as in Keras
     _calls_itself = False  # True for a class whose `forward` is no `call` under torch's name
     _is_operation = False  # True for what an operator or a function of `dt.ops` makes between symbolic tensors
     _signature: Signature
@@ -95,7 +99,7 @@ class Layer(WeightHolder):
         self._call_losses: list[Tensor] = []
         self._build_shapes: dict[str, Any] | None = None
         self._input_shape_hint = (input_dim,) if input_dim is not None else None if input_shape is None else tuple(input_shape)
-        self.built = False
+        self.built = self._needs_no_build and type(self).build is Layer.build
         self._building = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -117,7 +121,7 @@ class Layer(WeightHolder):
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The function itself; subclasses name its arguments, first the tensor or tensors."""
-        raise NotImplementedError(f"{type(self).__name__} defines no call(self, inputs).")
+        raise NotImplementedError(f"Layer {type(self).__name__} does not have a `call` method implemented.")
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """The mask of the output for `inputs` with `previous_mask`; a list of them for several outputs, None for no mask."""
@@ -223,6 +227,8 @@ class Layer(WeightHolder):
             self.__dict__["_call_losses"] = context.losses
 
     def _call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args and isinstance(args[0], list | tuple) and text.holds_text(args[0]):
+            args = (text.gathered(args[0]), *args[1:])
         check_positional(self, args)
         if has_symbolic(args, kwargs):
             return self._call_symbolically(args, kwargs)
@@ -249,18 +255,22 @@ class Layer(WeightHolder):
         training = signature.training_default if training is None else training
         context.training = training
         try:
+            if self.input_spec is not None and args:
+                check_inputs(self.input_spec, args[0], self.name)
             if not self.built:
                 self._build_for(tuple(args), kwargs)
-            if self._foreign is None:
+            foreign = self._foreign
+            if foreign is None:
                 tracking.adopt(self)
                 foreign = {name: child for name, child in self._modules.items() if child is not None and not isinstance(child, Layer)}
-                self.__dict__["_foreign"] = foreign
+                if self.input_spec is None:  # else unknown for ever: a layer that checks its inputs does not take the short way
+                    self.__dict__["_foreign"] = foreign
                 if foreign:
                     torch_children.first_seen(self, foreign, self._resting)
                     if self._computes_otherwise and self._compute_dtype.is_floating_point:
                         torch_children.compute_in(foreign, DTYPES[self._policy.compute_dtype])
-            if self._foreign:  # a frozen torch module infers, as a frozen BatchNormalization does
-                torch_children.follow(self._foreign, self._resting, bool(training) and self._trainable)
+            if foreign:  # a frozen torch module infers, as a frozen BatchNormalization does
+                torch_children.follow(foreign, self._resting, bool(training) and self._trainable)
             if signature.takes_training:
                 kwargs["training"] = bool(training)
             if context.masked and signature.masks:
@@ -272,14 +282,19 @@ class Layer(WeightHolder):
                 outputs = self.call(*args, **kwargs)
         finally:
             context.training = before
-        if self.supports_masking and (context.masked or self._starts_mask):
+        given = kwargs.get("mask")
+        if self.supports_masking and (context.masked or self._starts_mask or given is not None):
             inputs = args[0] if args else next(iter(kwargs.values()), None)
-            context.masked |= masking.put_on(outputs, self.compute_mask(inputs, masking.masks_of(inputs)))
+            context.masked |= masking.put_on(outputs, self.compute_mask(inputs, masking.masks_of(inputs) if given is None else given))
         if self.activity_regularizer is not None:
             self._penalize_activity(outputs)
         return outputs
 
     def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.input_spec is not None and args:
+            check_inputs(self.input_spec, args[0], self.name)
+        if any(isinstance(leaf, SymbolicTensor) and leaf.dtype == text.NAME for leaf in flatten([list(args), kwargs])):
+            text.check_takes_text(self)
         if not self.built:
             self._build_for(args, kwargs)
         outputs = self.compute_output_spec(*args, **kwargs)
@@ -313,6 +328,8 @@ class Layer(WeightHolder):
         return next((leaf.device for leaf in flatten(list(args)) if type(leaf) is Tensor), None)
 
     def _as_input(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.dtype.kind in "OSU":
+            return text.text_tensor(value)
         if isinstance(value, np.ndarray):
             weight = next(self.parameters(), None)
             value = on_border(torch.from_numpy(np.ascontiguousarray(value)))
@@ -339,6 +356,40 @@ class Layer(WeightHolder):
             if isinstance(output, Tensor) and context is not None and self.activity_regularizer is not None:
                 loss = self.activity_regularizer(output)
                 context.losses.append(loss / output.shape[0] if output.ndim and output.shape[0] else loss)
+
+    def stateless_call(
+        self,
+        trainable_variables: Sequence[Any],
+        non_trainable_variables: Sequence[Any],
+        *args: Any,
+        return_losses: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Call the layer with other values in the place of its weights, which stay as they are.
+
+        Args:
+            trainable_variables, non_trainable_variables: values, in the order of the lists of these names.
+
+        Returns:
+            (outputs, the non-trainable values after the call); with `return_losses` the losses too.
+        """
+        return stateless_call(self, trainable_variables, non_trainable_variables, args, kwargs, return_losses)
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The metrics that this layer, and the layers within it, hold as attributes."""
+        found: dict[int, Any] = {}
+        for module in self.modules():
+            for value in vars(module).values():
+                for item in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,):
+                    if all(hasattr(item, wanted) for wanted in ("update_state", "reset_state", "result", "variables")):
+                        found[id(item)] = item
+        return list(found.values())
+
+    @property
+    def metrics_variables(self) -> list[Tensor]:
+        """The sums of all `metrics`."""
+        return [variable for metric in self.metrics for variable in metric.variables]
 
     @property
     def losses(self) -> list[Tensor]:
@@ -436,7 +487,8 @@ def _once(build: Callable[..., None]) -> Callable[..., None]:
             return
         self._building = True
         try:
-            build(self, *args, **kwargs)
+            with building(self.name):
+                build(self, *args, **kwargs)
         finally:
             self._building = False
         names = list(inspect.signature(build).parameters)[1:]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from disttrain import philox
+from disttrain.identifiers import no_such_name
 from disttrain.layers.context import current
 from disttrain.layers.dtypes import DTYPES, standard_dtype
 from disttrain.layers.ops.operation import as_tensor
@@ -145,3 +146,7 @@ def shuffle(x: Any, axis: int = 0, seed: Any = None) -> Tensor:
 
 
 __all__ = ["SeedGenerator", "categorical", "dropout", "normal", "randint", "shuffle", "truncated_normal", "uniform"]
+
+
+def __getattr__(name: str) -> Any:
+    raise no_such_name("disttrain.random", name, __all__)

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from disttrain.layers.structure import flatten, map_structure
+from disttrain.text import is_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,14 @@ def shapes_for_build(signature: Signature, args: tuple[Any, ...], kwargs: dict[s
 
 
 def shape_structure(value: Any) -> Any:
-    """The shape of each tensor of a structure, batch size None."""
-    return map_structure(lambda leaf: (None, *tuple(leaf.shape)[1:]) if len(getattr(leaf, "shape", ())) else (), value)
+    """The shape of each tensor of a structure, batch size None; of text without its characters."""
+
+    def shape(leaf: Any) -> Any:
+        sizes = tuple(getattr(leaf, "shape", ()))
+        sizes = sizes[:-1] if is_text(leaf) else sizes
+        return (None, *sizes[1:]) if sizes else ()
+
+    return map_structure(shape, value)
 
 
 def check_positional(layer: Any, args: tuple[Any, ...]) -> None:
@@ -63,7 +70,8 @@ def check_positional(layer: Any, args: tuple[Any, ...]) -> None:
     for position, value in enumerate(args):
         if any(isinstance(leaf, bool | str) for leaf in flatten(value)):
             raise ValueError(
-                f"{type(layer).__name__} {layer.name!r}, argument {position}: {value!r} is not a tensor.\n"
+                f"{type(layer).__name__} {layer.name!r}, argument {position}: {value!r} is not a tensor. "
+                "Only input tensors may be passed as positional arguments.\n"
                 "  expected  tensors first, other arguments by name\n"
                 f"  try  layer(x, training={value!r})"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -216,6 +217,26 @@ class SymbolicTensor:
     def squeeze(self, axis: Any = None) -> SymbolicTensor:
         """`ops.squeeze(x, axis)`."""
         return _operate("Squeeze", self, axis=axis)
+
+    def node_of_function(self, function: Callable[..., Any], bound: inspect.BoundArguments) -> SymbolicTensor:
+        """A node of the operation that has the name of `function`, an activation.
+
+        Raises:
+            TypeError: there is none, or it does not take an argument that was given.
+        """
+        if function.__name__ == "linear":
+            return self
+        declared = next((known for known in _declared().values() if known.function.__name__ == function.__name__), None)
+        names = () if declared is None else tuple(inspect.signature(declared.function).parameters)[1:]
+        further = [name for name in list(bound.arguments)[1:] if name not in names]
+        if declared is None or further:
+            raise TypeError(
+                f"activations.{function.__name__}({', '.join(f'{name}=...' for name in further) or '...'}) was called on a symbolic "
+                "tensor, which has no value.\n  try  layers.Lambda(function)(x), or the layer of this name"
+            )
+        bound.apply_defaults()
+        result: SymbolicTensor = declared.node_of(self, **{name: value for name, value in bound.arguments.items() if name in names})
+        return result
 
 
 class Node:

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from disttrain import constraints, initializers, regularizers, watch
+from disttrain import constraints, initializers, regularizers, variables, watch
 from disttrain.alignment import on_border
 from disttrain.layers import tracking
 from disttrain.layers.dtypes import DTYPES, standard_dtype
+from disttrain.layers.naming import scope_of
 from disttrain.layers.weight_budget import charge
+from disttrain.variables import State, Variable, Weight
 
 
 class WeightHolder(nn.Module):
@@ -54,12 +56,15 @@ class WeightHolder(nn.Module):
             constraint: what the weight becomes after each update of the optimizer: a name, a Constraint or a function.
 
         Raises:
-            RuntimeError: the layer is built already; weights are made in `__init__` and `build`.
+            ValueError: the layer is built already; weights are made in `__init__` and `build`.
         """
         if isinstance(name, list | tuple):  # Keras 3 puts the shape, then the initializer first
             name, shape, initializer = None, name, shape if initializer is None else initializer
         if self.built and not self._building:
-            raise RuntimeError(f"{type(self).__name__} {self.name!r}: add_weight({name!r}) after building. Make weights in build().")
+            raise ValueError(
+                f"{type(self).__name__} {self.name!r}: add_weight({name!r}) after building: you cannot add new elements of state then.\n"
+                "  try  make weights in __init__ or in build(self, input_shape)"
+            )
         shape = () if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
         if not all(isinstance(size, int) and size >= 0 for size in shape):
             raise ValueError(f"{type(self).__name__} {self.name!r}: weight {name!r} of shape {shape} has a size that is not known.")
@@ -68,17 +73,16 @@ class WeightHolder(nn.Module):
         if chosen is None:
             chosen = initializers.GlorotUniform() if torch_dtype.is_floating_point else initializers.Zeros()
         charge(shape, torch_dtype)
-        value = chosen(shape, torch_dtype)
-        value = torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value).detach().to(torch_dtype).contiguous()
-        value = on_border(value)
+        value = on_border(initializers.asked(chosen, shape, torch_dtype))
         if tuple(value.shape) != shape:
             raise ValueError(f"{type(self).__name__} {self.name!r}: the initializer of {name!r} gave {tuple(value.shape)}, not {shape}.")
         key = self._free_weight_name(name or "variable")
         self.__dict__.pop(key, None)  # `self.kernel = None` before building
+        facts: dict[str, Any] = {"name": name or "variable", "scope": scope_of(self.name), "owner": self}
         if trainable:
-            self._parameters[key] = nn.Parameter(value, requires_grad=self._trainable and torch_dtype.is_floating_point)
+            self._parameters[key] = variables.as_variable(value, Weight, requires_grad=self._trainable, **facts)
         else:
-            self._buffers[key] = value
+            self._buffers[key] = variables.as_variable(value, State, **facts)
         if regularizer is not None:
             self._regularizers[key] = regularizers.get(regularizer)
         if constraint is not None:
@@ -86,6 +90,10 @@ class WeightHolder(nn.Module):
         if not autocast:
             self._kept_dtype.add(key)
         return self._parameters[key] if trainable else self._buffers[key]
+
+    def add_variable(self, shape: Any, initializer: Any, dtype: Any = None, trainable: bool = True, **settings: Any) -> Any:
+        """`add_weight` by Keras's other name."""
+        return self.add_weight(shape=shape, initializer=initializer, dtype=dtype, trainable=trainable, **settings)
 
     def add_row_state(self, name: str, shape: Sequence[int], dtype: Any = None) -> Any:
         """Make a buffer of `shape` (batch, ...) whose rows belong to the rows of the global batch, zeros at first.
@@ -105,6 +113,8 @@ class WeightHolder(nn.Module):
         return key
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "input_spec":
+            self.__dict__["_foreign"] = None  # inputs are looked at from now on
         if isinstance(value, nn.Module | Tensor) and "_modules" not in self.__dict__:
             raise RuntimeError(f"{type(self).__name__}.__init__ must call super().__init__() before it sets {name!r}.")
         if isinstance(value, nn.Module) or (isinstance(value, list | tuple | dict) and tracking.holds_modules(value)):
@@ -116,7 +126,31 @@ class WeightHolder(nn.Module):
             return
         if isinstance(value, Tensor) and self._rename_weight(name, value):
             return
+        if isinstance(value, Weight | State) and value._layer() is None:
+            self._take_over(name, value)
+            return
         super().__setattr__(name, value)
+
+    def _take_over(self, name: str, value: Any) -> None:
+        """`self.count = dt.Variable(...)`: it is a weight of this layer from now on."""
+        self.__dict__.pop(name, None)
+        (self._parameters if isinstance(value, nn.Parameter) else self._buffers)[name] = value
+        for table in ("_regularizers", "_constraints"):
+            if (note := value.__dict__.pop(table, None)) is not None:
+                getattr(self, table)[name] = note
+        variables.own_all(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        variables.own_all(self)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        before = {name: buffer for name, buffer in self._buffers.items() if isinstance(buffer, Variable)}
+        applied = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, old in before.items():
+            if (new := self._buffers[name]) is not old and new is not None:  # what moves to another device is a plain tensor there
+                self._buffers[name] = variables.as_variable(new, State, owner=self, **old.facts())
+        return applied
 
     def _rename_weight(self, name: str, value: Tensor) -> bool:
         """`self.scale = self.add_weight("gamma", ...)`: the weight answers to the attribute's name in `state_dict()`."""

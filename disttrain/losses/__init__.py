@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from disttrain import torch_losses
-from disttrain.identifiers import written
+from disttrain.identifiers import no_such_name, written
 from disttrain.losses.argument_order import OutputsFirst, targets_first
 from disttrain.losses.base import FunctionLoss, Loss
 from disttrain.losses.binary_crossentropy import BinaryCrossentropy, binary_crossentropy
@@ -198,3 +198,7 @@ __all__ = [
     "squared_hinge",
     "tversky",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise no_such_name("disttrain.losses", name, __all__)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +21,35 @@ _MEANS = ("sum_over_batch_size", "mean")
 REDUCTIONS = (*_MEANS, "mean_with_sample_weight", "sum", "none", None)
 _FLOATS = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
 _HALVES = (torch.bfloat16, torch.float16)
+
+
+_fraction: ContextVar[float] = ContextVar("slice_fraction", default=1.0)  # for a `__call__` that hands none on
+
+
+class CalledAsInKeras:
+    """A loss whose class has a `__call__(y_true, y_pred, sample_weight)` of its own, which may ask that of `Loss`."""
+
+    def __init__(self, loss: Any) -> None:
+        self._loss = loss
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None, slice_fraction: float = 1.0) -> Any:
+        token = _fraction.set(slice_fraction)
+        try:
+            return self._loss(y_true, y_pred, sample_weight)
+        finally:
+            _fraction.reset(token)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_loss"], name)
+
+
+def with_fraction(loss: Any) -> Any:
+    """`loss`, so that it can be called with the fraction of a slice."""
+    if not isinstance(loss, Loss):
+        return loss
+    parameters = inspect.signature(type(loss).__call__).parameters.values()
+    takes = any(parameter.name == "slice_fraction" or parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    return loss if takes else CalledAsInKeras(loss)
 
 
 class Loss:
@@ -99,7 +130,7 @@ class Loss:
         if self.reduction in (None, "none"):
             return values
         if self.reduction == "sum":
-            total = values.sum()
+            total, slice_fraction = values.sum(), slice_fraction if slice_fraction != 1.0 else _fraction.get()
             return total if slice_fraction == 1.0 else total / slice_fraction
         if self.reduction == "mean_with_sample_weight" and weights is not None:
             total, divisor = values.sum(), batch_divisor(weights.sum()).to(values.dtype)

@@ -31,11 +31,12 @@ def ctc(y_true: Any, y_pred: Any) -> Tensor:
     labels = kept_in(labels, logits.shape[-1], "ctc: y_true has labels")
     # The kernel for CUDA adds up its gradient in no fixed order; where the same bits are wanted, the one for the CPU computes it.
     device = torch.device("cpu") if logits.is_cuda and torch.are_deterministic_algorithms_enabled() else logits.device
-    log_p = torch.log_softmax(logits, -1).transpose(0, 1).to(device)
+    exact = logits if logits.dtype in (torch.float32, torch.float64) else logits.float()  # torch has no kernel for halves
+    log_p = torch.log_softmax(exact, -1).transpose(0, 1).to(device)
     steps = torch.full((len(logits),), logits.shape[1], dtype=torch.long, device=device)
     lengths = (labels != BLANK).sum(-1).to(device)
     values = functional.ctc_loss(log_p, labels.to(device), steps, lengths, blank=BLANK, reduction="none")
-    return values.to(logits.device)
+    return values.to(logits)
 
 
 class CTC(Loss):

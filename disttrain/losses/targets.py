@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from disttrain.errors import DataError
+
+_may_be_infinite: ContextVar[bool] = ContextVar("targets_may_be_infinite", default=False)
+
+
+@contextmanager
+def infinite_targets(allowed: bool) -> Iterator[None]:
+    """Within the block NaN and infinity among targets are no error, if `allowed`: somebody wants to see the loss that they give."""
+    token = _may_be_infinite.set(allowed)
+    try:
+        yield
+    finally:
+        _may_be_infinite.reset(token)
 
 
 def check_same_shape(loss: str, y: np.ndarray, output_shape: tuple[int, ...], advice: str = "", *, last_one_optional: bool = True) -> None:
@@ -22,7 +37,7 @@ def check_same_shape(loss: str, y: np.ndarray, output_shape: tuple[int, ...], ad
 
 def check_finite(loss: str, y: np.ndarray) -> None:
     """Raise DataError for the first NaN or infinity."""
-    if y.dtype.kind != "f" or y.size == 0 or np.isfinite(y.sum(dtype=np.float64)):
+    if y.dtype.kind != "f" or y.size == 0 or _may_be_infinite.get() or np.isfinite(y.sum(dtype=np.float64)):
         return
     bad = ~np.isfinite(y)
     if bad.any():  # else the sum overflowed

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from disttrain.identifiers import no_such_name
 from disttrain.metrics.accuracies import (
     Accuracy,
     BinaryAccuracy,
@@ -139,3 +142,7 @@ __all__ = [
     "squared_hinge",
     "top_k_categorical_accuracy",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise no_such_name("disttrain.metrics", name, __all__)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,41 +12,37 @@ from torch import Tensor
 
 from disttrain.host_numbers import on_device
 from disttrain.identifiers import to_snake_case
+from disttrain.variables import State
 
 
-class Variable(Tensor):
+class Variable(State):
     """A sum that a metric keeps: a float64 tensor with Keras's `assign` methods, which change it in place."""
-
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # operations give plain tensors, at their speed
 
     @property
     def value(self) -> Tensor:
         """The tensor itself, as Keras's variables have it."""
         return self.detach().as_subclass(Tensor)
 
-    def assign(self, value: Any) -> None:
+    def assign(self, value: Any) -> Any:
         """Become `value`."""
-        self.copy_(torch.as_tensor(value).detach())
+        new = torch.as_tensor(value)
+        if new.shape != self.shape:
+            return super().assign(value)  # says what does not fit
+        return self.copy_(new.detach())
 
-    def assign_add(self, value: Any) -> None:
-        """Grow by `value`."""
-        self.add_(on_device(value, self.device).detach())
+    def assign_add(self, value: Any) -> Any:
+        """Grow by `value`; gives the sum itself, not a copy: each step adds to many."""
+        return self.add_(on_device(value, self.device).detach())
 
-    def assign_sub(self, value: Any) -> None:
-        """Shrink by `value`."""
-        self.sub_(on_device(value, self.device).detach())
+    def assign_sub(self, value: Any) -> Any:
+        """Shrink by `value`; gives the sum itself."""
+        return self.sub_(on_device(value, self.device).detach())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
         twin = self.detach().clone().as_subclass(Variable)
+        twin._given_name = self._given_name
         memo[id(self)] = twin
         return twin
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return _variable, (self.detach().clone(),)  # a clone: the runtime may have made this a view of one long vector
-
-
-def _variable(values: Tensor) -> Variable:
-    return values.as_subclass(Variable)
 
 
 class Metric:
@@ -82,6 +79,10 @@ class Metric:
         self.name = name or to_snake_case(type(self).__name__)
         self.dtype = str(dtype or "float32").removeprefix("torch.")
         self._variables: list[Variable] = []
+
+    @property
+    def _dtype(self) -> str:
+        return self.dtype  # as metrics written for Keras ask for it
 
     @property
     def variables(self) -> list[Variable]:
@@ -131,6 +132,7 @@ class Metric:
             )
         variable = torch.zeros(tuple(shape), dtype=torch.float64).as_subclass(Variable)
         self._own_variables().append(variable)
+        variable._given_name, variable._scope = name, self.name
         return variable
 
     def add_weight(
@@ -167,6 +169,39 @@ class Metric:
         """Start again from zero."""
         for variable in self.variables:
             variable.zero_()
+
+    def stateless_update_state(self, metric_variables: Sequence[Any], *args: Any, **kwargs: Any) -> list[Tensor]:
+        """What `update_state` makes of sums with these values; the metric's own stay."""
+        with self._holding(metric_variables):
+            self.update_state(*args, **kwargs)
+            return [variable.value.clone() for variable in self.variables]
+
+    def stateless_result(self, metric_variables: Sequence[Any]) -> Any:
+        """The result for sums with these values."""
+        with self._holding(metric_variables):
+            found = self.result()
+            return found.clone() if isinstance(found, Tensor) else found
+
+    def stateless_reset_state(self) -> list[Tensor]:
+        """The values of sums that nothing was added to."""
+        return [torch.zeros_like(variable.value) for variable in self.variables]
+
+    @contextmanager
+    def _holding(self, values: Sequence[Any]) -> Iterator[None]:
+        own = self.variables
+        if len(values) != len(own):
+            raise ValueError(
+                f"Argument `metric_variables` must be a list of tensors corresponding 1:1 to {type(self).__name__}().variables. "
+                f"Received list with length {len(values)}, but expected {len(own)} variables."
+            )
+        before = [variable.value.clone() for variable in own]
+        try:
+            for variable, value in zip(own, values, strict=True):
+                variable.assign(value)
+            yield
+        finally:
+            for variable, value in zip(own, before, strict=True):
+                variable.copy_(value)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Add a batch and give the running result."""

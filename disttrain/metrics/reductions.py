@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -160,6 +161,8 @@ class MeanMetricWrapper(Mean):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
         mask: Tensor | None = getattr(y_pred, "_keras_mask", None)
+        if isinstance(y_true, np.ndarray | list | tuple | int | float):
+            y_true = torch.as_tensor(y_true)
         values = self._fn(y_true, without_gradient(y_pred), **self._fn_kwargs)
         if mask is not None:
             sample_weight = masked_weights(sample_weight, mask)

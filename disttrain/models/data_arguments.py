@@ -14,6 +14,7 @@ from disttrain.data.plan import BatchPlan
 from disttrain.errors import DataError, UsageError
 from disttrain.layers.core.torch_module import TorchModule
 from disttrain.layers.layer import Layer
+from disttrain.text import is_text
 
 
 def training_feeds(
@@ -83,6 +84,25 @@ def check_passes(feed: Any, plan: BatchPlan, epochs: int) -> None:
             "  expected  one epoch; or what can be begun again: a generator function (fit(make_batches), not fit(make_batches())), or an\n"
             "            object whose __iter__ begins anew\n"
             "  try       steps_per_epoch=, for one that has no end or is to be spread over the epochs"
+        )
+
+
+def check_text(model: Any, x: Any) -> None:
+    """Refuse text for a model without a layer that takes it, and the compilation of one that has some.
+
+    Raises:
+        DataError: it has none, or is to be compiled.
+    """
+    of_text = next((module for module in model.modules() if getattr(module, "_takes_text", False)), None)
+    if of_text is not None and getattr(model, "jit_compile", False) is True:
+        raise DataError(
+            f"compile(jit_compile=True) with {type(of_text).__name__} {of_text.name!r}, which computes in Python on strings and numbers.\n"
+            "  try       compile(jit_compile=False), or the layer on the data before fit: layer(x)"
+        )
+    if of_text is None and any(is_text(leaf) for leaf in flatten(x)):
+        raise DataError(
+            f"x holds text, and {type(model).__name__} {getattr(model, 'name', '')!r} has no layer that takes text.\n"
+            "  try       layers.TextVectorization, StringLookup or Hashing first, in the model or on the data: layer(x)"
         )
 
 

@@ -137,6 +137,11 @@ def _samples(signature: Any, device: Any) -> tuple[Any, Any]:
     names = _unique([getattr(leaf, "name", None) or f"input_{number}" for number, leaf in enumerate(leaves)])
     samples, free = [], []
     for leaf, name in zip(leaves, names, strict=True):
+        if isinstance(leaf, SymbolicTensor) and leaf.dtype not in DTYPES:
+            raise ValueError(
+                f"export: input {leaf.name!r} is text, which no exported program takes.\n"
+                "  try  export the model from the numbers on: Model(vectorized, outputs), and run the text layers beside it"
+            )
         if isinstance(leaf, SymbolicTensor):
             sizes = [size if size is not None else _ELSEWHERE if axis else _BATCH for axis, size in enumerate(leaf.shape)]
             samples.append(torch.zeros(sizes, dtype=DTYPES[leaf.dtype], device=device))

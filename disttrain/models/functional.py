@@ -7,6 +7,7 @@ was made from reach into other models and are left behind by pickle, and made ag
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from disttrain import text
 from disttrain.alignment import on_border
 from disttrain.layers import masking
 from disttrain.layers.context import innermost
@@ -116,6 +118,7 @@ class Graph:
         self.outputs = map_structure(with_refs, outputs)
         self.calls = _with_spent(found, {ref.slot for ref in flatten(self.outputs)})
         self._ends: tuple[Any, Any] | None = (inputs, map_structure(lambda tensor: heads.get(id(tensor), tensor), outputs))
+        self._has_warned = False
         self._prepare()
 
     def _check_names(self) -> None:
@@ -190,17 +193,32 @@ class Graph:
             keys = sorted(wanted) if isinstance(wanted, dict) and all(isinstance(ref, Ref) for ref in wanted.values()) else names
             missing = [key for key in keys if key not in data]
             if not missing:
+                if len(data) > len(keys):
+                    self._warn_of_structure(data)
                 return [data[key] for key in keys]
             if isinstance(wanted, dict) and all(name in data for name in names):
+                self._warn_of_structure(data)
                 return [data[name] for name in names]
             nearest = difflib.get_close_matches(missing[0], [str(key) for key in data], n=len(data), cutoff=0.0)
             raise ValueError(f"{self.described}: the data has no {missing[0]!r}.\n  expected  {keys}\n  found     {nearest}, nearest first")
         if isinstance(wanted, dict) and list(wanted) != sorted(wanted):
             raise ValueError(f"{self.described}: the inputs are a dict with keys {list(wanted)}; pass a dict, not {type(data).__name__}.")
         leaves = flatten(data)
+        if isinstance(wanted, dict):
+            self._warn_of_structure(data)
         if len(leaves) != len(self._input_slots):
             raise ValueError(f"{self.described}: got {len(leaves)} tensors, expected {len(self._input_slots)}: {', '.join(names)}.")
         return leaves
+
+    def _warn_of_structure(self, data: Any) -> None:
+        """Once: the data can be read, though they are built otherwise than the inputs."""
+        if self._has_warned or torch.compiler.is_compiling():
+            return
+        self._has_warned = True
+        expected = map_structure(lambda ref: self.layers[self.slots[ref.slot].layer].name, self.inputs)
+        received = map_structure(lambda leaf: "None" if leaf is None else f"Tensor(shape={tuple(getattr(leaf, 'shape', ()))})", data)
+        text = f"The structure of `inputs` doesn't match the expected structure.\nExpected: {expected}\nReceived: inputs={received}"
+        warnings.warn(text, stacklevel=2)
 
     def _fitted(self, leaf: Any, slot: Slot, number: int) -> Any:
         if isinstance(leaf, SymbolicTensor):
@@ -208,10 +226,19 @@ class Graph:
         if leaf is None:
             if getattr(self.layers[slot.layer], "optional", False):
                 return None
-            raise ValueError(f"{self.described}: input {self.layers[slot.layer].name!r} is None.\n  try  Input(..., optional=True)")
+            raise ValueError(
+                f"{self.described}: input {self.layers[slot.layer].name!r} is not optional, and None was given.\n"
+                "  try  Input(..., optional=True)"
+            )
         if not isinstance(leaf, Tensor):
-            leaf = on_border(torch.as_tensor(np.asarray(leaf)))
-        given, dtype, shape = leaf, DTYPES[slot.dtype], slot.shape
+            leaf = text.text_tensor(leaf) if text.holds_text(leaf) else on_border(torch.as_tensor(np.asarray(leaf)))
+        given, dtype, shape = leaf, DTYPES.get(slot.dtype), slot.shape
+        if dtype is None or leaf.dtype is text.TEXT:
+            described = f"{self.described}: input {self.layers[slot.layer].name!r}"
+            leaf = text.fitted(leaf, slot.dtype, shape, described)
+            if not fits(leaf[..., 0], shape):
+                raise ValueError(f"{described} has shape {tuple(leaf.shape[:-1])}, expected {shape}, None for any size.")
+            return leaf
         if leaf.dtype is not dtype:
             leaf = leaf.to(dtype)
         if leaf.ndim == len(shape) - 1 and shape[-1] == 1:

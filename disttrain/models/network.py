@@ -15,6 +15,7 @@ from disttrain.layers.structure import flatten, map_shapes, map_structure
 from disttrain.layers.symbolic import SymbolicTensor
 from disttrain.layers.tracking import adopt, assign_layer_ids
 from disttrain.models.functional import Graph, carrying
+from disttrain.models.state_tree import set_state_tree, state_tree
 from disttrain.models.trainer import Trainer
 
 
@@ -161,6 +162,22 @@ class Network(Trainer, Layer):
     def output_names(self) -> list[str] | None:
         """What losses and metrics call the outputs: the names of the layers that give them; None where `call` is code."""
         return None if self._graph is None else self._graph.output_names()
+
+    def get_state_tree(self, value_format: str = "backend_tensor") -> dict[str, Any]:
+        """Copies of all values in nested dicts: weights by their paths, the optimizer's variables, the sums of metrics.
+
+        Args:
+            value_format: "backend_tensor", or "numpy_array".
+        """
+        return state_tree(self, value_format)
+
+    def set_state_tree(self, state_tree: dict[str, Any]) -> None:
+        """Set the values that a tree of `get_state_tree` holds, or a part of one.
+
+        Raises:
+            ValueError: something that the model does not have, or in another shape; nothing is changed then.
+        """
+        set_state_tree(self, state_tree)
 
     def digest(self) -> str:
         """sha256 of all weights with their names: equal exactly when every bit is."""

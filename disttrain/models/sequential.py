@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from disttrain import text
 from disttrain.layers import masking
 from disttrain.layers.core.input_layer import InputLayer
 from disttrain.layers.core.torch_module import TorchModule, as_layer
@@ -116,13 +117,16 @@ class Sequential(Model):
             raise ValueError(f"{self._described()} has no layers: add() some before building.")
         self._check_rebuild(input_shape)
         if self._input_layer is None and is_shape(input_shape):
-            layer = InputLayer(batch_shape=input_shape, dtype=self._chain[0].dtype)
+            first = self._chain[0]
+            of_text = self.__dict__.get("_given_text", False) or getattr(first, "_wants_text", False)
+            layer = InputLayer(batch_shape=input_shape, dtype=text.NAME if of_text else first.dtype)
             layer._autocast = self._chain[0]._autocast  # whether integers become floats: not on the way into an Embedding
             self._set_input(layer)
         self._walk_symbolically(input_shape)
         self._structure_changed()
 
     def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.__dict__["_given_text"] = any(text.is_text(leaf) for leaf in flatten([list(args), kwargs]))
         module_first = self._input_layer is None and bool(self._chain) and isinstance(self._chain[0], TorchModule)
         if module_first and args and not (isinstance(args[0], Tensor) and args[0].is_floating_point()):
             # dicts, tokens, several tensors: their shapes are the module's own affair, and the layers after it build as they are reached
@@ -159,7 +163,12 @@ class Sequential(Model):
             if layer is not None and isinstance(x, list | tuple | dict) and len(flatten(x)) > 1:
                 raise ValueError(f"{self._described()}: got {len(flatten(x))} tensors, expected one of shape {layer.batch_shape}.")
             return x
-        given, dtype, shape = x, DTYPES[layer.dtype], layer.batch_shape
+        given, dtype, shape = x, DTYPES.get(layer.dtype), layer.batch_shape
+        if dtype is None or x.dtype is text.TEXT:
+            x = text.fitted(x, layer.dtype, shape, f"{self._described()}: the input")
+            if not fits(x[..., 0], shape):
+                raise ValueError(f"{self._described()}: the input has shape {tuple(x.shape[:-1])}, expected {shape}, None for any size.")
+            return x
         if x.dtype is not dtype and (layer._autocast or not dtype.is_floating_point or x.is_floating_point()):
             x = x.to(dtype)
         if x.ndim == len(shape) - 1 and shape[-1] == 1:

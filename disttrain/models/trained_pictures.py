@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from disttrain.data import ArraySource, flatten
+from disttrain.text import is_text
 
 KEY = "disttrain_pictures"
 _ROWS = 16
@@ -52,7 +53,7 @@ def checked(note: Any) -> dict[str, Any] | None:
 def _pictures(x: Any) -> Tensor | None:
     """The one input that is pictures; of several nobody can say which one a picture goes into."""
     leaves = [leaf for leaf in flatten(x) if isinstance(leaf, Tensor)]
-    found = [leaf for leaf in leaves if leaf.ndim in (3, 4) and leaf.numel() and not leaf.is_complex()]
+    found = [leaf for leaf in leaves if leaf.ndim in (3, 4) and leaf.numel() and not leaf.is_complex() and not is_text(leaf)]
     return found[0] if len(found) == 1 else None
 
 

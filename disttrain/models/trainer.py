@@ -9,17 +9,20 @@ import torch
 
 from disttrain import optimizers
 from disttrain.callbacks import CallbackList, History
+from disttrain.callbacks.callback_list import ending_at_nan
 from disttrain.data import ArraySource, BatchPlan, Feed, StreamFeed, StreamPlan, example_of, feed_of, map_structure
 from disttrain.data.plan import check_batch_size
 from disttrain.errors import UsageError
 from disttrain.layers import torch_children
 from disttrain.layers.context import CallContext, call_context
+from disttrain.losses.targets import infinite_targets
 from disttrain.metrics import Mean
 from disttrain.models.data_arguments import (
     array_targets,
     check_class_weight,
     check_passes,
     check_row_states,
+    check_text,
     check_validation_freq,
     choose_bad_samples,
     missing_targets,
@@ -179,7 +182,8 @@ class Trainer(TrainStep):
             size = validation_batch_size or (None if validation.whole_batches or validation.batch_size is not None else batch_size)
             plans.append((Kind.VALIDATE, validation.plan(size, virtual_workers, steps=validation_steps)))
             feeds[Kind.VALIDATE] = validation
-        example, has_outputs = self._prepare(feeds, dict(plans), initial_epoch)
+        with infinite_targets(bool(ending_at_nan(callbacks))):
+            example, has_outputs = self._prepare(feeds, dict(plans), initial_epoch)
         self.trained_pictures = note_of(feed.source, example[0])
         level = verbosity(verbose)
         callback_list = CallbackList(
@@ -337,6 +341,7 @@ class Trainer(TrainStep):
     def _checked(self, example: Any, targets: list[Any], plans: list[BatchPlan], *, predicts: bool) -> tuple[Any, bool]:
         refuse_wrappers(self)  # type: ignore[arg-type]
         has_outputs = self._has_outputs()
+        check_text(self, example[0])
         outputs = self._example_outputs(example[0]) if has_outputs else None
         check_row_states(self, plans)
         if self.compiled and not predicts and outputs is not None:
@@ -351,9 +356,11 @@ class Trainer(TrainStep):
         return example, has_outputs
 
     def _example_size(self, plan: BatchPlan, samples: int) -> int:
-        """One sample builds a model; a step of the script's own is tried out on a slice, row states want the whole batch."""
+        """One sample builds a model; a step of the script's own is tried out on a slice, row states and fixed sizes want the batch."""
         stateful = (getattr(module, "_row_states", None) or getattr(module, "stateful", False) for module in self.modules())  # type: ignore[attr-defined]
-        if any(stateful):
+        starts = [getattr(self, "_input_layer", None), *getattr(self, "layers", ())]
+        fixed = any((getattr(layer, "batch_shape", None) or (None,))[0] is not None for layer in starts)
+        if fixed or any(stateful):
             return min(samples, plan.batch_size)
         if self.overridden_steps() & {"train_step", "test_step", "compute_metrics"}:
             return max(1, min(samples, plan.batch_size) // plan.virtual_workers)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from disttrain.identifiers import no_such_name
 from disttrain.optimizers import schedules
 from disttrain.optimizers.adadelta import Adadelta
 from disttrain.optimizers.adafactor import Adafactor
@@ -48,3 +51,7 @@ __all__ = [
     "schedules",
     "serialize",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise no_such_name("disttrain.optimizers", name, __all__)

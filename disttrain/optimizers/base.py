@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -84,7 +86,7 @@ class Optimizer(HasLearningRate, KerasVariables):
             whole_number(self, "gradient_accumulation_steps", gradient_accumulation_steps, 2)
         self.loss_scale_factor = None if loss_scale_factor is None else number(self, "loss_scale_factor", loss_scale_factor, "(0, inf)")
         self._learning_rate = self._checked_rate(learning_rate)
-        self.iterations = 0
+        self.calls = 0  # what `iterations` shows
         self._built = False
         self._slots: Slots = {}
         self._excluded: list[Tensor] = []
@@ -149,7 +151,7 @@ class Optimizer(HasLearningRate, KerasVariables):
     @property
     def updates(self) -> int:
         """Updates made so far: `iterations`, or with accumulation the whole groups in it."""
-        return self.iterations // self.gradient_accumulation_steps if self.gradient_accumulation_steps else self.iterations
+        return self.calls // self.gradient_accumulation_steps if self.gradient_accumulation_steps else self.calls
 
     def build(self, params: Sequence[Tensor], names: Sequence[str] | None = None) -> None:
         """Make the slots of `params` afresh; `iterations` stays. `names` serve what goes by names, such as `exclude_from_weight_decay`."""
@@ -170,7 +172,7 @@ class Optimizer(HasLearningRate, KerasVariables):
     def state_dict(self) -> dict[str, Any]:
         """Everything but the slots, in JSON types; the learning rate is None where it is computed."""
         rate = self._learning_rate
-        return {"iterations": self.iterations, "learning_rate": rate if isinstance(rate, float) else None}
+        return {"iterations": self.calls, "learning_rate": rate if isinstance(rate, float) else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
@@ -180,7 +182,7 @@ class Optimizer(HasLearningRate, KerasVariables):
                 "  expected  what state_dict() of this optimizer gives\n"
                 "  try       torch's optimizer with that state, opt.load_state_dict(state), in compile(opt): it goes on where it stopped"
             )
-        self.iterations = int(state["iterations"])
+        self.calls = int(state["iterations"])
         if state.get("learning_rate") is not None and isinstance(self._learning_rate, float):
             self._learning_rate = float(state["learning_rate"])
 
@@ -203,6 +205,7 @@ class Optimizer(HasLearningRate, KerasVariables):
         Raises:
             UsageError: nothing tells the gradients from the weights.
         """
+        grads = [torch.as_tensor(grad) if isinstance(grad, np.ndarray) else grad for grad in grads]
         grads, params = gradients_and_weights(self, list(grads), None if trainable_variables is None else list(trainable_variables))
         self.apply_to(params, grads)
 
@@ -246,7 +249,7 @@ class Optimizer(HasLearningRate, KerasVariables):
             self._update_if_due(params, cast(list[Tensor], present), slots, slots, numbers)
         if self.use_ema and params:
             self._average(params, slots["average"])
-        self.iterations += 1
+        self.calls += 1
 
     def _update_if_due(
         self, params: list[Tensor], grads: list[Tensor], slots: Slots, all_slots: Slots, numbers: Sequence[int] | None
@@ -257,7 +260,7 @@ class Optimizer(HasLearningRate, KerasVariables):
         if every:
             sums = slots["gradient_accumulator"]
             torch._foreach_add_(sums, grads)
-            if (self.iterations + 1) % every:
+            if (self.calls + 1) % every:
                 return
             torch._foreach_div_(sums, float(every))
             grads = sums
@@ -280,7 +283,7 @@ class Optimizer(HasLearningRate, KerasVariables):
         Args:
             params, slots: as in `apply`.
         """
-        if not self.use_ema or self.iterations == 0:
+        if not self.use_ema or self.calls == 0:
             return
         averages = (self.slots if slots is None else slots)["average"]
         if len(averages) != len(params):
@@ -294,7 +297,23 @@ class Optimizer(HasLearningRate, KerasVariables):
         """A step by pairs of (gradient, variable), as a custom training loop has them; gives `iterations`."""
         pairs = list(grads_and_vars)
         self.apply_to([param for _, param in pairs], [grad for grad, _ in pairs])
-        return self.iterations
+        return self.calls
+
+    def stateless_apply(
+        self, optimizer_variables: Sequence[Any], grads: Sequence[Tensor | None], trainable_variables: Sequence[Any]
+    ) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
+        """(weights, variables of the optimizer) after a step from these values; those of the optimizer itself stay as they are.
+
+        Raises:
+            ValueError: the optimizer is not built, or the values are not those of its variables.
+        """
+        if not self.built:
+            raise ValueError(f"To call stateless_apply, {type(self).__name__} must be built (i.e. its variables must have been created).")
+        twin = copy.deepcopy(self)
+        twin.load_variables(optimizer_variables)
+        params = [torch.as_tensor(value).detach().clone() for value in trainable_variables]
+        twin.apply_to(params, grads)
+        return params, [variable.clone() for variable in twin.variables]
 
     def clip(self, grads: list[Tensor]) -> list[Tensor]:
         """The gradients, one for each variable, no longer than the limits allow; new tensors where something is clipped."""

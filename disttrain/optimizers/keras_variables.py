@@ -59,7 +59,7 @@ class KerasVariables:
 
     slot_names: tuple[str, ...]
     slots: dict[str, list[Tensor]]
-    iterations: int
+    calls: int
     built: bool
     _learning_rate: Any
 
@@ -77,9 +77,7 @@ class KerasVariables:
         `iteration`; `learning_rate`, unless it is computed; and once built, the averages of all weights; their accumulated gradients;
         then the rule's own, which its docstring gives.
         """
-        found = [
-            Entry("iteration", torch.tensor(self.iterations, dtype=torch.int32), lambda value: setattr(self, "iterations", int(value)))
-        ]
+        found = [Entry("iteration", torch.tensor(self.calls, dtype=torch.int32), lambda value: setattr(self, "calls", int(value)))]
         if isinstance(self._learning_rate, float):
             rate = torch.tensor(self._learning_rate, dtype=torch.float32)
             found.append(Entry("learning_rate", rate, lambda value: setattr(self, "_learning_rate", float(value))))

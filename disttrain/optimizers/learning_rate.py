@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from disttrain.optimizers.arguments import number
+from disttrain.optimizers.live_numbers import Count, Rate
 from disttrain.optimizers.schedules import LearningRateSchedule
 
 LearningRate = float | LearningRateSchedule | Callable[[], float]
@@ -16,13 +17,15 @@ LearningRate = float | LearningRateSchedule | Callable[[], float]
 class HasLearningRate:
     """The part of an optimizer that knows its learning rate."""
 
-    iterations: int
+    calls: int
     _learning_rate: LearningRate
 
     @property
-    def learning_rate(self) -> float:
-        """The rate of the next update. Settable, unless it follows a schedule, in whose place only another schedule or function goes."""
-        return self.current_learning_rate()
+    def learning_rate(self) -> Rate:
+        """The rate of the next update, with the methods of a variable. Settable, unless it follows a schedule, in whose place only another
+        schedule or function goes."""
+        rate: Rate = Rate(self)
+        return rate
 
     @learning_rate.setter
     def learning_rate(self, value: LearningRate) -> None:
@@ -38,12 +41,22 @@ class HasLearningRate:
         """Is the learning rate a function of the step?"""
         return isinstance(self._learning_rate, LearningRateSchedule)
 
+    @property
+    def iterations(self) -> Count:
+        """Calls of `apply` so far, with the methods of a variable; settable."""
+        count: Count = Count(self)
+        return count
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        self.calls = int(value)
+
     def current_learning_rate(self) -> float:
         """The rate of the next update."""
         rate = self._learning_rate
         if isinstance(rate, float):
             return rate
-        return float(rate(self.iterations) if isinstance(rate, LearningRateSchedule) else rate())
+        return float(rate(self.calls) if isinstance(rate, LearningRateSchedule) else rate())
 
     def _checked_rate(self, rate: Any) -> LearningRate:
         if isinstance(rate, LearningRateSchedule):

@@ -12,6 +12,7 @@ from disttrain.optimizers.arguments import number, refuse_unknown, whole_number
 from disttrain.optimizers.base import Optimizer, Slots
 from disttrain.optimizers.keras_variables import Entry
 from disttrain.optimizers.learning_rate import LearningRate
+from disttrain.optimizers.live_numbers import Rate
 from disttrain.optimizers.registry import deserialize, serialize
 
 _INNERS = (
@@ -84,13 +85,13 @@ class LossScaleOptimizer(Optimizer):
         return self.inner_optimizer.built
 
     @property
-    def iterations(self) -> int:
+    def calls(self) -> int:
         """Steps of the inner optimizer: those that were skipped do not count."""
-        return self.inner_optimizer.iterations
+        return self.inner_optimizer.calls
 
-    @iterations.setter
-    def iterations(self, value: int) -> None:
-        self.inner_optimizer.iterations = value
+    @calls.setter
+    def calls(self, value: int) -> None:
+        self.inner_optimizer.calls = value
 
     @property
     def updates(self) -> int:
@@ -101,7 +102,7 @@ class LossScaleOptimizer(Optimizer):
         return self.inner_optimizer.needs_variables
 
     @property
-    def learning_rate(self) -> float:
+    def learning_rate(self) -> Rate:
         """That of the inner optimizer, settable as there."""
         return self.inner_optimizer.learning_rate
 

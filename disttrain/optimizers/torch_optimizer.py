@@ -15,6 +15,7 @@ from disttrain import watch
 from disttrain.errors import UsageError
 from disttrain.identifiers import to_snake_case
 from disttrain.optimizers.base import Optimizer, Slots
+from disttrain.optimizers.live_numbers import Rate
 from disttrain.optimizers.plain_values import like, plain, same_as
 from disttrain.optimizers.torch_scheduler import TorchScheduler, check_scheduler
 
@@ -67,9 +68,10 @@ class TorchOptimizer(Optimizer):
     # -- the learning rate ----------------------------------------------------------------------------------------------------------
 
     @property
-    def learning_rate(self) -> float:
+    def learning_rate(self) -> Rate:
         """That of the first group. To set it moves those of the others in proportion."""
-        return self.current_learning_rate()
+        rate: Rate = Rate(self)
+        return rate
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
@@ -146,19 +148,19 @@ class TorchOptimizer(Optimizer):
         started = self._started() if self._built else self._waiting
         counted = {} if self.scheduler is None else {"scheduler": self.scheduler.state_dict()}
         rate = self.current_learning_rate()
-        return {"iterations": self.iterations, "learning_rate": rate, "groups": groups, "started": started or [], **counted}
+        return {"iterations": self.calls, "learning_rate": rate, "groups": groups, "started": started or [], **counted}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`; what it says of weights waits for `build`, where that is to come. torch's own form is taken too."""
         if "param_groups" in state:
             self._load_from_torch(state)
             return
-        self.iterations = int(state["iterations"])
+        self.calls = int(state["iterations"])
         for group, settings in zip(self.torch_optimizer.param_groups, state.get("groups", ()), strict=False):
             group.update({name: like(group.get(name), value) for name, value in settings.items()})
         if self.scheduler is not None and "scheduler" in state:
             self.scheduler.load_state_dict(state["scheduler"])
-        if self.iterations:
+        if self.calls:
             self.torch_optimizer._opt_called = True  # type: ignore[attr-defined]  # a scheduler asks whether updates come before it
         if "started" in state:
             if self._built:
@@ -170,7 +172,7 @@ class TorchOptimizer(Optimizer):
         self.torch_optimizer.load_state_dict(
             copy.deepcopy(state)
         )  # torch takes the tensors themselves, and another optimizer may hold them
-        self.iterations = max((int(one["step"]) for one in state["state"].values() if "step" in one), default=self.iterations)
+        self.calls = max((int(one["step"]) for one in state["state"].values() if "step" in one), default=self.calls)
         if self._built:
             self._take()
 
@@ -251,7 +253,7 @@ class TorchOptimizer(Optimizer):
             for param, grad in zip(held, before, strict=True):
                 param.grad = grad
         self._take()
-        self.iterations += 1
+        self.calls += 1
         if self.scheduler is not None:
             self.scheduler.step(None)
 
@@ -265,7 +267,7 @@ class TorchOptimizer(Optimizer):
         return {"name": self.name, "of_torch": type(self.torch_optimizer).__name__, "groups": self.state_dict()["groups"]}
 
     def __repr__(self) -> str:
-        return f"<TorchOptimizer {type(self.torch_optimizer).__name__} iterations={self.iterations}>"
+        return f"<TorchOptimizer {type(self.torch_optimizer).__name__} iterations={self.calls}>"
 
 
 def refuse_closures(optimizer: Any) -> None:

@@ -23,6 +23,7 @@ from disttrain.models.saving.assets import asset_members
 from disttrain.models.saving.own_variables import kept_beside
 from disttrain.models.saving.run_description import FOLDER, FORM, description_path
 from disttrain.rundir.timeline import Console
+from disttrain.text import is_text
 from disttrain.training.job import Job
 from disttrain.training.local.runner import kept_generators
 from disttrain.training.program import Kind
@@ -124,11 +125,12 @@ def sampled(job: Job, at_most: int) -> dict[str, torch.Tensor]:
 
 
 def _named(x: Any, name: str) -> dict[str, torch.Tensor]:
+    """Tensors by name; text is left out, which no viewer shows."""
     if isinstance(x, torch.Tensor):
-        return {name: x}
+        return {} if is_text(x) else {name: x}
     listed = isinstance(x, list | tuple) and not isinstance(x, PackedSequence)
     parts = x.items() if isinstance(x, Mapping) else enumerate(x) if listed else ()
-    return {f"{name}/{key}": value for key, value in parts if isinstance(value, torch.Tensor)}
+    return {f"{name}/{key}": value for key, value in parts if isinstance(value, torch.Tensor) and not is_text(value)}
 
 
 def _class_names(job: Job) -> list[str] | None:

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from disttrain.clock import Clock, SystemClock
@@ -21,8 +22,11 @@ from disttrain.collectives.threads import ThreadGroup, thread_groups
 from disttrain.elastic import messages as m
 from disttrain.elastic.failing import Failure
 from disttrain.elastic.member import Member
+from disttrain.elastic.outgoing import rest
 from disttrain.elastic.shipping import Shipment, unpack
 from disttrain.orchestrator.events import StartFailed, WorkerLost
+
+FormGroup = Callable[[m.Form, int, torch.device, threading.Event, Callable[[str], None]], Group]
 
 
 class Killed(BaseException):
@@ -70,12 +74,13 @@ class _Worker:
     def __init__(self, name: str, cluster: FakeCluster) -> None:
         self.name, self.cluster = name, cluster
         self.dead = threading.Event()
-        self.groups: list[ThreadGroup] = []
+        self.groups: list[Group] = []
         self.reported: set[type] = set()  # the kinds of its reports that are on their way to the driver
         self.gpu = cluster.gpu_for(name)
         self.member = Member(
-            name, self.report, cluster.open, self.make_group, host=cluster.host_for(name), end=self.end, gpu_uuid=lambda: self.gpu
-        )
+            name, self.report, cluster.open, self.make_group, host=cluster.host_for(name), end=self.end, gpu_uuid=lambda: self.gpu,
+            end_process=self.die,
+        )  # fmt: skip
         self.thread = threading.Thread(target=self._live, name=f"fake-{name}", daemon=True)
 
     def _live(self) -> None:
@@ -83,7 +88,13 @@ class _Worker:
             with self.cluster.processors.get(self.member._host, nullcontext)():
                 self.member.run()
         except Killed:
-            self.member._rest()  # a process that dies takes its loader processes with it
+            rest(self.member._engine)  # a process that dies takes its loader processes with it
+        except BaseException as error:
+            self.die(f"the worker's own thread failed: {type(error).__name__}: {error}")
+        finally:
+            if self.dead.is_set():
+                for group in self.groups:  # its sockets end with a process
+                    group.close()
 
     def report(self, report: object) -> None:
         if not self.dead.is_set():
@@ -96,10 +107,11 @@ class _Worker:
         if failure.report is None:
             self.die(failure.ends or "")  # else its last report is on the way, and the driver ends it
 
-    def make_group(self, command: m.Form, rank: int, backend: str, aborted: threading.Event) -> Group:
+    def make_group(self, command: m.Form, rank: int, device: torch.device, aborted: threading.Event) -> Group:
         if self.dead.is_set():
             raise Killed
-        group = self.cluster.group(command, rank)
+        form = self.cluster.form
+        group: Group = self.cluster.group(command, rank) if form is None else form(command, rank, device, aborted, self.die)
         self.groups.append(group)
         return _FaultyGroup(group, self, aborted)
 
@@ -115,7 +127,7 @@ class _Worker:
 class _FaultyGroup:
     """A member's view of its group, with the faults that strike there."""
 
-    def __init__(self, group: ThreadGroup, worker: _Worker, aborted: threading.Event) -> None:
+    def __init__(self, group: Group, worker: _Worker, aborted: threading.Event) -> None:
         self._group, self._worker, self._aborted = group, worker, aborted
         self.rank, self.size = group.rank, group.size
         self.on_wait: Callable[[bool], None] | None = None
@@ -138,6 +150,7 @@ class _FaultyGroup:
     def rebind(self, aborted: threading.Event) -> None:
         if not self.usable:
             raise GroupBroken("this group is over: something broke, was aborted or left under way; form another one")
+        self._group.rebind(aborted)
         before, self._aborted = self._aborted, aborted
         before.set()  # lets its thread go
         self._watch(aborted)
@@ -146,7 +159,8 @@ class _FaultyGroup:
         self._aborted.set()
 
     def close(self) -> None:
-        self._aborted.set()
+        self._group.close()
+        self._aborted.set()  # lets its thread go
 
     def _strike(self, operation: Any) -> Pending:
         engine = self._worker.member._engine
@@ -181,12 +195,15 @@ class FakeCluster:
         hosts: the machines that workers are placed on, one after the other; as many as there are workers unless told.
         gpus: the UUIDs of those that workers are given, the first that is free to each; none unless told.
         processors: by machine, a context in which its workers compute.
+        form: makes the group of a generation for one member, in the place of one in memory; as `MakeGroup` of `elastic.member`, and told
+            what ends the worker.
     """
 
     def __init__(
         self, faults: FaultPlan | None = None, clock: Clock | None = None, *, hosts: Sequence[str] = (), gpus: Sequence[str] = (),
-        processors: Mapping[str, Callable[[], AbstractContextManager[Any]]] | None = None,
+        processors: Mapping[str, Callable[[], AbstractContextManager[Any]]] | None = None, form: FormGroup | None = None,
     ) -> None:  # fmt: skip
+        self.form = form
         self.hosts, self.processors, self.avoided = tuple(hosts), dict(processors or {}), set[str]()
         self._placed: dict[str, str] = {}
         self.gpus, self.avoided_gpus, self.holders = tuple(gpus), set[str](), dict[str, str]()

@@ -128,9 +128,9 @@ class FitHooks:
     def _decide(self, position: Position, logs: dict[str, Any]) -> BoundaryDecision:
         if self.watch is not None:
             self.watch.begin()
-        before = self.model.optimizer.learning_rate if self._has_plain_rate() else None
+        before = self.model.optimizer.current_learning_rate() if self._has_plain_rate() else None
         if position.kind is not Kind.BATCH_BOUNDARY and not math.isfinite(logs.get("loss", 0.0)) and not self.model.stop_training:
-            self.callbacks.stops_at(self.model.optimizer.iterations - self.first_iteration, logs["loss"])
+            self.callbacks.stops_at(self.model.optimizer.calls - self.first_iteration, logs["loss"])
         if position.kind is Kind.BATCH_BOUNDARY:
             end_phase, end_call = self._batch(position, logs), False
         elif position.kind is Kind.TEST_BOUNDARY:
@@ -138,7 +138,7 @@ class FitHooks:
             self._begin_test()
         else:
             end_phase, end_call = False, self._epoch(position, logs)
-        after = self.model.optimizer.learning_rate if self._has_plain_rate() else None
+        after = self.model.optimizer.current_learning_rate() if self._has_plain_rate() else None
         return BoundaryDecision(
             learning_rate=None if after is None or after == before else float(after),
             optimizers=self.watch.counters() if self.watch is not None else None,
@@ -195,7 +195,7 @@ class FitHooks:
 
     def _begin_epoch(self, epoch: int, batch: int | None = 0) -> None:
         self.epoch = epoch
-        self.first_iteration = self.model.optimizer.iterations if self.model.optimizer is not None else 0
+        self.first_iteration = self.model.optimizer.calls if self.model.optimizer is not None else 0
         self.callbacks.on_epoch_begin(epoch)
         if batch is not None and Kind.TRAIN in self.program.every_batch:
             self.callbacks.on_train_batch_begin(batch)

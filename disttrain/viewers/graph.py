@@ -110,7 +110,7 @@ def views_of(layer: Layer, shapes: list[Any]) -> list[str]:
     if attention.has_scores(layer):
         found.append("attention")
     if isinstance(layer, InputLayer):
-        attributed = DTYPES[layer.dtype].is_floating_point
+        attributed = layer.dtype in DTYPES and DTYPES[layer.dtype].is_floating_point  # not of text
     else:
         attributed = bool(shapes) and len(shapes[0]) == 4 and not parts(layer)
     return [*found, "attribution"] if attributed else found

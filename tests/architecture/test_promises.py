@@ -170,7 +170,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
         "the next pod goes on": ["unit/deploy/test_k8s_manifests.py::test_the_next_pod_finds_the_run_directory_of_the_last"],
     },
     "docs/keras/README.md": {
-        "what is missing is an AttributeError, not a stub": [
+        "what is missing is an AttributeError that says what to use, not a stub": [
             "unit/test_front_door.py::test_names_gathered_as_in_keras_lead_somewhere_and_exist_there_too"
         ],
         "every layer through files in both directions": ["parity/test_files_parity.py::test_a_layer_goes_through_files_both_ways"],

@@ -223,7 +223,7 @@ def test_forming_ends_with_the_store(generation):
     connection = RunStore(own.address)
     own.close()
     with pytest.raises(GroupBroken, match="could not be formed"):
-        TorchGroup(connection, generation, 0, 2, "127.0.0.1", "gloo", threading.Event())
+        TorchGroup(connection, generation, 0, 2, "127.0.0.1", threading.Event())
 
 
 def test_a_store_that_is_not_there_is_an_error_at_once():

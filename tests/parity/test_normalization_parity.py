@@ -161,7 +161,7 @@ def test_training_with_spectral_normalization_goes_the_way_of_keras():
             one = ours(torch.tensor(x))
         two = theirs(x, training=True)
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(ours.vector_u, theirs.vector_u.value, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(ours.vector_u, theirs.vector_u.value.detach(), rtol=1e-5, atol=1e-5)
         for loss, optimizer in ((one.square().sum() / 8, mine), (two.square().sum() / 8, other)):
             optimizer.zero_grad()
             loss.backward()
@@ -194,4 +194,25 @@ def test_reduced_precision_rounds_where_keras_rounds(make: Any, policy: str, tra
     torch.testing.assert_close(mine.float(), other.float(), rtol=2 * step, atol=step)
     for one, two in zip(ours.weights, theirs.weights, strict=True):
         assert one.dtype is two.value.dtype
-        torch.testing.assert_close(one.float(), two.value.float(), rtol=1e-5 if one.dtype is torch.float32 else 2**-7, atol=1e-5)
+        torch.testing.assert_close(one.float(), two.value.detach().float(), rtol=1e-5 if one.dtype is torch.float32 else 2**-7, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{}, {"renorm_clipping": {"rmax": 1.2, "rmin": 0.8, "dmax": 0.5}, "renorm_momentum": 0.5}, {"scale": False}]
+)
+@pytest.mark.parametrize("masked", [False, True])
+def test_batch_renormalization_goes_the_way_of_keras(arguments: dict[str, Any], masked: bool):
+    ours, theirs = build_pair(lambda N: N.BatchNormalization(renorm=True, momentum=0.9, **arguments), [quarters(9, 4, 5, 3)])
+    values = [np.abs(weight) for weight in ours.get_weights()]  # a deviation is no negative number
+    ours.set_weights(values)
+    for weight, value in zip(theirs.weights, values, strict=True):
+        weight.assign(value)
+    for step in range(4):
+        x = quarters(step, 4, 5, 3) + step
+        mask = {"mask": np.arange(20).reshape(4, 5) % 3 > 0} if masked else {}
+        expected, found = theirs(x, training=True, **mask), ours(x, training=True, **{k: torch.as_tensor(v) for k, v in mask.items()})
+        np.testing.assert_allclose(found.detach().numpy(), expected.detach().numpy(), atol=2e-5)
+    for weight, wanted in zip(ours.get_weights(), theirs.weights, strict=True):
+        np.testing.assert_allclose(weight, wanted.value.detach().numpy(), atol=2e-5)
+    np.testing.assert_allclose(ours(x).detach().numpy(), theirs(x).detach().numpy(), atol=5e-5)
+    assert ours.get_config()["renorm_clipping"] == theirs.get_config()["renorm_clipping"]

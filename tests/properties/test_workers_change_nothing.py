@@ -121,6 +121,11 @@ def test_what_else_takes_part_in_a_step_gives_the_same_bits(name: str):
     assert_workers_do_not_matter(slice_models.feature_task(name))
 
 
+@pytest.mark.parametrize("padded", [True, False])
+def test_text_gives_the_same_bits(padded: bool):
+    assert_workers_do_not_matter(slice_models.text_task(padded), workers=(1, 3))
+
+
 @pytest.mark.parametrize("name", optimizers.CLASSES)
 def test_an_optimizer_gives_the_same_bits_on_a_processor_where_the_place_of_a_number_decides_its_last(name: str):
     assert_workers_do_not_matter(slice_models.optimizer_task(name, "plain"), 3, (1, 3), OtherBitsByPlace)

@@ -5,9 +5,12 @@ What the models of the simulation stand for is held here to the real thing.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from nccl_like import carrying_runs
 from thread_runs import EPOCH_TICKS, EveryBatch, V, driven, train
 
 from disttrain.testing.fake_cluster import FaultPlan
@@ -27,13 +30,14 @@ def alone() -> tuple[str, dict[str, list[float]]]:
         return train()
 
 
-@settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.parametrize("carrying", [nullcontext, carrying_runs], ids=["memory", "nccl_like"])
+@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.too_slow])
 @given(workers=st.integers(1, 4), deaths=deaths, every_batch=st.booleans(), every=st.sampled_from(["epoch", "2steps"]))
-def test_random_deaths_change_no_bit(alone, workers, deaths, every_batch, every):
+def test_random_deaths_change_no_bit(alone, carrying, workers, deaths, every_batch, every):
     plan = FaultPlan()
     for worker, tick, place in deaths:
         plan.kill(f"w{worker}", tick, place)
-    with driven(workers, plan, every=every) as run:
+    with carrying(), driven(workers, plan, every=every) as run:
         assert train(EveryBatch() if every_batch else None) == alone
     told = [(event["tick"], event["generation"]) for event in run.events("formed")]
     assert told == sorted(told, key=lambda formed: formed[1])

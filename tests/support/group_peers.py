@@ -27,7 +27,7 @@ def join(
 ) -> TorchGroup:
     """A member of a group on this machine. Little patience: what a cut leaves in the middle of a message ends after a few seconds."""
     flag = aborted or threading.Event()
-    return TorchGroup(RunStore(store), generation, rank, size, "127.0.0.1", "gloo", flag, patience_s=patience_s)
+    return TorchGroup(RunStore(store), generation, rank, size, "127.0.0.1", flag, patience_s=patience_s)
 
 
 def begin_two_large_operations(group: TorchGroup) -> list[Any]:

@@ -21,7 +21,7 @@ from disttrain.models.saving import serialize_object
 
 # What a config of either side may hold that says where a thing comes from, not what it is.
 _ORIGIN = ("module", "registered_name", "shared_object_id", "build_config", "name")
-_KERAS_ONLY = ("quantization_config", "lora_rank", "lora_alpha", "optional", "renorm", "renorm_clipping", "renorm_momentum")
+_KERAS_ONLY = ("quantization_config", "lora_rank", "lora_alpha")
 
 
 def build_pair(make: Callable[[Any], Any], args: list[Any], call: dict[str, Any] | None = None) -> tuple[Layer, Any]:

@@ -207,6 +207,21 @@ class Busy(layers.Layer):
         return x * self.seen.detach()
 
 
+class Assigning(layers.Layer):
+    """Keeps a sum and a count by Keras's `assign_add`, as a layer of Keras's guide does, and a variable of its own."""
+
+    def build(self, input_shape):
+        self.total = self.add_weight(shape=(input_shape[-1],), initializer="zeros", trainable=False)
+        self.batches = self.add_weight(shape=(), initializer="zeros", dtype="int32", trainable=False)
+        self.factor = dt.Variable(np.full(input_shape[-1], 1.5, "float32"), name="factor")
+
+    def call(self, inputs, training=False):
+        if training:
+            self.total.assign_add(inputs.sum(0))
+            self.batches.assign_add(1)
+        return inputs * self.factor.value - self.total * 0.01
+
+
 class Stepping(dt.Model):
     """Writes its own steps: two updates in one, a number of its own, a metric of its own."""
 
@@ -264,6 +279,7 @@ def _frozen(layer: Any) -> Any:
 
 # What stands in the middle of a model of dense layers.
 PARTS: dict[str, Callable[[], Any]] = {
+    "states that a layer assigns": Assigning,
     **{f"constraint {name}": lambda name=name: _constraint(name) for name in constraints.CLASSES},
     **{
         f"regularizer {name}": lambda kind=kind: layers.Dense(4, kernel_regularizer=kind(), activity_regularizer="l2")
@@ -287,6 +303,20 @@ def feature_task(name: str) -> Task:
     random = np.random.default_rng(0)
     x, y = random.normal(size=(11, 3)).astype("float32"), random.normal(size=(11, 2)).astype("float32")
     return Task(model, x, y, random.uniform(0.2, 2.0, 11).astype("float32"))
+
+
+def text_task(padded: bool) -> Task:
+    """Strings of very different lengths into a model that begins with words; unpadded, a slice is as long as its longest string."""
+    random = np.random.default_rng(3)
+    words = np.array(["good", "bad", "day", "film", "what", "a", "the", "naïve", "日本"])
+    texts = np.array([" ".join(random.choice(words, size)) for size in random.integers(1, 9, 23)])
+    dt.set_random_seed(4)
+    vectorizer = dt.layers.TextVectorization(output_sequence_length=5 if padded else None)
+    vectorizer.adapt(texts)
+    chain = [vectorizer, dt.layers.Embedding(16, 3, mask_zero=True), dt.layers.GlobalAveragePooling1D(), dt.layers.Dense(1)]
+    model = dt.Sequential([dt.Input((1,), dtype="string"), *chain])
+    model.compile("adam", "mse")
+    return Task(model, texts, random.normal(size=(23, 1)).astype("float32"))
 
 
 def rich_task(samples: int, batch_size: int, *, weighted: bool, masked: bool, by_class: bool, seed: int) -> Task:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,11 +21,12 @@ from disttrain.launch.session import Session
 from disttrain.launch.timings import Timings
 from disttrain.rundir.resume import ResumePoint
 from disttrain.rundir.timeline import Console
-from disttrain.testing.fake_cluster import FakeCluster, FaultPlan, Started
+from disttrain.testing.fake_cluster import FakeCluster, FaultPlan, FormGroup, Started
 
 V = 4
 X = np.random.default_rng(0).normal(size=(30, 6)).astype(np.float32)
 Y = np.random.default_rng(1).integers(0, 3, 30)
+carried_by: Callable[[], FormGroup] | None = None  # makes what the groups of a run are; None for those in memory
 EPOCH_TICKS = 5  # three training steps of 8 samples, one of validation, and the boundary
 
 
@@ -35,9 +36,10 @@ class Run(Session):
     def __init__(
         self, workers: int = 3, faults: FaultPlan | None = None, url: str | None = None, every: str = "epoch", **limits: Any
     ) -> None:
-        self.cluster = FakeCluster(faults, **{name: limits.pop(name) for name in ("hosts", "processors", "gpus") if name in limits})
+        own_cluster = {name: limits.pop(name) for name in ("hosts", "processors", "gpus") if name in limits}
+        self.cluster = FakeCluster(faults, form=None if carried_by is None else carried_by(), **own_cluster)
         self.keeps = url is not None
-        options = ("min_workers", "spares", "max_workers", "digest_every", "admission", "audit")
+        options = ("min_workers", "spares", "max_workers", "digest_every", "admission", "audit", "transport")
         own = {name: limits.pop(name) for name in options if name in limits}
         config = RunConfig(
             workers=workers, virtual_workers=V, run_dir=url or f"memory://{uuid.uuid4().hex}", checkpoint_every=every,

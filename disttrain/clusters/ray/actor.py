@@ -89,9 +89,17 @@ class WorkerActor:
         self._prints = Prints(name, lambda: self._outbox.put(None))
         listen_to_this_process(self._prints)
         refuse_breakpoints()
-        self._member = Member(name, self._outbox.put, opened, ship=ship, end=self._end)
+        self._member = Member(name, self._outbox.put, opened, ship=ship, end=self._end, end_process=self._lease_is_over)
         if not self._holds:
-            threading.Thread(target=self._member.run, name="member", daemon=True).start()
+            threading.Thread(target=self._run_member, name="member", daemon=True).start()
+
+    def _run_member(self) -> None:
+        """All its life. Without this thread nobody obeys, while others go on to renew the lease and to tell beats."""
+        try:
+            self._member.run()
+        except BaseException as error:
+            self._testament.write(f"the worker's own thread failed: {type(error).__name__}: {error}")
+            _end_process(1)
 
     def introduce(self) -> ProcessFacts:
         """This process, and where it runs."""
@@ -126,6 +134,7 @@ class WorkerActor:
         threading.Timer(_LAST_REPORT_S, _end_process, (1,)).start()
 
     def _lease_is_over(self, reason: str) -> None:
+        """It is cut off, or nothing else lets go of its GPU: an ordinary loss, and no fault of its code."""
         self._testament.write(LEASE_OVER + reason)
         _end_process(1)
 

@@ -12,6 +12,7 @@ class Pointwise(Layer):
     """A function of each number: the shape stays, and a mask goes on to the output."""
 
     supports_masking = True
+    _needs_no_build = True
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

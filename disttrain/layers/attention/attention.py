@@ -109,8 +109,9 @@ class Attention(Layer):
             return scores
         return torch.where(seen, scores, scores - (65504.0 if scores.dtype is torch.float16 else 1.0e9))
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        return None if previous_mask is None else previous_mask[0]
+    def compute_mask(self, inputs: Any, mask: Any = None, previous_mask: Any = None) -> Any:  # type: ignore[override]  # as Keras has it
+        given = previous_mask if mask is None else mask
+        return None if given is None or given[0] is None else torch.as_tensor(given[0])
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (*input_shape[0][:-1], input_shape[1][-1])

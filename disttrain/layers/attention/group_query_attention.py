@@ -106,7 +106,7 @@ class GroupQueryAttention(HeadAttention):
         repeats = self.num_query_heads // self.num_key_value_heads
         keys = self._key_dense(value if key is None else key).repeat_interleave(repeats, 2)
         values = self._value_dense(value).repeat_interleave(repeats, 2)
-        output, scores = self._attend(self._query_dense(query), keys, values, mask, causal, training, return_attention_scores)
+        output, scores = self._attended(self._query_dense(query), keys, values, mask, causal, training, return_attention_scores)
         output = self._output_dense(output if gate is None else output * gate)
         return (output, scores) if return_attention_scores else output
 

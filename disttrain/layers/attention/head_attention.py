@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from disttrain import constraints, initializers, regularizers
+from disttrain.arrays import as_tensor
 from disttrain.layers.activation.softmax import Softmax
 from disttrain.layers.attention import masks
 from disttrain.layers.core.einsum_dense import EinsumDense
@@ -78,6 +79,33 @@ class HeadAttention(Layer):
         self._dropout_layer = Dropout(self.dropout, seed=self.seed, dtype=self.dtype_policy)
 
     # -- computing ------------------------------------------------------------------------------------------------------------------
+
+    def _compute_attention(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None = None,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """(output, scores or None) for projected tensors `(batch, steps, heads, size)`: what a subclass may compute in its own way."""
+        query, key, value = as_tensor(query), as_tensor(key), as_tensor(value)
+        mask = None if attention_mask is None else as_tensor(attention_mask).to(device=query.device, dtype=torch.bool)
+        if use_causal_mask and mask is not None:
+            mask = mask & masks.causal_mask(query.shape[1], key.shape[1], query.device)
+        return self._attend(query, key, value, mask, use_causal_mask and mask is None, bool(training), return_attention_scores)
+
+    def _attended(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, training: bool, wants_scores: bool
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        """The same, by the way of the subclass if it has one; that one is given every mask there is, also the order of the steps."""
+        if type(self)._compute_attention is HeadAttention._compute_attention:
+            return self._attend(query, key, value, mask, causal, training, wants_scores)
+        if causal:
+            mask = masks.causal_mask(query.shape[1], key.shape[1], query.device)
+        return self._compute_attention(query, key, value, mask, training, wants_scores)
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, training: bool, wants_scores: bool

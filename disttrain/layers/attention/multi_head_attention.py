@@ -137,7 +137,7 @@ class MultiHeadAttention(HeadAttention):
         key = value if key is None else key
         mask, causal = self._mask(query, value, query_mask, value_mask, key_mask, attention_mask, use_causal_mask)
         gate = self._gate_dense(query) if self.use_gate else None
-        output, scores = self._attend(
+        output, scores = self._attended(
             self.query_dense(query), self.key_dense(key), self.value_dense(value), mask, causal, training, return_attention_scores
         )  # fmt: skip
         output = self.output_dense(output if gate is None else output * gate)

@@ -12,6 +12,7 @@ from disttrain.layers.core.masking import Masking
 from disttrain.layers.core.reversible_embedding import ReversibleEmbedding
 from disttrain.layers.core.torch_module import TorchModule, as_layer
 from disttrain.layers.core.wrapper import Wrapper
+from disttrain.layers.input_spec import InputSpec
 from disttrain.layers.layer import Layer
 
 # What files may name, by class name.
@@ -32,6 +33,7 @@ __all__ = [
     "Identity",
     "Input",
     "InputLayer",
+    "InputSpec",
     "Lambda",
     "Masking",
     "ReversibleEmbedding",

@@ -19,6 +19,7 @@ class Identity(Layer):
     """
 
     supports_masking = True
+    _needs_no_build = True
     _output_keeps_dtype = True
 
     def call(self, inputs: Any) -> Any:

@@ -10,6 +10,13 @@ from disttrain.layers.inference import infer
 from disttrain.layers.layer import Layer
 from disttrain.layers.structure import flatten, map_shapes
 
+_reader: list[Callable[[], Callable[..., Any]]] = []
+
+
+def read_by(load: Callable[[], Callable[..., Any]]) -> None:
+    """Have functions that a config holds as data read by what `load` gives: what files hold is read above the layers."""
+    _reader[:] = [load]
+
 
 class Lambda(Layer):
     """`function(inputs, **arguments)`. For trying things out: what has weights or is to be kept is better a Layer of its own.
@@ -80,7 +87,19 @@ class Lambda(Layer):
         return {**config, "arguments": self.arguments}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None, safe_mode: bool | None = None) -> Any:
+        """The inverse of `get_config`, and of what a file holds of it.
+
+        Args:
+            custom_objects: functions by the names that the config has for them.
+            safe_mode: False reads a lambda that is written as bytecode, which could do anything; else one is refused.
+        """
+        if any(isinstance(config.get(name), dict) for name in ("function", "output_shape", "mask")):
+            read = _reader[0]()
+            config = {
+                name: read(value, custom_objects, safe_mode) if isinstance(value, dict) and name != "dtype" else value
+                for name, value in config.items()
+            }
         shape = config.get("output_shape")
         if isinstance(shape, list):
             config = {**config, "output_shape": map_shapes(tuple, shape)}

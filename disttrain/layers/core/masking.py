@@ -27,6 +27,8 @@ class Masking(Layer):
 
     _output_keeps_dtype = True
 
+    _needs_no_build = True
+
     def __init__(self, mask_value: Any = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if isinstance(mask_value, bool | str) or mask_value is None:

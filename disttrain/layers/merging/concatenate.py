@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain.arrays import as_tensor
 from disttrain.layers.layer import Layer
 from disttrain.layers.merging.merge import check_list, trailing
 from disttrain.layers.symbolic import Shape
@@ -66,7 +67,8 @@ class Concatenate(Layer):
     def compute_mask(self, inputs: list[Tensor], previous_mask: list[Tensor | None] | None = None) -> Tensor | None:
         if previous_mask is None or all(mask is None for mask in previous_mask):
             return None
-        steps = [_mask_of_steps(x, mask) for x, mask in zip(inputs, previous_mask, strict=True)]
+        masks = [None if mask is None else as_tensor(mask) for mask in previous_mask]
+        steps = [_mask_of_steps(as_tensor(x), mask) for x, mask in zip(inputs, masks, strict=True)]
         if self.axis % inputs[0].ndim < inputs[0].ndim - 1:
             return torch.cat(steps, self.axis % inputs[0].ndim)
         joined = steps[0]

@@ -30,6 +30,7 @@ class Dot(Layer):
     """
 
     _output_keeps_dtype = True
+    _starts_mask = False
 
     def __init__(self, axes: Any, normalize: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -53,6 +54,9 @@ class Dot(Layer):
         result = left.reshape(left.shape[0], -1, left.shape[-1]) @ right.reshape(right.shape[0], right.shape[1], -1)
         rest = [*left.shape[1:-1], *right.shape[2:]] or [1]
         return result.reshape(result.shape[0], *rest)
+
+    def compute_mask(self, inputs: list[Tensor], previous_mask: Any = None) -> None:
+        """The output has none."""
 
     def _two_axes(self, rank_1: int, rank_2: int) -> tuple[int, int]:
         first, second = self.axes if isinstance(self.axes, tuple) else (self.axes, self.axes)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain.arrays import as_tensor
 from disttrain.layers.layer import Layer
 from disttrain.layers.structure import is_shape
 from disttrain.layers.symbolic import Shape
@@ -66,6 +67,7 @@ class Merge(Layer):
         merged: Tensor | None = None
         for x, mask in zip(inputs, previous_mask, strict=True):
             assert mask is not None
+            x, mask = as_tensor(x), as_tensor(mask)
             mask = _widened(mask, mask.ndim + rank - x.ndim)
             merged = mask if merged is None else torch.logical_or(merged, mask)
         return merged

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 from disttrain import initializers
+from disttrain.errors import UsageError
+from disttrain.initializers import Constant
+from disttrain.layers.context import innermost
 from disttrain.layers.normalization.affine import AffineNormalization, known_sizes, places_of, wide
 from disttrain.layers.symbolic import Shape
 
@@ -28,8 +31,10 @@ class BatchNormalization(AffineNormalization):
         momentum: of the moving statistics, 0 to 1; near 1 is slow. (torch writes 1 minus this.)
         epsilon: added to the variance.
         center, scale: learn `beta`, learn `gamma`.
-        renorm, renorm_clipping, renorm_momentum: Keras's batch renormalization; `renorm=True` is refused.
-        synchronized: True is refused, as the statistics are those of a slice.
+        renorm: also correct what is normalized by the batch towards slow statistics of their own (Ioffe 2017).
+        renorm_clipping: bounds of the correction, `rmax`, `rmin` and `dmax`.
+        renorm_momentum: of the slow statistics.
+        synchronized: the statistics are those of the whole batch. So they are with one virtual worker; with several, training is refused.
 
     Call arguments: `mask`, with the shape of the inputs but for the last axis, True where a step counts.
     Weights: `gamma (channels,)`, ones; `beta (channels,)`, zeros; buffers `moving_mean`, zeros, and `moving_variance`, ones. Under
@@ -76,17 +81,9 @@ class BatchNormalization(AffineNormalization):
             raise ValueError(f"BatchNormalization(axis={axis!r}): expected the axis of the channels, an integer other than 0.")
         if isinstance(momentum, bool) or not isinstance(momentum, int | float) or not 0 <= momentum <= 1:
             raise ValueError(f"BatchNormalization(momentum={momentum!r}): expected a number from 0 to 1.")
-        if renorm:
-            raise ValueError(
-                f"BatchNormalization(renorm={renorm!r}) is not supported: batch renormalization is not implemented. Leave it False;"
-                " where batches are small, GroupNormalization does not depend on them."
-            )
-        if synchronized:
-            raise ValueError(
-                f"BatchNormalization(synchronized={synchronized!r}) is not supported: statistics are those of the slice that a virtual"
-                " worker computes, so that results do not depend on how many workers there are. Leave it False."
-            )
-        self.axis, self.momentum = axis, float(momentum)
+        self.axis, self.momentum, self.synchronized = axis, float(momentum), bool(synchronized)
+        self.renorm, self.renorm_momentum = bool(renorm), float(renorm_momentum)
+        self.renorm_clipping = checked_clipping(renorm_clipping or {}) if renorm else renorm_clipping
         self.moving_mean_initializer = initializers.get(moving_mean_initializer)
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
 
@@ -98,11 +95,18 @@ class BatchNormalization(AffineNormalization):
         self._add_affine(shape, scale=self.scale, center=self.center)
         self.moving_mean = self.add_weight("moving_mean", shape, self.moving_mean_initializer, trainable=False)
         self.moving_variance = self.add_weight("moving_variance", shape, self.moving_variance_initializer, trainable=False)
+        if self.renorm:
+            stddev = self.moving_variance.detach().sqrt()
+            self.moving_stddev = self.add_weight("moving_stddev", shape, Constant(stddev), trainable=False)
+            self.renorm_mean = self.add_weight("renorm_mean", shape, Constant(self.moving_mean.detach()), trainable=False)
+            self.renorm_stddev = self.add_weight("renorm_stddev", shape, Constant(stddev), trainable=False)
         self._last = places == [len(input_shape) - 1]
 
     def call(self, inputs: Tensor, training: bool = False, mask: Tensor | None = None) -> Tensor:
         learns = training and self._trainable and self.training  # the last is False after eval(), torch's way to freeze one
-        if learns and (mask is not None or inputs.numel() == inputs.shape[self.axis]):
+        if learns and self.synchronized:
+            self._refuse_slices()
+        if learns and (self.renorm or mask is not None or inputs.numel() == inputs.shape[self.axis]):
             return self._normalized_in_steps(inputs, mask)
         # torch's place for channels is the second; a view there and back, so nothing is moved in memory.
         rank = inputs.ndim
@@ -151,11 +155,47 @@ class BatchNormalization(AffineNormalization):
             variance, mean = torch.var_mean(x, others, correction=0, keepdim=True)
         else:
             mean, variance = self._moments_where(x, mask, others)
-        self._follow(mean.detach().flatten(), variance.detach().flatten())
         shape = [-1 if axis == channel else 1 for axis in range(x.ndim)]
         factor = torch.rsqrt(variance + self.epsilon)
+        if self.renorm:
+            return self._renormalized((x - mean) * factor, mean, variance, shape)
+        self._follow(mean.detach().flatten(), variance.detach().flatten())
         y = (x - mean) * (factor if self.gamma is None else factor * self.gamma.to(dtype).view(shape))
         return (y if self.beta is None else y + self.beta.to(dtype).view(shape)).to(self._compute_dtype)
+
+    def _renormalized(self, y: Tensor, mean: Tensor, variance: Tensor, shape: list[int]) -> Tensor:
+        """`(y * r + d) * gamma + beta` for inputs that are normalized by the batch; r and d lead from its statistics to the slow ones."""
+        dtype = y.dtype
+        mean, stddev = mean.detach().flatten(), (variance.detach().flatten() + self.epsilon).sqrt()
+        slow = self.renorm_stddev.to(dtype).clamp(min=self.epsilon**0.5)
+        bounds = self.renorm_clipping
+        r, d = stddev / slow, (mean - self.renorm_mean.to(dtype)) / slow
+        if bounds.get("rmin") is not None or bounds.get("rmax") is not None:
+            r = r.clamp(bounds.get("rmin"), bounds.get("rmax"))
+        if bounds.get("dmax") is not None:
+            d = d.clamp(-bounds["dmax"], bounds["dmax"])
+        y = y * r.view(shape) + d.view(shape)
+        y = y if self.gamma is None else y * self.gamma.to(dtype).view(shape)
+        y = y if self.beta is None else y + self.beta.to(dtype).view(shape)
+        with torch.no_grad():
+            for state, value, momentum in (
+                (self.renorm_mean, mean, self.renorm_momentum),
+                (self.renorm_stddev, stddev, self.renorm_momentum),
+                (self.moving_mean, mean, self.momentum),
+                (self.moving_stddev, stddev, self.momentum),
+            ):
+                state.lerp_(value.to(state.dtype), 1.0 - momentum)
+            self.moving_variance.copy_((self.moving_stddev.square() - self.epsilon).clamp(min=0.0))
+        return y.to(self._compute_dtype)
+
+    def _refuse_slices(self) -> None:
+        context = innermost()
+        if context is not None and context.slice_fraction != 1.0:
+            raise UsageError(
+                f"{self._described()}: synchronized=True asks for the statistics of the whole batch, which is trained in slices here.\n"
+                "  expected  synchronized=False, the statistics of a slice; or one virtual worker\n"
+                "  try       GroupNormalization or LayerNormalization, which do not depend on the batch"
+            )
 
     def _moments_where(self, x: Tensor, mask: Tensor, others: list[int]) -> tuple[Tensor, Tensor]:
         """(mean, biased variance) over these axes, of the steps that count."""
@@ -182,5 +222,25 @@ class BatchNormalization(AffineNormalization):
             "momentum": self.momentum,
             "moving_mean_initializer": initializers.serialize(self.moving_mean_initializer),
             "moving_variance_initializer": initializers.serialize(self.moving_variance_initializer),
-            "synchronized": False,
+            "synchronized": self.synchronized,
+            "renorm": self.renorm,
+            "renorm_clipping": self.renorm_clipping,
+            "renorm_momentum": self.renorm_momentum,
         }
+
+
+def checked_clipping(bounds: dict[str, float]) -> dict[str, float]:
+    """The bounds of batch renormalization.
+
+    Raises:
+        ValueError: a name that is none of them, or bounds that leave nothing.
+    """
+    keys = ["rmax", "rmin", "dmax"]
+    if set(bounds) - set(keys):
+        raise ValueError(f"Received invalid keys for `renorm_clipping` argument: {bounds}. Supported values: {keys}.")
+    rmax, rmin, dmax = (bounds.get(key) for key in keys)
+    if rmax is not None and rmin is not None and rmax < rmin:
+        raise ValueError(f"rmax should be greater than rmin in the `renorm_clipping` argument. Received: rmax={rmax}, rmin={rmin}.")
+    if dmax is not None and dmax < 0:
+        raise ValueError(f"dmax should be non-negative in the `renorm_clipping` argument. Received: dmax={dmax}.")
+    return dict(bounds)

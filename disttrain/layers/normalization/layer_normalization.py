@@ -17,7 +17,7 @@ class LayerNormalization(AffineNormalization):
     """`gamma * (x - mean) / sqrt(variance + epsilon) + beta`, each sample over `axis` (Ba, Kiros & Hinton 2016).
 
     Args:
-        axis: one axis or several; gamma and beta have their shape, in the order of the axes.
+        axis: one axis or several; gamma and beta have their shape, the axes sorted as numbers.
         epsilon: added to the biased variance; 1e-3 as in Keras (torch: 1e-5).
         center, scale: learn `beta`, learn `gamma`.
         rms_scaling: `gamma * x / sqrt(variance + epsilon)`, as older Keras called it; it takes the variance, not the mean square, so
@@ -56,19 +56,22 @@ class LayerNormalization(AffineNormalization):
 
     def build(self, input_shape: Shape) -> None:
         self._places = places_of(self.axis, input_shape, self._described())
-        shape = known_sizes(self._places, input_shape, self._described())
+        sizes = known_sizes(self._places, input_shape, self._described())
         rank = len(input_shape)
-        self._trailing = self._places == list(range(rank - len(shape), rank))
+        axes = [self.axis] if isinstance(self.axis, int) else sorted(self.axis)  # as Keras sorts them: -1 before 1
+        shape = [sizes[self._places.index(axis % rank)] for axis in axes]
+        self._trailing = self._places == list(range(rank - len(shape), rank)) == [axis % rank for axis in axes]
         self._spread = [
-            shape[self._places.index(place)] if place in self._places else 1 for place in range(rank)
+            sizes[self._places.index(place)] if place in self._places else 1 for place in range(rank)
         ]  # how weights meet the input
         self._add_affine(shape, scale=self.scale or self.rms_scaling, center=self.center and not self.rms_scaling)
-        self.axis = sorted([self.axis] if isinstance(self.axis, int) else self.axis)  # so Keras writes it once it is built
+        self._first = axes[0] if axes[0] < 0 else self._places[0]  # counted from the end, tensors of any rank will do
+        self.axis = axes  # so Keras writes it once it is built
 
     def call(self, inputs: Tensor) -> Tensor:
         x, gamma, beta = self._at_work(inputs)
         if self._trailing and not self.rms_scaling:
-            return F.layer_norm(x, x.shape[self._places[0] :], gamma, beta, self.epsilon).to(self._compute_dtype)
+            return F.layer_norm(x, x.shape[self._first :], gamma, beta, self.epsilon).to(self._compute_dtype)
         variance, mean = torch.var_mean(x, self._places, correction=0, keepdim=True)
         factor = torch.rsqrt(variance + self.epsilon)
         y = (x if self.rms_scaling else x - mean) * factor

@@ -28,20 +28,20 @@ class UnitNormalization(Layer):
     """
 
     supports_masking = True
+    _needs_no_build = True
 
     def __init__(self, axis: int | Sequence[int] = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.axis = checked_axes(axis, "UnitNormalization")
 
-    def build(self, input_shape: Shape) -> None:
-        places_of(self.axis, input_shape, self._described())
-
     def call(self, inputs: Tensor) -> Tensor:
         inputs = inputs if inputs.is_floating_point() else inputs.to(self._compute_dtype)
+        places_of(self.axis, tuple(inputs.shape), self._described())
         norm: Tensor = torch.linalg.vector_norm(inputs, dim=self.axis, keepdim=True, dtype=wide(inputs.dtype))
         return (inputs / norm.clamp_min(_SMALLEST)).to(inputs.dtype)  # the norm's gradient at zeros is 0, not NaN
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
+        places_of(self.axis, input_shape, self._described())
         return input_shape
 
     def get_config(self) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from disttrain.layers.ops.more_bounds import MORE
+
 Sizes = tuple[int, ...]
 MAX_NUMBERS = 1 << 28  # of one operation on stand-ins for the batch, while a file is read: 1 GiB of float32
 
@@ -120,4 +122,5 @@ _BOUNDS: dict[str, Callable[[Sequence[Sizes], dict[str, Any]], int]] = {
     "Take": _take,
     "Tensordot": _tensordot,
     "Tile": _tile,
+    **MORE,
 }

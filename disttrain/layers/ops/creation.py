@@ -24,6 +24,27 @@ def convert_to_numpy(x: Any) -> np.ndarray:
     return np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x)
 
 
+def array(x: Any, dtype: Any = None) -> Tensor:
+    """Arrays, lists and numbers as a tensor of their own."""
+    return convert_to_tensor(x, dtype).clone()
+
+
+def empty(shape: Any, dtype: Any = None) -> Tensor:
+    """Zeros, so that no result depends on what memory held."""
+    return zeros(shape, dtype)
+
+
+def identity(n: int, dtype: Any = None) -> Tensor:
+    """Ones in the diagonal, else zeros."""
+    return eye(n, dtype=dtype)
+
+
+def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:
+    """Ones up to diagonal `k`, zeros above it."""
+    columns = N if M is None else M
+    return (torch.arange(columns)[None, :] - torch.arange(N)[:, None] <= k).to(DTYPES[standard_dtype(dtype)])
+
+
 def is_tensor(x: Any) -> bool:
     """Has it values, as a tensor of torch?"""
     return isinstance(x, Tensor)
@@ -82,15 +103,19 @@ def linspace(start: float, stop: float, num: int = 50, dtype: Any = None) -> Ten
 
 __all__ = [
     "arange",
+    "array",
     "convert_to_numpy",
     "convert_to_tensor",
     "dtype",
+    "empty",
     "eye",
     "full",
+    "identity",
     "is_tensor",
     "linspace",
     "ndim",
     "ones",
     "shape",
+    "tri",
     "zeros",
 ]

@@ -12,11 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from disttrain.host_numbers import on_device
+from disttrain.arrays import as_tensor
 from disttrain.layers.dtypes import DTYPES, standard_dtype
 from disttrain.layers.inference import stand_in_shape
 from disttrain.layers.layer import Layer
@@ -33,8 +31,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Declared:
     """One operation: its name and module in files of Keras, what computes it, which parameters are tensors and which are settings.
 
-    `infer` gives the shape of the output from that of the input and the settings, where zeros would not do; `spread` says that there may be
-    any number of tensors.
+    `infer` gives the shape of the output from those of the inputs and the settings, where zeros would not do; `spread` says that there may
+    be any number of tensors.
     """
 
     class_name: str
@@ -96,9 +94,9 @@ class Operation(Layer):
             leaves = [leaf for leaf in flatten([list(args), kwargs]) if hasattr(leaf, "shape")]
             check_bounds(self.kind, [stand_in_shape(leaf.shape) for leaf in leaves], self.settings)
         infer = self.declared.infer
-        if infer is None or kwargs or len(args) != 1 or not isinstance(args[0], SymbolicTensor):
+        if infer is None or kwargs or not all(isinstance(arg, SymbolicTensor) for arg in args):
             return super().compute_output_spec(*args, **kwargs)
-        return SymbolicTensor(infer(args[0].shape, **self.settings), args[0].dtype)
+        return SymbolicTensor(infer(*(arg.shape for arg in args), **self.settings), args[0].dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name, **self.settings}
@@ -119,7 +117,7 @@ def operation(
         class_name: its name in files.
         module: of `keras.src.ops` where Keras has it.
         tensors: how many of the first parameters are tensors, or which; the others are settings.
-        infer: (shape, **settings) -> shape of the output.
+        infer: (shape of each tensor, **settings) -> shape of the output.
     """
 
     def decorate(function: F) -> F:
@@ -146,27 +144,17 @@ def operation(
     return decorate
 
 
-def as_tensor(value: Any, beside: Any = None) -> Tensor:
-    """`value` as a tensor, on the device of the tensor `beside` it. As in Keras, Python's integers are int32 and its floats float32."""
-    if isinstance(value, Tensor):
-        return value
-    device = beside.device if isinstance(beside, Tensor) else None
-    if isinstance(beside, Tensor) and beside.is_floating_point() and beside.ndim and type(value) in (int, float):
-        return on_device(value, device, beside.dtype)  # what comes out has that dtype anyway
-    if isinstance(value, bool):
-        return on_device(value, device)
-    if isinstance(value, int):
-        return on_device(value, device, torch.int32 if -(2**31) <= value < 2**31 else torch.int64)
-    if isinstance(value, float):
-        return on_device(value, device, DTYPES[standard_dtype(None)])
-    if isinstance(value, list | tuple) and any(isinstance(leaf, Tensor) for leaf in flatten(value)):
-        return torch.stack([as_tensor(item, beside) for item in value])
-    if isinstance(value, np.ndarray):
-        return on_device(value, device)
-    array = np.asarray(value)
-    if array.dtype == np.float64:  # numbers of Python in lists
-        return on_device(array, device, DTYPES[standard_dtype(None)])
-    return on_device(array, device, torch.int32 if array.dtype == np.int64 else None)
+def with_values(name: str, *arguments: Any) -> None:
+    """Refuse symbolic tensors for a function that asks for values, such as one whose output has as many numbers as it finds.
+
+    Raises:
+        ValueError: there are some.
+    """
+    if has_symbolic([list(argument) if isinstance(argument, tuple) else argument for argument in arguments], {}):
+        raise ValueError(
+            f"ops.{name} needs values, and got a symbolic tensor: what it gives depends on more than shapes.\n"
+            f"  try  a layer of your own, whose call(self, inputs) does ops.{name}(...)"
+        )
 
 
 def both(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
@@ -191,4 +179,4 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
 
-__all__ = ["DECLARED", "Declared", "Operation", "as_tensor", "axes_of", "both", "floating", "operation"]
+__all__ = ["DECLARED", "Declared", "Operation", "as_tensor", "axes_of", "both", "floating", "operation", "with_values"]

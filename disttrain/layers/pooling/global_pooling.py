@@ -20,6 +20,7 @@ class GlobalPooling(Layer):
     """
 
     rank: int
+    _needs_no_build = True
 
     def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -27,9 +28,6 @@ class GlobalPooling(Layer):
         self.keepdims = bool(keepdims)
         first = 1 if self.data_format == "channels_last" else 2
         self._axes = tuple(range(first, first + self.rank))
-
-    def build(self, input_shape: Shape) -> None:
-        self.compute_output_shape(input_shape)
 
     def call(self, inputs: Tensor) -> Tensor:
         if inputs.ndim != self.rank + 2:
@@ -114,6 +112,10 @@ class GlobalAveragePooling1D(GlobalAveragePooling):
     """
 
     rank = 1
+    _starts_mask = False
+
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> None:
+        """The steps are gone, and the mask with them."""
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is None:

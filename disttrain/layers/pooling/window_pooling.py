@@ -36,6 +36,7 @@ class WindowPooling(Layer):
 
     rank: int
     _output_keeps_dtype = True
+    _needs_no_build = True
     _torch_pooling: Callable[..., Tensor]
     _options: ClassVar[dict[str, Any]] = {}  # of `_torch_pooling` with "same" padding
 
@@ -50,14 +51,15 @@ class WindowPooling(Layer):
         self.data_format = check_data_format(data_format, owner)
         self._last = self.data_format == "channels_last"
 
-    def build(self, input_shape: Shape) -> None:
-        self.compute_output_shape(input_shape)
-
     def call(self, inputs: Tensor) -> Tensor:
         if inputs.ndim != self.rank + 2:
             check_rank(inputs.shape, self.rank + 2, self._described(), AXES[self.rank])
         x = inputs.permute(TO_CHANNELS_FIRST[self.rank]) if self._last else inputs
-        y = self._torch_pooling(x, self.pool_size, self.strides) if self.padding == "valid" else self._same(x)
+        try:
+            y = self._torch_pooling(x, self.pool_size, self.strides) if self.padding == "valid" else self._same(x)
+        except RuntimeError:
+            self.compute_output_shape(tuple(inputs.shape))  # says in words of ours if the window does not fit
+            raise
         return y.permute(TO_CHANNELS_LAST[self.rank]) if self._last else y
 
     def _same(self, x: Tensor) -> Tensor:

@@ -6,6 +6,9 @@ from disttrain.layers.layer import Layer
 from disttrain.layers.preprocessing.category_encoding import CategoryEncoding
 from disttrain.layers.preprocessing.center_crop import CenterCrop
 from disttrain.layers.preprocessing.discretization import Discretization
+from disttrain.layers.preprocessing.hashed_crossing import HashedCrossing
+from disttrain.layers.preprocessing.hashing import Hashing
+from disttrain.layers.preprocessing.integer_lookup import IntegerLookup
 from disttrain.layers.preprocessing.normalization import Normalization
 from disttrain.layers.preprocessing.random_brightness import RandomBrightness
 from disttrain.layers.preprocessing.random_contrast import RandomContrast
@@ -17,12 +20,17 @@ from disttrain.layers.preprocessing.random_translation import RandomTranslation
 from disttrain.layers.preprocessing.random_zoom import RandomZoom
 from disttrain.layers.preprocessing.rescaling import Rescaling
 from disttrain.layers.preprocessing.resizing import Resizing
+from disttrain.layers.preprocessing.string_lookup import StringLookup
+from disttrain.layers.preprocessing.text_vectorization import TextVectorization
 
 # What files may name, by class name.
 CLASSES: dict[str, type[Layer]] = {
     "CategoryEncoding": CategoryEncoding,
     "CenterCrop": CenterCrop,
     "Discretization": Discretization,
+    "HashedCrossing": HashedCrossing,
+    "Hashing": Hashing,
+    "IntegerLookup": IntegerLookup,
     "Normalization": Normalization,
     "RandomBrightness": RandomBrightness,
     "RandomContrast": RandomContrast,
@@ -34,12 +42,17 @@ CLASSES: dict[str, type[Layer]] = {
     "RandomZoom": RandomZoom,
     "Rescaling": Rescaling,
     "Resizing": Resizing,
+    "StringLookup": StringLookup,
+    "TextVectorization": TextVectorization,
 }
 
 __all__ = [
     "CategoryEncoding",
     "CenterCrop",
     "Discretization",
+    "HashedCrossing",
+    "Hashing",
+    "IntegerLookup",
     "Normalization",
     "RandomBrightness",
     "RandomContrast",
@@ -51,4 +64,6 @@ __all__ = [
     "RandomZoom",
     "Rescaling",
     "Resizing",
+    "StringLookup",
+    "TextVectorization",
 ]

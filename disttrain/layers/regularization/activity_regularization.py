@@ -21,6 +21,7 @@ class ActivityRegularization(Layer):
     """
 
     supports_masking = True
+    _needs_no_build = True
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any) -> None:
         super().__init__(activity_regularizer=regularizers.L1L2(l1, l2), **kwargs)

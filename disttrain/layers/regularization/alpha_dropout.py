@@ -29,6 +29,7 @@ class AlphaDropout(Layer):
     """
 
     supports_masking = True
+    _needs_no_build = True
 
     def __init__(self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -31,6 +31,7 @@ class Dropout(Layer):
     """
 
     supports_masking = True
+    _needs_no_build = True
 
     def __init__(self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -24,6 +24,7 @@ class GaussianDropout(Layer):
     """
 
     supports_masking = True
+    _needs_no_build = True
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -22,6 +22,7 @@ class GaussianNoise(Layer):
     """
 
     supports_masking = True
+    _needs_no_build = True
 
     def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -23,6 +23,7 @@ class SpatialDropout(Layer):
 
     rank: int
     supports_masking = True
+    _needs_no_build = True
 
     def __init__(self, rate: float, data_format: str | None, seed: int | None, name: str | None, dtype: Any, **kwargs: Any) -> None:
         super().__init__(name=name, dtype=dtype, **kwargs)

@@ -26,6 +26,7 @@ class Reshape(Layer):
     """
 
     _output_keeps_dtype = True
+    _needs_no_build = True
 
     def __init__(self, target_shape: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)

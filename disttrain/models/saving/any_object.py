@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from disttrain import constraints, initializers, losses, metrics, optimizers, regularizers
+from disttrain import activations, constraints, initializers, losses, metrics, optimizers, regularizers
 from disttrain.models.saving import registry
 from disttrain.models.saving.deserialize import plain
 from disttrain.optimizers import schedules
@@ -39,16 +39,36 @@ def deserialize_any(config: Any, custom_objects: dict[str, Any] | None = None, s
 
 def _made(value: Any) -> Any:
     if isinstance(value, list | tuple):
-        return [_made(item) for item in value]
+        return type(value)(_made(item) for item in value) if type(value) in (list, tuple) else [_made(item) for item in value]
     if not isinstance(value, dict):
         return value
     name, config = value.get("class_name"), value.get("config")
     if not isinstance(name, str) or "config" not in value:
         return {key: _made(item) for key, item in value.items()}
+    if name == "function" and isinstance(config, str):
+        return _function(config)
     get = _getter(str(value.get("module", "")))
     if get is None or not isinstance(config, dict) or registry.find(value.get("registered_name"), name) is not None:
         return plain(value)
     return get({**value, "config": {key: plain(item) for key, item in config.items()}})
+
+
+def _function(name: str) -> Any:
+    """A function by its name: one that was registered or handed over, else an activation or a loss.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    known = registry.find(name)
+    if known is not None:
+        return known
+    for room in (activations, losses):
+        found = getattr(room, name, None) if not name.startswith("_") else None
+        if callable(found) and not isinstance(found, type) and getattr(found, "__name__", None) == name:
+            return found
+    raise ValueError(
+        f"the function {name!r} is not known here.\n  try  @disttrain.register() on it, or custom_objects={{{name!r}: function}}"
+    )
 
 
 def _getter(module: str) -> Callable[[Any], Any] | None:

@@ -41,7 +41,7 @@ def restore_optimizer(model: nn.Module, values: list[Any], source: str) -> None:
     rate = getattr(optimizer, "_learning_rate", None)
     try:
         optimizer.set_keras_variables(params, values, names)
-        if isinstance(rate, float) and np.float32(rate) == np.float32(optimizer.learning_rate):
+        if isinstance(rate, float) and np.float32(rate) == np.float32(optimizer.current_learning_rate()):
             optimizer.learning_rate = rate  # the file rounds it to float32; the same bits need all of it
     except ValueError as error:
         warnings.warn(f"{source}: the optimizer starts afresh, since its state does not fit: {error}", stacklevel=4)

@@ -27,7 +27,7 @@ _TABLES = (
 
 
 def serialize_object(value: Any) -> Any:
-    """`value` in JSON types: plain values stay, tuples become lists, objects Keras's `{"module", "class_name", "config", ...}`.
+    """`value` in JSON types: plain values and tuples stay, objects become Keras's `{"module", "class_name", "config", ...}`.
 
     Raises:
         ValueError: a value that files cannot hold, such as an object without `get_config()`.
@@ -36,8 +36,9 @@ def serialize_object(value: Any) -> Any:
         return value
     if isinstance(value, dict):
         return {str(key): serialize_object(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [serialize_object(item) for item in value]
+    if isinstance(value, list | tuple):  # a tuple stays one, as in Keras; in JSON it is a list
+        items = [serialize_object(item) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
         return value.item()
     if isinstance(value, torch.dtype):
@@ -91,6 +92,8 @@ def address(value: Any) -> tuple[str, str, str | None]:
     for table, module in _TABLES:
         if table.get(name) is cls:
             return module, name, None
+    if cls is Lambda:
+        return "keras.layers", name, None
     if isinstance(value, mixed_precision.DTypePolicy):
         return "keras", "DTypePolicy", None
     if cls is MODELS["Sequential"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+from disttrain.identifiers import no_such_name
 from disttrain.optimizers.schedules.base import LearningRateSchedule
 from disttrain.optimizers.schedules.cosine_decay import CosineDecay
 from disttrain.optimizers.schedules.cosine_decay_restarts import CosineDecayRestarts
@@ -79,3 +80,7 @@ __all__ = [
     "get",
     "serialize",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise no_such_name("disttrain.optimizers.schedules", name, __all__)

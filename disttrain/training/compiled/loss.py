@@ -11,6 +11,7 @@ from torch import Tensor
 
 from disttrain import losses
 from disttrain.errors import DataError
+from disttrain.losses.base import with_fraction
 from disttrain.training.compiled.outputs import Outputs
 
 _CHOSEN_BY_SHAPE = ("ce", "crossentropy")
@@ -151,7 +152,7 @@ def single_precision(output: Any) -> Any:
 def _resolved(entry: Any, target: Any, prediction: Any) -> Any:
     """A loss; `"crossentropy"` and `"ce"` by the shapes, as in Keras."""
     if not isinstance(entry, str) or entry.lower() not in _CHOSEN_BY_SHAPE:
-        return losses.get(entry)
+        return with_fraction(losses.get(entry))
     if target is None:
         raise ValueError(f"loss={entry!r}: there are no targets to choose by.\n  try       a loss by its full name, or pass y")
     return losses.get(chosen_by_shape(tuple(target.shape), tuple(prediction.shape)))

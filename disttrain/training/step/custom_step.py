@@ -27,6 +27,7 @@ from disttrain.training.step.moved import MovedWeights
 from disttrain.training.step.step_owners import check_holdings, optimizers_of, schedulers_of
 from disttrain.training.step.torch_in_step import stopped_at, strangers_refused
 from disttrain.training.step.trial import refuse_carried, refuse_moved, tried
+from disttrain.variables import Variable
 
 SUMS = ""  # no attribute: slices take the sums of their gradients
 
@@ -135,8 +136,9 @@ class CustomStep:
         direct = {name: optimizer for name, optimizer in self.optimizers.items() if own.get(name) is optimizer}
         inside = [(optimizer, stand_ins[name]) for name, optimizer in self.optimizers.items() if name not in direct]
         hook = self.model.register_forward_pre_hook(_forget_losses)
-        for param in self.state.params:
-            param.value = param  # type: ignore[attr-defined]  # Keras's `v.value.grad`
+        plain = [param for param in self.state.params if not isinstance(param, Variable)]
+        for param in plain:
+            param.value = param  # type: ignore[attr-defined]  # Keras's `v.value.grad`, of a torch module's parameters too
         try:
             own.update({name: stand_ins[name] for name in direct})
             for optimizer, stand_in in inside:  # in a list, a dict or a module: it is stopped where it is
@@ -147,8 +149,9 @@ class CustomStep:
             for optimizer, _ in inside:
                 for method in ("apply", "apply_gradients"):
                     vars(optimizer).pop(method, None)
-            for param in self.state.params:
+            for param in plain:
                 del param.value  # type: ignore[attr-defined]
+            for param in self.state.params:
                 param.grad = None
             hook.remove()
             own.update(direct)
@@ -241,10 +244,10 @@ class CustomStep:
             return logs
 
         self._rehearsing = True
-        iterations = {name: optimizer.iterations for name, optimizer in self.optimizers.items()}
+        iterations = {name: optimizer.calls for name, optimizer in self.optimizers.items()}
         try:
             for optimizer in self.optimizers.values():
-                optimizer.iterations = 0  # so that every worker sees the same, and what happens every so many steps happens
+                optimizer.calls = 0  # so that every worker sees the same, and what happens every so many steps happens
             with self.installed(), strangers_refused(self.optimizers), _watched_results(self.metrics, seen), self.noticed:
                 found = tried(self.model, self.state, work)
             for metric in self.metrics:
@@ -254,7 +257,7 @@ class CustomStep:
         finally:
             self._rehearsing = False
             for name, optimizer in self.optimizers.items():
-                optimizer.iterations = iterations[name]
+                optimizer.calls = iterations[name]
             for metric in self.metrics:
                 metric.reset_state()
         where, logs = f"{type(self.model).__name__}.{self.method}", found.result

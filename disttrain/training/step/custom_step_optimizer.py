@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from disttrain.errors import UsageError
+from disttrain.optimizers.live_numbers import Count, Rate
 
 
 class StepOptimizer:
@@ -48,7 +49,13 @@ class StepOptimizer:
         """Nothing: the runtime builds the optimizer for the variables that the step applies it to."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._optimizer, name)
+        found = getattr(self._optimizer, name)
+        return type(found)(self) if isinstance(found, Count | Rate) else found  # what is assigned to those comes by here
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "iterations":
+            raise UsageError(
+                "optimizer.iterations counts the steps; a step that sets it would do so once for each slice of the batch.\n"
+                "  try  set it in a callback, or before fit()"
+            )
         setattr(self._optimizer, name, value)

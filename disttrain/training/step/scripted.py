@@ -68,7 +68,7 @@ class _Rounds:
         self.step_key = workspace.step_key(position)
         self.ranks = range(workspace.start, min(workspace.stop, self.leaves))
         self.asking = workspace.asking if custom.asks else None
-        self.updates_before = workspace.replica.optimizer.iterations if self.kind is Kind.TRAIN else 0
+        self.updates_before = workspace.replica.optimizer.calls if self.kind is Kind.TRAIN else 0
 
     def run(self, requests: Sequence[bool]) -> tuple[bool, ...]:
         with torch.set_grad_enabled(self.kind is Kind.TRAIN):

@@ -56,7 +56,7 @@ class SlicedStep:
             return self._step(position, requests, None)
         count = workspace.program.plan(Kind.TRAIN).batch_count(position.epoch, position.step)
         leaves = min(workspace.job.virtual_workers, count)
-        audit = audit_of(workspace.job.seed, workspace.replica.optimizer.iterations, workspace.audit_share, leaves, workspace.placement)
+        audit = audit_of(workspace.job.seed, workspace.replica.optimizer.calls, workspace.audit_share, leaves, workspace.placement)
         for _ in range(ATTEMPTS):
             try:
                 return self._step(position, requests, audit)
@@ -134,7 +134,7 @@ class SlicedStep:
         """Add this worker's digests to the sum, so that it is 0 where all agree."""
         workspace = self._workspace
         rank, audits = workspace.group.rank, workspace.layouts[Kind.TRAIN].audits_of(side_channel)
-        piece = words_of(piece_digest(workspace.state, workspace.job.seed, workspace.replica.optimizer.iterations))
+        piece = words_of(piece_digest(workspace.state, workspace.job.seed, workspace.replica.optimizer.calls))
         sign = 0 if audit is None else audit.sign(rank)
         slice_words = [sign * word for word in words_of(mine)] if sign else [0.0] * WORDS
         times = workers - 1 if rank == 0 else -1

@@ -132,7 +132,7 @@ class Workspace:
     def step_key(self, position: Position) -> int:
         """What the keys of the slices of a step are drawn from."""
         if position.kind is Kind.TRAIN:
-            return fold_in(self.job.seed, "step", self.replica.optimizer.iterations)
+            return fold_in(self.job.seed, "step", self.replica.optimizer.calls)
         return fold_in(self.job.seed, position.kind.value, position.tick)
 
     def begin_slice(self) -> None:
@@ -217,7 +217,7 @@ class Workspace:
         if self.forward.ledger is not None:
             self.look_at_indices(self.forward.ledger, all_look=True)
         error = NonFiniteLoss(
-            f"the loss became {loss} at step {1 + (self.replica.optimizer.iterations if updates is None else updates)} "
+            f"the loss became {loss} at step {1 + (self.replica.optimizer.calls if updates is None else updates)} "
             f"(epoch {position.epoch + 1}, batch {position.step + 1}).\n"
             "  expected  a finite number; the weights are those before this step\n"
             "  try       a smaller learning rate, clipnorm=1.0, or look for NaN and infinity in the data"

@@ -7,6 +7,8 @@ from layer_case import IMG, INTS, SEQ, VEC, Case, floats
 
 PICTURES = np.abs(floats(3, 5, 4, 3))
 BYTES = np.random.default_rng(1).integers(0, 256, (2, 4, 6, 3)).astype("uint8")
+# Keras needs TensorFlow for these; tests/unit/layers/preprocessing/test_text_layers.py holds them to what it gives with it.
+IN_PYTHON = {"keras": False, "differentiable": False, "traced": False}
 DRAWS = {"drawn": True, "traced": False}  # called without `training` these draw, so two calls differ
 
 CASES: dict[str, Case] = {
@@ -24,6 +26,11 @@ CASES: dict[str, Case] = {
     "Discretization, counts": Case(lambda L: L.Discretization([-0.5, 0.5], output_mode="count"), VEC, differentiable=False),
     "Discretization, multi-hot": Case(lambda L: L.Discretization([0, 1], output_mode="multi_hot"), VEC, differentiable=False),
     "Discretization, one-hot": Case(lambda L: L.Discretization([0.0], output_mode="one_hot"), SEQ, differentiable=False),
+    "HashedCrossing": Case(lambda L: L.HashedCrossing(5), [INTS[:, :1], INTS[:, 1:2]], **IN_PYTHON),
+    "Hashing": Case(lambda L: L.Hashing(4), INTS, **IN_PYTHON),
+    "Hashing, counts": Case(lambda L: L.Hashing(4, mask_value=0, output_mode="count"), INTS, **IN_PYTHON),
+    "IntegerLookup": Case(lambda L: L.IntegerLookup(vocabulary=[1, 3]), INTS, **IN_PYTHON),
+    "IntegerLookup, multi-hot": Case(lambda L: L.IntegerLookup(vocabulary=[1, 3, 2], output_mode="multi_hot"), INTS, **IN_PYTHON),
     "Normalization": Case(lambda L: L.Normalization(), VEC),
     "Normalization, everything": Case(lambda L: L.Normalization(axis=None), IMG),
     "Normalization, given": Case(lambda L: L.Normalization(mean=[1.0, 2, 3], variance=[0.5, 1, 2]), SEQ),

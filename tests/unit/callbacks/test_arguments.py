@@ -27,7 +27,6 @@ from disttrain.callbacks import (
         (lambda: EarlyStopping(patience=1.5), r"patience=1.5\): expected a whole number"),
         (lambda: EarlyStopping(patience=True), r"patience=True\): expected a whole number"),
         (lambda: EarlyStopping(min_delta="0.1"), r"min_delta='0.1'\): expected a number"),
-        (lambda: EarlyStopping(mode="maximum"), r"mode='maximum'\): no such mode.\n  expected  one of max, min, auto, nearest first"),
         (lambda: EarlyStopping(baseline=float("nan")), r"baseline=nan\): expected a number, or None"),
         (lambda: EarlyStopping(start_from_epoch=-2), r"start_from_epoch=-2\)"),
         (lambda: EarlyStopping(verbose="loud"), r"verbose='loud'\)"),
@@ -81,3 +80,9 @@ def test_a_callback_of_ones_own_takes_what_its_constructor_takes_and_can_be_copi
     own = Own(2, name="n", other=3)
     assert (own.factor, own.name, own.rest) == (2, "n", {"other": 3})
     assert copy.deepcopy(own).rest == {"other": 3} and pickle.loads(pickle.dumps(own)).factor == 2
+
+
+@pytest.mark.parametrize("make", [lambda mode: EarlyStopping(mode=mode), lambda mode: ModelCheckpoint("m.keras", mode=mode)])
+def test_an_unknown_mode_is_a_warning_and_auto_as_in_keras(make):
+    with pytest.warns(UserWarning, match="mode 'maximum' is unknown, fallback to auto mode. There are max, min, auto"):
+        assert make("maximum").mode == "auto"

@@ -68,7 +68,6 @@ def test_folders_of_urls_are_made(model):
         ({"filepath": "m"}, "ending in .keras or .h5"),
         ({"filepath": "m.keras", "save_weights_only": True}, "ending in .weights.h5"),
         ({"filepath": "m.keras", "save_freq": "batch"}, "save_freq='batch'"),
-        ({"filepath": "m.keras", "mode": "up"}, "mode='up'"),
     ],
 )
 def test_what_cannot_work_is_refused_at_once(arguments, words):

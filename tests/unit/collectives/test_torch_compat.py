@@ -1,6 +1,6 @@
 """What the runtime relies on in torch.distributed without a promise: a new torch that takes one of these away is told by its name.
 
-Each test is one line of the list in `disttrain/collectives/compat.py`.
+Each test is one line of the list in `disttrain/collectives/compat.py`, or, at the end, in `nccl.py`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from disttrain.collectives import compat
+from disttrain.collectives import compat, nccl
 from disttrain.collectives.compat import Gloo
 
 LONG_S = 3600
@@ -119,3 +120,29 @@ def test_a_store_says_at_once_whether_a_key_is_there():
     assert not store.check(["all"])
     store.set("all", "here")
     assert store.check(["all"]) and store.multi_get(["all"]) == [b"here"] and store.add("arrived", 1) == 1
+
+
+def test_a_work_tells_its_error_without_a_wait(pair: list[Gloo]):
+    work = pair[0].all_gather(torch.empty(2), torch.ones(1), LONG_S)
+    assert hasattr(work, "get_future_result") and work.exception() is None
+    pair[0].cut()
+    assert pair[0].complete_within(work, timedelta(seconds=30))
+    assert isinstance(work.exception(), RuntimeError)
+
+
+@pytest.mark.parametrize("name", ["_allgather_base", "alltoall_base", "broadcast", "abort", "shutdown", "eager_connect_single_device"])
+def test_a_backend_has_what_the_group_over_nccl_calls(name: str):
+    assert hasattr(getattr(dist, "ProcessGroupNCCL", dist.ProcessGroup if name in _COLLECTIVES else compat.c10d.Backend), name)
+
+
+_COLLECTIVES = ("_allgather_base", "alltoall_base", "broadcast")
+
+
+def test_what_nccl_reads_of_the_environment_is_known_to_this_torch():
+    header = Path(torch.__file__).parent / "include/torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp"
+    if not header.exists():
+        pytest.skip("this build of torch brings no headers")
+    known = header.read_text() + (header.parent / "FlightRecorder.hpp").read_text() + (header.parent / "NCCLUtils.hpp").read_text()
+    names = [name for name in nccl._ENVIRONMENT if name != "TORCH_NCCL_NONBLOCKING_TIMEOUT"]  # read in a file of which there is no header
+    assert [name for name in names if name not in known] == []
+    assert "nccl_nonblocking_timeout" in known and "waitReady" in known

@@ -179,6 +179,29 @@ def test_weights_and_slots_changed_for_validation_are_changed_on_every_worker(ki
         assert faults.all_fired
 
 
+@pytest.mark.parametrize(("workers", "kill"), [(1, None), (3, None), (3, EPOCH_TICKS + 1)])
+def test_what_a_callback_assigns_to_variables_reaches_every_worker(workers, kill):
+    class Assigns(dt.Callback):
+        """By a reference that it has held since before the training, too."""
+
+        def set_model(self, model):
+            super().set_model(model)
+            self.kernel = model.layers[0].kernel
+
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                self.kernel.assign(self.kernel.numpy() * 0.5)
+                self.model.layers[0].bias.assign_add(1.0)
+                self.model.optimizer.learning_rate.assign(0.01)
+
+    expected = alone(lambda: train(Assigns()))
+    assert expected != alone(train)
+    faults = FaultPlan() if kill is None else FaultPlan().kill("w1", kill, "before")
+    with driven(workers, faults):
+        assert train(Assigns()) == expected
+        assert faults.all_fired
+
+
 def test_slots_looked_at_in_a_callback_are_those_of_the_workers():
     def work() -> list[bytes]:
         model, seen = make_model(), []

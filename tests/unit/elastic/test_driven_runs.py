@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from nccl_like import carrying_runs
 from thread_runs import EPOCH_TICKS, AtEpoch, EveryBatch, Run, V, X, Y, driven, make_model, train, wait_until
 
 import disttrain as dt
@@ -17,6 +20,13 @@ from disttrain.errors import InfrastructureError, Interrupted, NonFiniteLoss, No
 from disttrain.layers.context import current
 from disttrain.testing.fake_cluster import FakeCluster, FaultPlan
 from disttrain.training.local import runner
+
+
+@pytest.fixture(scope="module", autouse=True, params=["memory", "nccl_like"])
+def carried(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test, with groups in memory, and with groups over a process group that has NCCL's manners."""
+    with carrying_runs() if request.param == "nccl_like" else nullcontext():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,8 @@ def test_a_layer_can_be_compiled_and_exported(name: str, harness: Any):
 
 
 def test_every_layer_that_files_may_name_runs_through_the_harness():
-    assert {name.split(",")[0] for name in CASES} == set(L.CLASSES) - {"InputLayer"}
+    of_text = {"StringLookup", "TextVectorization"}  # see preprocessing/test_text_layers.py
+    assert {name.split(",")[0] for name in CASES} == set(L.CLASSES) - {"InputLayer"} - of_text
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_an_unknown_argument_is_refused_with_the_nearest_names_first():
         (lambda: L.Dense(2, name="a/b"), "without '/'"),
         (lambda: L.Concatenate()(torch.ones(1, 2)), "list of tensors"),
         (lambda: L.Concatenate()([torch.ones(1, 2, 2), torch.ones(1, 3, 2)]), "shapes must agree"),
-        (lambda: L.Input((2,), batch_shape=(None, 2)), "one of the two"),
+        (lambda: L.Input((2,), batch_shape=(None, 2)), "both `shape` and `batch_shape`"),
         (lambda: L.as_layer(3), "layer or a torch.nn.Module"),
     ],
 )
@@ -149,7 +149,7 @@ def test_a_built_layer_refuses_more_weights_and_builds_once():
     gain = layer.gain
     layer.build((None, 2))
     assert layer.gain is gain
-    with pytest.raises(RuntimeError, match="after building"):
+    with pytest.raises(ValueError, match="after building: you cannot add new elements of state"):
         layer.add_weight("late", (1,))
 
 

@@ -10,10 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import disttrain as dt
 from disttrain import constraints
 from disttrain import layers as L
+from disttrain.errors import UsageError
 from disttrain.layers.context import CallContext, call_context
 from disttrain.models.saving import deserialize_object, serialize_object
+from disttrain.training.local import runner
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -250,8 +253,9 @@ def test_spectral_normalization_wants_a_kernel():
         (lambda: L.BatchNormalization(0), r"BatchNormalization\(axis=0\)"),
         (lambda: L.BatchNormalization(momentum=1.5), "momentum=1.5.*from 0 to 1"),
         (lambda: L.BatchNormalization(epsilon=-1), "epsilon=-1.*0 or more"),
-        (lambda: L.BatchNormalization(renorm=True), "renorm=True.*not supported"),
-        (lambda: L.BatchNormalization(synchronized=True), "synchronized=True.*those of the slice"),
+        (lambda: L.BatchNormalization(renorm=True, renorm_clipping={"max": 1}), "invalid keys for `renorm_clipping`"),
+        (lambda: L.BatchNormalization(renorm=True, renorm_clipping={"rmax": 1, "rmin": 2}), "rmax should be greater than rmin"),
+        (lambda: L.BatchNormalization(renorm=True, renorm_clipping={"dmax": -1}), "dmax should be non-negative"),
         (lambda: L.BatchNormalization(momentun=0.5), "momentun.*no such argument.*\n.*one of momentum"),
         (lambda: L.BatchNormalization(-2).build((None, 3)), "whose axis -2 is that of the batch"),
         (lambda: L.BatchNormalization(2).build((None, 3)), "axis=2 is out of range"),
@@ -265,7 +269,7 @@ def test_spectral_normalization_wants_a_kernel():
         (lambda: L.GroupNormalization(8).build((None, 4)), "4 channels, which do not fall into that many groups"),
         (lambda: L.RMSNormalization(1.5), "axis=1.5"),
         (lambda: L.UnitNormalization(None), "axis=None"),
-        (lambda: L.UnitNormalization(3).build((None, 4)), "axis=3 is out of range"),
+        (lambda: L.UnitNormalization(3)(torch.ones(2, 4)), "axis=3 is out of range"),
         (lambda: L.SpectralNormalization(L.Dense(2), 0), "power_iterations=0"),
         (lambda: L.SpectralNormalization("dense"), "expected a layer"),
     ],
@@ -291,3 +295,30 @@ def test_a_mask_goes_on(make: Any):
     x = random(2, 3, 4)
     x._keras_mask = torch.ones(2, 3, dtype=torch.bool)
     assert make()(x)._keras_mask is x._keras_mask
+
+
+def test_synchronized_statistics_are_those_of_the_batch_and_refused_where_it_is_cut():
+    model = dt.Sequential([dt.Input((2,)), L.BatchNormalization(synchronized=True)])
+    model.compile("sgd", "mse")
+    data = np.arange(8, dtype="float32").reshape(4, 2)
+    model.fit(data, data, batch_size=4, verbose=0)
+    assert model.layers[0].moving_mean.tolist() == pytest.approx([0.03, 0.04])
+    with runner.installed(runner.LocalRunner(runner._InProcess(2, 1))), pytest.raises(UsageError, match="synchronized=True asks for"):
+        model.fit(data, data, batch_size=4, verbose=0)
+    assert model.predict(data, verbose=0).shape == (4, 2)
+
+
+@pytest.mark.parametrize("axis", [[1, -1], [-1, 1], [1, 2], [3, 1, 2]])
+def test_the_weights_of_layer_normalization_have_keras_s_shapes(axis):
+    layer = L.LayerNormalization(axis)
+    x = torch.arange(2 * 3 * 4 * 5, dtype=torch.float32).view(2, 3, 4, 5)
+    y = layer(x)
+    assert tuple(layer.gamma.shape) == tuple(x.shape[place] for place in sorted(axis)) and layer.axis == sorted(axis)
+    places = [place % 4 for place in axis]
+    assert torch.allclose(y.mean(places), torch.zeros(()), atol=1e-6)
+
+
+def test_a_layer_normalization_of_the_last_axis_takes_tensors_of_another_rank_than_it_was_built_for():
+    layer = L.LayerNormalization()
+    layer.build((2, 2, 2))
+    assert layer(torch.ones(5, 2, 2, 2)).shape == (5, 2, 2, 2)

@@ -1,0 +1,1 @@
+"""Pictures as files, as arrays, and as datasets of folders."""
