@@ -126,8 +126,7 @@ class Member:
                 try:
                     self._obey(command)
                 except BaseException as error:
-                    ended = self._went_wrong(error)
-                    if ended is not None:
+                    if (ended := self._went_wrong(error)) is not None:
                         break
             self._let_go_of_group()
             self._let_go_of_kept()
@@ -186,7 +185,6 @@ class Member:
         aborted = self._flag(command.call, command.generation)
         rank = command.members.index(self.name)
         self._holds_state = command.source is None or (command.restore is None and command.ticks[rank] is not None)
-        assert self._settings is not None
         self.activity.now("forming", command.tick)
         self._group = self._grouped(command, rank, aborted)
         self._group.on_wait = self.activity.waits
@@ -382,7 +380,8 @@ class Member:
         """Say what has; given where this worker must end."""
         if isinstance(error, BadSample):
             self._report(m.Skipped(self.name, self._call, error.skip))
-            return self._stop("a sample could not be made")
+            self._stop("a sample could not be made")
+            return None
         workers = 1 if self._group is None else self._group.size
         scene = Scene(self.name, self._call, self._generation, self._host, self._gpu_uuid(), workers)
         failure = failure_of(error, scene, self._engine, self._settings)
