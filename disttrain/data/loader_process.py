@@ -86,7 +86,7 @@ def serve(line: socket.socket, source: Any, settings: LoaderSettings, number: in
     seed_generators(seed)
     tell_worker_info(number, settings.workers, seed, getattr(source, "dataset", source))
     says = threading.Lock()  # one message after the other, should the script have threads
-    sys.stdout, sys.stderr = _Stream(sys.stdout, "stdout", line, says), _Stream(sys.stderr, "stderr", line, says)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = _Stream(sys.stdout, "stdout", line, says), _Stream(sys.stderr, "stderr", line, says)
     send(line, Begun())
     broken: BaseException | None = None
     if settings.init is not None:
