@@ -3,6 +3,7 @@
 from disttrain.data.feed import Feed, feed_of, source_of
 from disttrain.data.plan import BatchPlan
 from disttrain.data.py_dataset import PyDataset
+from disttrain.data.resident import residing
 from disttrain.data.sources import ArraySource, DatasetSource, RangeSource, Source
 from disttrain.data.stream_feed import StreamedSource, StreamFeed, example_of
 from disttrain.data.stream_plan import StreamPlan
@@ -25,6 +26,7 @@ __all__ = [
     "feed_of",
     "flatten",
     "map_structure",
+    "residing",
     "rows_in",
     "source_of",
 ]

@@ -103,7 +103,7 @@ class ArraySource:
 
     def fetch(self, indices: NDArray[np.int64], key: int) -> Batch:
         rows = torch.from_numpy(indices)
-        x, y, weight = self._as_tensors()
+        x, y, weight = self.as_tensors()
         if isinstance(x, Tensor) and (y is None or isinstance(y, Tensor)) and weight is None and not self._wide:
             return x.index_select(0, rows), None if y is None else y.index_select(0, rows), None
         x, y, weight = (map_structure(lambda t: _narrow(t.index_select(0, rows)), part) for part in (x, y, weight))
@@ -111,13 +111,14 @@ class ArraySource:
 
     def fetch_run(self, first: int, stop: int) -> Batch:
         """The samples [first, stop)."""
-        x, y, weight = self._as_tensors()
+        x, y, weight = self.as_tensors()
         if isinstance(x, Tensor) and (y is None or isinstance(y, Tensor)) and weight is None and not self._wide:
             return _rows(x, first, stop), None if y is None else _rows(y, first, stop), None
         x, y, weight = (map_structure(lambda t: _narrow(_rows(t, first, stop)), part) for part in (x, y, weight))
         return x, y, weight
 
-    def _as_tensors(self) -> tuple[Any, Any, Any]:
+    def as_tensors(self) -> tuple[Any, Any, Any]:
+        """x, y and sample_weight as tensors over the memory of the arrays."""
         if self._tensors is None:
             with warnings.catch_warnings():
                 # Arrays mapped from the object store are read only; nothing here writes to them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -33,10 +33,14 @@ from disttrain.training.step.custom_step import CustomStep
 from disttrain.training.step.jit import compiled
 from disttrain.training.step.model_state import ModelState, Snapshot
 from disttrain.training.step.trial import may_change_state, refuse_carried, refuse_moved, tried
+from disttrain.training.step.uploads import uploaded
 
 
 class Forward:
     """The forward pass of a job on one worker.
+
+    Args:
+        sources: those of the job, wherever their samples lie.
 
     Attributes:
         scripts: the phases whose steps the script wrote itself.
@@ -49,7 +53,7 @@ class Forward:
         ledger: of indices that lay outside their range, None on CPUs, whose kernels look for themselves.
     """
 
-    def __init__(self, job: Job, state: ModelState, device: torch.device) -> None:
+    def __init__(self, job: Job, state: ModelState, device: torch.device, sources: Mapping[Kind, Any]) -> None:
         self.job, self.model, self.device, self._state = job, job.model, device, state
         follow_checkpoints()
         self.before: Snapshot | None = None
@@ -68,7 +72,7 @@ class Forward:
         self._feeds: dict[Kind, tuple[BatchPlan, Any, bool, bool]] = {
             kind: (
                 plan,
-                job.sources[kind],
+                sources[kind],
                 isinstance(job.sources[kind], ArraySource) and not plan.shuffle,
                 bool(getattr(job.sources[kind], "draws", True)),
             )
@@ -243,7 +247,7 @@ class Forward:
         if self.job.class_weight is not None and kind is Kind.TRAIN:
             weight = class_weights(y, self.job.class_weight)
         if self.device.type != "cpu":
-            x, y, weight = (map_structure(lambda t: t.to(self.device, non_blocking=True), part) for part in (x, y, weight))
+            x, y, weight = (map_structure(lambda t: uploaded(t, self.device), part) for part in (x, y, weight))
         return x, y, weight
 
     # -- losses ---------------------------------------------------------------------------------------------------------------------
