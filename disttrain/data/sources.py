@@ -89,7 +89,7 @@ class ArraySource:
             found = ", ".join(f"{path} {length}" for path, length in lengths.items())
             raise DataError(f"arrays of unequal length: {found}.\n  expected  the same number of samples in each")
         self._length = next(iter(lengths.values()))
-        self._wide = any(array.dtype == np.float64 for _, array in named)  # of mapped files, which become float32 row by row
+        self.wide = any(array.dtype == np.float64 for _, array in named)  # of mapped files, which become float32 row by row
         self._tensors: tuple[Any, Any, Any] | None = None
 
     def __len__(self) -> int:
@@ -104,7 +104,7 @@ class ArraySource:
     def fetch(self, indices: NDArray[np.int64], key: int) -> Batch:
         rows = torch.from_numpy(indices)
         x, y, weight = self.as_tensors()
-        if isinstance(x, Tensor) and (y is None or isinstance(y, Tensor)) and weight is None and not self._wide:
+        if isinstance(x, Tensor) and (y is None or isinstance(y, Tensor)) and weight is None and not self.wide:
             return x.index_select(0, rows), None if y is None else y.index_select(0, rows), None
         x, y, weight = (map_structure(lambda t: _narrow(t.index_select(0, rows)), part) for part in (x, y, weight))
         return x, y, weight
@@ -112,7 +112,7 @@ class ArraySource:
     def fetch_run(self, first: int, stop: int) -> Batch:
         """The samples [first, stop)."""
         x, y, weight = self.as_tensors()
-        if isinstance(x, Tensor) and (y is None or isinstance(y, Tensor)) and weight is None and not self._wide:
+        if isinstance(x, Tensor) and (y is None or isinstance(y, Tensor)) and weight is None and not self.wide:
             return _rows(x, first, stop), None if y is None else _rows(y, first, stop), None
         x, y, weight = (map_structure(lambda t: _narrow(_rows(t, first, stop)), part) for part in (x, y, weight))
         return x, y, weight
