@@ -63,7 +63,7 @@ class ResidentArrays:
 
 def _arrays_of(source: Source) -> ArraySource | None:
     inner = source.source if type(source) is RangeSource else source
-    return inner if type(inner) is ArraySource else None
+    return inner if type(inner) is ArraySource and not inner.wide else None  # files in float64 become float32 row by row
 
 
 def _moved(source: Any, there: Mapping[int, ResidentArrays]) -> Any:
