@@ -38,18 +38,17 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Where two processes share the tests, one does all that need other real processes, on its one Ray; of the others a file at a time."""
+    if hasattr(item.config, "workerinput"):  # one of several
+        group = "processes" if _starts_processes(item) else str(item.path.relative_to(item.config.rootpath))
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where two processes share the tests, one does all that need other real processes, on its one Ray, and begins with them."""
-    if not hasattr(config, "workerinput"):  # not one of several processes
-        return
-    of_processes = [item for item in items if _starts_processes(item)]
-    others = [item for item in items if not _starts_processes(item)]
-    for item in of_processes:
-        item.add_marker(pytest.mark.xdist_group("processes"))
-    for item in others:  # a file at a time, for the sake of what its tests share
-        item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(config.rootpath))))
-    items[:] = of_processes + others
+    """What takes longest begins first."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not _starts_processes(item))
 
 
 def _starts_processes(item: pytest.Item) -> bool:
