@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from typing import Annotated, NoReturn
 
 import typer
@@ -212,11 +213,17 @@ def audit(
         raise typer.Exit(1)
 
 
-def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command; the exit code is the process's."""
+def run(arguments: list[str], quiet: Callable[[], None] = lambda: None) -> NoReturn:
+    """Run the command; the exit code is the process's.
+
+    Args:
+        quiet: called once nothing is awaited any more.
+    """
     with stopped_by_signals(), lasting_streams():
         try:
             code = app(arguments, standalone_mode=False)  # what typer makes of Exit, and of Ctrl-C, comes back as a number
         except BaseException as error:
-            code = report_failure(with_advice(error, sys.argv[1:] if arguments is None else arguments))
+            quiet()
+            code = report_failure(with_advice(error, arguments))
+    quiet()
     leave(code if isinstance(code, int) else 0)

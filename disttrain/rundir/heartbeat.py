@@ -21,7 +21,7 @@ class Heartbeat:
     """
 
     def __init__(self, directory: RunDirectory, console: Console, status: Callable[[], dict[str, Any]]) -> None:
-        self._directory, self._timeline, self._status = directory, console.timeline, status
+        self._directory, self._timeline, self._prints, self._status = directory, console.timeline, console.prints, status
         self._over = threading.Event()
         self._beats = 0
         self._failures = 0  # beats in a row that storage did not take
@@ -43,7 +43,7 @@ class Heartbeat:
         waited = 0.0
         while not self._over.wait(_LOOK_S):
             waited += _LOOK_S
-            if waited >= _EVERY_S or (not self._failures and self._timeline.unwritten() is not None):
+            if waited >= _EVERY_S or (not self._failures and (self._prints.waiting or self._timeline.unwritten() is not None)):
                 waited = 0.0
                 self._beat({})
 
@@ -54,6 +54,7 @@ class Heartbeat:
             while (events := self._timeline.unwritten()) is not None:
                 self._directory.add_events(events.lines)
                 self._timeline.written(events)
+            self._prints.write(self._directory.add_prints)
         except Exception as error:  # status is a hint; the run does not depend on it
             if not self._failures:  # said once, however long it lasts
                 self._timeline.add("status failed", reason=f"{type(error).__name__}: {error}")
