@@ -262,6 +262,15 @@ class RunDirectory:
         """What scripts and workers of all attempts printed, one after the other."""
         return read_prints(self.store)
 
+    def prints_size(self) -> dict[str, int]:
+        """The bytes of each file of prints, by path: another answer, and there is more to read."""
+        found: dict[str, int] = {}
+        for name in self.store.list(PRINTS):
+            path = f"{PRINTS}/{name}"
+            for file in [path] if name.endswith(".jsonl") else [f"{path}/{piece}" for piece in self.store.list(path)]:
+                found[file] = self.store.size(file)
+        return found
+
     def status(self) -> dict[str, Any]:
         """What the run does, read from storage alone."""
         return read_status(self.store)

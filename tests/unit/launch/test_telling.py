@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
+from finished_run import train
 
-import disttrain as dt
-from disttrain import layers
-from disttrain.launch.cluster_start import ClusterStart
-from disttrain.launch.config import RunConfig
-from disttrain.launch.door import enter
 from disttrain.launch.endings import end_lines
-from disttrain.launch.session import Session
 from disttrain.launch.telling import quoted
-from disttrain.launch.timings import Timings
 from disttrain.rundir.directory import RunDirectory
-from disttrain.testing.fake_cluster import FakeCluster, Started
-
-
-def train(place: str, **options) -> str:
-    """Two epochs on a cluster of threads."""
-    config, timings = RunConfig(run_dir=place, **options), Timings()
-    start = ClusterStart(config, timings, lambda config, timings: Started(FakeCluster()))
-    start.begin()
-    with Session(config, enter(config, script="", arguments=(), script_sha256=""), start, timings) as session:
-        model = dt.Sequential([dt.Input((2,)), layers.Dense(1)])
-        model.compile("sgd", "mse")
-        model.fit(np.ones((8, 2), "float32"), np.ones((8, 1), "float32"), batch_size=4, epochs=2, verbose=0)
-    return session.directory.run_dir
 
 
 def test_the_start_names_the_run_the_workers_the_slices_the_data_and_where_it_goes_on(tmp_path, capsys, monkeypatch):
