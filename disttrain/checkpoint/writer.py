@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -21,9 +21,13 @@ class Arena:
     """Page-aligned memory kept from save to save: a copy into fresh memory takes 2.4 times as long, for the page faults.
 
     It grows to the largest snapshot so far, and holds one at a time. Nothing is allocated before the first.
+
+    Args:
+        allocate: gives so many bytes of memory, such as some that a device copies into at full speed; pages of its own unless told.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, allocate: Callable[[int], Bytes] | None = None) -> None:
+        self._allocate = allocate or _pages
         self._memory: Bytes = np.empty(0, np.uint8)
         self.in_use = False
 
@@ -32,17 +36,22 @@ class Arena:
         if self.in_use:
             raise RuntimeError("the arena holds a snapshot that is not released: write it, then release it, before the next.")
         if nbytes > self._memory.size:
-            memory = mmap.mmap(-1, nbytes)
-            if hasattr(mmap, "MADV_HUGEPAGE"):
-                with contextlib.suppress(OSError):  # kernels built without it
-                    memory.madvise(mmap.MADV_HUGEPAGE)
-            self._memory = np.frombuffer(memory, np.uint8)
+            self._memory = np.empty(0, np.uint8)  # let go of first: the two need not be there at the same time
+            self._memory = self._allocate(nbytes)
         self.in_use = True
         return self._memory[:nbytes]
 
     def give_back(self) -> None:
         """Let the next snapshot overwrite this one."""
         self.in_use = False
+
+
+def _pages(nbytes: int) -> Bytes:
+    memory = mmap.mmap(-1, nbytes)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # kernels built without it
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,14 @@ class Snapshot:
     data: Bytes
     arena: Arena
 
+    def places(self) -> Iterator[tuple[Piece, TensorSpec, Bytes]]:
+        """Each piece, the tensor it is of, and where its bytes are."""
+        at = 0
+        for piece, spec in self.entries:
+            nbytes = piece_bytes(piece, spec)
+            yield piece, spec, self.data[at : at + nbytes]
+            at += nbytes
+
     def release(self) -> None:
         """Free the arena; `data` is not to be used after it."""
         self.arena.give_back()
@@ -70,32 +87,35 @@ class Snapshot:
         self.release()
 
 
-def snapshot(arrays: Mapping[str, NamedArray], pieces: Sequence[Piece], arena: Arena) -> Snapshot:
-    """Copy `pieces` of `arrays` into `arena`: the only part of a save that training waits for.
+def room_for(specs: Mapping[str, TensorSpec], pieces: Sequence[Piece], arena: Arena) -> Snapshot:
+    """A snapshot of `pieces` whose bytes are yet to be written, each to its place in `places`.
 
     Raises:
-        ValueError: a piece names no array, or rows that it lacks.
+        ValueError: a piece names no tensor, or rows that it lacks.
         RuntimeError: the arena still holds another snapshot.
     """
     for piece in pieces:
-        if piece.tensor not in arrays:
+        if piece.tensor not in specs:
             raise ValueError(
                 f"a piece names the tensor {piece.tensor!r}, which is not among the arrays; nearest: "
-                f"{some(nearest_first(piece.tensor, arrays)) or 'there are none'}."
+                f"{some(nearest_first(piece.tensor, specs)) or 'there are none'}."
             )
-        rows = arrays[piece.tensor].spec(piece.tensor).rows
+        rows = specs[piece.tensor].rows
         if not 0 <= piece.row_start <= piece.row_stop <= rows:
             raise ValueError(f"{piece}: expected rows from 0 to {rows}, the length of {piece.tensor!r}.")
-    specs = [(piece, arrays[piece.tensor].spec(piece.tensor)) for piece in pieces]
+    named = [(piece, specs[piece.tensor]) for piece in pieces]
     # widest elements first keeps every piece aligned to its element, without gaps, which safetensors forbids
-    entries = tuple(sorted(specs, key=lambda entry: (-_element_bytes(entry[1]), entry[0])))
+    entries = tuple(sorted(named, key=lambda entry: (-_element_bytes(entry[1]), entry[0])))
     data = arena.take(sum(piece_bytes(piece, spec) for piece, spec in entries))
-    at = 0
-    for piece, spec in entries:
-        source = arrays[spec.name].data[piece.row_start * spec.row_bytes : piece.row_stop * spec.row_bytes]
-        np.copyto(data[at : at + source.size], source)
-        at += source.size
     return Snapshot(entries, data, arena)
+
+
+def snapshot(arrays: Mapping[str, NamedArray], pieces: Sequence[Piece], arena: Arena) -> Snapshot:
+    """Copy `pieces` of `arrays` into `arena`: the only part of a save that training waits for. Raises what `room_for` raises."""
+    shot = room_for({name: array.spec(name) for name, array in arrays.items()}, pieces, arena)
+    for piece, spec, place in shot.places():
+        np.copyto(place, arrays[spec.name].data[piece.row_start * spec.row_bytes : piece.row_stop * spec.row_bytes])
+    return shot
 
 
 def write_shard(store: Store, path: str, snapshot: Snapshot) -> ShardReport:
@@ -113,10 +133,9 @@ def write_shard(store: Store, path: str, snapshot: Snapshot) -> ShardReport:
     head = header(snapshot.entries)
     reports: list[PieceReport] = []
     at = 0
-    for piece, spec in snapshot.entries:
-        nbytes = piece_bytes(piece, spec)
-        reports.append(PieceReport(piece, len(head) + at, nbytes, digest_of(snapshot.data.data[at : at + nbytes])))
-        at += nbytes
+    for piece, _, place in snapshot.places():
+        reports.append(PieceReport(piece, len(head) + at, place.size, digest_of(place.data)))
+        at += place.size
     report = ShardReport(path, len(head) + at, len(head), digest_of(head), tuple(reports))
     store.write_file(path, [head, snapshot.data.data])
     return report

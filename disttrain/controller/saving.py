@@ -8,6 +8,7 @@ from disttrain.callbacks.telemetry import Save
 from disttrain.controller.boundaries import Boundaries
 from disttrain.controller.commits import Committed, Committer, SaveFailed
 from disttrain.controller.environment import CallEnvironment
+from disttrain.controller.feeding import Feeding
 from disttrain.controller.telemetry import CallStatistics
 from disttrain.elastic import messages as m
 from disttrain.errors import InfrastructureError
@@ -33,9 +34,10 @@ class Saving:
         committer: Committer | None,
         boundaries: Boundaries,
         statistics: CallStatistics,
+        feeding: Feeding,
     ) -> None:
         self._around, self._number, self._job, self._committer = around, number, job, committer
-        self._boundaries, self._statistics = boundaries, statistics
+        self._boundaries, self._statistics, self._feeding = boundaries, statistics, feeding
         self._saved_at = around.clock.monotonic_s()
         self.newest: Committed | None = None
         self.failure: str | None = None
@@ -62,6 +64,7 @@ class Saving:
         """A worker has copied the state of a tick."""
         if self._boundaries.history is not None:
             self._boundaries.history.save_begun(report.tick)
+        self._feeding.note(report.tick)
 
     def written(self, report: m.ShardWritten) -> None:
         """A worker's part lies in storage, or does not."""
@@ -95,16 +98,18 @@ class Saving:
         console.event("committed", f"checkpoint {outcome.name} committed", name=outcome.name, step=outcome.step, bytes=outcome.nbytes)
         if history is not None:
             history.save_committed(outcome.tick)
+            self._feeding.committed(outcome.tick)
         if own:
             self.newest, self.failure = outcome, None
 
     def _own_part(self, part: m.ShardWritten) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The driver's part of a save: what the callbacks' counters were at its tick."""
+        """The driver's part of a save: what the callbacks' counters were at its tick, and where the streams stood."""
         assert self._boundaries.history is not None
         hooks = self._boundaries.history.at(part.tick)
         extra = {
             "call": self._number, "kind": self._job.kind, "tick": part.tick, "meta": part.meta, "hooks": hooks.state,
             "virtual_workers": self._job.virtual_workers, "seed": self._job.seed, "identity": self._around.identity,
             "audited": part.audits > 0, "digests": {} if part.digest is None else part.digest.tree(),
+            "data": self._feeding.at(part.tick),
         }  # fmt: skip
         return extra, hooks.arrays

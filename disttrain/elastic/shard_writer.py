@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -15,8 +15,10 @@ from disttrain.checkpoint import (
     Arena,
     CommitName,
     NamedArray,
+    Piece,
     Snapshot,
     Store,
+    TensorSpec,
     load,
     save_folder,
     shard_path,
@@ -26,6 +28,7 @@ from disttrain.checkpoint import (
 )
 from disttrain.checkpoint.trouble import answering
 from disttrain.clock import Clock, SystemClock
+from disttrain.elastic.device_snapshot import arena_for, device_snapshot
 from disttrain.elastic.messages import ShardWritten, SnapshotTaken
 from disttrain.training.step.replica import Replica, StateDict
 from disttrain.training.step.state_digest import StateDigest, digest_of
@@ -57,9 +60,14 @@ def as_tensor(array: NamedArray) -> Tensor:
     return torch.frombuffer(data, dtype=dtype).reshape(array.shape) if data.size else torch.empty(array.shape, dtype=dtype)
 
 
+def spec_of(name: str, tensor: Tensor) -> TensorSpec:
+    """What the checkpoint engine knows of a tensor before it has its bytes."""
+    return TensorSpec(name, _DTYPES[tensor.dtype], tuple(tensor.shape))
+
+
 def state_digest(state: StateDict) -> StateDigest:
     """That of the state as it is now."""
-    return digest_of({name: named_array(tensor).data for name, tensor in state.tensors.items()}, state.meta)
+    return digest_of(state.tensors, state.meta)
 
 
 class ShardWriter:
@@ -68,7 +76,7 @@ class ShardWriter:
     def __init__(self, run_dir: str, worker: str, report: Callable[[object], None], clock: Clock | None = None) -> None:
         self._store = Store(run_dir)
         self._worker, self._report, self._clock = worker, report, clock or SystemClock()
-        self._arena = Arena()
+        self._arena: Arena | None = None
         self._writing: threading.Thread | None = None
 
     def save(
@@ -79,10 +87,9 @@ class ShardWriter:
         if self._writing is not None:
             self._writing.join()
         state = replica.state_dict()
-        arrays = {name: named_array(tensor) for name, tensor in state.tensors.items()}
-        specs = [array.spec(name) for name, array in arrays.items()]
-        shot = snapshot(arrays, split(specs, size)[rank], self._arena)
-        digest = digest_of({name: array.data for name, array in arrays.items()}, state.meta)
+        specs = [spec_of(name, tensor) for name, tensor in state.tensors.items()]
+        shot = self._snapshot(state.tensors, specs, split(specs, size)[rank], replica.device)
+        digest = state_digest(state)
         step = replica.optimizer.calls
         # Every rank names the folder alone, so the nonce is a function of what all know; a generation never comes twice.
         nonce = blake2b(f"{attempt}.{call}.{generation}.{replica.tick}".encode(), digest_size=8).hexdigest()
@@ -112,6 +119,13 @@ class ShardWriter:
             loaded = load(self._store, name)
         tensors = {key: as_tensor(array) for key, array in loaded.arrays.items() if not key.startswith("callbacks/")}
         return StateDict(tensors, loaded.manifest.extra["meta"])
+
+    def _snapshot(self, tensors: Mapping[str, Tensor], specs: list[TensorSpec], pieces: list[Piece], device: torch.device) -> Snapshot:
+        if self._arena is None:
+            self._arena = arena_for(device)
+        if device.type != "cpu":
+            return device_snapshot(tensors, {spec.name: spec for spec in specs}, pieces, self._arena)
+        return snapshot({name: named_array(tensor) for name, tensor in tensors.items()}, pieces, self._arena)
 
     def _write(self, path: str, shot: Snapshot, about: dict[str, Any], began: float) -> None:
         try:

@@ -1,4 +1,8 @@
-"""The digest of a worker's whole state, tensor by tensor: workers that hold the same bits have the same."""
+"""The digest of a worker's whole state, tensor by tensor: workers that hold the same bits have the same.
+
+Of tensors in the host's memory it is XXH3-128; what lies on a device is summed up there (`device_digest.py`), in other digests. A run stays
+on the device it began on, so only digests of one kind meet.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,14 @@ import torch
 from torch import Tensor
 
 from disttrain.checkpoint import fault_digest
+from disttrain.training.step.device_digest import device_digests
 
 DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class StateDigest:
-    """XXH3-128 of each tensor's bytes in C order, and of the state's `meta` as JSON.
+    """16 bytes for each tensor's bytes in C order, and XXH3-128 of the state's `meta` as JSON.
 
     Whole numbers only, so neither threads nor devices nor the order of sums have a part in it.
 
@@ -40,11 +45,13 @@ class StateDigest:
         return {name: self.packed[number * size : (number + 1) * size].hex() for number, name in enumerate(self.names)}
 
 
-def digest_of(arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> StateDigest:
-    """The digest of a state: `arrays` gives the bytes of each tensor, in the order of the state."""
+def digest_of(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> StateDigest:
+    """The digest of a state; `tensors` in the order of the state."""
     told = json.dumps(dict(meta), sort_keys=True).encode()
-    packed = b"".join([*(fault_digest(data) for data in arrays.values()), fault_digest(told)])
-    return StateDigest(packed, (*arrays, "meta"))
+    elsewhere = {name: tensor for name, tensor in tensors.items() if tensor.device.type != "cpu"}
+    there = dict(zip(elsewhere, device_digests(list(elsewhere.values())), strict=True))
+    packed = b"".join([*(there.get(name) or fault_digest(as_bytes(tensor)) for name, tensor in tensors.items()), fault_digest(told)])
+    return StateDigest(packed, (*tensors, "meta"))
 
 
 def first_difference(one: bytes, other: bytes, names: tuple[str, ...]) -> str:
