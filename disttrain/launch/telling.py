@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+from typing import Any
 
 import torch
 
+from disttrain.data.stream_plan import StreamPlan
 from disttrain.launch.config import RunConfig
 from disttrain.orchestrator.replicas import expected_steps
 from disttrain.rundir.identity import RunDescription
@@ -54,12 +56,10 @@ def start_lines(config: RunConfig, run_dir: str, job: Job, resume: ResumePoint |
     each = f"{config.cpus_per_worker} CPU{'s' if config.cpus_per_worker > 1 else ''} each"
     where = "on this machine" if config.address is None else f"on the Ray cluster at {config.address}"
     slices = f"V = {job.virtual_workers} slice{'s' if job.virtual_workers > 1 else ''} of each batch"
-    samples = "samples not counted" if plan.samples is None else f"{plan.samples:,} samples"
-    steps = "" if plan.steps is None else f", {plan.steps:,} steps of {plan.batch_size} an epoch"
     lines = [
         f"run      {shown(run_dir)}",
         f"workers  {config.workers} {where}, {each}; {slices}",
-        f"data     {samples}{steps}, {job.program.epochs} epoch{'s' if job.program.epochs > 1 else ''}",
+        f"data     {data_words(plan)}, {job.program.epochs} epoch{'s' if job.program.epochs > 1 else ''}",
         f"from     {'the start' if resume is None else f'checkpoint {resume.name}'}",
         f"watch    disttrain view {quoted(run_dir)}   or   disttrain status {quoted(run_dir)}",
     ]
@@ -67,6 +67,13 @@ def start_lines(config: RunConfig, run_dir: str, job: Job, resume: ResumePoint |
         share = "core, which they share" if cores == 1 else f"{cores} cores, which they share"
         lines.append(f"note     {config.workers} workers of {each} are more than this machine's {share}")
     return lines
+
+
+def data_words(plan: Any) -> str:
+    """What an epoch is made of; of a stream nobody knows how many samples it has."""
+    if isinstance(plan, StreamPlan):
+        return "a stream of batches" + ("" if plan.steps_per_epoch is None else f", {plan.steps_per_epoch:,} steps an epoch")
+    return f"{plan.samples:,} samples, {plan.known_steps:,} steps of {plan.batch_size} an epoch"
 
 
 def cores_here() -> int:
