@@ -119,6 +119,9 @@ def launch(
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Say what each option is and where that comes from; start nothing.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Compute one batch of the first call here, say what would start; start and write nothing.")
+    ] = False,
 ) -> None:
     """Train SCRIPT on Ray actors; the same command again resumes it.
 
@@ -139,6 +142,11 @@ def launch(
     )  # fmt: skip
     if print_config:
         print_sources(sources(context, context.obj))
+        return
+    if dry_run:
+        from disttrain.launch.dry_run import dry_run as try_out  # late: brings torch
+
+        try_out(config, script, tuple(arguments or ()))
         return
     run(config, script, tuple(arguments or ()), show_timings=timings, command=shlex.join(["disttrain", *sys.argv[1:]]))
 

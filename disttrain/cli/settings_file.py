@@ -20,8 +20,8 @@ from typing import Any, get_args, get_type_hints
 from disttrain.errors import UsageError
 
 OWN, SHARED = "disttrain.toml", "pyproject.toml"
-_NO_OPTIONS = ("context", "script", "arguments", "return", "print_config")
-_NOT_IN_A_FILE = (*_NO_OPTIONS, "restart", "take_over", "step", "timings", "dry_run")  # each is said for one launch
+_NO_OPTIONS = ("context", "script", "arguments", "return", "print_config", "dry_run")
+_NOT_IN_A_FILE = (*_NO_OPTIONS, "restart", "take_over", "step", "timings")  # each is said for one launch
 
 
 def settings_here(launch: Callable[..., None], folder: str = ".") -> tuple[dict[str, Any], str]:
