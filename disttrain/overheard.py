@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -14,10 +15,12 @@ _listeners: list[Listener] = []
 def overhearing(listener: Listener) -> Iterator[None]:
     """Inside the block, `listener` is told; it must not print."""
     _listeners.append(listener)
+    os.register_at_fork(after_in_child=_listeners.clear)  # of a process that the script forks, nobody listens, and locks may be held
     try:
         yield
     finally:
-        _listeners.remove(listener)
+        if listener in _listeners:
+            _listeners.remove(listener)
 
 
 def tell(stream: str, data: bytes) -> None:

@@ -183,7 +183,9 @@ def _gpus() -> Finding:
 
 def _clock(run_dir: str | None) -> Finding:
     """The clock against that of the disk the run would be kept on, which on a network is another machine's."""
-    store = None if run_dir is None else Store(run_dir)
+    store = None
+    with suppress(DisttrainError):  # which the look at the storage tells
+        store = None if run_dir is None else Store(run_dir)
     folder = store.root if store is not None and store.is_local and os.path.isdir(store.root) else tempfile.gettempdir()
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock-") as file:
         file.write(b"now")
