@@ -30,7 +30,7 @@ def test_the_readme_script_says_what_it_awaits_what_it_is_and_what_to_do_then(tm
     done = job.wait()
     assert done.code == 0, done.out
     words = [
-        "[disttrain] loading disttrain, to launch train.py", "[disttrain] run      ",
+        f"[disttrain] loading disttrain, to launch {script} ...", "[disttrain] run      ",
         f"[disttrain] workers  2 on the Ray cluster at {ray_address}",
         "[disttrain] data     1,800 samples, 18 steps of 100 an epoch, 1 epoch", "[disttrain] from     the start", "the end of __main__",
         "[disttrain] done     ", "disttrain export ", "disttrain view ", "disttrain tensorboard ",
@@ -48,6 +48,6 @@ def test_the_readme_script_says_what_it_awaits_what_it_is_and_what_to_do_then(tm
 
 def test_where_the_cluster_has_no_room_that_is_said_and_ctrl_c_ends_it(tmp_path, ray_address, script):
     job = launch(tmp_path, "--workers", "2", "--cpus-per-worker", "64", script=script, address=ray_address)
-    job.wait_for_words("waiting for workers: 0 of 2 ready; w0, w1 without a process so far (free CPUs")
+    job.wait_for_words("waiting for workers: 0 of 2 ready; no word from w0, w1 yet (free CPUs")
     job.process.send_signal(signal.SIGINT)
     assert job.wait().code == 130

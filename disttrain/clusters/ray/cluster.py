@@ -129,7 +129,7 @@ class RayCluster:
         return self._vitals.trouble
 
     def room(self) -> str | None:
-        """Who has no process yet, and what Ray says of its room, in words; None where all have one, and on a Ray started here."""
+        """Who has said nothing yet, and what Ray says of its room, in words; None where all have spoken, and on a Ray started here."""
         if self._own or self.trouble is not None:
             return None
         nowhere = [worker.name for worker in self._hearing.all() if worker.facts is None]
@@ -140,7 +140,7 @@ class RayCluster:
             self._cpus, self._asked_s = compat.cluster_cpus(), now
         free, held = self._cpus
         wants = self._resources["num_cpus"]
-        return f"{', '.join(nowhere)} without a process so far (free CPUs {free:g} of {held:g}; a worker takes {wants:g})"
+        return f"no word from {', '.join(nowhere)} yet (free CPUs {free:g} of {held:g}; a worker takes {wants:g})"
 
     def put(self, shipment: Shipment) -> tuple[list[Any], list[Any]]:
         """A handle to the shipment in the object store: each node fetches it once, its workers map it."""
