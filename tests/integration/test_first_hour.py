@@ -33,7 +33,7 @@ def test_the_readme_script_says_what_it_awaits_what_it_is_and_what_to_do_then(tm
         f"[disttrain] loading disttrain, to launch {script} ...", "[disttrain] run      ",
         f"[disttrain] workers  2 on the Ray cluster at {ray_address}",
         "[disttrain] data     1,800 samples, 18 steps of 100 an epoch, 1 epoch", "[disttrain] from     the start", "the end of __main__",
-        "[disttrain] done     ", "disttrain export ", "disttrain view ", "disttrain tensorboard ",
+        "[disttrain] done     ", "[disttrain] export   ", "[disttrain] view     ", "[disttrain] curves   ",
     ]  # fmt: skip
     places = [done.out.find(word) for word in words]
     assert -1 not in places and places == sorted(places), done.out
