@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from fake_gpu_runs import outcomes_of
 from layer_case import all_cases
-from torch.utils import backend_registration
 
 from disttrain import activations, layers, philox
 from disttrain.layers import fixed_order
@@ -38,13 +34,7 @@ def test_the_table_has_every_layer_and_the_page_shows_it():
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, dict[str, Any]]:
     """What became of every case on the fake GPU."""
-    if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
-        pytest.skip("this torch has no device that is made in Python")
-    command = [sys.executable, str(ROOT / "tests" / "support" / "fake_gpu.py"), "layers"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
-    assert run.returncode == 0, run.stderr[-3000:]
-    return dict(json.loads(line) for line in run.stdout.splitlines())
+    return outcomes_of("layers")
 
 
 @pytest.mark.parametrize("case", sorted(all_cases()))
