@@ -17,7 +17,7 @@ from layer_case import all_cases
 from disttrain import activations, layers, philox
 from disttrain.layers import fixed_order
 from disttrain.layers.context import CallContext, call_context
-from disttrain.layers.strict_mode import STRICT_MODE, as_markdown
+from disttrain.layers.strict_mode import ON_THE_HOST, STRICT_MODE, as_markdown
 from disttrain.layers.structure import flatten, map_structure
 from disttrain.running_sums import running_product, running_sum
 from disttrain.seeds import set_random_seed
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_the_table_has_every_layer_and_the_page_shows_it():
-    public = {name for name in layers.__all__ if inspect.isclass(getattr(layers, name)) and name != "Layer"}
+    public = {name for name in layers.__all__ if inspect.isclass(getattr(layers, name)) and name not in ("Layer", "InputSpec")}
     assert set(STRICT_MODE) == public
     assert as_markdown() in (ROOT / "docs" / "determinism.md").read_text()
 
@@ -40,6 +40,9 @@ def outcomes() -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("case", sorted(all_cases()))
 def test_a_layer_uses_no_operation_that_torch_refuses_and_leaves_nothing_on_the_cpu(case: str, outcomes: dict[str, dict[str, Any]]):
     found = outcomes[case]
+    if STRICT_MODE.get(case.split(",")[0], ("", ""))[0] == ON_THE_HOST:
+        assert ".numpy() is not supported" in found["error"]  # that is where it takes its inputs: the fake has no values
+        return
     assert found["error"] is None and found["refused"] == []
     assert [wait for wait in found["waits"] if wait not in WAITS] == []
     assert case.split(",")[0] in STRICT_MODE or case.split(",")[0] not in layers.__all__
