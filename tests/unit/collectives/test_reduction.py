@@ -46,11 +46,11 @@ def reduced(slices: list[torch.Tensor], workers: int, leaves: int, bucket_bytes:
                 right = stack.pop()
                 fold([stack[-1], right], [Add(0, 1)], LAYOUT, 0, LAYOUT.size_bytes)
         running = plan.start(leaves)
+        if not stack:
+            running.into(plan.buffer())
         for bucket in range(len(plan.buckets)):
             running.send(bucket, stack)
-        total = plan.buffer()
-        running.finish(total)
-        results[group.rank] = total[: LAYOUT.size_bytes]
+        results[group.rank] = running.finish()[: LAYOUT.size_bytes].clone()
 
     threads = [threading.Thread(target=work, args=(group,)) for group in (thread_groups(workers) if workers > 1 else [SoloGroup()])]
     for thread in threads:
