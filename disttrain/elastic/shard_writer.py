@@ -30,6 +30,7 @@ from disttrain.checkpoint.trouble import answering
 from disttrain.clock import Clock, SystemClock
 from disttrain.elastic.device_snapshot import arena_for, device_snapshot
 from disttrain.elastic.messages import ShardWritten, SnapshotTaken
+from disttrain.training.device_memory import read_memory
 from disttrain.training.step.replica import Replica, StateDict
 from disttrain.training.step.state_digest import StateDigest, digest_of
 
@@ -45,6 +46,10 @@ _DTYPES = {
     torch.int64: "I64",
     torch.uint8: "U8",
 }
+
+
+Shot = tuple[Snapshot, Callable[[], None]]
+"""A snapshot, and what returns once its bytes are there."""
 
 
 def named_array(tensor: Tensor) -> NamedArray:
@@ -88,7 +93,7 @@ class ShardWriter:
             self._writing.join()
         state = replica.state_dict()
         specs = [spec_of(name, tensor) for name, tensor in state.tensors.items()]
-        shot = self._snapshot(state.tensors, specs, split(specs, size)[rank], replica.device)
+        shot, arrived = self._snapshot(state.tensors, specs, split(specs, size)[rank], replica.device)
         digest = state_digest(state)
         step = replica.optimizer.calls
         # Every rank names the folder alone, so the nonce is a function of what all know; a generation never comes twice.
@@ -110,7 +115,9 @@ class ShardWriter:
             about |= {"meta": dict(state.meta), "specs": specs, "sequence": sequence, "folder": folder}
             self._report(SnapshotTaken(self._worker, call, replica.tick))
         about["stall_seconds"] = self._clock.monotonic_s() - began
-        self._writing = threading.Thread(target=self._write, args=(path, shot, about, began), name="checkpoint-writer", daemon=True)
+        self._writing = threading.Thread(
+            target=self._write, args=(path, shot, arrived, about, began), name="checkpoint-writer", daemon=True
+        )
         self._writing.start()
 
     def load(self, name: str) -> StateDict:
@@ -120,16 +127,19 @@ class ShardWriter:
         tensors = {key: as_tensor(array) for key, array in loaded.arrays.items() if not key.startswith("callbacks/")}
         return StateDict(tensors, loaded.manifest.extra["meta"])
 
-    def _snapshot(self, tensors: Mapping[str, Tensor], specs: list[TensorSpec], pieces: list[Piece], device: torch.device) -> Snapshot:
+    def _snapshot(self, tensors: Mapping[str, Tensor], specs: list[TensorSpec], pieces: list[Piece], device: torch.device) -> Shot:
         if self._arena is None:
             self._arena = arena_for(device)
         if device.type != "cpu":
-            return device_snapshot(tensors, {spec.name: spec for spec in specs}, pieces, self._arena)
-        return snapshot({name: named_array(tensor) for name, tensor in tensors.items()}, pieces, self._arena)
+            memory = read_memory(device)
+            by_name = {spec.name: spec for spec in specs}
+            return device_snapshot(tensors, by_name, pieces, self._arena, free=0 if memory is None else memory.free)
+        return snapshot({name: named_array(tensor) for name, tensor in tensors.items()}, pieces, self._arena), lambda: None
 
-    def _write(self, path: str, shot: Snapshot, about: dict[str, Any], began: float) -> None:
+    def _write(self, path: str, shot: Snapshot, arrived: Callable[[], None], about: dict[str, Any], began: float) -> None:
         try:
             with shot:
+                arrived()
                 report = write_shard(self._store, path, shot)
         except Exception as error:  # a save that fails is abandoned, training goes on; the driver says so
             self._report(ShardWritten(**about, report=None, error=f"{type(error).__name__}: {error}"))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from late_copies import LateCopies
 from nccl_like import members
 
 from disttrain.collectives import GroupBroken
-from disttrain.collectives.copies import HostCopies
 from disttrain.collectives.staged_group import StagedGroup, Staging
 from disttrain.collectives.threads import ThreadGroup, thread_groups
 
@@ -104,42 +103,6 @@ def test_a_wait_that_has_to_wait_is_told():
 
 
 # -- a device that copies in its own time --------------------------------------------------------------------------------------------------
-
-
-class Late:
-    """A copy that is made when somebody waits for it, or when the device comes to it."""
-
-    def __init__(self, copy: Callable[[], Any]) -> None:
-        self._copy: Callable[[], Any] | None = copy
-
-    def done(self) -> bool:
-        return self._copy is None
-
-    def wait(self) -> None:
-        copy, self._copy = self._copy, None
-        if copy is not None:
-            copy()
-
-
-class LateCopies(HostCopies):
-    """Of a device that makes no copy down before it is waited for or `catch_up` is called, and reads what goes up as late."""
-
-    def __init__(self) -> None:
-        self.downs: list[Late] = []
-        self.ups: list[Late] = []
-
-    def down(self, host: torch.Tensor, source: torch.Tensor) -> Late:
-        host.fill_(0)
-        self.downs.append(Late(lambda: host.copy_(source)))
-        return self.downs[-1]
-
-    def up(self, target: torch.Tensor, host: torch.Tensor) -> Late:
-        self.ups.append(Late(lambda: target.copy_(host)))
-        return self.ups[-1]
-
-    def catch_up(self) -> None:
-        for copy in (*self.downs, *self.ups):
-            copy.wait()
 
 
 def test_nothing_is_sent_before_it_is_copied_and_nobody_waits_for_a_copy_but_who_needs_its_result():
