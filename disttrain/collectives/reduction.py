@@ -86,8 +86,8 @@ class Reduction:
         The sum of a bucket that has come takes the place of it in the first piece, or where `into` says.
         """
         plan, group = self._plan, self._group
-        if self._into is None and mine:
-            self._into = mine[0]
+        if self._into is None:
+            self._into = mine[0] if mine else plan.buffer()
         while len(self._under_way) >= IN_FLIGHT:
             self._arrive()
         start, stop = plan.buckets[bucket]
@@ -113,17 +113,17 @@ class Reduction:
         self._under_way.append((bucket, False, group.all_to_all(incoming, outgoing, splits, [count * chunk] * group.size), incoming))
 
     def into(self, result: Tensor) -> None:
-        """Leave the sum in `result`, a buffer of the plan; said before anything is sent by a rank without pieces."""
+        """Leave the sum in `result`, a buffer of the plan; said before anything is sent."""
         self._into = result
 
-    def finish(self) -> Tensor:
-        """Wait for every bucket; the buffer that holds the sum over all virtual ranks."""
+    def finish(self, result: Tensor | None = None) -> Tensor:
+        """Wait for every bucket; the buffer that holds the sum over all virtual ranks, `result` where that is given."""
         while self._under_way:
             self._arrive()
         while self._gathers:
             self._gathers.popleft().wait()
         assert self._into is not None
-        return self._into
+        return self._into if result is None or result is self._into else result.copy_(self._into)
 
     def _arrive(self) -> None:
         """Wait for the oldest bucket and fold it."""

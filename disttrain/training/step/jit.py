@@ -47,8 +47,8 @@ def compiled(
             try:
                 return quick(*arguments)
             except torch._dynamo.exc.TorchDynamoException as error:  # what the user's code raises comes through as it is
-                if isinstance(error.__cause__, UsageError):
-                    raise error.__cause__ from None
+                if isinstance(refused := getattr(error, "inner_exception", None), UsageError):  # what `_backend` raised
+                    raise refused from None
                 failed = True
                 fails(described, error)
                 undo(*arguments)
