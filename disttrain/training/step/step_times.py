@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from disttrain.callbacks.telemetry import Pace
+from disttrain.telemetry import Pace
 
 
 @dataclass(slots=True)
