@@ -24,14 +24,14 @@ def wide(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
 
 
-def drive(stream, clock, verbose=1, epochs=2, batches=(0, 1, 3)):
+def drive(stream, clock, verbose=1, epochs=2, batches=(0, 1, 3), step_s=1.0):
     bar = ProgbarLogger(stream=stream, clock=clock)
     listed = CallbackList(bar, params={"verbose": verbose, "epochs": epochs, "steps": 4}, add_history=False)
     listed.on_train_begin()
     for epoch in range(epochs):
         listed.on_epoch_begin(epoch)
         for batch in batches:
-            clock.advance(1.0)
+            clock.advance(step_s)
             listed.sample_batch(batch, {"accuracy": 0.41, "loss": 1.7})
         listed.on_epoch_end(epoch, {"accuracy": 0.5, "loss": 1.5, "val_loss": 0.0005})
     listed.on_train_end()
@@ -63,8 +63,8 @@ def test_within_an_epoch_the_seconds_are_those_left():
 
 def test_elsewhere_a_short_epoch_has_a_heading_and_one_line_at_its_end():
     stream = io.StringIO()
-    drive(stream, FakeClock(), epochs=2)
-    line = "\n4/4 ━━━━━━━━━━━━━━━━━━━━ 3s 667ms/step - accuracy: 0.5000 - loss: 1.5000 - val_loss: 5.0000e-04\n"
+    drive(stream, FakeClock(), epochs=2, step_s=0.75)
+    line = "\n4/4 ━━━━━━━━━━━━━━━━━━━━ 2s 500ms/step - accuracy: 0.5000 - loss: 1.5000 - val_loss: 5.0000e-04\n"
     assert stream.getvalue() == f"Epoch 1/2{line}Epoch 2/2{line}"
 
 
@@ -155,7 +155,7 @@ def test_in_a_notebook_each_epoch_is_one_output_that_moves(shell):
 def test_in_a_notebook_verbose_two_prints_and_so_does_what_goes_elsewhere(shell):
     stream, elsewhere = OutStream(), io.StringIO()
     drive(stream, FakeClock(), verbose=2)
-    drive(elsewhere, FakeClock())
+    drive(elsewhere, FakeClock(), step_s=0.75)
     assert stream.getvalue().count("\n") == 2 and elsewhere.getvalue().count("\n") == 4 and not shell.outputs
 
 
