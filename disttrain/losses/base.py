@@ -187,6 +187,14 @@ class FunctionLoss(Loss):
     """A function `fn(y_true, y_pred)` as a loss; it returns a value for each sample, or one number.
 
     The targets come as Keras hands them over: in the predictions' dtype when they are floats, `(n,)` lifted to `(n, 1)` to match.
+
+    Args:
+        fn: the function; what else it takes may be given here by name.
+        reduction, name, dtype: see `Loss`.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`.
+        DataError: what the function raises where shapes do not fit; weights that do not fit its values.
     """
 
     _elementwise = True

@@ -14,7 +14,10 @@ LAYERS = sorted(
     {cls for name in dt.layers.__all__ if isinstance(cls := getattr(dt.layers, name), type)} - {dt.layers.InputSpec},
     key=lambda c: c.__name__,
 )
-LOSSES = sorted({cls for name in dt.losses.__all__ if isinstance(cls := getattr(dt.losses, name), type)}, key=lambda c: c.__name__)
+LOSSES = sorted(
+    {cls for name in dt.losses.__all__ if isinstance(cls := getattr(dt.losses, name), type) and name != "LossOfTorch"},
+    key=lambda c: c.__name__,
+)
 
 # Layers that compute nothing a paper would have to say: they move, join, cut, count or look up.
 PLAIN = {
