@@ -101,7 +101,7 @@ def test_a_notebook_fits_distributes_is_interrupted_and_runs_again(jupyter: Path
 model = make()
 with dt.distribute(workers=2, address={ray_address!r}, run_dir="run"):
     history = model.fit(x, y, batch_size=32, epochs=3, callbacks=[Slowly()])
-print("epochs", history.epoch, model.optimizer.iterations.item())
+print("epochs", history.epoch, int(model.optimizer.iterations))
 """
     cells = [
         MODEL,

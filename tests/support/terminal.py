@@ -94,9 +94,8 @@ class Terminal:
         return "\n".join(self.glass.lines)
 
     def resize(self, columns: int) -> None:
-        """Drag the window's edge: the command is told as by any terminal."""
+        """Drag the window's edge: the command is told as by any terminal. What it has written before is still as wide as it was."""
         self._resize(self._person, columns)
-        self.glass.columns = columns
 
     def type(self, keys: str) -> None:
         os.write(self._person, keys.encode())
