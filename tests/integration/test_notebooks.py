@@ -98,6 +98,7 @@ def counts(states: list[str]) -> list[str]:
 
 def test_a_notebook_fits_distributes_is_interrupted_and_runs_again(jupyter: Path, ray_address: str):
     on_workers = f"""
+dt.clear_session()  # so that the layers have the names again that they had
 model = make()
 with dt.distribute(workers=2, address={ray_address!r}, run_dir="run"):
     history = model.fit(x, y, batch_size=32, epochs=3, callbacks=[Slowly()])
