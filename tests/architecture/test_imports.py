@@ -153,6 +153,7 @@ THIRD_PARTY = {
     "seeds": TENSORS,
     "philox": TENSORS,
     "running_sums": TENSORS,
+    "telemetry": ["numpy"],
     "host_numbers": TENSORS,
 }
 
