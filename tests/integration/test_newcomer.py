@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import site
 import subprocess
 import sys
 import time
@@ -48,7 +47,7 @@ class Newcomer:
         subprocess.run([*pip, "--python", str(self.python), "install", "--no-deps", str(self.wheel)], check=True)
         # What it depends on comes from the environment of the tests, whose own disttrain is editable: a path alone does not bring that.
         (own,) = (folder / "venv").glob("lib/python*/site-packages")
-        (own / "dependencies.pth").write_text("\n".join(site.getsitepackages()))
+        (own / "dependencies.pth").write_text("\n".join(place for place in sys.path if place.endswith("-packages")))
         self.folder = folder / "work"
         self.folder.mkdir()
         self.variables = {name: value for name, value in environment().items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
