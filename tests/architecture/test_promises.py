@@ -138,6 +138,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
         ],
         "One that gets other bits (AVX2 beside AVX-512, Intel beside AMD, a bad core) is refused by name": [
             "unit/elastic/test_admission.py::test_a_worker_of_another_processor_stays_outside_by_name",
+            "unit/elastic/test_audits_of_script_steps.py::test_a_worker_of_another_processor_stays_outside",
         ],
         "what differs is never committed": [
             "unit/elastic/test_replicas.py::test_an_error_of_one_of_three_is_mended_and_laid_at_its_door",
@@ -147,6 +148,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
         ],
         "so all see a difference before anything is updated, and only that step is done again": [
             "unit/elastic/test_replicas.py::test_a_wrong_product_is_found_before_it_is_used_and_nothing_is_rolled_back_but_the_step",
+            "unit/elastic/test_audits_of_script_steps.py::test_a_wrong_product_is_found_in_its_round_and_only_the_step_is_done_again",
         ],
         "A commit is marked `audited`, and the newest such one is kept": [
             "unit/elastic/test_replicas.py::test_a_commit_says_whether_audits_have_passed_since_the_one_before",
