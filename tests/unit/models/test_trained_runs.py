@@ -290,13 +290,13 @@ class Remembers(layers.Layer):
         store["words"] = np.ones(2)
 
 
-def test_a_model_that_keeps_more_than_weights_is_not_given_without_them(tmp_path: Path):
-    with t.driven(1, url=str(tmp_path / "run")) as run:
+def test_a_model_that_keeps_more_than_weights_is_not_given_without_them(tmp_path: Path, capsys):
+    with t.driven(1, url=str(tmp_path / "run")):
         model = t.make_model(Remembers())
         for _ in range(2):
             t.train(model=model, epochs=1)
-    (told,) = [note for note in run.notes if "kept beside the weights" in note]  # when the training begins, and once
-    assert told.startswith("Remembers 'remembers' (words)") and "model.save()" in told
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "kept beside the weights" in line]  # as it begins, and once
+    assert told.startswith("[disttrain] Remembers 'remembers' (words)") and "model.save()" in told
     with pytest.raises(UsageError, match=r"Remembers 'remembers' \(words\)[\s\S]*model\.save\('model\.keras'\) at the end"):
         dt.load_model(tmp_path / "run")
 
