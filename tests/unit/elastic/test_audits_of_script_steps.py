@@ -132,12 +132,12 @@ def test_a_wrong_product_is_found_in_its_round_and_only_the_step_is_done_again(p
         assert [(event["kind"], event["erred"]) for event in run.events("verdict")] == [("transient", ["w1"])]
 
 
-def test_a_worker_whose_products_are_always_wrong_is_replaced_by_the_word_of_two_others(alone):
-    """Only of slices of its own that were not chosen, something wrong has got into the sums."""
+def test_a_worker_whose_products_are_always_wrong_leaves_by_the_word_of_two_others():
+    """Something wrong gets into the sums all the same, of slices that were not chosen."""
     with on(OtherProcessor(PRODUCTS), ("good-1", "good-2", "bad"), audit="100%", admission=False) as run:
         train()
-        (first, *_) = run.events("verdict")
-        assert (first["kind"], first["erred"]) == ("persistent", ["w2"])
+        verdicts = run.events("verdict")
+        assert verdicts and all(event["erred"] == ["w2"] for event in verdicts)
         assert run.cluster.workers["w2"].dead.is_set()
 
 
