@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -45,19 +45,49 @@ class Arena:
         self.in_use = False
 
 
+_JOINED_BYTES = 1 << 16  # chunks below are joined: a call for each costs more than the copy
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A worker's pieces at one step, unmoved by what training does next. A `with` block, or `release`, frees the arena.
 
     Attributes:
-        entries: the pieces, in the order of their bytes.
-        data: their bytes, one after another.
+        entries: the pieces, in the order of the file.
+        data: what was copied, as it lies in the arena.
+        offsets: where in `data` the bytes of each entry begin.
         arena: what `data` is a part of.
     """
 
     entries: tuple[tuple[Piece, TensorSpec], ...]
     data: Bytes
+    offsets: tuple[int, ...]
     arena: Arena
+
+    def views(self) -> Iterator[memoryview]:
+        """The bytes of each entry."""
+        data = self.data.data
+        for (piece, spec), at in zip(self.entries, self.offsets, strict=True):
+            yield data[at : at + piece_bytes(piece, spec)]
+
+    def chunks(self) -> list[bytes | memoryview]:
+        """All bytes, in the order of the file, in few parts."""
+        runs: list[list[int]] = []
+        for (piece, spec), at in zip(self.entries, self.offsets, strict=True):
+            nbytes = piece_bytes(piece, spec)
+            if runs and runs[-1][1] == at:
+                runs[-1][1] += nbytes
+            elif nbytes:
+                runs.append([at, at + nbytes])
+        data, chunks, small = self.data.data, [], []
+        for start, stop in runs:
+            if stop - start >= _JOINED_BYTES:
+                chunks += [b"".join(small)] if small else []
+                chunks.append(data[start:stop])
+                small = []
+            else:
+                small.append(data[start:stop])
+        return [*chunks, b"".join(small)] if small else chunks
 
     def release(self) -> None:
         """Free the arena; `data` is not to be used after it."""
@@ -68,6 +98,11 @@ class Snapshot:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.release()
+
+
+def in_file_order(entries: Iterable[tuple[Piece, TensorSpec]]) -> tuple[tuple[Piece, TensorSpec], ...]:
+    """Widest elements first: that keeps every piece aligned to its element, without gaps, which safetensors forbids."""
+    return tuple(sorted(entries, key=lambda entry: (-_element_bytes(entry[1]), entry[0])))
 
 
 def snapshot(arrays: Mapping[str, NamedArray], pieces: Sequence[Piece], arena: Arena) -> Snapshot:
@@ -83,19 +118,20 @@ def snapshot(arrays: Mapping[str, NamedArray], pieces: Sequence[Piece], arena: A
                 f"a piece names the tensor {piece.tensor!r}, which is not among the arrays; nearest: "
                 f"{some(nearest_first(piece.tensor, arrays)) or 'there are none'}."
             )
-        rows = arrays[piece.tensor].spec(piece.tensor).rows
+        shape = arrays[piece.tensor].shape
+        rows = shape[0] if shape else 1
         if not 0 <= piece.row_start <= piece.row_stop <= rows:
             raise ValueError(f"{piece}: expected rows from 0 to {rows}, the length of {piece.tensor!r}.")
-    specs = [(piece, arrays[piece.tensor].spec(piece.tensor)) for piece in pieces]
-    # widest elements first keeps every piece aligned to its element, without gaps, which safetensors forbids
-    entries = tuple(sorted(specs, key=lambda entry: (-_element_bytes(entry[1]), entry[0])))
+    specs = {name: arrays[name].spec(name) for name in {piece.tensor for piece in pieces}}
+    entries = in_file_order((piece, specs[piece.tensor]) for piece in pieces)
     data = arena.take(sum(piece_bytes(piece, spec) for piece, spec in entries))
-    at = 0
+    at, offsets = 0, []
     for piece, spec in entries:
         source = arrays[spec.name].data[piece.row_start * spec.row_bytes : piece.row_stop * spec.row_bytes]
         np.copyto(data[at : at + source.size], source)
+        offsets.append(at)
         at += source.size
-    return Snapshot(entries, data, arena)
+    return Snapshot(entries, data, tuple(offsets), arena)
 
 
 def write_shard(store: Store, path: str, snapshot: Snapshot) -> ShardReport:
@@ -112,13 +148,12 @@ def write_shard(store: Store, path: str, snapshot: Snapshot) -> ShardReport:
     """
     head = header(snapshot.entries)
     reports: list[PieceReport] = []
-    at = 0
-    for piece, spec in snapshot.entries:
-        nbytes = piece_bytes(piece, spec)
-        reports.append(PieceReport(piece, len(head) + at, nbytes, digest_of(snapshot.data.data[at : at + nbytes])))
-        at += nbytes
-    report = ShardReport(path, len(head) + at, len(head), digest_of(head), tuple(reports))
-    store.write_file(path, [head, snapshot.data.data])
+    at = len(head)
+    for (piece, _), view in zip(snapshot.entries, snapshot.views(), strict=True):
+        reports.append(PieceReport(piece, at, len(view), digest_of(view)))
+        at += len(view)
+    report = ShardReport(path, at, len(head), digest_of(head), tuple(reports))
+    store.write_file(path, [head, *snapshot.chunks()])
     return report
 
 

@@ -32,6 +32,7 @@ from disttrain.elastic.shard_writer import ShardWriter
 from disttrain.elastic.to_the_end import end_this_process, tried
 from disttrain.elastic.transfer import share_state
 from disttrain.elastic.witness import Witness
+from disttrain.host_numbers import plain
 from disttrain.training.allocator import keep_freed_memory
 from disttrain.training.job import Job
 from disttrain.training.program import BOUNDARIES, Kind
@@ -278,7 +279,7 @@ class Member:
             self._save()
             if group.rank == 0:
                 state = engine.replica.state_dict()
-                arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in state.tensors.items()}
+                arrays = {name: plain(tensor).copy() for name, tensor in state.tensors.items()}
                 result = self._aside({"arrays": arrays, "meta": dict(state.meta)})
         elif group.rank == 0:
             result = engine.results()
@@ -324,7 +325,7 @@ class Member:
             return self._engine.by_products.gradient_arrays()
         arrays = self._engine.replica.state_dict().tensors
         chosen = [name for name in arrays if name != "totals" and name.startswith("model/") == (what == "weights")]
-        return {name: arrays[name].detach().cpu().numpy().copy() for name in chosen}
+        return {name: plain(arrays[name]).copy() for name in chosen}
 
     def _pace(self) -> None:
         assert self._engine is not None

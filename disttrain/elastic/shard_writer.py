@@ -7,54 +7,21 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from disttrain.checkpoint import (
-    Arena,
     CommitName,
-    NamedArray,
-    Snapshot,
     Store,
     load,
     save_folder,
     shard_path,
-    snapshot,
-    split,
     write_shard,
 )
 from disttrain.checkpoint.trouble import answering
 from disttrain.clock import Clock, SystemClock
 from disttrain.elastic.messages import ShardWritten, SnapshotTaken
+from disttrain.elastic.state_copy import Copied, StateCopier
+from disttrain.training.step.named_arrays import as_tensor, named_array
 from disttrain.training.step.replica import Replica, StateDict
 from disttrain.training.step.state_digest import StateDigest, digest_of
-
-_DTYPES = {
-    torch.bfloat16: "BF16",
-    torch.bool: "BOOL",
-    torch.float16: "F16",
-    torch.float32: "F32",
-    torch.float64: "F64",
-    torch.int8: "I8",
-    torch.int16: "I16",
-    torch.int32: "I32",
-    torch.int64: "I64",
-    torch.uint8: "U8",
-}
-
-
-def named_array(tensor: Tensor) -> NamedArray:
-    """A tensor as the checkpoint engine takes it; CPU memory is shared, not copied."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return NamedArray(_DTYPES[tensor.dtype], tuple(tensor.shape), flat)
-
-
-def as_tensor(array: NamedArray) -> Tensor:
-    """The inverse of `named_array`."""
-    dtype = next(dtype for dtype, name in _DTYPES.items() if name == array.dtype)
-    data = np.ascontiguousarray(array.data)
-    return torch.frombuffer(data, dtype=dtype).reshape(array.shape) if data.size else torch.empty(array.shape, dtype=dtype)
 
 
 def state_digest(state: StateDict) -> StateDigest:
@@ -68,7 +35,7 @@ class ShardWriter:
     def __init__(self, run_dir: str, worker: str, report: Callable[[object], None], clock: Clock | None = None) -> None:
         self._store = Store(run_dir)
         self._worker, self._report, self._clock = worker, report, clock or SystemClock()
-        self._arena = Arena()
+        self._copier = StateCopier()
         self._writing: threading.Thread | None = None
 
     def save(
@@ -79,10 +46,7 @@ class ShardWriter:
         if self._writing is not None:
             self._writing.join()
         state = replica.state_dict()
-        arrays = {name: named_array(tensor) for name, tensor in state.tensors.items()}
-        specs = [array.spec(name) for name, array in arrays.items()]
-        shot = snapshot(arrays, split(specs, size)[rank], self._arena)
-        digest = digest_of({name: array.data for name, array in arrays.items()}, state.meta)
+        copied = self._copier.copy(state, rank, size)
         step = replica.optimizer.calls
         # Every rank names the folder alone, so the nonce is a function of what all know; a generation never comes twice.
         nonce = blake2b(f"{attempt}.{call}.{generation}.{replica.tick}".encode(), digest_size=8).hexdigest()
@@ -97,13 +61,12 @@ class ShardWriter:
             "size": size,
             "step": step,
             "audits": audits,
-            "digest": digest if rank == 0 else digest.unnamed,
         }
         if rank == 0:
-            about |= {"meta": dict(state.meta), "specs": specs, "sequence": sequence, "folder": folder}
+            about |= {"meta": dict(state.meta), "specs": copied.specs, "sequence": sequence, "folder": folder}
             self._report(SnapshotTaken(self._worker, call, replica.tick))
         about["stall_seconds"] = self._clock.monotonic_s() - began
-        self._writing = threading.Thread(target=self._write, args=(path, shot, about, began), name="checkpoint-writer", daemon=True)
+        self._writing = threading.Thread(target=self._write, args=(path, copied, about, began), name="checkpoint-writer", daemon=True)
         self._writing.start()
 
     def load(self, name: str) -> StateDict:
@@ -113,9 +76,11 @@ class ShardWriter:
         tensors = {key: as_tensor(array) for key, array in loaded.arrays.items() if not key.startswith("callbacks/")}
         return StateDict(tensors, loaded.manifest.extra["meta"])
 
-    def _write(self, path: str, shot: Snapshot, about: dict[str, Any], began: float) -> None:
+    def _write(self, path: str, copied: Copied, about: dict[str, Any], began: float) -> None:
         try:
-            with shot:
+            with copied.snapshot as shot:
+                digest = copied.digest()
+                about["digest"] = digest if about["rank"] == 0 else digest.unnamed
                 report = write_shard(self._store, path, shot)
         except Exception as error:  # a save that fails is abandoned, training goes on; the driver says so
             self._report(ShardWritten(**about, report=None, error=f"{type(error).__name__}: {error}"))

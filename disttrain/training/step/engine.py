@@ -11,6 +11,7 @@ from disttrain.bounds import watching
 from disttrain.collectives import Group, SoloGroup
 from disttrain.determinism import settle, told
 from disttrain.errors import NonFiniteLoss
+from disttrain.host_numbers import tensor_of
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.job import Job
 from disttrain.training.program import BOUNDARIES, Kind, Position
@@ -195,7 +196,7 @@ class Engine:
             replica.optimizer_called(name).load_state_dict(counters)
         if decision.arrays is not None:
             own = replica.state_dict().tensors
-            changed = {name: torch.from_numpy(value) for name, value in decision.arrays.items() if name in own}  # not of frozen ones
+            changed = {name: tensor_of(value) for name, value in decision.arrays.items() if name in own}  # not of frozen ones
             replica.load_state_dict(StateDict(changed, {}), strict=False)
         self._move_to(tick, position)
         replica.ended = decision.end_call

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from disttrain.checkpoint import fault_digest
+from disttrain.host_numbers import bytes_of
 
 DIGEST_BYTES = 16
 
@@ -58,4 +58,4 @@ def first_difference(one: bytes, other: bytes, names: tuple[str, ...]) -> str:
 
 def as_bytes(tensor: Tensor) -> memoryview:
     """The bytes of a tensor in C order; those of one in the CPU's memory are not copied."""
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return bytes_of(tensor.cpu()).numpy().data
