@@ -189,7 +189,7 @@ class Controller:
             case m.AtBoundary() if current:
                 self._at_boundary(report, now)
             case m.SnapshotTaken():
-                self.saving.begun(report)
+                self.saving.begun(report, self.group.generation)
             case m.Predicted():
                 self.bulk.take(report.worker, report.parts, self._predicted)
             case m.Fetched():
@@ -360,7 +360,7 @@ class Controller:
         decision = self._decisions[tick]
         position: Position = self.job.program.at(tick)
         if self.around.checkpoint_interval.epoch and position.kind is Kind.EPOCH_BOUNDARY and not decision.end_call:
-            decision = replace(decision, save=True)
+            decision = replace(decision, save=self.saving.begins(self._clock.monotonic_s(), self.group.generation))
         self.group.tell(m.Proceed(self.number, tick, decision))
 
     # -- clocks and flags -----------------------------------------------------------------------------------------------------------
@@ -369,7 +369,7 @@ class Controller:
         now = self._clock.monotonic_s()
         self.group.look(now)
         self.trust.look(now)
-        if isinstance(self.call, c.Stepping) and self.saving.due(now):
+        if isinstance(self.call, c.Stepping) and self.saving.due(now, self.group.generation):
             self._advance(happened.SaveDue())
 
     def _look_at_saves(self) -> None:

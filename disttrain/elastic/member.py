@@ -28,6 +28,7 @@ from disttrain.elastic.failing import Failure, Scene, failure_of
 from disttrain.elastic.meeting import torch_group
 from disttrain.elastic.opening import engine_of, opened
 from disttrain.elastic.processor import processor
+from disttrain.elastic.saves_due import SavesDue, named
 from disttrain.elastic.shard_writer import ShardWriter
 from disttrain.elastic.to_the_end import end_this_process, tried
 from disttrain.elastic.transfer import share_state
@@ -37,7 +38,6 @@ from disttrain.training.allocator import keep_freed_memory
 from disttrain.training.job import Job
 from disttrain.training.program import BOUNDARIES, Kind
 from disttrain.training.step.engine import Engine
-from disttrain.training.step.side_channel import REQUESTS
 
 MakeGroup = Callable[[m.Form, int, torch.device, threading.Event], Group]
 _PACED_EVERY_S = 1.0
@@ -89,7 +89,7 @@ class Member:
         self._witness = Witness(name, report)
         self._settings: m.CallSettings | None = None
         self._shards: ShardWriter | None = None
-        self._paced = 0.0
+        self._saves_due, self._paced = SavesDue(), 0.0
 
     # -- from any thread ------------------------------------------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class Member:
             return  # it failed to begin, and said so
         self._leave_group()
         self._generation = self.activity.generation = command.generation
-        self._formed, self._witness.watch_until = True, command.watch_until
+        self._formed, self._witness.watch_until, self._saves_due = True, command.watch_until, SavesDue()
         aborted = self._flag(command.call, command.generation)
         rank = command.members.index(self.name)
         self._holds_state = command.source is None or (command.restore is None and command.ticks[rank] is not None)
@@ -245,18 +245,17 @@ class Member:
             if aborted.is_set():
                 raise GroupBroken("told to")
             self.activity.begin_tick(position.tick)
-            save, pause, stop = agreed = engine.run_tick(position, [name in requested for name in REQUESTS])
+            _, pause, stop, _ = agreed = engine.run_tick(position, self._saves_due.told(engine, settings, self._shards, requested))
             self.activity.end_tick()
             if position.kind is Kind.PREDICT:
                 self._send_predictions(all_of_them=False)
-            due = position.kind is Kind.TRAIN and settings.every_steps and engine.replica.optimizer.calls % settings.every_steps == 0
             if position.kind is Kind.TRAIN:
                 self._witness.stepped(engine, group, settings, key)
-            if (save or stop or due) and engine.trains:
+            if self._saves_due.begins(engine, settings, position.kind, agreed):
                 self._save()
             if any(agreed):
                 with self._lock:
-                    requested.difference_update(name for name, given in zip(REQUESTS, agreed, strict=True) if given)
+                    requested -= named(agreed)
             if pause or stop:
                 self._stop("asked to pause" if pause else "asked to stop")
                 return

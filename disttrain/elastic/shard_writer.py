@@ -29,14 +29,22 @@ def state_digest(state: StateDict) -> StateDigest:
     return digest_of({name: named_array(tensor).data for name, tensor in state.tensors.items()}, state.meta)
 
 
+_PATIENCE_S = 0.5  # a save that is due waits so long, from its beginning, for the one before; then it is put off
+
+
 class ShardWriter:
-    """Committer into, and loads from, one run directory. One save is under way at a time; the next waits for it."""
+    """Writes parts of saves into, and loads from, one run directory. One is under way at a time.
+
+    Training asks `writes` first, and puts a save off while the one before is being written: it does not wait for storage. A save that must
+    be, such as that of the last step, waits for the one before.
+    """
 
     def __init__(self, run_dir: str, worker: str, report: Callable[[object], None], clock: Clock | None = None) -> None:
         self._store = Store(run_dir)
         self._worker, self._report, self._clock = worker, report, clock or SystemClock()
         self._copier = StateCopier()
         self._writing: threading.Thread | None = None
+        self._began = 0.0
 
     def save(
         self, replica: Replica, rank: int, size: int, *, call: int, generation: int, attempt: int, sequence: int, audits: int = 0
@@ -66,8 +74,17 @@ class ShardWriter:
             about |= {"meta": dict(state.meta), "specs": copied.specs, "sequence": sequence, "folder": folder}
             self._report(SnapshotTaken(self._worker, call, replica.tick))
         about["stall_seconds"] = self._clock.monotonic_s() - began
+        self._began = began
         self._writing = threading.Thread(target=self._write, args=(path, copied, about, began), name="checkpoint-writer", daemon=True)
         self._writing.start()
+
+    def writes(self, *, wait: bool = False) -> bool:
+        """Is a part being written? With `wait`, and if it was begun a moment ago, a short while is given to it."""
+        if self._writing is None or not self._writing.is_alive():
+            return False
+        if wait:
+            self._writing.join(max(0.0, self._began + _PATIENCE_S - self._clock.monotonic_s()))
+        return self._writing.is_alive()
 
     def load(self, name: str) -> StateDict:
         """The state in a committed checkpoint, every byte checked."""

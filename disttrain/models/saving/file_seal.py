@@ -118,7 +118,7 @@ def _h5_digest(file: Any, limit: int | None) -> str:
         if not hasattr(member, "shape"):
             return
         plain = not member.is_virtual and member.external is None and member.chunks is None
-        if not plain or member.dtype.kind not in "fiubV" or (limit is not None and member.nbytes > limit):
+        if not plain or member.dtype.kind not in "fiubcV" or (limit is not None and member.nbytes > limit):
             raise ValueError(f"{name} is damaged: it is no plain array within the file")
         total.update(f"{member.shape} {member.dtype.str}".encode())
         total.update(np.ascontiguousarray(member[()]).tobytes())

@@ -112,7 +112,7 @@ class Engine:
             self._next = self.program.at(tick)
         return self._next
 
-    def run_tick(self, position: Position, requests: Sequence[bool] = (False, False, False)) -> tuple[bool, ...]:
+    def run_tick(self, position: Position, requests: Sequence[bool] = (False,) * len(REQUESTS)) -> tuple[bool, ...]:
         """Do one step; the requests that any worker had, the same on all of them.
 
         Raises:
