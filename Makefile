@@ -14,7 +14,7 @@ TORCH ?= $(TORCH_CPU_BUILD)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-lowest test-browser check format lint types fast bench clean
+.PHONY: help venv demo test test-lowest test-browser check format lint types fast bench gpu-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -77,6 +77,9 @@ fast: $(STAMP) ## tests that start no Ray and kill nothing
 
 bench: $(STAMP) ## side by side with peers; prints ratios
 	@$(BIN)/python benchmarks/run.py
+
+gpu-check: $(STAMP) ## is it right on this machine's GPU, and how fast: 8 minutes, to benchmarks/gpu.md; exit code 2 without a GPU
+	@$(BIN)/python benchmarks/gpu_check.py --report benchmarks/gpu.md
 
 clean: ## remove .venv, caches and build outputs
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -110,6 +110,11 @@ class Job:
         if code == 0 and not finished:
             raise JobFailed(f"{self.name} ended before it should.\n{self.tail()}")
 
+    @property
+    def code(self) -> int | None:
+        """The exit code; None while it goes on."""
+        return self._process.poll()
+
     def output(self) -> str:
         """What the job has printed."""
         return self.log.read_text(errors="replace")

@@ -38,6 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where two processes share the tests, one does all that need other real processes, on its one Ray, and begins with them."""
     if not hasattr(config, "workerinput"):  # not one of several processes

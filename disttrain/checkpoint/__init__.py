@@ -29,7 +29,7 @@ from disttrain.checkpoint.sealed import seal, unseal
 from disttrain.checkpoint.shards import ShardReport
 from disttrain.checkpoint.store import Store
 from disttrain.checkpoint.sweep import sweep
-from disttrain.checkpoint.writer import Arena, Snapshot, in_file_order, snapshot, write_shard
+from disttrain.checkpoint.writer import Arena, Snapshot, in_file_order, room_for, snapshot, write_shard
 
 __all__ = [
     "Arena",
@@ -67,6 +67,7 @@ __all__ = [
     "read_attempts",
     "read_history",
     "record_resume",
+    "room_for",
     "save_folder",
     "seal",
     "shard_path",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from types import TracebackType
 
 import numpy as np
@@ -21,9 +22,13 @@ class Arena:
     """Page-aligned memory kept from save to save: a copy into fresh memory takes 2.4 times as long, for the page faults.
 
     It grows to the largest snapshot so far, and holds one at a time. Nothing is allocated before the first.
+
+    Args:
+        allocate: gives so many bytes of memory, such as some that a device copies into at full speed; pages of its own unless told.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, allocate: Callable[[int], Bytes] | None = None) -> None:
+        self._allocate = allocate or _pages
         self._memory: Bytes = np.empty(0, np.uint8)
         self.in_use = False
 
@@ -32,17 +37,22 @@ class Arena:
         if self.in_use:
             raise RuntimeError("the arena holds a snapshot that is not released: write it, then release it, before the next.")
         if nbytes > self._memory.size:
-            memory = mmap.mmap(-1, nbytes)
-            if hasattr(mmap, "MADV_HUGEPAGE"):
-                with contextlib.suppress(OSError):  # kernels built without it
-                    memory.madvise(mmap.MADV_HUGEPAGE)
-            self._memory = np.frombuffer(memory, np.uint8)
+            self._memory = np.empty(0, np.uint8)  # let go of first: the two need not be there at the same time
+            self._memory = self._allocate(nbytes)
         self.in_use = True
         return self._memory[:nbytes]
 
     def give_back(self) -> None:
         """Let the next snapshot overwrite this one."""
         self.in_use = False
+
+
+def _pages(nbytes: int) -> Bytes:
+    memory = mmap.mmap(-1, nbytes)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # kernels built without it
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, np.uint8)
 
 
 _JOINED_BYTES = 1 << 16  # chunks below are joined: a call for each costs more than the copy
@@ -64,11 +74,10 @@ class Snapshot:
     offsets: tuple[int, ...]
     arena: Arena
 
-    def views(self) -> Iterator[memoryview]:
-        """The bytes of each entry."""
-        data = self.data.data
+    def places(self) -> Iterator[tuple[Piece, TensorSpec, Bytes]]:
+        """Each piece, the tensor it is of, and where its bytes are."""
         for (piece, spec), at in zip(self.entries, self.offsets, strict=True):
-            yield data[at : at + piece_bytes(piece, spec)]
+            yield piece, spec, self.data[at : at + piece_bytes(piece, spec)]
 
     def chunks(self) -> list[bytes | memoryview]:
         """All bytes, in the order of the file, in few parts."""
@@ -79,7 +88,9 @@ class Snapshot:
                 runs[-1][1] += nbytes
             elif nbytes:
                 runs.append([at, at + nbytes])
-        data, chunks, small = self.data.data, [], []
+        data = self.data.data
+        chunks: list[bytes | memoryview] = []
+        small: list[memoryview] = []
         for start, stop in runs:
             if stop - start >= _JOINED_BYTES:
                 chunks += [b"".join(small)] if small else []
@@ -87,7 +98,7 @@ class Snapshot:
                 small = []
             else:
                 small.append(data[start:stop])
-        return [*chunks, b"".join(small)] if small else chunks
+        return [*chunks, *([b"".join(small)] if small else [])]
 
     def release(self) -> None:
         """Free the arena; `data` is not to be used after it."""
@@ -105,33 +116,33 @@ def in_file_order(entries: Iterable[tuple[Piece, TensorSpec]]) -> tuple[tuple[Pi
     return tuple(sorted(entries, key=lambda entry: (-_element_bytes(entry[1]), entry[0])))
 
 
-def snapshot(arrays: Mapping[str, NamedArray], pieces: Sequence[Piece], arena: Arena) -> Snapshot:
-    """Copy `pieces` of `arrays` into `arena`: the only part of a save that training waits for.
+def room_for(specs: Mapping[str, TensorSpec], pieces: Sequence[Piece], arena: Arena) -> Snapshot:
+    """A snapshot of `pieces` whose bytes are yet to be written, each to its place in `places`.
 
     Raises:
-        ValueError: a piece names no array, or rows that it lacks.
+        ValueError: a piece names no tensor, or rows that it lacks.
         RuntimeError: the arena still holds another snapshot.
     """
     for piece in pieces:
-        if piece.tensor not in arrays:
+        if piece.tensor not in specs:
             raise ValueError(
                 f"a piece names the tensor {piece.tensor!r}, which is not among the arrays; nearest: "
-                f"{some(nearest_first(piece.tensor, arrays)) or 'there are none'}."
+                f"{some(nearest_first(piece.tensor, specs)) or 'there are none'}."
             )
-        shape = arrays[piece.tensor].shape
-        rows = shape[0] if shape else 1
+        rows = specs[piece.tensor].rows
         if not 0 <= piece.row_start <= piece.row_stop <= rows:
             raise ValueError(f"{piece}: expected rows from 0 to {rows}, the length of {piece.tensor!r}.")
-    specs = {name: arrays[name].spec(name) for name in {piece.tensor for piece in pieces}}
     entries = in_file_order((piece, specs[piece.tensor]) for piece in pieces)
-    data = arena.take(sum(piece_bytes(piece, spec) for piece, spec in entries))
-    at, offsets = 0, []
-    for piece, spec in entries:
-        source = arrays[spec.name].data[piece.row_start * spec.row_bytes : piece.row_stop * spec.row_bytes]
-        np.copyto(data[at : at + source.size], source)
-        offsets.append(at)
-        at += source.size
-    return Snapshot(entries, data, tuple(offsets), arena)
+    *offsets, nbytes = accumulate((piece_bytes(piece, spec) for piece, spec in entries), initial=0)
+    return Snapshot(entries, arena.take(nbytes), tuple(offsets), arena)
+
+
+def snapshot(arrays: Mapping[str, NamedArray], pieces: Sequence[Piece], arena: Arena) -> Snapshot:
+    """Copy `pieces` of `arrays` into `arena`: the only part of a save that training waits for. Raises what `room_for` raises."""
+    shot = room_for({name: array.spec(name) for name, array in arrays.items()}, pieces, arena)
+    for piece, spec, place in shot.places():
+        np.copyto(place, arrays[spec.name].data[piece.row_start * spec.row_bytes : piece.row_stop * spec.row_bytes])
+    return shot
 
 
 def write_shard(store: Store, path: str, snapshot: Snapshot) -> ShardReport:
@@ -149,9 +160,9 @@ def write_shard(store: Store, path: str, snapshot: Snapshot) -> ShardReport:
     head = header(snapshot.entries)
     reports: list[PieceReport] = []
     at = len(head)
-    for (piece, _), view in zip(snapshot.entries, snapshot.views(), strict=True):
-        reports.append(PieceReport(piece, at, len(view), digest_of(view)))
-        at += len(view)
+    for piece, _, place in snapshot.places():
+        reports.append(PieceReport(piece, at, place.size, digest_of(place.data)))
+        at += place.size
     report = ShardReport(path, at, len(head), digest_of(head), tuple(reports))
     store.write_file(path, [head, *snapshot.chunks()])
     return report

@@ -10,6 +10,7 @@ from disttrain.controller.ending import given_up, headline, user_error
 from disttrain.controller.environment import CallEnvironment, KeptGroup
 from disttrain.controller.reporting import Reporting
 from disttrain.controller.transport import Transports
+from disttrain.data.bad_samples import Skip
 from disttrain.elastic import messages as m
 from disttrain.orchestrator.call_events import CallEvent, GroupChanged, Halted
 from disttrain.orchestrator.patience import Doing, Patience
@@ -45,20 +46,21 @@ class GroupControl:
         pin: keeps what the callbacks go back to, now that the workers do.
         advance: tells the call's machine.
         replicas: who compares their states.
+        skips: samples that are left out.
     """
 
     def __init__(
         self, around: CallEnvironment, number: int, program: Program, *, state: o.State | None, committed: o.Commit | None,
         kept: KeptGroup, reporting: Reporting, predicts_from: Callable[[], int] | None, frozen_at: Callable[[int], Frozen | None],
         pin: Callable[[int], None],
-        advance: Callable[[CallEvent], None], replicas: Callable[[], Lineage],
+        advance: Callable[[CallEvent], None], replicas: Callable[[], Lineage], skips: Callable[[], tuple[Skip, ...]] = tuple,
     ) -> None:  # fmt: skip
         self._around, self._number, self._program, self._kept = around, number, program, kept
         self._cluster, self._policy, self._console, self._clock = around.cluster, around.policy, around.console, around.clock
         self._reporting, self._predicts_from, self._frozen_at, self._pin, self._advance = (
             reporting, predicts_from, frozen_at, pin, advance,
         )  # fmt: skip
-        self._replicas = replicas
+        self._replicas, self._skips = replicas, skips
         self._transports = Transports(around.transport, around.console)
         self.patience = Patience(self._policy)
         self._begin: m.Begin | None = None  # the job, once it is packed
@@ -308,7 +310,7 @@ class GroupControl:
         command = m.Form(
             self._number, form.generation, form.members, form.placement, ticks, store,
             source, form.restore, tick, self._frozen_at(tick), self._kept.name or own, self._replicas().watch_until,
-            self._transports.of(form.members),
+            self._transports.of(form.members), self._skips(),
         )  # fmt: skip
         for worker in form.members:
             self._cluster.send(worker, command)

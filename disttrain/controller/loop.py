@@ -18,6 +18,7 @@ from disttrain.controller.boundaries import Boundaries
 from disttrain.controller.bulk import BulkCollector
 from disttrain.controller.commits import Committed, Committer
 from disttrain.controller.environment import CallEnvironment, KeptGroup, WorkerFacts
+from disttrain.controller.feeding import Feeding
 from disttrain.controller.fetching import Fetch, Fetching
 from disttrain.controller.group import GroupControl
 from disttrain.controller.mailbox import Done, Gone, Mailbox, Question
@@ -69,13 +70,16 @@ class Controller:
         self.statistics = CallStatistics(around.policy.workers, clock=around.clock)
         self.outputs = Outputs(job)
         self.boundaries = Boundaries(job, hooks, self.statistics, self._clock, resume, keeps=saves is not None)
-        self.saving = Saving(around, number, job, saves, self.boundaries, self.statistics)
+        self.mailbox = mailbox or Mailbox(getattr(self.cluster, "wake", lambda: None))
+        self.feeding = Feeding(job, number, self.cluster, self.mailbox, around.console, resume)
+        self.saving = Saving(around, number, job, saves, self.boundaries, self.statistics, self.feeding)
         self.reporting = Reporting(around, job.program, self.statistics, facts)
         self.group = GroupControl(
             around, number, job.program, state=state, committed=None if resume is None else o.Commit(resume.name, resume.tick),
             kept=kept or KeptGroup(), reporting=self.reporting, predicts_from=self._predicts_from if job.kind == "predict" else None,
             frozen_at=self.boundaries.frozen_at, pin=self.boundaries.pin,
             advance=self._advance, replicas=lambda: self.trust.replicas,
+            skips=lambda: self.feeding.skips,
         )  # fmt: skip
         self.trust = Trust(around, facts, self.saving, self.group, lambda: self.call.known.stop, lambda: self._handle)
         self.call: c.CallState = calls.open_call(saves=saves is not None, committed=None if resume is None else resume.tick)
@@ -83,7 +87,6 @@ class Controller:
         self.fetching = Fetching(self.cluster, number, self.bulk)
         self.result: dict[str, Any] | None = None
         self.final_commit: str | None = None
-        self.mailbox = mailbox or Mailbox(getattr(self.cluster, "wake", lambda: None))
         self._thread = threading.Thread(target=self._loop, name="controller", daemon=True)
         self._stopped_by_script = False
         self._put_job, self._handle = put_job, None
@@ -188,6 +191,8 @@ class Controller:
                 self._progress(report, now)
             case m.AtBoundary() if current:
                 self._at_boundary(report, now)
+            case m.Wanted() | m.Skipped():
+                self.feeding.hear(report)
             case m.SnapshotTaken():
                 self.saving.begun(report, self.group.generation)
             case m.Predicted():

@@ -57,7 +57,7 @@ class Mailbox:
         self._work: queue.SimpleQueue[tuple[object, Callable[[], Any]] | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Done | Question] = queue.SimpleQueue()
         self._end: BaseException | None = None
-        self._undone = 0
+        self._undone, self._ended = 0, False
 
     # -- the controller's side ------------------------------------------------------------------------------------------------------
 
@@ -65,6 +65,10 @@ class Mailbox:
         """Let the script's thread run `action`; a `Done(what)` follows."""
         self._undone += 1
         self._work.put((what, action))
+
+    def aside(self, action: Callable[[], Any]) -> None:
+        """Let the script's thread run `action` between the others, unless the end comes first; nothing follows."""
+        self._work.put((None, action))
 
     @property
     def idle(self) -> bool:
@@ -84,6 +88,7 @@ class Mailbox:
 
     def end(self, error: BaseException | None = None) -> None:
         """Let `serve` return, or raise `error`, once it is through with what was posted before."""
+        self._ended = True
         if self._end is None:
             self._end = error
         self._work.put(None)
@@ -94,6 +99,10 @@ class Mailbox:
         """Do what is posted until the end. What an action raises passes through, but for `Gone`."""
         while (item := self._work.get()) is not None:
             what, action = item
+            if what is None:
+                if not self._ended:
+                    action()
+                continue
             try:
                 done = Done(what, action())
             except Gone:

@@ -34,8 +34,12 @@ class Outputs:
         """The first step whose outputs are not all here."""
         plan = self._program.plan(Kind.PREDICT)
         while self._complete < plan.steps:
-            first = self._complete * self._virtual_workers
-            leaves = min(self._virtual_workers, plan.batch_count(0, self._complete))
+            first, count = self._complete * self._virtual_workers, plan.counted(0, self._complete)
+            if count is None:
+                break  # nobody has read so far
+            if not count:
+                return plan.steps  # the data ended here
+            leaves = min(self._virtual_workers, count)
             if any(part not in self.parts for part in range(first, first + leaves)):
                 break
             self._complete += 1

@@ -9,6 +9,7 @@ from disttrain import orchestrator as o
 from disttrain.callbacks.telemetry import Recovery
 from disttrain.controller.environment import CallEnvironment, WorkerFacts
 from disttrain.controller.telemetry import CallStatistics
+from disttrain.data import StreamPlan
 from disttrain.elastic import messages as m
 from disttrain.orchestrator.patience import Patience, Slow
 from disttrain.orchestrator.states import count_members, is_member, members_of
@@ -95,7 +96,10 @@ class Reporting:
 
     def progress(self, report: m.Progress, now: float) -> Position:
         """Rank 0 has got so far; where that is."""
-        self.position = self._program.at(max(0, report.tick - 1))
+        position = self._program.at(max(0, report.tick - 1))
+        plan = dict(self._program.plans).get(position.phase)
+        if not isinstance(plan, StreamPlan) or plan.counted(position.epoch, position.step):
+            self.position = position  # else behind the last step of data whose end nobody knew
         self.step = self._statistics.step = report.step
         self.logs = report.logs
         self.works(report.generation, report.tick, now)
@@ -188,7 +192,7 @@ class Reporting:
             "epochs": program.epochs,
             "step": self.step,
             "step_in_epoch": position.step + 1,
-            "steps_per_epoch": None if plan is None else plan.steps,
+            "steps_per_epoch": None if plan is None else plan.known_steps,
             "generation": state.roster.generation,
             "logs": {name: value for name, value in self.logs.items() if isinstance(value, int | float)},
             "workers": workers,

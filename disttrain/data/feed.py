@@ -14,7 +14,9 @@ from torch import Tensor
 from disttrain.data.plan import BatchPlan
 from disttrain.data.py_dataset import BatchesSource, WholeBatchPlan, is_py_dataset
 from disttrain.data.refusals import refuse_samples
-from disttrain.data.sources import ArraySource, DatasetSource, RangeSource, Source
+from disttrain.data.sources import ArraySource, DatasetSource, RangeSource, Source, loader_source
+from disttrain.data.stream_feed import StreamFeed, stream_of, stream_of_loader, stream_of_py_dataset
+from disttrain.data.tables import columns_of, is_table
 from disttrain.errors import DataError
 
 _DEFAULT_BATCH_SIZE = 32
@@ -43,7 +45,7 @@ class Feed:
 
     def plan(
         self, batch_size: int | None, virtual_workers: int, *, shuffle: bool = False, seed: int = 0, steps: int | None = None,
-        trains: bool = False,
+        trains: bool = False, first_epoch: int = 0,
     ) -> BatchPlan:  # fmt: skip
         """The batches of an epoch; without `batch_size`, 32 samples each, or as many as make `steps` batches of one pass, as in Keras.
 
@@ -79,70 +81,54 @@ class Feed:
         return Feed(RangeSource(self.source, start, stop), self.kind, shuffle=self.shuffle)
 
 
-def feed_of(x: Any, y: Any = None, sample_weight: Any = None, *, argument: str = "x") -> Feed:
+def feed_of(x: Any, y: Any = None, sample_weight: Any = None, *, argument: str = "x") -> Feed | StreamFeed:
     """What `x` (and `y`, `sample_weight`) of `fit` stand for.
 
-    Arrays, tensors, pandas objects, and dicts, lists and tuples of them; a torch map-style `Dataset`; a `DataLoader` over one; a
-    `PyDataset`.
+    Arrays, tensors, pandas objects, and dicts, lists and tuples of them; a torch `Dataset` of either kind; a `DataLoader` over one; a
+    `PyDataset`; an iterable of batches, a generator, or a function that makes one.
 
     Raises:
-        DataError: data that can be read only once and in order, or `y` beside a dataset that brings its own.
+        DataError: `y` beside a dataset that brings its own.
     """
-    if isinstance(x, Feed):
+    if isinstance(x, Feed | StreamFeed):
         return x
+    if is_table(x):
+        x = columns_of(x)
     loader = isinstance(x, torch.utils.data.DataLoader)
-    if loader or is_py_dataset(x) or _is_dataset(x):
+    stream = None if loader or is_py_dataset(x) else stream_of(x, argument)
+    if loader or stream is not None or is_py_dataset(x) or _is_dataset(x):
         if y is not None or sample_weight is not None:
             raise DataError(f"{argument} is a {type(x).__name__}, which brings its own targets: leave y and sample_weight out.")
+        if stream is not None:
+            return stream
         if loader:
-            return _loader_feed(x, argument)
+            told = stream_of_loader(x)
+            return _loader_feed(x) if told is None else told
         if is_py_dataset(x):
+            if (told := stream_of_py_dataset(x)) is not None:
+                return told
             batches = BatchesSource(x)
             return Feed(batches, type(x).__name__, batches.batch_size, whole_batches=True)
         return Feed(DatasetSource(x), type(x).__name__)
-    if hasattr(x, "__next__") or (hasattr(x, "__iter__") and not hasattr(x, "__len__")):
-        raise DataError(
-            f"{argument} is a {type(x).__name__}, which can be read only once and in order.\n"
-            "  expected  arrays, tensors, a map-style torch Dataset (__len__ and __getitem__) or a PyDataset (dataset[i] is batch i),\n"
-            "            so that any step can be redone anywhere"
-        )
     refuse_samples(x, argument)
     return Feed(ArraySource(x, y, sample_weight), "array")
 
 
-def source_of(x: Any, y: Any = None, sample_weight: Any = None, *, argument: str = "x") -> Source:
+def source_of(x: Any, y: Any = None, sample_weight: Any = None, *, argument: str = "x") -> Any:
     """The samples of `feed_of`."""
     return feed_of(x, y, sample_weight, argument=argument).source
 
 
-def _loader_feed(loader: Any, argument: str) -> Feed:
+def _loader_feed(loader: Any) -> Feed:
     """The dataset of a DataLoader with its batch size and shuffling; its order is drawn from the run's seed."""
-    data = torch.utils.data
-    if isinstance(loader.dataset, data.IterableDataset):
-        raise DataError(
-            f"{argument} is a DataLoader over a {type(loader.dataset).__name__}, an IterableDataset, which can be read only in order.\n"
-            "  expected  a loader over a map-style Dataset (__len__ and __getitem__), so that any step can be redone anywhere"
-        )
-    sampler = loader.sampler
-    plain = type(loader.batch_sampler) is data.BatchSampler
-    drawn = type(sampler) is data.RandomSampler and not sampler.replacement and sampler._num_samples is None
-    if not plain or not (drawn or type(sampler) is data.SequentialSampler):
-        found = type(sampler if plain else (loader.batch_sampler or sampler)).__name__
-        raise DataError(
-            f"{argument} is a DataLoader with a {found}, whose order is a stream that cannot be asked for step n.\n"
-            "  expected  DataLoader(dataset, batch_size=..., shuffle=True or False)\n"
-            "  try       fit(loader.dataset, batch_size=..., shuffle=True); weights come from a dataset that gives (x, y, sample_weight)"
-        )
-    default = loader.collate_fn is data.default_collate or getattr(loader.collate_fn, "__name__", "") == "default_collate"
-    source = DatasetSource(loader.dataset, None if default else loader.collate_fn)
-    return Feed(source, "DataLoader", int(loader.batch_size), drawn, bool(loader.drop_last))
+    batches = loader.batch_sampler
+    drawn = type(batches.sampler) is torch.utils.data.RandomSampler
+    return Feed(loader_source(loader), "DataLoader", int(batches.batch_size), drawn, bool(batches.drop_last))
 
 
 def _is_dataset(x: Any) -> bool:
-    if isinstance(x, torch.utils.data.IterableDataset):
-        raise DataError("x is an IterableDataset, which can be read only in order: expected a map-style Dataset.")
     return isinstance(x, torch.utils.data.Dataset) or (
-        not isinstance(x, list | tuple | dict | Mapping | np.ndarray | Tensor)
+        not isinstance(x, list | tuple | dict | Mapping | str | bytes | np.ndarray | Tensor)
         and hasattr(x, "__getitem__")
         and hasattr(x, "__len__")
         and not hasattr(x, "dtype")

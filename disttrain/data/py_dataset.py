@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from disttrain.data.generators import seed_generators
 from disttrain.data.plan import BatchPlan, slice_of
-from disttrain.data.sources import Batch, as_batch, seed_generators
+from disttrain.data.sources import Batch, as_batch
 from disttrain.data.structure import flatten, rows_in, take_rows
 from disttrain.errors import DataError
 from disttrain.seeds import fold_in
@@ -21,9 +22,10 @@ from disttrain.seeds import fold_in
 class PyDataset:
     """Base class of a dataset of batches: `dataset[i]` gives batch number `i` as x, (x, y) or (x, y, sample_weight).
 
-    Define `__getitem__(index)`, and `__len__` or `num_batches`. A batch must be a function of its number, so that any step can be redone
+    Define `__getitem__(index)`, and `__len__` or `num_batches`. A batch is a function of its number, so that any step can be redone
     anywhere: `fit(shuffle=True)` draws the order of the batches anew for each epoch, and what `__getitem__` draws from Python's, NumPy's
-    or torch's generators repeats. All batches are of one size, the last may be smaller.
+    or torch's generators repeats. All batches are of one size, the last may be smaller. One that defines `on_epoch_end` or
+    `on_epoch_begin`, or has no end (`num_batches` is None), is read batch after batch in the script's process instead.
 
     Args:
         workers, use_multiprocessing, max_queue_size: as in Keras; batches are made where they are needed, so they change nothing.
@@ -46,10 +48,10 @@ class PyDataset:
         return self.num_batches or 0
 
     def on_epoch_begin(self) -> None:
-        """Not called: see the class."""
+        """Before an epoch."""
 
     def on_epoch_end(self) -> None:
-        """Not called: see the class."""
+        """After an epoch."""
 
 
 _BASES = ("PyDataset", "Sequence")  # ours, Keras's, and that of Keras 2
@@ -78,6 +80,10 @@ class BatchesSource:
         if last > self.batch_size:
             raise DataError(f"{type(dataset).__name__}: its last batch holds {last} samples, more than the {self.batch_size} of the first.")
         self._length = (self.batches - 1) * self.batch_size + last
+        self._last: tuple[tuple[int, int], Batch] | None = None  # the slices of a batch are cut from it one after the other
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": None}
 
     def __len__(self) -> int:
         return self._length
@@ -85,6 +91,16 @@ class BatchesSource:
     def fetch(self, indices: NDArray[np.int64], key: int) -> Batch:
         """The samples of those numbers, which belong to one batch."""
         number = int(indices[0]) // self.batch_size
+        if self._last is None or self._last[0] != (number, key):
+            self._last = (number, key), self._made(number, key)
+        batch = self._last[1]
+        if len(indices) == _rows(batch):
+            self._last = None  # nobody asks for the rest of it
+        rows = torch.from_numpy(indices - number * self.batch_size)
+        x, y, weight = (take_rows(part, rows) for part in batch)
+        return x, y, weight
+
+    def _made(self, number: int, key: int) -> Batch:
         seed_generators(key)
         batch = as_batch(self.dataset[number], counts_weigh=True)
         expected = min(self.batch_size, self._length - number * self.batch_size)
@@ -93,9 +109,7 @@ class BatchesSource:
                 f"{type(self.dataset).__name__}[{number}] holds {_rows(batch)} samples, expected {expected}.\n"
                 "  expected  batches of one size; only the last may be smaller"
             )
-        rows = torch.from_numpy(indices - number * self.batch_size)
-        x, y, weight = (take_rows(part, rows) for part in batch)
-        return x, y, weight
+        return batch
 
 
 @dataclass(frozen=True)
@@ -132,6 +146,11 @@ class WholeBatchPlan(BatchPlan):
         start, stop = (0, count) if virtual_rank is None else slice_of(count, self.virtual_workers, virtual_rank)
         return np.arange(first + start, first + stop)
 
+    def key(self, epoch: int, step: int, virtual_rank: int = 0) -> int:
+        """That of the batch, which is made as a whole: the same for each of its slices."""
+        data_pass, in_pass = self.place(epoch, step)
+        return self._key(data_pass) + in_pass
+
 
 def is_py_dataset(x: Any) -> bool:
     """A PyDataset of ours, or one of Keras's."""
@@ -139,23 +158,10 @@ def is_py_dataset(x: Any) -> bool:
 
 
 def _count(dataset: Any) -> int:
-    for hook in ("on_epoch_begin", "on_epoch_end"):
-        own = next((parent for parent in type(dataset).__mro__ if hook in parent.__dict__), None)
-        if own is not None and own.__name__ not in _BASES:
-            raise DataError(
-                f"{type(dataset).__name__} has {_whose(dataset, own)}{hook}, which would make a batch depend on what came before.\n"
-                "  expected  dataset[i] to be the same whenever it is asked for, so that any step can be redone anywhere\n"
-                "  try       fit(shuffle=True), which draws the order of the batches anew for each epoch; for pictures, arrays or a\n"
-                "            PyDataset of your own, and layers such as RandomFlip in the model"
-            )
     count = dataset.num_batches if hasattr(dataset, "num_batches") else len(dataset)
     if not isinstance(count, int | np.integer) or count < 1:
         raise DataError(f"{type(dataset).__name__} says it has {count!r} batches: expected a number of 1 or more.")
     return int(count)
-
-
-def _whose(dataset: Any, own: type) -> str:
-    return "an own " if own is type(dataset) else f"{own.__name__}'s "
 
 
 def _same(one: Batch, other: Batch) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import random
+import os
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -12,13 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils.data import default_collate
+from torch.utils.data import ConcatDataset, Subset, TensorDataset, default_collate
 
 from disttrain import text
 from disttrain.alignment import copy_of, on_border
+from disttrain.data.bad_samples import BadSample
+from disttrain.data.compat import not_as_a_worker
+from disttrain.data.generators import sample_seed, seed_generators, watch_generators, were_drawn_from
+from disttrain.data.loader_settings import LoaderSettings, settings_of
+from disttrain.data.mapped import file_array, is_large_map
 from disttrain.data.refusals import array_of, located, parts_of, refuse_array, refuse_labels, refuse_tensor
 from disttrain.data.structure import flatten, leaf_paths, map_structure
 from disttrain.errors import DataError
+from disttrain.seeds import fold_in
 
 Batch = tuple[Any, Any, Any]  # x, y, sample_weight; y and sample_weight may be None
 
@@ -29,11 +36,14 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def fetch(self, indices: NDArray[np.int64], key: int) -> Batch:
-        """The samples of those numbers, stacked along axis 0; `key` seeds whatever is random in fetching them."""
+        """The samples of those numbers, stacked along axis 0; what is random in sample i of them draws from `sample_seed(key, i)`."""
 
 
 def as_array(value: Any) -> NDArray[Any]:
-    """A NumPy array without copying where that is possible; float64 becomes float32, as in Keras."""
+    """A NumPy array without copying where that is possible; float64 becomes float32, as in Keras. A mapped file stays as it lies there."""
+    value = _file(value)
+    if is_large_map(value) and value.dtype.kind in "biufc" and value.ndim and min(value.strides) >= 0:
+        return value.view(np.ndarray)  # type: ignore[no-any-return]
     if isinstance(value, Tensor):
         refuse_tensor(value)
         value = value.detach().cpu().numpy()
@@ -62,7 +72,7 @@ class ArraySource:
 
     def __init__(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
         self.x, self.y, self.sample_weight = (
-            map_structure(_column, text.gathered(x)),
+            map_structure(_column, text.gathered(map_structure(_file, x))),
             *(map_structure(as_array, p) for p in (y, sample_weight)),
         )
         check_targets(self.y, self.sample_weight)
@@ -79,6 +89,7 @@ class ArraySource:
             found = ", ".join(f"{path} {length}" for path, length in lengths.items())
             raise DataError(f"arrays of unequal length: {found}.\n  expected  the same number of samples in each")
         self._length = next(iter(lengths.values()))
+        self.wide = any(array.dtype == np.float64 for _, array in named)  # of mapped files, which become float32 row by row
         self._tensors: tuple[Any, Any, Any] | None = None
 
     def __len__(self) -> int:
@@ -92,21 +103,22 @@ class ArraySource:
 
     def fetch(self, indices: NDArray[np.int64], key: int) -> Batch:
         rows = torch.from_numpy(indices)
-        x, y, weight = self._as_tensors()
-        if isinstance(x, Tensor) and (y is None or isinstance(y, Tensor)) and weight is None:
+        x, y, weight = self.as_tensors()
+        if isinstance(x, Tensor) and (y is None or isinstance(y, Tensor)) and weight is None and not self.wide:
             return x.index_select(0, rows), None if y is None else y.index_select(0, rows), None
-        x, y, weight = (map_structure(lambda t: t.index_select(0, rows), part) for part in (x, y, weight))
+        x, y, weight = (map_structure(lambda t: _narrow(t.index_select(0, rows)), part) for part in (x, y, weight))
         return x, y, weight
 
     def fetch_run(self, first: int, stop: int) -> Batch:
         """The samples [first, stop)."""
-        x, y, weight = self._as_tensors()
-        if isinstance(x, Tensor) and (y is None or isinstance(y, Tensor)) and weight is None:
+        x, y, weight = self.as_tensors()
+        if isinstance(x, Tensor) and (y is None or isinstance(y, Tensor)) and weight is None and not self.wide:
             return _rows(x, first, stop), None if y is None else _rows(y, first, stop), None
-        x, y, weight = (map_structure(lambda t: _rows(t, first, stop), part) for part in (x, y, weight))
+        x, y, weight = (map_structure(lambda t: _narrow(_rows(t, first, stop)), part) for part in (x, y, weight))
         return x, y, weight
 
-    def _as_tensors(self) -> tuple[Any, Any, Any]:
+    def as_tensors(self) -> tuple[Any, Any, Any]:
+        """x, y and sample_weight as tensors over the memory of the arrays."""
         if self._tensors is None:
             with warnings.catch_warnings():
                 # Arrays mapped from the object store are read only; nothing here writes to them.
@@ -114,6 +126,10 @@ class ArraySource:
                 x, y, weight = (map_structure(_as_tensor, part) for part in (self.x, self.y, self.sample_weight))
                 self._tensors = (x, y, weight)
         return self._tensors
+
+
+def _narrow(tensor: Tensor) -> Tensor:
+    return tensor.float() if isinstance(tensor, Tensor) and tensor.dtype == torch.float64 else tensor
 
 
 def check_targets(*targets: Any) -> None:
@@ -127,6 +143,11 @@ def check_targets(*targets: Any) -> None:
             "y holds text: expected numbers.\n"
             "  try       layers.StringLookup(vocabulary=labels, num_oov_indices=0)(y), which gives the place of each label"
         )
+
+
+def _file(value: Any) -> Any:
+    """The array in a `.npy` file, where that is what is given."""
+    return file_array(value) if isinstance(value, str | os.PathLike) and os.fspath(value).endswith(".npy") else value
 
 
 def _column(value: Any) -> Any:
@@ -161,36 +182,93 @@ def standard_layout(tensor: Tensor) -> Tensor:
 class DatasetSource:
     """A torch map-style dataset: `len(dataset)` and `dataset[i]`, which gives x, (x, y) or (x, y, sample_weight).
 
-    Random augmentation in `__getitem__` repeats exactly: Python's, NumPy's and torch's generators are seeded for each slice.
+    Random augmentation in `__getitem__` repeats exactly: Python's, NumPy's and torch's generators are seeded for each sample, and for
+    the collating of a slice. Where nobody draws from them, which is looked at once for each slice, nothing is seeded.
 
     Args:
         dataset: the dataset.
         collate: makes a batch of a list of samples; torch's own way unless given.
+        loader: the processes that make its slices ahead of time; None for none.
     """
 
-    draws = True  # a fetch seeds the generators of the process
+    draws = True  # a fetch disturbs the generators of the process
 
-    def __init__(self, dataset: Any, collate: Callable[[list[Any]], Any] | None = None) -> None:
+    def __init__(self, dataset: Any, collate: Callable[[list[Any]], Any] | None = None, loader: LoaderSettings | None = None) -> None:
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             raise DataError(f"{type(dataset).__name__} is no map-style dataset: expected __len__ and __getitem__.")
-        self.dataset, self._collate = dataset, collate
+        self.dataset, self._collate, self.loader = dataset, collate, loader
+        self._never_draws = collate is None and _only_holds_tensors(dataset)
+        self._has_drawn = False
+        self.skips_bad = False  # name a sample that cannot be made, for it to be left out, instead of raising what it raised
+        self.pool: Any = None  # its loader processes, once they run
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "pool": None}
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def fetch(self, indices: NDArray[np.int64], key: int) -> Batch:
-        seed_generators(key)
         numbers = [int(i) for i in indices]
+        if self._never_draws:
+            return self._collated(self._samples(numbers))
+        if not self._has_drawn:
+            watch_generators()
+            batch = self._collated(self._samples(numbers))
+            if not were_drawn_from():
+                return batch
+            self._has_drawn = True  # and once more, each sample from its own seed
+        samples = []
+        for place, number in enumerate(numbers):
+            seed_generators(sample_seed(key, place))
+            samples += self._samples([number], place)
+        seed_generators(fold_in(key, "collate"))
+        return self._collated(samples)
+
+    def _samples(self, numbers: list[int], first: int = 0) -> list[Any]:
         several = getattr(self.dataset, "__getitems__", None)
-        samples = several(numbers) if several is not None else [self.dataset[number] for number in numbers]
-        return as_batch((self._collate or default_collate)(samples))
+        if several is not None and not self.skips_bad:
+            return list(several(numbers))
+        samples: list[Any] = []
+        try:
+            for number in numbers:
+                samples.append(self.dataset[number])
+        except Exception as error:
+            number, name = numbers[len(samples)], type(self.dataset).__name__
+            if self.skips_bad:
+                raise BadSample(first + len(samples), number, f"{type(error).__name__}: {error}") from error
+            error.add_note(f"raised by sample {number} of {name}")
+            raise
+        return samples
+
+    def _collated(self, samples: list[Any]) -> Batch:
+        if self._collate is not None:
+            return as_batch(self._collate(samples))
+        with not_as_a_worker():
+            return as_batch(default_collate(samples))
 
 
-def seed_generators(key: int) -> None:
-    """Seed whatever a dataset may draw from, so that what it draws is a function of the key."""
-    random.seed(key)
-    np.random.seed(key % 2**32)
-    torch.manual_seed(key)
+_lasting: weakref.WeakKeyDictionary[Any, DatasetSource] = weakref.WeakKeyDictionary()  # of loaders whose processes persist
+
+
+def loader_source(loader: Any) -> DatasetSource:
+    """The samples of a torch DataLoader, made by its `collate_fn` in its processes; the same again where those persist."""
+    default = loader.collate_fn is default_collate or getattr(loader.collate_fn, "__name__", "") == "default_collate"
+    source = _lasting.get(loader)
+    if source is None:
+        source = DatasetSource(loader.dataset, None if default else loader.collate_fn, settings_of(loader))
+    if source.loader is not None and source.loader.persistent:
+        _lasting[loader] = source
+    return source
+
+
+def _only_holds_tensors(dataset: Any) -> bool:
+    """Is it made of torch's own datasets of tensors, which draw nothing?"""
+    if type(dataset) is Subset:
+        return _only_holds_tensors(dataset.dataset)
+    if type(dataset) is ConcatDataset:
+        return all(_only_holds_tensors(part) for part in dataset.datasets)
+    return type(dataset) is TensorDataset
 
 
 def as_batch(batch: Any, *, counts_weigh: bool = False) -> Batch:

@@ -20,20 +20,22 @@ import torch
 from disttrain.checkpoint.same_disk import show
 from disttrain.clock import Clock, SystemClock
 from disttrain.collectives import Group, GroupBroken, SoloGroup
+from disttrain.data.bad_samples import BadSample
 from disttrain.devices import drivers
 from disttrain.elastic import messages as m
 from disttrain.elastic.activity import Activity, Beating
 from disttrain.elastic.devices import gpu_address
 from disttrain.elastic.failing import Failure, Scene, failure_of
+from disttrain.elastic.inlet import Inlets
 from disttrain.elastic.meeting import torch_group
 from disttrain.elastic.opening import engine_of, opened
+from disttrain.elastic.outgoing import arrays_of, at_boundary, rest, state_of
 from disttrain.elastic.processor import processor
 from disttrain.elastic.saves_due import SavesDue, named
 from disttrain.elastic.shard_writer import ShardWriter
 from disttrain.elastic.to_the_end import end_this_process, tried
 from disttrain.elastic.transfer import share_state
 from disttrain.elastic.witness import Witness
-from disttrain.host_numbers import plain
 from disttrain.training.allocator import keep_freed_memory
 from disttrain.training.job import Job
 from disttrain.training.program import BOUNDARIES, Kind
@@ -74,6 +76,7 @@ class Member:
         self._shipped = 0
         self._clock = clock or SystemClock()
         self.activity = Activity(name, self._clock)
+        self._inlets = Inlets(name, report, open_job, self.activity.during)
         self._lock = threading.Lock()
         self._inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._aborted: dict[tuple[int, int], threading.Event] = {}
@@ -95,6 +98,8 @@ class Member:
 
     def receive(self, command: object) -> None:
         """Queue a command; an `Abort` also takes effect at once, on a thread that waits for a GPU and sees no flag, too."""
+        if self._inlets.heard(command):
+            return
         if isinstance(command, m.Form):
             self._flag(command.call, command.generation)
         if isinstance(command, m.Abort):
@@ -121,11 +126,11 @@ class Member:
                 try:
                     self._obey(command)
                 except BaseException as error:
-                    ended = self._went_wrong(error)
-                    if ended is not None:
+                    if (ended := self._went_wrong(error)) is not None:
                         break
             self._let_go_of_group()
             self._let_go_of_kept()
+            rest(self._engine)
         if ended is not None and self._end is not None:
             self._end(ended)
 
@@ -142,7 +147,7 @@ class Member:
             case m.Fetch() if command.call == self._call and self._engine is not None:
                 if not self._holds_state or (command.tick is not None and self._engine.tick != command.tick):
                     return  # not where the driver's callbacks are: it asks again once a generation has formed there
-                self._report(m.Fetched(self.name, self._call, command.request, self._aside(self._fetched(command.what))))
+                self._report(m.Fetched(self.name, self._call, command.request, self._aside(arrays_of(self._engine, command.what))))
             case m.SaveHeld() if command.call == self._call:
                 self._save_held(command)
             case _:
@@ -150,6 +155,7 @@ class Member:
 
     def _begin(self, command: m.Begin) -> None:
         self._leave_group()
+        rest(self._engine)
         self._engine, self._call, self._generation = None, command.call, -1
         with self._lock:
             self._aborted = {key: flag for key, flag in self._aborted.items() if key[0] >= command.call}
@@ -164,6 +170,7 @@ class Member:
             self._shards = ShardWriter(command.settings.run_dir, self.name, self._report, self._clock)
         found = opened(lambda: self._open_job(command.job), command.settings, self._clock)
         self._engine, self._stepped = found.engine, False
+        self._inlets.begin(self._call, found.engine.job)
         self.activity.now("idle")
         device = found.engine.replica.device
         place = processor(device), self._gpu_uuid(), device.type, gpu_address(device)
@@ -178,12 +185,13 @@ class Member:
         aborted = self._flag(command.call, command.generation)
         rank = command.members.index(self.name)
         self._holds_state = command.source is None or (command.restore is None and command.ticks[rank] is not None)
-        assert self._settings is not None
         self.activity.now("forming", command.tick)
         self._group = self._grouped(command, rank, aborted)
         self._group.on_wait = self.activity.waits
         if command.source is None and command.restore is None and self._stepped and self._engine.job.kind != "predict":
             self._begin_again()
+        self._engine.skip(command.skips)
+        self._inlets.form(command.placement[rank], aborted)
         self._engine.attach(self._group, command.placement)
         if self._engine.job.kind == "predict":
             self._engine.replica.go_back_to(command.tick)
@@ -204,6 +212,7 @@ class Member:
         """Back to what the call was given: what this worker has made of it since counts for nothing."""
         assert self._begun is not None
         self._engine, self._stepped = engine_of(self._open_job(self._begun.job), self._begun.settings), False
+        self._inlets.begin(self._call, self._engine.job)
 
     def _proceed(self, command: m.Proceed) -> None:
         engine = self._engine
@@ -213,7 +222,7 @@ class Member:
             return
         engine.apply(command.decision)
         if command.decision.save and not engine.replica.ended:
-            self._save()
+            self._save(must=False)
         self._go()
 
     def _go(self) -> None:
@@ -229,8 +238,7 @@ class Member:
         while True:
             position = engine.position
             if position.kind is Kind.END:
-                self._finish()
-                return
+                return self._finish()
             if position.kind in BOUNDARIES:
                 self.activity.now("boundary", position.tick)
                 if engine.trains:
@@ -238,9 +246,7 @@ class Member:
                 else:
                     self._send_predictions(all_of_them=True)
                 if group.rank == 0:
-                    logs = engine.logs(position)
-                    about = engine.replica.main_counters(), engine.replica.counters()
-                    self._report(m.AtBoundary(self.name, self._call, self._generation, position.tick, logs, *about))
+                    self._report(m.AtBoundary(self.name, self._call, self._generation, position.tick, *at_boundary(engine, position)))
                 return
             if aborted.is_set():
                 raise GroupBroken("told to")
@@ -257,8 +263,7 @@ class Member:
                 with self._lock:
                     requested -= named(agreed)
             if pause or stop:
-                self._stop("asked to pause" if pause else "asked to stop")
-                return
+                return self._stop("asked to pause" if pause else "asked to stop")
             now = self._clock.monotonic_s()
             if group.rank == 0 and (now - said >= settings.progress_every_s or first):
                 said = now
@@ -277,11 +282,10 @@ class Member:
         elif engine.trains:
             self._save()
             if group.rank == 0:
-                state = engine.replica.state_dict()
-                arrays = {name: plain(tensor).copy() for name, tensor in state.tensors.items()}
-                result = self._aside({"arrays": arrays, "meta": dict(state.meta)})
+                result = self._aside(state_of(engine))
         elif group.rank == 0:
             result = engine.results()
+        rest(self._engine)
         self.activity.now("idle", engine.tick)
         self._report(m.Finished(self.name, self._call, self._generation, engine.tick, result))
 
@@ -292,39 +296,29 @@ class Member:
             self._report(m.Predicted(self.name, self._call, self._aside(parts)))
             self._engine.by_products.predictions = {}
 
-    def _save(self) -> None:
+    def _save(self, *, must: bool = True) -> None:
         if self._group is not None:
-            self._save_as(self._group.rank, self._group.size, self._generation)
+            self._save_as(self._group.rank, self._group.size, self._generation, must)
 
     def _save_held(self, command: m.SaveHeld) -> None:
         """Save all of the state alone, while the run waits for workers."""
         if self._engine is not None and self._engine.trains and self._holds_state and self._engine.tick == command.tick:
             self._save_as(0, 1, command.generation)
 
-    def _save_as(self, rank: int, size: int, generation: int) -> None:
+    def _save_as(self, rank: int, size: int, generation: int, must: bool = True) -> None:
         if self._shards is None or self._engine is None or self._settings is None:
             return
         with self.activity.during("copying"):
-            sequence = self._settings.sequence_base + self._engine.tick + 1
-            attempt = self._settings.attempt
+            sequence, attempt = self._settings.sequence_base + self._engine.tick + 1, self._settings.attempt
             by_products = self._engine.by_products
             audits, by_products.audits_passed = by_products.audits_passed, 0
-            self._shards.save(
-                self._engine.replica, rank, size, call=self._call, generation=generation, attempt=attempt, sequence=sequence, audits=audits
-            )
+            about = {"call": self._call, "generation": generation, "attempt": attempt, "sequence": sequence}
+            self._shards.save(self._engine.replica, rank, size, audits=audits, must=must, **about)
 
     def _aside(self, value: Any) -> Any:
         """Leave something that can be large where the driver collects it, so that no beat waits behind it."""
         self._shipped += 1
         return self._ship(f"{self.name}:{self._shipped}", value)
-
-    def _fetched(self, what: str) -> dict[str, Any]:
-        assert self._engine is not None
-        if what == "gradients":
-            return self._engine.by_products.gradient_arrays()
-        arrays = self._engine.replica.state_dict().tensors
-        chosen = [name for name in arrays if name != "totals" and name.startswith("model/") == (what == "weights")]
-        return {name: plain(arrays[name]).copy() for name in chosen}
 
     def _pace(self) -> None:
         assert self._engine is not None
@@ -382,6 +376,10 @@ class Member:
 
     def _went_wrong(self, error: BaseException) -> Failure | None:
         """Say what has; given where this worker must end."""
+        if isinstance(error, BadSample):
+            self._report(m.Skipped(self.name, self._call, error.skip))
+            self._stop("a sample could not be made")
+            return None
         workers = 1 if self._group is None else self._group.size
         scene = Scene(self.name, self._call, self._generation, self._host, self._gpu_uuid(), workers)
         failure = failure_of(error, scene, self._engine, self._settings)

@@ -8,6 +8,10 @@ from typing import Any
 from disttrain.checkpoint import ShardReport, TensorSpec
 from disttrain.checkpoint.same_disk import Proof
 from disttrain.collectives.store_server import StoreAddress
+from disttrain.data.bad_samples import Skip
+from disttrain.elastic.data_messages import Portion as Portion
+from disttrain.elastic.data_messages import Skipped as Skipped
+from disttrain.elastic.data_messages import Wanted as Wanted
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.step.audit import AuditNote
 from disttrain.training.step.state_digest import StateDigest
@@ -73,6 +77,7 @@ class Form:
         group: name of the forming whose group is used: this one's, or that of an earlier call whose members are the same.
         watch_until: up to this tick, the digest of the state is told after each step.
         transport: what carries tensors between members: "host", over the memory of their machines, or "nccl".
+        skips: samples that are left out.
     """
 
     call: int
@@ -88,6 +93,7 @@ class Form:
     group: str = ""
     watch_until: int = -1
     transport: str = "host"
+    skips: tuple[Skip, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +238,9 @@ class SnapshotTaken:
     worker: str
     call: int
     tick: int
+
+
+STILL_WRITING = "the save before is not written yet"  # why a part is missing where the storage is slow
 
 
 @dataclass(frozen=True, slots=True)

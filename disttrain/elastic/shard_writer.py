@@ -7,26 +7,31 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
+import torch
+
 from disttrain.checkpoint import (
+    Arena,
     CommitName,
     Store,
     load,
     save_folder,
     shard_path,
+    split,
     write_shard,
 )
 from disttrain.checkpoint.trouble import answering
 from disttrain.clock import Clock, SystemClock
-from disttrain.elastic.messages import ShardWritten, SnapshotTaken
+from disttrain.elastic.device_snapshot import arena_for, device_snapshot
+from disttrain.elastic.messages import STILL_WRITING, ShardWritten, SnapshotTaken
 from disttrain.elastic.state_copy import Copied, StateCopier
-from disttrain.training.step.named_arrays import as_tensor, named_array
+from disttrain.training.step.named_arrays import as_tensor, spec_of
 from disttrain.training.step.replica import Replica, StateDict
 from disttrain.training.step.state_digest import StateDigest, digest_of
 
 
 def state_digest(state: StateDict) -> StateDigest:
     """That of the state as it is now."""
-    return digest_of({name: named_array(tensor).data for name, tensor in state.tensors.items()}, state.meta)
+    return digest_of(state.tensors, state.meta)
 
 
 _PATIENCE_S = 0.5  # a save that is due waits so long, from its beginning, for the one before; then it is put off
@@ -43,30 +48,34 @@ class ShardWriter:
         self._store = Store(run_dir)
         self._worker, self._report, self._clock = worker, report, clock or SystemClock()
         self._copier = StateCopier()
+        self._arena: Arena | None = None
         self._writing: threading.Thread | None = None
         self._began = 0.0
 
     def save(
-        self, replica: Replica, rank: int, size: int, *, call: int, generation: int, attempt: int, sequence: int, audits: int = 0
+        self, replica: Replica, rank: int, size: int, *, call: int, generation: int, attempt: int, sequence: int, audits: int = 0,
+        must: bool = True,
     ) -> None:  # fmt: skip
-        """Copy this rank's share of the state and write it in the background; `ShardWritten` follows, from rank 0 first `SnapshotTaken`."""
+        """Copy this rank's share of the state and write it in the background; `ShardWritten` follows, from rank 0 first `SnapshotTaken`.
+
+        Without `must`, a part whose predecessor is still being written is given up after a short while: storage holds nobody up.
+        """
         began = self._clock.monotonic_s()
+        place = {"worker": self._worker, "call": call, "generation": generation, "tick": replica.tick, "rank": rank, "size": size}
+        if not must and self.writes(wait=True):
+            self._report(ShardWritten(**place, step=replica.optimizer.calls, report=None, error=STILL_WRITING))
+            return
         if self._writing is not None:
             self._writing.join()
         state = replica.state_dict()
-        copied = self._copier.copy(state, rank, size)
+        copied = self._copied(state, rank, size, replica.device)
         step = replica.optimizer.calls
         # Every rank names the folder alone, so the nonce is a function of what all know; a generation never comes twice.
         nonce = blake2b(f"{attempt}.{call}.{generation}.{replica.tick}".encode(), digest_size=8).hexdigest()
         folder = save_folder(CommitName(attempt, sequence, step), nonce)
         path = shard_path(folder, rank, size + 1)  # the last place is the driver's, for arrays that callbacks keep
         about = {
-            "worker": self._worker,
-            "call": call,
-            "generation": generation,
-            "tick": replica.tick,
-            "rank": rank,
-            "size": size,
+            **place,
             "step": step,
             "audits": audits,
         }
@@ -92,6 +101,14 @@ class ShardWriter:
             loaded = load(self._store, name)
         tensors = {key: as_tensor(array) for key, array in loaded.arrays.items() if not key.startswith("callbacks/")}
         return StateDict(tensors, loaded.manifest.extra["meta"])
+
+    def _copied(self, state: StateDict, rank: int, size: int, device: torch.device) -> Copied:
+        if device.type == "cpu":
+            return self._copier.copy(state, rank, size)
+        specs = {name: spec_of(name, tensor) for name, tensor in state.tensors.items()}
+        self._arena = self._arena or arena_for(device)
+        shot = device_snapshot(state.tensors, specs, split(specs.values(), size)[rank], self._arena)
+        return Copied(shot, list(specs.values()), state_digest(state))
 
     def _write(self, path: str, copied: Copied, about: dict[str, Any], began: float) -> None:
         try:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from disttrain.alignment import copy_of
+from disttrain.data.mapped import reduced
 from disttrain.elastic.module_travel import by_value, reduce_module
 from disttrain.elastic.parametrized import is_parametrized, reduce_parametrized
 from disttrain.elastic.unshippable import explain, find
@@ -74,6 +75,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
         if type(obj) in (Weight, State) and obj.device.type != "meta":
             data = bytes_of(obj.cpu()).numpy()
             return _variable, (type(obj), obj.facts(), data, obj.dtype, tuple(obj.shape), False, False)
+        if isinstance(obj, np.ndarray):
+            return reduced(obj) or NotImplemented
         if type(obj).__module__ == "torch._ops" and type(obj).__name__ in ("OpOverload", "OpOverloadPacket"):
             return _operator, (str(obj),)
         if issubclass(type(obj), ModuleType):  # not isinstance: proxies lie about their class

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from disttrain.checkpoint import Arena, Snapshot, TensorSpec, in_file_order, split
 from disttrain.host_numbers import bytes_of
-from disttrain.training.step.named_arrays import dtype_name
+from disttrain.training.step.named_arrays import spec_of
 from disttrain.training.step.replica import StateDict
-from disttrain.training.step.state_digest import StateDigest, digest_of
+from disttrain.training.step.state_digest import StateDigest, digest_of_bytes
 
 _GAP_BYTES = 8 << 10  # what lies between two pieces is copied too, up to here: to begin another copy costs as much
 _SMALL_BYTES = 4 << 10  # tensors below, on average, take longer to hash one by one than to copy
@@ -43,22 +44,24 @@ class Copied:
     snapshot: Snapshot
     specs: list[TensorSpec]
     _digest: StateDigest | None
-    _wholes: tuple[int, ...]
-    _meta: Mapping[str, Any]
+    _wholes: tuple[int, ...] = ()
+    _meta: Mapping[str, Any] = field(default_factory=dict)
 
     def digest(self) -> StateDigest:
         """That of the whole state; while the snapshot is not released. Any thread may ask."""
         if self._digest is not None:
             return self._digest
         data = self.snapshot.data.data
-        return digest_of({spec.name: data[at : at + spec.nbytes] for spec, at in zip(self.specs, self._wholes, strict=True)}, self._meta)
+        return digest_of_bytes(
+            {spec.name: data[at : at + spec.nbytes] for spec, at in zip(self.specs, self._wholes, strict=True)}, self._meta
+        )
 
 
 class StateCopier:
-    """Copies into an arena that is kept, by a plan that is kept while the state lies as it did.
+    """Copies from the host's memory into an arena that is kept, by a plan that is kept while the state lies as it did.
 
     The arena takes the rank's share, and what lies in gaps of up to 8 KiB. It takes the whole state where tensors have less than 4 KiB on
-    average, or lie on a GPU: then their digests are computed from the copy, beside the training, instead of before it goes on.
+    average: then their digests are computed from the copy, beside the training, instead of before it goes on.
     """
 
     def __init__(self) -> None:
@@ -79,11 +82,7 @@ class StateCopier:
         data = self._arena.take(plan.nbytes)
         try:
             for place, at in plan.runs:
-                source, target = memories[place.memory][place.start : place.stop], data[at : at + place.stop - place.start]
-                if isinstance(source, Tensor):
-                    torch.from_numpy(target).copy_(source)
-                else:
-                    np.copyto(target, source)
+                np.copyto(data[at : at + place.stop - place.start], memories[place.memory][place.start : place.stop])
             digest = None if plan.whole else plan.digest(memories, state.meta)
         except BaseException:
             self._arena.give_back()
@@ -99,14 +98,13 @@ class _Plan:
 
     def __init__(self, tensors: Mapping[str, Tensor], rank: int, size: int) -> None:
         self._names, self._places, self._rank, self._size = list(tensors), _places(tensors), rank, size
-        self.specs = [TensorSpec(name, dtype_name(tensor.dtype), tuple(tensor.shape)) for name, tensor in tensors.items()]
+        self.specs = [spec_of(name, tensor) for name, tensor in tensors.items()]
         self._owners: list[tuple[str, bool]] = []  # of each memory: a tensor that lies in it, and whether it lies there alone, unordered
         self._where = self._find(tensors)
         specs = {spec.name: spec for spec in self.specs}
         self.entries = in_file_order((piece, specs[piece.tensor]) for piece in split(self.specs, size)[rank])
         total = sum(spec.nbytes for spec in self.specs)
-        on_host = all(tensor.device.type == "cpu" for tensor in tensors.values())
-        self.whole = not on_host or total < _SMALL_BYTES * len(self.specs)
+        self.whole = total < _SMALL_BYTES * len(self.specs)
         where = dict(zip(self._names, self._where, strict=True))
         own = []
         for piece, spec in self.entries:
@@ -120,33 +118,28 @@ class _Plan:
         """Does the state lie as it did?"""
         return (rank, size) == (self._rank, self._size) and list(tensors) == self._names and _places(tensors) == self._places
 
-    def memories(self, tensors: Mapping[str, Tensor]) -> list[Any]:
-        """The bytes of each memory: arrays of the host, tensors of a GPU."""
-        found: list[Any] = []
-        for name, alone in self._owners:
-            tensor = tensors[name]
-            data = bytes_of(tensor) if alone else _storage(tensor)
-            found.append(data.numpy() if data.device.type == "cpu" else data)
-        return found
+    def memories(self, tensors: Mapping[str, Tensor]) -> list[NDArray[np.uint8]]:
+        """The bytes of each memory."""
+        return [(bytes_of(tensors[name]) if alone else _storage(tensors[name])).numpy() for name, alone in self._owners]
 
-    def digest(self, memories: list[Any], meta: Mapping[str, Any]) -> StateDigest:
+    def digest(self, memories: list[NDArray[np.uint8]], meta: Mapping[str, Any]) -> StateDigest:
         """Of the state as it lies."""
         views = [memory.data for memory in memories]
         places = zip(self._names, self._where, strict=True)
-        return digest_of({name: views[place.memory][place.start : place.stop] for name, place in places}, meta)
+        return digest_of_bytes({name: views[place.memory][place.start : place.stop] for name, place in places}, meta)
 
     def _find(self, tensors: Mapping[str, Tensor]) -> list[_Place]:
-        numbers: dict[tuple[torch.device, int], int] = {}
+        numbers: dict[int, int] = {}
         found = []
         for (name, tensor), spec in zip(tensors.items(), self.specs, strict=True):
             if tensor.is_contiguous() and not tensor.is_conj() and not tensor.is_neg() and spec.nbytes:
                 storage = tensor.untyped_storage()
-                key, start = (tensor.device, storage.data_ptr()), tensor.storage_offset() * tensor.itemsize
+                key, start = storage.data_ptr(), int(tensor.storage_offset()) * tensor.itemsize
             else:
-                key, start = (tensor.device, -len(self._owners) - 1), 0
+                key, start = -len(self._owners) - 1, 0
             if key not in numbers:
                 numbers[key] = len(self._owners)
-                self._owners.append((name, key[1] < 0))
+                self._owners.append((name, key < 0))
             found.append(_Place(numbers[key], start, start + spec.nbytes))
         return found
 
@@ -157,7 +150,7 @@ def _places(tensors: Mapping[str, Tensor]) -> list[Any]:
 
 def _storage(tensor: Tensor) -> Tensor:
     """All bytes of the memory that a tensor lies in."""
-    return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
+    return torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage())
 
 
 def _runs(places: list[_Place]) -> tuple[list[tuple[_Place, int]], int]:

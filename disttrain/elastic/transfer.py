@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
-from disttrain.collectives import Group
+from disttrain.collectives import Group, Pending
 from disttrain.training.step.replica import Replica, StateDict
+
+# What is under way at a time need not be as large as the state: memory of the host beside a GPU, and the time until the next beat.
+PIECE_BYTES = 64 << 20
+_UNDER_WAY = 2  # pieces: while one is sent, the next is made ready
 
 
 def share_state(replica: Replica, group: Group, source: int, behind: Sequence[bool], progressed: Callable[[], None] = lambda: None) -> None:
@@ -33,14 +39,9 @@ def share_state(replica: Replica, group: Group, source: int, behind: Sequence[bo
     for tensor in replica.flat_state():
         if not tensor.numel():
             continue
-        flat = (
-            tensor.detach().reshape(-1).view(torch.uint8)
-            if tensor.is_contiguous()
-            else tensor.detach().contiguous().reshape(-1).view(torch.uint8)
-        )
-        message = flat if sending else torch.empty_like(flat)
-        group.broadcast(message, source).wait()
-        progressed()
+        flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)  # which copies nothing that lies in its order
+        message = flat if sending else torch.empty_like(flat) if taking else flat[:0]
+        _send(group, message, flat.numel(), source, progressed)
         if taking:
             arrived.append((tensor, message))
     if not taking:
@@ -49,3 +50,22 @@ def share_state(replica: Replica, group: Group, source: int, behind: Sequence[bo
         for tensor, message in arrived:
             tensor.copy_(message.view(tensor.dtype).view(tensor.shape))
     replica.load_state_dict(StateDict({}, json.loads(bytes(meta.cpu().numpy()))), strict=False)
+
+
+def _send(group: Group, message: Tensor, nbytes: int, source: int, progressed: Callable[[], None]) -> None:
+    """Bring `message`, of `nbytes` bytes, from `source` to everybody, piece by piece; who has none of it lets the pieces pass by."""
+    under_way: deque[Pending] = deque()
+    passing = message.new_empty(min(nbytes, PIECE_BYTES)) if not message.numel() else None
+    for start in range(0, nbytes, PIECE_BYTES):
+        size = min(PIECE_BYTES, nbytes - start)
+        if passing is not None:  # one piece at a time: they all go to the same place
+            group.broadcast(passing[:size], source).wait()
+            progressed()
+            continue
+        under_way.append(group.broadcast(message[start : start + size], source))
+        if len(under_way) >= _UNDER_WAY:
+            under_way.popleft().wait()
+            progressed()
+    for pending in under_way:
+        pending.wait()
+        progressed()

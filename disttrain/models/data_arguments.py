@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from disttrain.data import ArraySource, Feed, RangeSource, feed_of, flatten
+from disttrain.data import ArraySource, DatasetSource, Feed, RangeSource, StreamFeed, StreamPlan, feed_of, flatten
+from disttrain.data.bad_samples import CHOICES
+from disttrain.data.mapped import is_large_map
 from disttrain.data.plan import BatchPlan
 from disttrain.errors import DataError, UsageError
 from disttrain.layers.core.torch_module import TorchModule
@@ -17,7 +19,7 @@ from disttrain.text import is_text
 
 def training_feeds(
     x: Any, y: Any, sample_weight: Any, class_weight: Any, validation_split: float, validation_data: Any
-) -> tuple[Feed, Feed | None]:
+) -> tuple[Feed | StreamFeed, Feed | StreamFeed | None]:
     """(what to train on, what to validate on or None).
 
     Raises:
@@ -34,6 +36,8 @@ def training_feeds(
         return feed, None
     if not 0.0 < validation_split < 1.0:
         raise DataError(f"validation_split={validation_split!r}: expected a fraction between 0 and 1.")
+    if isinstance(feed, StreamFeed):
+        feed.range(0, 0)
     kept = int(len(feed) * (1.0 - validation_split))
     if kept == 0 or kept == len(feed):
         raise DataError(f"validation_split={validation_split} of {len(feed)} samples leaves nothing on one side.")
@@ -50,6 +54,37 @@ def check_class_weight(class_weight: Any, y: Any, sample_weight: Any) -> None:
         isinstance(label, int | np.integer) and isinstance(weight, int | float | np.number) for label, weight in class_weight.items()
     ):
         raise DataError(f"class_weight={class_weight!r}: expected a dict from integer labels to numbers, such as {{0: 1.0, 1: 2.5}}.")
+
+
+def choose_bad_samples(choice: str, feed: Any, validation: Any) -> None:
+    """What becomes of samples that cannot be made.
+
+    Raises:
+        DataError: nothing that is known, or "skip" for data whose samples are not made by number.
+    """
+    if choice not in CHOICES:
+        raise DataError(f"on_bad_sample={choice!r}: expected 'raise' or 'skip'.")
+    sources = [one.source for one in (feed, validation) if one is not None]
+    sources = [source.source if isinstance(source, RangeSource) else source for source in sources]
+    if choice == "skip" and (isinstance(feed, StreamFeed) or not isinstance(sources[0], DatasetSource)):
+        raise DataError(
+            f"on_bad_sample='skip' for a {feed.kind}: expected a map-style Dataset, or a plain DataLoader over one, whose samples are made "
+            "one by one, by number."
+        )
+    for source in sources:
+        if isinstance(source, DatasetSource):
+            source.skips_bad = choice == "skip"
+
+
+def check_passes(feed: Any, plan: BatchPlan, epochs: int) -> None:
+    """Refuse several epochs of what gives its samples once, where each would be a pass."""
+    if isinstance(plan, StreamPlan) and plan.reader.stream.once and plan.steps_per_epoch is None and epochs > 1:
+        raise DataError(
+            f"epochs={epochs} of a {feed.kind} that is under way, which gives its samples once.\n"
+            "  expected  one epoch; or what can be begun again: a generator function (fit(make_batches), not fit(make_batches())), or an\n"
+            "            object whose __iter__ begins anew\n"
+            "  try       steps_per_epoch=, for one that has no end or is to be spread over the epochs"
+        )
 
 
 def check_text(model: Any, x: Any) -> None:
@@ -90,6 +125,12 @@ def check_row_states(model: Any, plans: list[BatchPlan]) -> None:
         for name in getattr(layer, "_row_states", ()) if isinstance(layer, Layer) else ():
             rows = int(layer._buffers[name].shape[0])
             for plan in plans:
+                if isinstance(plan, StreamPlan):
+                    if plan.batch_size != rows:
+                        raise DataError(
+                            f"{layer._described()} keeps a state for each of {rows} rows of the batch, and got {plan.batch_size}."
+                        )
+                    continue
                 short = 0 if plan.drop_last else plan.samples % plan.batch_size
                 reached = plan.steps_per_epoch is None or plan.steps_per_epoch >= plan.steps_per_pass
                 if plan.batch_size == rows and not (short and reached):
@@ -129,9 +170,10 @@ def missing_targets(x: Any) -> DataError:
     return DataError(text)
 
 
-def array_targets(feed: Feed) -> Any:
+def array_targets(feed: Feed | StreamFeed) -> Any:
     """The targets of a feed that holds them all in arrays, None otherwise."""
-    source = feed.source
+    source: Any = feed.source
     while isinstance(source, RangeSource):
         source = source.source
-    return source.y if isinstance(source, ArraySource) else None
+    y = source.y if isinstance(source, ArraySource) else None
+    return None if any(is_large_map(leaf) for leaf in flatten(y)) else y  # nobody reads a whole file for it

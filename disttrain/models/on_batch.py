@@ -36,6 +36,7 @@ class _Batch:
     """A source of one batch, which is set before each step."""
 
     tensors: tuple[Any, Any, Any]
+    draws = False
 
     def __len__(self) -> int:
         return len(flatten(self.tensors[0])[0])

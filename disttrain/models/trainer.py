@@ -5,13 +5,12 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import numpy as np
 import torch
 
 from disttrain import optimizers
 from disttrain.callbacks import CallbackList, History
 from disttrain.callbacks.callback_list import ending_at_nan
-from disttrain.data import ArraySource, BatchPlan, Feed, feed_of, map_structure
+from disttrain.data import ArraySource, BatchPlan, Feed, StreamFeed, StreamPlan, example_of, feed_of, map_structure
 from disttrain.data.plan import check_batch_size
 from disttrain.errors import UsageError
 from disttrain.layers import torch_children
@@ -21,9 +20,11 @@ from disttrain.metrics import Mean
 from disttrain.models.data_arguments import (
     array_targets,
     check_class_weight,
+    check_passes,
     check_row_states,
     check_text,
     check_validation_freq,
+    choose_bad_samples,
     missing_targets,
     refuse_two_losses,
     training_feeds,
@@ -143,14 +144,18 @@ class Trainer(TrainStep):
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int | list[int] = 1,
+        *,
+        on_bad_sample: str = "raise",
     ) -> History:
         """Train for `epochs - initial_epoch` epochs; arguments, defaults and History as in Keras.
 
         Args:
-            x, y: arrays, tensors, dicts or tuples of them; or as `x` alone a torch map-style dataset, a DataLoader over one, a PyDataset.
+            x, y: arrays, tensors, dicts or tuples of them; or as `x` alone a torch dataset, a DataLoader, a PyDataset, an iterable of
+                batches, a generator or a function that makes one.
             batch_size: samples of a global batch, 32 unless told; at least the number of virtual workers.
             validation_split: the *last* fraction of the samples, taken before shuffling.
             steps_per_epoch: an epoch goes on where the one before stopped.
+            on_bad_sample: "skip" leaves a sample of a map-style dataset that raises out of the order, for good, and says so.
 
         Raises:
             DataError: data that do not fit together, or do not fit the model.
@@ -161,24 +166,30 @@ class Trainer(TrainStep):
             self.train()  # type: ignore[attr-defined]
         check_validation_freq(validation_freq)
         feed, validation = training_feeds(x, y, sample_weight, class_weight, validation_split, validation_data)
+        choose_bad_samples(on_bad_sample, feed, validation)
         carrier = runner.current()
         virtual_workers, call = carrier.virtual_workers, carrier.next_call()
         seed = fold_in(random_seed(), "call", call)
-        train = feed.plan(batch_size, virtual_workers, shuffle=bool(shuffle), seed=seed, steps=steps_per_epoch, trains=True)
+        train = feed.plan(
+            batch_size, virtual_workers, shuffle=bool(shuffle), seed=seed, steps=steps_per_epoch, trains=True,
+            first_epoch=initial_epoch,
+        )  # fmt: skip
         check_batch_size(train.batch_size, virtual_workers)
-        feeds, plans = {Kind.TRAIN: feed}, [(Kind.TRAIN, train)]
+        check_passes(feed, train, epochs - initial_epoch)
+        feeds: dict[Kind, Feed | StreamFeed] = {Kind.TRAIN: feed}
+        plans = [(Kind.TRAIN, train)]
         if validation is not None:
-            size = validation_batch_size or (batch_size if validation.batch_size is None else None)
+            size = validation_batch_size or (None if validation.whole_batches or validation.batch_size is not None else batch_size)
             plans.append((Kind.VALIDATE, validation.plan(size, virtual_workers, steps=validation_steps)))
             feeds[Kind.VALIDATE] = validation
         with infinite_targets(bool(ending_at_nan(callbacks))):
-            example, has_outputs = self._prepare(feeds, dict(plans))
+            example, has_outputs = self._prepare(feeds, dict(plans), initial_epoch)
         self.trained_pictures = note_of(feed.source, example[0])
         level = verbosity(verbose)
         callback_list = CallbackList(
             callbacks,
             model=self,
-            params={"verbose": level, "epochs": epochs, "steps": train.steps},
+            params={"verbose": level, "epochs": epochs, "steps": train.known_steps},
             add_history=True,
             add_progbar=level != 0,
         )
@@ -293,7 +304,7 @@ class Trainer(TrainStep):
         if isinstance(callbacks, CallbackList):
             return callbacks
         level = verbosity(verbose)
-        params = {"verbose": level, "epochs": 1, "steps": plan.steps}
+        params = {"verbose": level, "epochs": 1, "steps": plan.known_steps}
         return CallbackList(callbacks, model=self, params=params, add_history=False, add_progbar=level != 0)
 
     def _call_program(self, kind: Kind, plan: BatchPlan, every_batch: bool) -> Program:
@@ -306,12 +317,13 @@ class Trainer(TrainStep):
             self._on_batch = OnBatch(self)
         return self._on_batch
 
-    def _prepare(self, feeds: dict[Kind, Feed], plans: dict[Kind, BatchPlan]) -> tuple[Any, bool]:
+    def _prepare(self, feeds: dict[Kind, Feed | StreamFeed], plans: dict[Kind, BatchPlan], first_epoch: int = 0) -> tuple[Any, bool]:
         """Build the model on a few samples and check what can be checked before any step: ((x, y, weight) of those, has it outputs)."""
         kind, feed = next(iter(feeds.items()))
-        samples = self._example_size(plans[kind], len(feed))
+        plan = plans[kind]
+        samples = self._example_size(plan, plan.batch_size if isinstance(plan, StreamPlan) else len(feed))
         with runner.kept_generators(not isinstance(feed.source, ArraySource)):
-            example = feed.source.fetch(np.arange(samples, dtype=np.int64), 0)
+            example = example_of(feed, plan, samples, first_epoch)
         targets = [] if kind is Kind.PREDICT else [array_targets(of_kind) for of_kind in feeds.values()]
         checked = self._checked(example, targets, list(plans.values()), predicts=kind is Kind.PREDICT)
         if targets and self.compiled:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from disttrain.data import StreamPlan
 from disttrain.data.structure import tensor_paths
 from disttrain.layers.layer import Layer
 from disttrain.models.digest import as_array
@@ -117,6 +118,8 @@ def _plain(value: Any, depth: int = 0) -> Any:
 def _data(job: Job, kind: Any) -> dict[str, Any]:
     """The number of samples of a phase, what each is, and a digest of some of them, drawn from the seed."""
     source, plan = job.sources[kind], job.program.plan(kind)
+    if isinstance(plan, StreamPlan):
+        return _stream(job, kind, plan)
     found: dict[str, Any] = {"samples": plan.samples}
     draws = bool(getattr(source, "draws", False))
     rows = min(_DATASET_ROWS if draws else _ROWS, plan.samples)
@@ -136,6 +139,16 @@ def _data(job: Job, kind: Any) -> dict[str, Any]:
             found[path] = f"{str(leaf.dtype).removeprefix('torch.')} {tuple(leaf.shape[1:])}"
     if len(digests) == 1:  # else it reads a clock or a generator of its own: nothing can be said of its values
         found["digest"] = digests.pop()
+    return found
+
+
+def _stream(job: Job, kind: Any, plan: StreamPlan) -> dict[str, Any]:
+    """What is read, and what its samples are like; whether they are the same is said by the digest in each checkpoint."""
+    found: dict[str, Any] = {"stream": plan.reader.stream.name}
+    if kind is job.program.plans[0][0]:
+        for name, part in zip(("x", "y", "sample_weight"), job.example, strict=True):
+            for path, leaf in tensor_paths(part, name) if part is not None else ():
+                found[path] = f"{str(leaf.dtype).removeprefix('torch.')} {leaf.ndim} axes"
     return found
 
 

@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from disttrain.checkpoint import Store
 from disttrain.checkpoint.records import record
+from disttrain.data import StreamedSource, StreamPlan
 from disttrain.data.py_dataset import BatchesSource
 from disttrain.models.saving.assets import asset_members
 from disttrain.models.saving.own_variables import kept_beside
@@ -89,7 +90,7 @@ def described(call: int, job: Job) -> dict[str, Any]:
         "pictures": getattr(job.model, "trained_pictures", None),
         "class_names": _class_names(job),
         "epochs": job.program.epochs,
-        "steps_per_epoch": plan.steps,
+        "steps_per_epoch": plan.known_steps,
         "batch_size": int(plan.batch_size),
     }
 
@@ -105,9 +106,12 @@ def _beside(model: Any) -> list[str]:
 def sampled(job: Job, at_most: int) -> dict[str, torch.Tensor]:
     """Inputs and labels from all over the validation data, or the training data where there are none; no more than 4 MiB."""
     kind = Kind.VALIDATE if Kind.VALIDATE in job.sources else Kind.TRAIN
-    source, available = job.sources[kind], job.program.plan(kind).samples
+    source, plan = job.sources[kind], job.program.plan(kind)
     x, y, _ = job.example
     size = sum(leaf[:1].nbytes for leaf in _named(x, "x").values()) or 1
+    if isinstance(source, StreamedSource):
+        return {}
+    available = len(source) if isinstance(plan, StreamPlan) else plan.samples
     count = min(at_most, available, _MAX_SAMPLES_BYTES // size)
     if count < 1:
         return {}

@@ -22,6 +22,7 @@ from disttrain.collectives.threads import ThreadGroup, thread_groups
 from disttrain.elastic import messages as m
 from disttrain.elastic.failing import Failure
 from disttrain.elastic.member import Member
+from disttrain.elastic.outgoing import rest
 from disttrain.elastic.shipping import Shipment, unpack
 from disttrain.orchestrator.events import StartFailed, WorkerLost
 
@@ -87,7 +88,7 @@ class _Worker:
             with self.cluster.processors.get(self.member._host, nullcontext)():
                 self.member.run()
         except Killed:
-            pass
+            rest(self.member._engine)  # a process that dies takes its loader processes with it
         except BaseException as error:
             self.die(f"the worker's own thread failed: {type(error).__name__}: {error}")
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from disttrain.data import StreamPlan
 from disttrain.errors import RunMismatch
 from disttrain.training.job import Job
 
@@ -21,7 +22,7 @@ def fingerprint(job: Job) -> dict[str, Any]:
     program = job.program
     phases = {
         kind.value: {
-            "samples": plan.samples,
+            "samples": None if isinstance(plan, StreamPlan) else plan.samples,
             "batch_size": int(plan.batch_size),
             "steps": plan.steps,
             "shuffle": bool(plan.shuffle),

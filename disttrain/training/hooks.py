@@ -107,7 +107,8 @@ class FitHooks:
         """Run the hooks that opened what goes on now: for a clock, say, that a state leaves out. What the state has is as it was."""
         ended = self.program.at(self.handled).phase if self.handled >= 0 else None  # that whose boundary was the last
         going = self.program.at(self.handled + 1)
-        self._begin_epoch(epoch, going.step if going.kind is Kind.TRAIN and not self.model.stop_training else None)
+        over = going.kind is not Kind.TRAIN or (going.step > 0 and self.program.plan(Kind.TRAIN).is_last(going.epoch, going.step - 1))
+        self._begin_epoch(epoch, None if over or self.model.stop_training else going.step)
         if ended in (Kind.TEST_BOUNDARY, Kind.VALIDATE):
             self._begin_test(going.step if going.kind is Kind.VALIDATE else None)
         self.trainability.freeze(state["frozen"])
@@ -201,8 +202,7 @@ class FitHooks:
 
     def _batch(self, position: Position, logs: dict[str, Any]) -> bool:
         """The hooks after one batch; True to skip the rest of the phase."""
-        steps = self.program.plan(position.phase).steps
-        last = position.step == steps - 1
+        last = self.program.plan(position.phase).is_last(position.epoch, position.step)
         if position.phase is Kind.TRAIN:
             self.callbacks.on_train_batch_end(position.step, logs)
             if self.model.stop_training:
@@ -257,7 +257,7 @@ class CallHooks:
         self._every = [callback for callback in overriding if getattr(callback, "batch_hooks", "every") != "sampled"]
         self._sampled = [callback for callback in overriding if getattr(callback, "batch_hooks", "every") == "sampled"]
         self._stop = "stop_predicting" if predicts else "stop_evaluating"
-        self._steps = job.program.plans[0][1].steps
+        self._plan = job.program.plans[0][1]
         self.handled = -1
         self._ended = False
         self._shown = time.monotonic()
@@ -276,7 +276,7 @@ class CallHooks:
             self.handled = position.tick
             self._show(self._every, self._end, position.step, logs)
             self._ended = getattr(self._model, self._stop)
-            if not self._ended and position.step + 1 < self._steps:
+            if not self._ended and not self._plan.is_last(position.epoch, position.step):
                 self._show(self._every, self._begin, position.step + 1, {})
         return BoundaryDecision(end_call=self._ended)
 

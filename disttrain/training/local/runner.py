@@ -13,6 +13,7 @@ from torch import nn
 
 from disttrain.callbacks import CallbackList
 from disttrain.callbacks.progress_bar import note
+from disttrain.data import StreamPlan
 from disttrain.determinism import kept
 from disttrain.training.allocator import keep_freed_memory
 from disttrain.training.boundary_decision import BoundaryDecision
@@ -78,10 +79,12 @@ class LocalRunner:
 
     def fit(self, job: Job, callbacks: CallbackList) -> None:
         keep_freed_memory()
+        read_here(job)
         where = self.home_of(job.model)
         self._tell(where, callbacks)
         with intra_op_threads(self._settings.threads), kept_generators(), kept(), device_errors(job, where):
             engine = Engine(job, where)
+            engine.begin()
             telemetry = LocalTelemetry(engine)
             hooks = FitHooks(callbacks, job.model, job.program, before_end=engine.replica.finalize, telemetry=telemetry)
             done = False
@@ -93,6 +96,7 @@ class LocalRunner:
                 self._fit(engine, hooks, telemetry)
                 done = True
             finally:
+                engine.rest()
                 hooks.close(failed=not done)
 
     def _fit(self, engine: Engine, hooks: FitHooks, telemetry: LocalTelemetry) -> None:
@@ -123,11 +127,15 @@ class LocalRunner:
     @contextmanager
     def _called(self, job: Job) -> Iterator[Engine]:
         keep_freed_memory()
+        read_here(job)
         where = self.home_of(job.model)
         with intra_op_threads(self._settings.threads), kept(), device_errors(job, where):
             engine = Engine(job, where)
             with kept_generators(engine.draws):
-                yield engine
+                try:
+                    yield engine
+                finally:
+                    engine.rest()
 
     def home_of(self, model: Any) -> torch.device:
         """Where this model computes, in this process."""
@@ -151,6 +159,13 @@ class LocalRunner:
             last = engine.run_ticks(position, until=(look := hooks.next_look()))
             if time.monotonic() >= look:
                 hooks.sample(last, logs(last))
+
+
+def read_here(job: Job) -> None:
+    """Streams are read in this process, by whoever takes the steps."""
+    for _, plan in job.program.plans:
+        if isinstance(plan, StreamPlan):
+            plan.reader.stay_in_this_process()
 
 
 def evaluate(carrier: Runner, job: Job, callbacks: CallbackList) -> dict[str, Any]:

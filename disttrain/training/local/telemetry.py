@@ -54,7 +54,7 @@ def facts_of(job: Job, *, workers: int, script: str) -> dict[str, Any]:
         "epochs": job.program.epochs,
         "samples": plan.samples,
         "batch_size": int(plan.batch_size),
-        "steps_per_epoch": plan.steps,
+        "steps_per_epoch": plan.known_steps,
         "optimizer": type(job.model.optimizer).__name__,
         "versions": {"python": sys.version.split()[0], "torch": torch.__version__},
     }

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from disttrain.data.sources import seed_generators
+from disttrain.data.generators import seed_generators
 from disttrain.errors import UsageError
 from disttrain.layers.context import CallContext, call_context, innermost
 from disttrain.metrics import TorchMetric

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain.data import StreamPlan
 from disttrain.layers.context import call_context
 from disttrain.seeds import fold_in
 from disttrain.training.compiled.outputs import as_arrays
@@ -122,7 +123,8 @@ class DirectStep:
                     return _last(position, step - first)
 
     def _many(self, position: Position, until: float | None) -> bool:
-        return until is not None and position.kind not in self._workspace.program.every_batch
+        program = self._workspace.program
+        return until is not None and position.kind not in program.every_batch and not isinstance(program.plan(position.kind), StreamPlan)
 
     def _add(self, means: Sequence[Tensor], count: int) -> None:
         """Add the means over the samples of a whole batch to the totals."""

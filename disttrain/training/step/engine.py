@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -9,6 +10,8 @@ import torch
 
 from disttrain.bounds import watching
 from disttrain.collectives import Group, SoloGroup
+from disttrain.data import StreamPlan
+from disttrain.data.bad_samples import BadSample, Skip
 from disttrain.determinism import settle, told
 from disttrain.errors import NonFiniteLoss
 from disttrain.host_numbers import tensor_of
@@ -38,7 +41,7 @@ class Engine:
 
     Args:
         audit_share: of the time of a training that computing slices a second time is to take; steps of the
-            script's own, and losses that divide by a count of the whole batch, are not audited.
+            script's own, losses that divide by a count of the whole batch, and data that are read in their own order, are not audited.
 
     Attributes:
         replica: the state.
@@ -53,7 +56,8 @@ class Engine:
         self.by_products = ByProducts()
         self.trains = self.replica.trains
         forward = self.replica.forward
-        self._audit_share = 0.0 if Kind.TRAIN in forward.scripts or forward.asks else audit_share
+        streams = any(isinstance(plan, StreamPlan) for _, plan in self.program.plans)  # slices of others are not here
+        self._audit_share = 0.0 if Kind.TRAIN in forward.scripts or forward.asks or streams else audit_share
         self._next: Position | None = None
         self.attach(SoloGroup(), [(0, job.virtual_workers)])
 
@@ -67,6 +71,21 @@ class Engine:
         self._ways: dict[Kind, _Way] = {
             kind: ScriptedStep(workspace, scripts[kind]) if kind in scripts else way for kind in workspace.layouts
         }
+
+    def begin(self) -> None:
+        """Steps follow soon: what reads ahead may begin."""
+        self.replica.forward.begin(self.program.at(self.tick))
+
+    def skip(self, skips: Sequence[Skip]) -> None:
+        """Leave samples out, for good."""
+        for skip in skips:
+            self.program.plan(Kind(skip.phase)).skip(skip.data_pass, skip.place)
+        if skips:
+            self.replica.forward.forget()
+
+    def rest(self) -> None:
+        """The call is over, or goes on later: let go of what reads ahead."""
+        self.replica.forward.rest()
 
     def rearrange(self, frozen: Frozen) -> None:
         """Let training change other weights than before. Slots stay with their weights; those of a weight that is frozen are dropped."""
@@ -109,8 +128,15 @@ class Engine:
         if self.replica.ended:
             return Position(tick, Kind.END, self.program.epochs, 0, Kind.END)
         if self._next is None or self._next.tick != tick:
-            self._next = self.program.at(tick)
+            self._next = self._resolved(self.program.at(tick))
+            self.replica.tick = self._next.tick
         return self._next
+
+    def _resolved(self, position: Position) -> Position:
+        """Where the call stands once it is known whether its data go on: a phase that ends with them ends here."""
+        while position.kind in self._ways and self.program.plan(position.kind).ended(position.epoch, position.step):
+            position = self.program.at(self.program.after_phase(position))
+        return position
 
     def run_tick(self, position: Position, requests: Sequence[bool] = (False,) * len(REQUESTS)) -> tuple[bool, ...]:
         """Do one step; the requests that any worker had, the same on all of them.
@@ -142,12 +168,17 @@ class Engine:
     def run_ticks(self, position: Position, until: float) -> Position:
         """Do one step or, where nobody else has a say, those that follow in its phase until the clock shows `until`; the last one done."""
         if self._direct is None:
-            self.run_tick(position)
+            try:
+                self.run_tick(position)
+            except BadSample as bad:
+                return self._without(bad, position, until)
             return position
         self._begin(position)
         began = clock()
         try:
             last: Position = self._watched(self._direct.run_until, position, until)
+        except BadSample as bad:
+            return self._without(bad, self.position, until)
         except NonFiniteLoss as error:
             if not self.job.ends_at_nan:
                 raise
@@ -161,6 +192,12 @@ class Engine:
         self._took(position, last, began)
         self._move_to(last.tick + 1, last)
         return last
+
+    def _without(self, bad: BadSample, position: Position, until: float) -> Position:
+        """Go on without a sample that cannot be made."""
+        warnings.warn(f"sample {bad.number} could not be made and is left out: {bad.why}", stacklevel=2)
+        self.skip([bad.skip])
+        return self.run_ticks(position, until)
 
     def _give_up_phase(self, position: Position, error: NonFiniteLoss) -> None:
         """Leave out the rest of the phase, and let its loss say why; the weights are those before the step."""

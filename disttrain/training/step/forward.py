@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from disttrain import bounds
-from disttrain.data import ArraySource, BatchPlan
+from disttrain.data import ArraySource, BatchPlan, DatasetSource, StreamPlan
+from disttrain.data.bad_samples import BadSample, Skip
+from disttrain.data.generators import seed_generators
 from disttrain.data.packing import pack_x_y_sample_weight
-from disttrain.data.sources import seed_generators
+from disttrain.data.reading import ReadAhead
 from disttrain.data.structure import joined, map_structure, rows_in
 from disttrain.errors import UsageError
 from disttrain.layers.context import CallContext, call_context
@@ -25,16 +27,20 @@ from disttrain.training.compiled.loss import CompiledLoss
 from disttrain.training.compiled.metrics import CompiledMetrics
 from disttrain.training.compiled.torchmetrics_states import TorchmetricsStates
 from disttrain.training.job import Job
-from disttrain.training.program import Kind
+from disttrain.training.program import Kind, Position
 from disttrain.training.step.asking import Ask, Noticing
 from disttrain.training.step.custom_step import CustomStep
 from disttrain.training.step.jit import compiled
 from disttrain.training.step.model_state import ModelState, Snapshot
 from disttrain.training.step.trial import may_change_state, refuse_carried, refuse_moved, tried
+from disttrain.training.step.uploads import uploaded
 
 
 class Forward:
     """The forward pass of a job on one worker.
+
+    Args:
+        sources: those of the job, wherever their samples lie.
 
     Attributes:
         scripts: the phases whose steps the script wrote itself.
@@ -47,7 +53,7 @@ class Forward:
         ledger: of indices that lay outside their range, None on CPUs, whose kernels look for themselves.
     """
 
-    def __init__(self, job: Job, state: ModelState, device: torch.device) -> None:
+    def __init__(self, job: Job, state: ModelState, device: torch.device, sources: Mapping[Kind, Any]) -> None:
         self.job, self.model, self.device, self._state = job, job.model, device, state
         follow_checkpoints()
         self.before: Snapshot | None = None
@@ -57,10 +63,16 @@ class Forward:
         self._predict: Callable[[Any], Any] | None = None
         self.compiled: CompiledMetrics | None = None
         self.scale: Callable[[Tensor], Tensor] | None = None
+        self.reads_ahead = True  # False: only what is asked for is made, here
+        self._ahead: dict[Kind, ReadAhead] = {
+            kind: ReadAhead(source, plan, job.program.epochs)
+            for kind, plan in job.program.plans
+            if isinstance(source := job.sources[kind], DatasetSource) and source.loader is not None
+        }
         self._feeds: dict[Kind, tuple[BatchPlan, Any, bool, bool]] = {
             kind: (
                 plan,
-                job.sources[kind],
+                sources[kind],
                 isinstance(job.sources[kind], ArraySource) and not plan.shuffle,
                 bool(getattr(job.sources[kind], "draws", True)),
             )
@@ -96,8 +108,16 @@ class Forward:
         own, reported = ([metric for metric in some if not isinstance(metric, TorchMetric) or metric.used] for some in (own, reported))
         self.log_accumulator = LogAccumulator(means, self.compiled, own, reported, self.scripts)
         plans = [plan for _, plan in job.program.plans]
-        step_samples, phase_samples = max(plan.batch_size for plan in plans), max(plan.batch_size * plan.steps for plan in plans)
+        step_samples, phase_samples = (
+            max(plan.batch_size for plan in plans),
+            max(plan.batch_size * (plan.known_steps or 1) for plan in plans),
+        )
         self.torchmetrics = TorchmetricsStates(self.log_accumulator.metrics, job.virtual_workers, step_samples, phase_samples)
+        if self.torchmetrics.gathers and any(isinstance(plan, StreamPlan) for plan in plans):
+            raise UsageError(
+                "a torchmetric that keeps the values of every sample, beside data whose number of samples nobody knows.\n"
+                "  expected  metrics that are sums, or data of known size: arrays, a map-style Dataset"
+            )
         if job.kind == "fit":
             self.scale = scaling_of(self.model.optimizer)
 
@@ -184,20 +204,50 @@ class Forward:
             noticed.asks = noticed.by_torch = True
         noticed.asks |= any(getattr(one, "reduction", None) == "mean_with_sample_weight" for one in loss.losses)
 
+    def host(self, ranks: range) -> None:
+        """From now on, slices of these virtual ranks are computed here."""
+        for ahead in self._ahead.values():
+            ahead.host(ranks)
+
+    def begin(self, position: Position) -> None:
+        """Steps follow from this one on: what reads ahead may begin."""
+        if position.kind in self._ahead:
+            self._ahead[position.kind].begin(position.epoch, position.step)
+
+    def forget(self) -> None:
+        """Slices to come are not those that were read ahead."""
+        for ahead in self._ahead.values():
+            ahead.forget()
+
+    def rest(self) -> None:
+        """No step comes after this one: let go of what reads ahead."""
+        for ahead in self._ahead.values():
+            ahead.rest()
+
     # -- samples --------------------------------------------------------------------------------------------------------------------
 
     def fetch(self, kind: Kind, epoch: int, step: int, rank: int, context: CallContext) -> tuple[Any, Any, Any]:
         """(x, y, sample_weight) of the slice of virtual rank `rank` of a step, on the device."""
         plan, source, runs, draws = self._feeds[kind]
         run = plan.run(epoch, step, rank) if runs else None
-        if run is not None:
-            x, y, weight = source.fetch_run(*run)
-        else:
-            x, y, weight = source.fetch(plan.indices(epoch, step, rank), (context.key or 0) if draws else 0)
+        try:
+            if run is not None:
+                x, y, weight = source.fetch_run(*run)
+            elif isinstance(plan, StreamPlan) and plan.brings_samples:
+                x, y, weight = plan.part(epoch, step, rank)
+            elif kind in self._ahead and self.reads_ahead:
+                x, y, weight = self._ahead[kind].take(epoch, step, rank)
+            else:
+                x, y, weight = source.fetch(plan.indices(epoch, step, rank), plan.key(epoch, step, rank) if draws else 0)
+        except BadSample as bad:
+            bad.skip = Skip(kind.value, *plan.place_of(epoch, step, rank, bad.offset), bad.number, bad.why)
+            raise
+        if draws:
+            seed_generators(context.key or 0)  # whoever made the samples, the step finds the generators the same
         if self.job.class_weight is not None and kind is Kind.TRAIN:
             weight = class_weights(y, self.job.class_weight)
         if self.device.type != "cpu":
-            x, y, weight = (map_structure(lambda t: t.to(self.device, non_blocking=True), part) for part in (x, y, weight))
+            x, y, weight = (map_structure(lambda t: uploaded(t, self.device), part) for part in (x, y, weight))
         return x, y, weight
 
     # -- losses ---------------------------------------------------------------------------------------------------------------------

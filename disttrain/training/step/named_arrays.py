@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from disttrain.checkpoint import NamedArray
+from disttrain.checkpoint import NamedArray, TensorSpec
 from disttrain.host_numbers import bytes_of
 
 DTYPE_NAMES = {
@@ -48,6 +48,11 @@ def dtype_name(dtype: torch.dtype) -> str:
             f"a tensor of {dtype} cannot be kept in a checkpoint.\n  expected  {names}\n  try       .view(torch.uint8), or .dequantize()"
         )
     return known
+
+
+def spec_of(name: str, tensor: Tensor) -> TensorSpec:
+    """What the checkpoint engine knows of a tensor before it has its bytes."""
+    return TensorSpec(name, dtype_name(tensor.dtype), tuple(tensor.shape))
 
 
 def named_array(tensor: Tensor) -> NamedArray:

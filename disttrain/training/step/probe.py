@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from disttrain.checkpoint import fault_digest
+from disttrain.data import StreamPlan
 from disttrain.training.program import Kind
 from disttrain.training.step.engine import Engine
 from disttrain.training.step.gradient_buffers import Contribution
@@ -27,9 +28,12 @@ def probe(engine: Engine) -> StateDigest | None:
     position = program.at(0)
     if not engine.trains or position.kind is not Kind.TRAIN or Kind.TRAIN in engine.replica.forward.scripts or engine.replica.forward.asks:
         return None
+    if isinstance(program.plan(Kind.TRAIN), StreamPlan):
+        return None  # its first batch is on its way to whoever is in the group
     state, totals, kept = workspace.state, workspace.totals.clone(), workspace.save_slice()
     before = workspace.forward.before = state.snapshot()
     work = SliceWork(workspace, position)
+    workspace.forward.reads_ahead = False
     try:
         contribution = work.contribute(0, before)
         named = {f"gradient/{name}": view for name, view in zip(state.names, contribution.views, strict=True)}
@@ -39,6 +43,7 @@ def probe(engine: Engine) -> StateDigest | None:
     except Exception:
         return None
     finally:
+        workspace.forward.reads_ahead = True
         workspace.restore_slice(kept)
         workspace.totals.copy_(totals)  # where metrics count straight into them
         for param in state.params:

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain.data import residing
 from disttrain.layers.layer import Layer
+from disttrain.training.device_memory import read_memory
 from disttrain.training.fingerprint import check_fingerprint, fingerprint
 from disttrain.training.job import Job
 from disttrain.training.program import Kind
@@ -62,6 +64,10 @@ class Replica:
         self.seeds_generators = any(not isinstance(module, Layer) and not list(module.children()) for module in self.model.modules())
         self.optimizer: Any = None
         self._finalized, self._fingerprint = False, fingerprint(job)
+        self._sources = dict(job.sources)
+        if job.class_weight is None:  # else labels are looked at on the host
+            memory = read_memory(self.device)
+            self._sources = residing(job.sources, self.device, None if memory is None else memory.free)
         self._lay_out(None)
         self._first_rows = [rows.clone() for rows in self.state.rows] if job.kind == "predict" else []
         accumulator = self.forward.log_accumulator
@@ -78,7 +84,7 @@ class Replica:
 
     def _lay_out(self, kept: dict[str, Slots] | None) -> None:
         self.state = ModelState(self.model, self.device, trains=self.trains)
-        self.forward = Forward(self.job, self.state, self.device)
+        self.forward = Forward(self.job, self.state, self.device, self._sources)
         self._schedulers = schedulers_of(self.model) if self.trains else {}
         if self.trains:
             self._take_optimizers(kept)

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from disttrain.collectives import GroupBroken
 from disttrain.collectives.reduction import Reduction
 from disttrain.collectives.tree import local_merges
 from disttrain.layers.context import call_context
@@ -124,7 +125,12 @@ class SlicedStep:
         if workspace.audit_share and stack:
             self._write_audits(stack[0].side_channel, audit, mine, taking_part(workspace.placement, work.leaves))
         waited = clock()
-        total = workspace.reduce(Kind.TRAIN, reduction, stack, requests, sent=overlaps and bool(merges))
+        try:
+            total = workspace.reduce(Kind.TRAIN, reduction, stack, requests, sent=overlaps and bool(merges))
+        except GroupBroken:
+            if mine and audit is not None and audit.attempt:  # whoever was done first has left: what this worker got counts all the same
+                workspace.by_products.audits.append(AuditNote(position.tick, audit.slice, audit.attempt, mine, agreed=False))
+            raise
         step_times.exchange_seconds += clock() - waited
         if workspace.audit_share:
             self._read_audits(total.side_channel, position.tick, audit, mine)

@@ -1,9 +1,13 @@
-"""The digest of a worker's whole state, tensor by tensor: workers that hold the same bits have the same."""
+"""The digest of a worker's whole state, tensor by tensor: workers that hold the same bits have the same.
+
+Of tensors in the host's memory it is XXH3-128; what lies on a device is summed up there (`device_digest.py`), in other digests. A run stays
+on the device it began on, so only digests of one kind meet.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,13 +15,14 @@ from torch import Tensor
 
 from disttrain.checkpoint import fault_digest
 from disttrain.host_numbers import bytes_of
+from disttrain.training.step.device_digest import device_digests
 
 DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class StateDigest:
-    """XXH3-128 of each tensor's bytes in C order, and of the state's `meta` as JSON.
+    """16 bytes for each tensor's bytes in C order, and XXH3-128 of the state's `meta` as JSON.
 
     Whole numbers only, so neither threads nor devices nor the order of sums have a part in it.
 
@@ -40,11 +45,21 @@ class StateDigest:
         return {name: self.packed[number * size : (number + 1) * size].hex() for number, name in enumerate(self.names)}
 
 
-def digest_of(arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> StateDigest:
-    """The digest of a state: `arrays` gives the bytes of each tensor, in the order of the state."""
+def digest_of(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> StateDigest:
+    """The digest of a state; `tensors` in the order of the state."""
+    elsewhere = {name: tensor for name, tensor in tensors.items() if tensor.device.type != "cpu"}
+    there = dict(zip(elsewhere, device_digests(list(elsewhere.values())), strict=True))
+    return _packed(tensors, [there.get(name) or fault_digest(as_bytes(tensor)) for name, tensor in tensors.items()], meta)
+
+
+def digest_of_bytes(parts: Mapping[str, Any], meta: Mapping[str, Any]) -> StateDigest:
+    """That of a state in the host's memory; `parts` has the bytes of each tensor, in the order of the state."""
+    return _packed(parts, [fault_digest(data) for data in parts.values()], meta)
+
+
+def _packed(names: Iterable[str], digests: Iterable[bytes], meta: Mapping[str, Any]) -> StateDigest:
     told = json.dumps(dict(meta), sort_keys=True).encode()
-    packed = b"".join([*(fault_digest(data) for data in arrays.values()), fault_digest(told)])
-    return StateDigest(packed, (*arrays, "meta"))
+    return StateDigest(b"".join([*digests, fault_digest(told)]), (*names, "meta"))
 
 
 def first_difference(one: bytes, other: bytes, names: tuple[str, ...]) -> str:

@@ -92,6 +92,7 @@ class Workspace:
         self.seeds_generators = replica.seeds_generators
         self.placement, self.audit_share = placement, audit_share if group.size > 1 else 0.0
         self.start, self.stop = placement[group.rank]
+        self.forward.host(range(self.start, self.stop))
         self.pools: dict[Kind, Pool] = {}
         self.layouts: dict[Kind, SideChannelLayout] = {}
         accumulator, state = self.forward.log_accumulator, self.state

@@ -59,7 +59,6 @@ def test_random_augmentation_repeats_for_the_same_key():
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (iter([1]), "read only once"),
         (np.array([None, 1]), "Python objects"),
         (np.float32(3), "single number"),
         ([], "holds no array"),
@@ -86,33 +85,6 @@ def test_a_data_loader_brings_its_dataset_batches_and_shuffling(shuffle):
 def test_a_data_loader_makes_batches_by_its_own_collate_fn():
     loader = torch.utils.data.DataLoader(numbers(), batch_size=2, collate_fn=lambda rows: torch.stack([x for x, _ in rows]) * 10)
     assert feed_of(loader).source.fetch(ROWS, key=0)[0].tolist() == [[20.0], [0.0]]
-
-
-class Stream(torch.utils.data.IterableDataset):
-    def __iter__(self):
-        return iter([torch.zeros(1)])
-
-
-@pytest.mark.parametrize(
-    ("loader", "says"),
-    [
-        (lambda: torch.utils.data.DataLoader(Stream()), "IterableDataset"),
-        (lambda: Stream(), "IterableDataset"),
-        (
-            lambda: torch.utils.data.DataLoader(numbers(), sampler=torch.utils.data.WeightedRandomSampler([1.0] * 10, 10)),
-            r"WeightedRandomSampler(.|\n)*fit\(loader.dataset",
-        ),
-        (
-            lambda: torch.utils.data.DataLoader(numbers(), sampler=torch.utils.data.RandomSampler(numbers(), replacement=True)),
-            "RandomSampler",
-        ),
-        (lambda: torch.utils.data.DataLoader(numbers(), batch_sampler=[[0, 1], [2]]), "list"),
-        (lambda: torch.utils.data.DataLoader(numbers(), batch_size=None), "SequentialSampler"),
-    ],
-)
-def test_a_data_loader_whose_order_is_a_stream_is_refused_with_what_to_write_instead(loader, says):
-    with pytest.raises(DataError, match=says):
-        feed_of(loader())
 
 
 def test_another_batch_size_than_that_of_the_loader_is_refused():
@@ -150,15 +122,6 @@ def test_a_py_dataset_gives_its_batches_whole_and_shuffles_their_order():
         seen.append(int(rows[0]) // 4)
     assert sorted(seen) == [0, 1, 2, 3] and seen != [0, 1, 2, 3]
     assert [plan.indices(1, step)[0] for step in range(4)] != [plan.indices(0, step)[0] for step in range(4)]
-
-
-def test_a_py_dataset_that_changes_between_epochs_is_refused():
-    class Changing(Batches):
-        def on_epoch_end(self):
-            pass
-
-    with pytest.raises(DataError, match="on_epoch_end"):
-        feed_of(Changing())
 
 
 def test_a_py_dataset_with_batches_of_several_sizes_is_refused_where_it_shows():
@@ -212,33 +175,6 @@ def test_samples_have_the_strides_of_their_shape_however_the_arrays_lie(array, t
     for x in (source.fetch_run(1, 4)[0], source.fetch(np.array([1, 2, 3]), 0)[0], whole.fetch(np.array([1, 2, 3]), 0)[0]):
         assert x.stride() == torch.empty(x.shape).stride()
     assert source.fetch_run(1, 4)[0].numpy().tobytes() == np.ascontiguousarray(array[1:4]).tobytes()
-
-
-class Flowing(PyDataset):
-    """Keras's `ImageDataGenerator.flow`, as far as it matters: an order of its own, made anew by `on_epoch_end`."""
-
-    def __len__(self):
-        return 2
-
-    def __getitem__(self, index):
-        return np.zeros((2, 1)), np.zeros(2)
-
-    def on_epoch_end(self):
-        self.order = None
-
-
-Flowing.__module__ = "keras.src.legacy.preprocessing.image"
-
-
-def test_a_hook_of_keras_own_generators_is_refused_too():
-    with pytest.raises(DataError, match="Flowing has an own on_epoch_end, which would make a batch depend on what came before"):
-        feed_of(Flowing())
-
-    class Pictures(Flowing):
-        pass
-
-    with pytest.raises(DataError, match="Pictures has Flowing's on_epoch_end"):
-        feed_of(Pictures())
 
 
 def test_a_batch_that_changes_when_it_is_asked_for_again_is_refused():

@@ -6,11 +6,12 @@ import threading
 from typing import Any
 
 import pytest
-from thread_runs import X, Y, driven, make_model, wait_until
+from thread_runs import V, X, Y, driven, make_model, wait_until
 
 import disttrain as dt
 from disttrain.elastic import shard_writer
 from disttrain.elastic.saves_due import SavesDue, named
+from disttrain.training.local import runner
 from disttrain.training.program import Kind
 
 
@@ -18,6 +19,11 @@ def _fit(*callbacks: dt.Callback) -> str:
     model = make_model()
     model.fit(X, Y, batch_size=8, epochs=6, validation_split=0.2, verbose=0, callbacks=list(callbacks))
     return model.digest()
+
+
+def _alone() -> str:
+    with runner.installed(runner.LocalRunner(runner._InProcess(V, 1))):
+        return _fit()
 
 
 class OnEpochs(dt.Callback):
@@ -55,7 +61,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 @pytest.mark.parametrize("every", ["1steps", "epoch"])
 def test_training_goes_on_while_the_storage_hangs_and_saves_again_when_it_answers(tmp_path, gate, every):
-    expected = _fit()
+    expected = _alone()
     with driven(2, url=str(tmp_path), every=every) as run:
 
         def answer() -> None:
@@ -74,7 +80,7 @@ def test_training_goes_on_while_the_storage_hangs_and_saves_again_when_it_answer
 def test_a_save_that_fails_is_abandoned_with_a_word_and_the_next_one_says_that_it_works_again(tmp_path, gate):
     gate.open.set()
     gate.broken = True
-    expected = _fit()
+    expected = _alone()
     with driven(2, url=str(tmp_path)) as run:
 
         def mend() -> None:

@@ -1,0 +1,1 @@
+"""What `gpu_check.py` looks at, a kind of check in a file."""
