@@ -115,8 +115,10 @@ class Saving:
         console, history = self._around.console, self._boundaries.history if own else None
         waits = isinstance(outcome, SaveFailed) and outcome.reason.endswith(m.STILL_WRITING)
         slow = self._slowness_told
-        if own and not waits and self._under_way is not None and outcome.tick >= self._under_way[0]:
-            self._under_way, self._slowness_told = None, False
+        if own and self._under_way is not None:
+            begun = self._under_way[0]
+            if outcome.tick == begun or (outcome.tick > begun and not waits):  # one that waits says nothing of the one that it waits for
+                self._under_way, self._slowness_told = None, False
         if isinstance(outcome, SaveFailed):
             if outcome.fatal:
                 raise InfrastructureError(outcome.reason)
