@@ -6,6 +6,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -38,25 +39,29 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where two processes share the tests, one does all that need other real processes, on its one Ray; of the others a file at a time."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Sharing(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.split("::")[0]
+            return "processes" if _starts_processes(path) else path
+
+    return Sharing(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where two processes share the tests, one does all that need other real processes, on its one Ray, and begins with them."""
-    if not hasattr(config, "workerinput"):  # not one of several processes
-        return
-    of_processes = [item for item in items if _starts_processes(item)]
-    others = [item for item in items if not _starts_processes(item)]
-    for item in of_processes:
-        item.add_marker(pytest.mark.xdist_group("processes"))
-    for item in others:  # a file at a time, for the sake of what its tests share
-        item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(config.rootpath))))
-    items[:] = of_processes + others
+    """What takes longest begins first."""
+    if hasattr(config, "workerinput"):  # one of several
+        items.sort(key=lambda item: not _starts_processes(item.nodeid))
 
 
-def _starts_processes(item: pytest.Item) -> bool:
-    folder = item.path.relative_to(item.config.rootpath).parts[1]
-    if folder in ("faults", "integration", "security", "browser"):
-        return True
-    return "ray_address" in getattr(item, "fixturenames", ()) or any(item.get_closest_marker(name) for name in ("ray", "faults", "browser"))
+def _starts_processes(path: str) -> bool:
+    return path.startswith(
+        tuple(f"tests/{folder}/" for folder in ("faults", "integration", "security", "browser", "conformance", "unit/clusters"))
+    )
 
 
 @pytest.fixture(autouse=True)

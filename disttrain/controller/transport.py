@@ -9,8 +9,6 @@ from disttrain.elastic.messages import Ready
 from disttrain.errors import UsageError
 from disttrain.rundir.timeline import Console
 
-TRANSPORTS = ("auto", "host", "nccl")
-
 
 @dataclass(frozen=True, slots=True)
 class Gpu:

@@ -8,8 +8,7 @@ from typing import Any
 
 from disttrain import quantities
 from disttrain.controller.checkpoint_interval import CheckpointInterval
-from disttrain.controller.transport import TRANSPORTS
-from disttrain.devices.asked import Asked, check_options
+from disttrain.devices.asked import TRANSPORTS, Asked, check_options
 from disttrain.errors import UsageError
 from disttrain.launch.kernels import KERNELS
 
