@@ -61,7 +61,14 @@ class ShardWriter:
         Without `must`, a part whose predecessor is still being written is given up after a short while: storage holds nobody up.
         """
         began = self._clock.monotonic_s()
-        place = {"worker": self._worker, "call": call, "generation": generation, "tick": replica.tick, "rank": rank, "size": size}
+        place: dict[str, Any] = {
+            "worker": self._worker,
+            "call": call,
+            "generation": generation,
+            "tick": replica.tick,
+            "rank": rank,
+            "size": size,
+        }
         if not must and self.writes(wait=True):
             self._report(ShardWritten(**place, step=replica.optimizer.calls, report=None, error=STILL_WRITING))
             return

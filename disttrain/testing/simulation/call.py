@@ -61,6 +61,10 @@ class CallPlan:
 class _Optimizer:
     iterations = 0
 
+    @property
+    def calls(self) -> int:
+        return self.iterations
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.iterations = state["iterations"]
 
