@@ -1,10 +1,13 @@
-"""From the start of the process to the first completed step, the whole job, and peak memory: against Ray Train v2 and torchrun."""
+"""To the first word and the first completed step, the whole job, and peak memory: against Ray Train v2 and torchrun."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +34,8 @@ OURS, RAY_TRAIN, TORCHRUN = "disttrain", "ray train", "torchrun"
 BARS = {"first_step_s": "at most 0.60", "peak_mib": "below 1.00"}  # ours over Ray Train's
 _FIRST_STEP = re.compile(r"^first step completed +([0-9.]+)", re.MULTILINE)
 _LIMIT_S = 600.0
+_WORDS = 5  # launches of which only the first word is waited for
+_WORD_BAR_S = 0.3  # after Python has started
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             times[system].append(crashes.retried(system, partial(_times, system, options, folder / f"{_short(system)}t{repeat}")))
             last = times[system][-1]
             progress(f"repeat {repeat + 1}/{repeats}: {system} first step {last.first_step_s:.2f} s, whole job {last.whole_job_s:.2f} s")
+    words = [_first_word(folder) for _ in range(_WORDS)] if OURS in systems else []
     peaks: dict[str, list[float]] = {system: [] for system in systems}
     processes: dict[str, int] = dict.fromkeys(systems, 0)
     for repeat in range(memory_repeats):
@@ -78,8 +84,16 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "peak_mib": peaks,
     }
     _print(systems, measured, processes)
+    _print_words(words)
     crashes.print()
-    return {"measured": measured, "processes": processes, "ratios": _ratios(measured), "bars": BARS, "crashes": crashes.of}
+    return {
+        "measured": measured,
+        "first_word_s": words,
+        "processes": processes,
+        "ratios": _ratios(measured),
+        "bars": BARS,
+        "crashes": crashes.of,
+    }
 
 
 def _print(systems: list[str], measured: dict[str, dict[str, list[float]]], processes: dict[str, int]) -> None:
@@ -92,6 +106,35 @@ def _print(systems: list[str], measured: dict[str, dict[str, list[float]]], proc
         rows.append([label, *cells, *against, BARS.get(name, "-")])
     rows.append(["processes, at most", *(str(processes[system]) for system in systems), "-", "-", "-"])
     print_table(["", *systems, f"{OURS} / {RAY_TRAIN}", f"{OURS} / {TORCHRUN}", f"bar, against {RAY_TRAIN}"], rows)
+
+
+def _print_words(words: list[dict[str, float]]) -> None:
+    if words:
+        launched, bare = (Summary.of([word[name] for word in words]) for name in ("launch", "python"))
+        after = Summary.of([word["launch"] - word["python"] for word in words])
+        rows = [[launched.text(), bare.text(), after.text(), f"at most {_WORD_BAR_S}"]]
+        print_table(["to the first word, s", "bare `python -c print()`", "after Python has started", "bar"], rows)
+
+
+def _first_word(folder: Path) -> dict[str, float]:
+    """Seconds from the start of a launch to its first byte, and those of a bare Python beside it. The launch is ended then."""
+    script = folder / "word.py"
+    script.write_text("")
+    took = {}
+    for name, command in (
+        ("python", [sys.executable, "-c", "print('a word', flush=True)"]),
+        ("launch", launch_command(str(script), ["--run-dir", folder / "word"], [])),
+    ):
+        began = time.monotonic()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder, start_new_session=True) as process:
+            assert process.stdout is not None
+            said = os.read(process.stdout.fileno(), 1)
+            took[name] = time.monotonic() - began
+            process.terminate()
+            process.communicate(timeout=_LIMIT_S)
+        if not said:
+            raise JobFailed(f"{name} ended without a word")
+    return took
 
 
 def _ratios(measured: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, Summary]]:

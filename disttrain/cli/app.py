@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from typing import Annotated, NoReturn
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
+from disttrain.cli.doctor import doctor
 from disttrain.cli.export import export
 from disttrain.cli.failures import report_failure
 from disttrain.cli.leaving import leave
+from disttrain.cli.runs import logs, runs
 from disttrain.cli.script_arguments import with_advice
+from disttrain.cli.settings_file import settings_here, sources
 from disttrain.cli.simulate import simulate
 from disttrain.cli.streams import lasting_streams
+from disttrain.cli.tables import print_sources
 from disttrain.errors import UsageError
 from disttrain.launch.stopping import stopped_by_signals
 
@@ -38,13 +44,27 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand == "launch":
+        settings, file = settings_here(launch)
+        context.default_map, context.obj = {"launch": settings}, file
 
 
-@app.command(context_settings={"allow_interspersed_args": True})
+class _Launch(TyperCommand):
+    """Its help names the variables of the environment once, not beside each option."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        for parameter in self.params:
+            if hasattr(parameter, "show_envvar"):
+                parameter.show_envvar = False
+
+
+@app.command(cls=_Launch, context_settings={"allow_interspersed_args": True, "auto_envvar_prefix": "DISTTRAIN_LAUNCH"})
 def launch(
+    context: typer.Context,
     script: Annotated[str, typer.Argument(help="The training script; what stands after -- goes to it as sys.argv.")],
     arguments: Annotated[list[str] | None, typer.Argument(help="Arguments for the script, after --.")] = None,
     workers: Annotated[int, typer.Option(help="Worker processes.")] = 1,
@@ -96,8 +116,20 @@ def launch(
     ] = True,
     samples: Annotated[int, typer.Option(help="Samples of the validation data kept in the run directory for disttrain view.")] = 16,
     timings: Annotated[bool, typer.Option("--timings", help="Say where the time goes.")] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Say what each option is and where that comes from; start nothing.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Compute one batch of the first call here, say what would start; start and write nothing.")
+    ] = False,
 ) -> None:
-    """Train SCRIPT on Ray actors; the same command again resumes it."""
+    """Train SCRIPT on Ray actors; the same command again resumes it.
+
+    Options may stand in disttrain.toml, or in [tool.disttrain] of pyproject.toml. Flags go before the environment
+    (DISTTRAIN_LAUNCH_WORKERS), that goes before the file.
+
+    Example: disttrain launch train.py --workers 2 --run-dir runs/train -- --epochs 5
+    """
     from disttrain.launch.config import RunConfig  # late: each command loads what it needs
     from disttrain.launch.script import launch as run
 
@@ -108,6 +140,14 @@ def launch(
         samples=samples, hang_timeout_s=hang_timeout, digest_every=digest_every, admission=admission, audit=audit, kernels=kernels,
         determinism=determinism, transport=transport,
     )  # fmt: skip
+    if print_config:
+        print_sources(sources(context, context.obj))
+        return
+    if dry_run:
+        from disttrain.launch.dry_run import dry_run as try_out  # late: brings torch
+
+        try_out(config, script, tuple(arguments or ()))
+        return
     run(config, script, tuple(arguments or ()), show_timings=timings, command=shlex.join(["disttrain", *sys.argv[1:]]))
 
 
@@ -116,7 +156,10 @@ def status(
     run_dir: Annotated[str, typer.Argument(help="A run directory, any fsspec URL.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """What a run does, read from its directory alone."""
+    """What a run does or has done, read from its directory alone.
+
+    Example: disttrain status runs/train
+    """
     from disttrain.checkpoint.trouble import answering  # late: each command loads what it needs
     from disttrain.cli.tables import print_status
     from disttrain.rundir.directory import RunDirectory
@@ -147,7 +190,10 @@ def view(
     host: Annotated[str, typer.Option(help="Another than this machine's own lets others look.")] = "127.0.0.1",
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """See in a browser what each layer makes of an input; of a run, checkpoint by checkpoint."""
+    """See in a browser what each layer makes of an input; of a run, checkpoint by checkpoint.
+
+    Example: disttrain view runs/train --port 0
+    """
     from disttrain.viewers import server  # late: each command loads what it needs
 
     names = [name.strip() for name in classes.split(",")] if classes else None
@@ -174,19 +220,28 @@ def tensorboard(
     port: Annotated[int, typer.Option(help="On this machine.")] = 6006,
     host: Annotated[str, typer.Option(help="Another than this machine's own lets others look.")] = "127.0.0.1",
 ) -> None:
-    """Open TensorBoard on what the TensorBoard callback of a run wrote."""
+    """Open TensorBoard on what the TensorBoard callback of a run wrote.
+
+    Example: disttrain tensorboard runs/train --port 6007
+    """
     from disttrain.viewers.tensorboard import launch as open_board  # late: each command loads what it needs
 
     open_board(run_dir, port=port, host=host, block=True)
 
 
 app.command()(export)
+app.command()(runs)
+app.command()(logs)
+app.command()(doctor)
 app.command()(simulate)
 
 
 @app.command()
 def digest(path: Annotated[str, typer.Argument(help="A run directory, one of its checkpoints, or a saved model.")]) -> None:
-    """One sha256 over the weights: equal digests, equal weights, bit for bit."""
+    """One sha256 over the weights: equal digests, equal weights, bit for bit.
+
+    Example: disttrain digest runs/train
+    """
     from disttrain.checkpoint.trouble import answering  # late: each command loads what it needs
     from disttrain.rundir.digests import digest_of
 
@@ -201,7 +256,10 @@ def audit(
     arguments: Annotated[list[str] | None, typer.Argument(help="Arguments for the script, after --.")] = None,
     sample: Annotated[str, typer.Option(metavar="SHARE", help="So many of the steps between its checkpoints.")] = "1%",
 ) -> None:
-    """Compute steps of a finished run once more: do they lead from one checkpoint to the next, bit for bit?"""
+    """Compute steps of a finished run once more: do they lead from one checkpoint to the next, bit for bit?
+
+    Example: disttrain audit runs/train train.py --sample 100%
+    """
     from disttrain.launch.audit import audit as run  # late: each command loads what it needs
     from disttrain.quantities import share_of
 
@@ -212,11 +270,17 @@ def audit(
         raise typer.Exit(1)
 
 
-def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command; the exit code is the process's."""
+def run(arguments: list[str], quiet: Callable[[], None] = lambda: None) -> NoReturn:
+    """Run the command; the exit code is the process's.
+
+    Args:
+        quiet: called once nothing is awaited any more.
+    """
     with stopped_by_signals(), lasting_streams():
         try:
             code = app(arguments, standalone_mode=False)  # what typer makes of Exit, and of Ctrl-C, comes back as a number
         except BaseException as error:
-            code = report_failure(with_advice(error, sys.argv[1:] if arguments is None else arguments))
+            quiet()
+            code = report_failure(with_advice(error, arguments))
+    quiet()
     leave(code if isinstance(code, int) else 0)

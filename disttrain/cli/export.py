@@ -33,7 +33,10 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Write the model that RUN has trained to one file: for Keras, PyTorch, ONNX, or its weights alone."""
+    """Write the model that RUN has trained to one file: for Keras, PyTorch, ONNX, or its weights alone.
+
+    Example: disttrain export runs/train --format safetensors -o model.safetensors
+    """
     from disttrain.models.saving.run_export import export_run  # late: each command loads what it needs
 
     known: dict[str, Any] = {}

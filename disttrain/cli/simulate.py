@@ -54,6 +54,8 @@ def simulate(
     """Say what goodput to expect of a cluster that fails, and what checkpoint interval and how many spares to choose.
 
     The recovery is that of a launch, on simulated time. Failures come at random, independently of each other.
+
+    Example: disttrain simulate --workers 64 --mtbf 3h --step 2s
     """
     if mtbf is not None and mtbf_per_worker is not None:
         raise UsageError("--mtbf and --mtbf-per-worker say the same thing in two ways: expected one of them.")

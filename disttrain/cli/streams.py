@@ -10,8 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from disttrain import overheard
+from disttrain.awaited import aside
+
 _GONE = (errno.EPIPE, errno.EIO)  # the reader of a pipe, the terminal
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_LAST_LINE = 4096  # bytes, of which the last line shows where the cursor stands
 
 
 class _Lasting(io.RawIOBase):
@@ -23,8 +27,13 @@ class _Lasting(io.RawIOBase):
         self._descriptor, self.name = descriptor, name
 
     def write(self, data: Any) -> int:
-        rest = memoryview(data).cast("B")
-        length = len(rest)
+        whole = memoryview(data).cast("B")
+        with aside(bytes(whole[-_LAST_LINE:])):
+            self._write(whole)
+        overheard.tell(self.name, bytes(whole))
+        return len(whole)
+
+    def _write(self, rest: memoryview) -> None:
         try:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
@@ -35,7 +44,6 @@ class _Lasting(io.RawIOBase):
                 os.close(nowhere)
             elif error.errno not in _NO_ROOM:
                 raise
-        return length
 
     def writable(self) -> bool:
         return True

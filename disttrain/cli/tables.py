@@ -20,22 +20,28 @@ def print_status(run_dir: str, status: dict[str, Any]) -> None:
     """The status of a run as a person reads it. Whatever stands in it, only text is printed: no control characters."""
     console = plain_console()
     driver = status.get("driver", {})
-    where = f"driver pid {_text(driver.get('pid'))} on {_text(driver.get('host'))}"
-    console.print(Text(_text(hidden(run_dir)), "bold"), f" {_text(status['state'])}   attempt {_text(status.get('attempt'))}, {where}")
+    where = f"driver pid {text_of(driver.get('pid'))} on {text_of(driver.get('host'))}"
+    console.print(
+        Text(text_of(hidden(run_dir)), "bold"), f" {text_of(status['state'])}   attempt {text_of(status.get('attempt'))}, {where}"
+    )
     if "problem" in status:
-        console.print(Text(_text(status["problem"]), "yellow"))
-    if all(name in status for name in ("call", "kind", "epoch", "epochs", "step", "step_in_epoch", "steps_per_epoch", "generation")):
+        console.print(Text(text_of(status["problem"]), "yellow"))
+    if status["state"] not in ("running", "starting") and "epoch" in status:
+        epochs = "" if status.get("epochs") is None else f"/{status['epochs']}"
+        console.print(f"epoch {status['epoch']}{epochs}  step {status.get('step', '?')}")
+        console.print("  ".join(f"{text_of(name)} {value:.4g}" for name, value in sorted(status.get("logs", {}).items())))
+    elif all(name in status for name in ("call", "kind", "epoch", "epochs", "step", "step_in_epoch", "steps_per_epoch", "generation")):
         logs = "  ".join(f"{name} {value:.4g}" for name, value in sorted(status.get("logs", {}).items()))
         console.print(
-            f"call {status['call']} ({_text(status['kind'])})  epoch {status['epoch']}/{status['epochs']}  "
+            f"call {status['call']} ({text_of(status['kind'])})  epoch {status['epoch']}/{status['epochs']}  "
             f"step {status['step']} ({status['step_in_epoch']}/{status['steps_per_epoch']} of the epoch)  generation {status['generation']}"
         )
-        console.print(_text(logs))
+        console.print(text_of(logs))
     if status.get("workers"):
         table = Table("rank", "worker", "pid", "host", "virtual ranks")
         for worker in status["workers"]:
             ranks = ", ".join(map(str, worker["virtual_ranks"]))
-            table.add_row(str(worker["rank"]), _text(worker["worker"]), str(worker["pid"]), _text(worker["host"]), ranks)
+            table.add_row(str(worker["rank"]), text_of(worker["worker"]), str(worker["pid"]), text_of(worker["host"]), ranks)
         console.print(table)
     table = Table("committed checkpoint", "step")
     for checkpoint in status["checkpoints"]:
@@ -43,5 +49,14 @@ def print_status(run_dir: str, status: dict[str, Any]) -> None:
     console.print(table if status["checkpoints"] else "no committed checkpoint yet")
 
 
-def _text(value: Any) -> str:
+def print_sources(options: list[tuple[str, Any, str]]) -> None:
+    """What each option is, and where that comes from."""
+    table = Table("option", "value", "from")
+    for name, value, where in options:
+        table.add_row(name, "" if value is None else text_of(hidden(str(value))), text_of(where))
+    plain_console().print(table)
+
+
+def text_of(value: Any) -> str:
+    """Only text: no control characters."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value))

@@ -169,7 +169,7 @@ class Controller:
             self.group.hear_cluster(report, now)
             return
         if isinstance(report, m.Printed):
-            self.console.note(f"({report.worker}) {report.text}")
+            self.console.printed(report.worker, self.reporting.rank_of(report.worker), report.stream, report.text)
             return
         if isinstance(report, m.Collected):
             self.bulk.arrived(report)

@@ -45,6 +45,7 @@ class Reporting:
         self._recovery: _Recovery | None = None
         self._reached, self._formed_s = 0, 0.0  # the furthest tick told of, and when the newest generation was formed
         self.heard: dict[str, float] = {}
+        self.progressed = False  # a worker has told of a step of this call
         self.step = 0
         self.logs: dict[str, Any] = {}
         self.position: Position = program.at(0)
@@ -96,6 +97,7 @@ class Reporting:
 
     def progress(self, report: m.Progress, now: float) -> Position:
         """Rank 0 has got so far; where that is."""
+        self.progressed = True
         position = self._program.at(max(0, report.tick - 1))
         plan = dict(self._program.plans).get(position.phase)
         if not isinstance(plan, StreamPlan) or plan.counted(position.epoch, position.step):
@@ -136,6 +138,10 @@ class Reporting:
             self._console.event("newer checkpoint", words, restore=restore, tick=tick)
         else:
             self._console.event("restart", f"all workers were lost: going on from {restore or 'the start'}", restore=restore, tick=tick)
+
+    def rank_of(self, worker: str) -> int | None:
+        """Its number in the newest generation, or None outside of it."""
+        return self._ranks.get(worker)
 
     def slow(self, slow: Slow) -> None:
         """Others wait for a worker, longer than usual."""

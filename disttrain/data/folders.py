@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from disttrain.data.loaded import Batches
 from disttrain.seeds import next_key
 
 
@@ -124,6 +126,21 @@ def labelled_files(wish: Wish, endings: tuple[str, ...]) -> tuple[list[Files], i
             print(f"Using {len(cut.paths)} files for {name}.")
         cuts.append(cut)
     return cuts, seed
+
+
+def batches_of_files(wish: Wish, endings: tuple[str, ...], samples_of: Callable[[Files], Any], batch_size: int | None) -> Any:
+    """Batches of what `samples_of` makes of the files, or its samples where `batch_size` is None; a list of two for both parts.
+
+    Raises:
+        ValueError: see `labelled_files`.
+    """
+    parts, order = labelled_files(wish, endings)
+    made = []
+    for number, files in enumerate(parts):
+        samples = samples_of(files)
+        mixed = wish.shuffle and number == 0
+        made.append(samples if batch_size is None else Batches(samples, batch_size, mixed, order, (), files.class_names, files.paths))
+    return made if wish.subset == "both" else made[0]
 
 
 def _files_in(folder: str, endings: tuple[str, ...], follow_links: bool) -> list[str]:

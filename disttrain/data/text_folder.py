@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from disttrain.data.folders import Files, Wish, labelled_files
-from disttrain.data.loaded import Batches
+from disttrain.data.folders import Files, Wish, batches_of_files
 
 
 class TextFiles(Dataset[Any]):
@@ -65,10 +64,4 @@ def text_dataset_from_directory(
     """
     owner = "text_dataset_from_directory"
     wish = Wish(owner, directory, labels, label_mode, class_names, shuffle, seed, validation_split, subset, follow_links, verbose)
-    parts, order = labelled_files(wish, (".txt",))
-    made = []
-    for number, files in enumerate(parts):
-        samples = TextFiles(files, max_length)
-        mixed = shuffle and number == 0
-        made.append(samples if batch_size is None else Batches(samples, batch_size, mixed, order, (), files.class_names, files.paths))
-    return made if subset == "both" else made[0]
+    return batches_of_files(wish, (".txt",), lambda files: TextFiles(files, max_length), batch_size)

@@ -10,7 +10,7 @@ from disttrain.devices.drivers import Gpu
 from disttrain.errors import RunMismatch, UsageError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-TRANSPORTS = ("auto", "host", "nccl")
+TRANSPORTS = ("auto", "host", "nccl")  # what may carry tensors between workers
 _WORDS = {"cpu": "CPUs", "cuda": "GPUs"}
 NO_MPS = (
     "Apple's MPS has no float64, in which losses and metrics are summed, so that no number of workers changes a bit of them.\n"

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Any, Protocol
 
 from disttrain import orchestrator as o
+from disttrain.awaited import awaiting
 from disttrain.clock import Clock, SystemClock
 from disttrain.clusters.ray.meeting import one_ray
 from disttrain.devices.asked import Asked, Choice, choose_on_cluster, needed
@@ -82,7 +83,7 @@ class ClusterStart:
             UsageError: what was asked for cannot be had, or the cluster asks for a token that is not here.
             Interrupted: the user stopped the launch meanwhile.
         """
-        with self._timings.span("waiting for Ray"):
+        with self._timings.span("waiting for Ray"), awaiting(lambda: None):  # its own thread says how far it is
             while not self._settled.wait(timeout=0.1):
                 if interrupted():
                     raise Interrupted("interrupted before the first step")
@@ -110,6 +111,10 @@ class ClusterStart:
         Args:
             at_once: this process ends now: a Ray that is still starting, which nothing interrupts, is left to the sweeper.
         """
+        with awaiting("ending the workers" if self._config.address is not None else "ending the workers and their Ray"):
+            self._end(at_once)
+
+    def _end(self, at_once: bool) -> None:
         if self._thread.ident is None or (at_once and not self._settled.wait(_A_MOMENT_S)):
             return
         self._settled.wait()
@@ -151,7 +156,7 @@ class OnRay:
 
     def __init__(self, config: RunConfig, timings: Timings, compute: tuple[Asked, Choice | None]) -> None:
         asked, choice = compute
-        with timings.span("importing Ray"):
+        with timings.span("importing Ray"), awaiting("loading Ray"):
             from disttrain.clusters.ray.cluster import RayCluster  # late: on a thread, while the driver loads torch
             from disttrain.clusters.ray.compat import cluster_gpus
             from disttrain.clusters.ray.instance import RayInstance, RayOptions
@@ -161,7 +166,8 @@ class OnRay:
         cpus = most * config.cpus_per_worker
         options = RayOptions(address=config.address, cpus=cpus, gpus=needed(most, share), all_gpus=offered)
         self._instance = RayInstance(options)
-        with timings.span("starting or joining Ray"), own_signals():
+        where = "starting Ray on this machine" if config.address is None else f"joining the Ray cluster at {config.address}"
+        with timings.span("starting or joining Ray"), own_signals(), awaiting(where):
             self._instance.start()
         try:
             self.choice = choice or choose_on_cluster(asked, *cluster_gpus(), torch_cuda(), torch_version())

@@ -12,6 +12,7 @@ import warnings
 from bdb import BdbQuit
 from pathlib import Path
 
+from disttrain.awaited import awaiting
 from disttrain.determinism import set_determinism
 from disttrain.errors import Interrupted, UsageError
 from disttrain.launch.cluster_start import ClusterStart
@@ -21,6 +22,7 @@ from disttrain.launch.kernels import settle
 from disttrain.launch.possible import compute_of
 from disttrain.launch.stopping import end_process
 from disttrain.launch.timings import Timings
+from disttrain.overheard import overhearing
 from disttrain.redaction import HIDDEN, hidden, hidden_arguments, remember
 from disttrain.rundir.identity import code_of
 
@@ -45,7 +47,8 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
     with warnings.catch_warnings(action="ignore"):  # they come once more when it runs
         compile(text, str(path), "exec", dont_inherit=True)  # a script that is no Python must not begin a run
     sha256, code = hashlib.sha256(text).hexdigest(), _code_digest(text)
-    entry = enter(config, script=path.name, arguments=arguments, script_sha256=sha256, script_code=code)
+    with awaiting("looking at the run directory"):
+        entry = enter(config, script=path.name, arguments=arguments, script_sha256=sha256, script_code=code)
     for note in entry.notes:
         print(f"[disttrain] {hidden(note)}", flush=True)
     if entry.finished:
@@ -64,8 +67,10 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
     start = ClusterStart(config, timings, compute=compute_of(config, entry))
     start.begin()
     try:
-        with timings.span("importing disttrain and torch"):
+        with timings.span("importing disttrain and torch"), awaiting("loading torch"):
             from disttrain.callbacks.prompt import to_say  # late: brings torch, while Ray starts
+            from disttrain.launch.awaiting import awaited_in
+            from disttrain.launch.endings import tell_end
             from disttrain.launch.session import Session
 
         session = Session(
@@ -81,8 +86,10 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
     sys.argv = [script, *given]
     sys.path[0:1] = [str(path.resolve().parent)]
     try:
-        with session, timings.span("script"):
+        heard, awaited = overhearing(session.console.prints.overhear), awaiting(lambda: awaited_in(session, path.name))
+        with session, heard, timings.span("script"), awaited:
             runpy.run_path(str(path), run_name="__main__")
+        tell_end(session.console, session.directory)
     except KeyboardInterrupt:
         tell_interrupted()
         raise

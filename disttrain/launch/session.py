@@ -13,6 +13,7 @@ import torch
 
 from disttrain import orchestrator as o
 from disttrain import seeds
+from disttrain.awaited import awaiting
 from disttrain.callbacks import CallbackList
 from disttrain.checkpoint.trouble import answering
 from disttrain.clock import Clock, SystemClock
@@ -32,7 +33,7 @@ from disttrain.launch.outcomes import cluster_lost, details_of, nothing_kept, ou
 from disttrain.launch.possible import check_script
 from disttrain.launch.recall import Recall, take_over_state
 from disttrain.launch.stopping import StopRequests
-from disttrain.launch.telling import tell_audits, tell_versions
+from disttrain.launch.telling import tell_start, tell_versions
 from disttrain.launch.timings import Timings
 from disttrain.orchestrator.call_states import Opening
 from disttrain.rundir.directory import FINISHED
@@ -80,7 +81,7 @@ class Session:
         self._newest_commit: str | None = None
         self._unkept = False  # a fit is done whose result lies nowhere: whatever the script makes of that, the run is not finished
         self._group = KeptGroup()
-        self._controller: Controller | None = None
+        self.controller: Controller | None = None
         self._leave_at_once, self._troubled = leave_at_once, False
         self._stops = StopRequests(self._nothing_to_save, self._wake, None if leave_at_once is None else self._leave)
         self._sequence = 0
@@ -131,7 +132,7 @@ class Session:
         if outcome == FINISHED and self._unkept:
             outcome = "lost"
         assert self._heartbeat is not None
-        with ExitStack() as ending:  # from the last to the first, each whatever becomes of the others
+        with awaiting("ending the run"), ExitStack() as ending:  # from the last to the first, each whatever becomes of the others
             ending.callback(self._stops.put_back)
             ending.callback(self._end, outcome, error)
             ending.callback(self._heartbeat.stop, {"state": outcome})
@@ -183,7 +184,7 @@ class Session:
 
     def _nothing_to_save(self) -> bool:
         """No step has been done that is not kept: nobody need wait for anything."""
-        return self._controller is None or isinstance(self._controller.call, Opening)
+        return self.controller is None or isinstance(self.controller.call, Opening)
 
     def _asked_to_stop(self) -> int:
         """So often; a cluster that is about to go counts as once: there is time to keep the state of this step."""
@@ -214,13 +215,13 @@ class Session:
         return chosen
 
     def next_call(self) -> int:
-        if self._controller is not None:
+        if self.controller is not None:
             return self._local.next_call()  # made by a callback: not one of the run's own
         self._calls += 1
         return self._calls - 1
 
     def fit(self, job: Job, callbacks: CallbackList) -> None:
-        if self._controller is not None:
+        if self.controller is not None:
             return self._nested().fit(job, callbacks)
         number = self._calls - 1
         record, identity = self._recall.result(number, job)
@@ -242,7 +243,7 @@ class Session:
         return None
 
     def evaluate(self, job: Job, callbacks: CallbackList | None = None) -> dict[str, Any]:
-        if self._controller is not None:
+        if self.controller is not None:
             return self._nested().evaluate(job, callbacks)
         number = self._calls - 1
         record, identity = self._recall.result(number, job)
@@ -255,7 +256,7 @@ class Session:
         return controller.result
 
     def predict(self, job: Job, callbacks: CallbackList | None = None) -> Any:
-        if self._controller is not None:
+        if self.controller is not None:
             return self._nested().predict(job, callbacks)
         with self._carried(self._calls - 1, job, callbacks, {}) as controller:
             controller.run()
@@ -293,7 +294,7 @@ class Session:
             self._model_description.write(number, job, fresh=self._describes_afresh)
             self._describes_afresh = False
         if job.kind == "fit" and self._saves is None:
-            tell_audits(self.console, self.config, job.virtual_workers)
+            tell_start(self.console, self.config, self.directory.run_dir, job, resume)
             self._saves = Committer(self.directory.store, attempt, self.config.keep, self._pinned, clock=self._clock)
         if self._place is None:
             self._place = Place(self.directory.store)
@@ -319,7 +320,7 @@ class Session:
             around, number, job, put_job, state=self._state, facts=self._facts, hooks=hooks,
             saves=self._saves if job.kind == "fit" else None, resume=resume, sequence_base=self._sequence, kept=self._group,
         )  # fmt: skip
-        self._controller = controller
+        self.controller = controller
         done = False
         try:
             with nullcontext() if changes is None else changes.attached():
@@ -334,14 +335,14 @@ class Session:
                 hooks.close(failed=not done)
             self._state = controller.state
             self._sequence += job.program.ticks + 2
-            self._controller = None
+            self.controller = None
             if self._stops.count == 1 and controller.result is not None:
                 self.console.note("interrupted after the last step")
 
     def _nested(self) -> runner.LocalRunner:
         """A call that a callback makes: carried out here, with the same slices and threads, so with the same bits."""
-        assert self._controller is not None
-        return runner.LocalRunner(runner._InProcess(self._controller.job.virtual_workers, self._threads(), stays=True))
+        assert self.controller is not None
+        return runner.LocalRunner(runner._InProcess(self.controller.job.virtual_workers, self._threads(), stays=True))
 
     def _nothing_kept(self, number: int, controller: Controller) -> InfrastructureError:
         """The error for a fit that is done, but whose last state lies nowhere: the run must not count as finished."""
@@ -388,8 +389,8 @@ class Session:
 
     def _status(self) -> dict[str, Any]:
         attempt = self.directory.attempt
-        status = {"state": "starting"} if self._controller is None else self._controller.status()
-        if self._controller is None and self._calls:
+        status = {"state": "starting"} if self.controller is None else self.controller.status()
+        if self.controller is None and self._calls:
             status = {"state": "running", "phase": "between calls"}
         return {
             "attempt": None if attempt is None else attempt.number,

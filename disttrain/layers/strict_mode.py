@@ -6,6 +6,7 @@ By "as it is" is meant: torch has a deterministic kernel for all that it compute
 from __future__ import annotations
 
 AS_IT_IS, REWRITTEN, OWN_DRAWS, AS_ITS_CONTENT = "as it is", "rewritten", "own draws", "as what it holds"
+ON_THE_HOST = "on the host"  # it waits for its inputs there
 
 _PRODUCTS = "bilinear and bicubic by products with the weights of rows and columns; nearest as it is"
 _REWRITTEN = {
@@ -43,6 +44,7 @@ _AS_ITS_CONTENT = {
     "TorchModule": f"the module; {_REMEDY}",
     "Wrapper": "the layer inside",
 }
+_ON_THE_HOST = ("HashedCrossing", "Hashing", "IntegerLookup", "StringLookup", "TextVectorization")
 _AS_IT_IS = """
     Activation ActivityRegularization Add AdditiveAttention Attention Average AveragePooling1D AveragePooling2D AvgPool1D AvgPool2D
     BatchNormalization CategoryEncoding Concatenate Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D Conv3DTranspose ConvLSTM1D
@@ -63,6 +65,7 @@ STRICT_MODE: dict[str, tuple[str, str]] = {
     **{name: (REWRITTEN, way) for name, way in _REWRITTEN.items()},
     **{name: (OWN_DRAWS, way) for name, way in _OWN_DRAWS.items()},
     **{name: (AS_ITS_CONTENT, way) for name, way in _AS_ITS_CONTENT.items()},
+    **dict.fromkeys(_ON_THE_HOST, (ON_THE_HOST, "in Python; the result goes to where the input lay")),
 }
 
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from disttrain.data.folders import Files, Wish, labelled_files
-from disttrain.data.loaded import Batches
+from disttrain.data.folders import Files, Wish, batches_of_files
 from disttrain.layers.geometry import check_data_format
 from disttrain.layers.preprocessing.resizing import Resizing
 
@@ -105,10 +104,4 @@ def image_dataset_from_directory(
     resizing = Resizing(height, width, interpolation, crop, pad, data_format="channels_last")
     channels_first = check_data_format(data_format, owner) == "channels_first"
     wish = Wish(owner, directory, labels, label_mode, class_names, shuffle, seed, validation_split, subset, follow_links, verbose)
-    parts, order = labelled_files(wish, _ENDINGS)
-    made = []
-    for number, files in enumerate(parts):
-        samples = PictureFiles(files, _MODES[color_mode], resizing, channels_first)
-        mixed = shuffle and number == 0
-        made.append(samples if batch_size is None else Batches(samples, batch_size, mixed, order, (), files.class_names, files.paths))
-    return made if subset == "both" else made[0]
+    return batches_of_files(wish, _ENDINGS, lambda files: PictureFiles(files, _MODES[color_mode], resizing, channels_first), batch_size)

@@ -5,10 +5,11 @@ attempts/                       one create-only record for each start of the dri
 calls/000002-a0001.json         the result of each finished fit or evaluate, see `finished_calls.py`
 checkpoints/                    commits and their data
 events/a0001.jsonl              the timeline of an attempt, see `events.py`
+prints/a0001.jsonl              what its script and its workers printed, see `prints.py`
 model/                          what the viewer needs: the model without weights, a few samples
 status.json                     a hint for people, see `status.py`
 
-What is believed, all but the last three, is sealed: damage to it is an error, and never a beginning from nothing.
+What is believed, all but the last four, is sealed: damage to it is an error, and never a beginning from nothing.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ from disttrain.rundir.events import EventFile, read_events
 from disttrain.rundir.finished_calls import FOLDER as CALLS
 from disttrain.rundir.finished_calls import read_finished, write_finished
 from disttrain.rundir.identity import RunDescription
+from disttrain.rundir.prints import FOLDER as PRINTS
+from disttrain.rundir.prints import read_prints
 from disttrain.rundir.process import is_alive, this_process
 from disttrain.rundir.resume import ResumePoint, choose
 from disttrain.rundir.status import beat, read_status, write_status
@@ -65,6 +68,7 @@ class RunDirectory:
         self._clock: Clock = clock if clock is not None else SystemClock()
         self._pause = pause
         self._events: EventFile | None = None
+        self._prints: EventFile | None = None
 
     # -- at the door ----------------------------------------------------------------------------------------------------------------
 
@@ -211,7 +215,7 @@ class RunDirectory:
 
     def discard(self) -> None:
         """Take away what an attempt leaves that made no call, and the folder if nothing else is in it. Of a local run only."""
-        for folder in ("attempts", "events"):
+        for folder in ("attempts", "events", PRINTS):
             self.store.delete_folder(folder)
         self.store.delete("status.json")
         try:
@@ -246,6 +250,26 @@ class RunDirectory:
     def events(self) -> Iterator[dict[str, Any]]:
         """The timelines of all attempts, one after the other."""
         return read_events(self.store)
+
+    def add_prints(self, lines: Sequence[str]) -> None:
+        """Write lines of JSON behind what this attempt has printed."""
+        assert self.attempt is not None
+        if self._prints is None:
+            self._prints = EventFile(self.store, self.attempt.number, PRINTS)
+        self._prints.add(lines)
+
+    def prints(self) -> Iterator[dict[str, Any]]:
+        """What scripts and workers of all attempts printed, one after the other."""
+        return read_prints(self.store)
+
+    def prints_size(self) -> dict[str, int]:
+        """The bytes of each file of prints, by path: another answer, and there is more to read."""
+        found: dict[str, int] = {}
+        for name in self.store.list(PRINTS):
+            path = f"{PRINTS}/{name}"
+            for file in [path] if name.endswith(".jsonl") else [f"{path}/{piece}" for piece in self.store.list(path)]:
+                found[file] = self.store.size(file)
+        return found
 
     def status(self) -> dict[str, Any]:
         """What the run does, read from storage alone."""

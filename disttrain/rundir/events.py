@@ -23,10 +23,11 @@ class EventFile:
 
     Args:
         attempt: its number; no other process writes to it.
+        folder: where such files lie; that of the timeline unless told.
     """
 
-    def __init__(self, store: Store, attempt: int) -> None:
-        self._store, self._name = store, f"{FOLDER}/a{attempt:04d}"
+    def __init__(self, store: Store, attempt: int, folder: str = FOLDER) -> None:
+        self._store, self._name = store, f"{folder}/a{attempt:04d}"
         self._size = 0  # of the file, as far as it is known to be whole
         self._piece, self._number = b"", 1  # what the last one holds
 
@@ -41,10 +42,10 @@ class EventFile:
         self._piece, self._number = (b"", self._number + 1) if len(piece) >= _PIECE_BYTES else (piece, self._number)
 
 
-def read_events(store: Store) -> Iterator[dict[str, Any]]:
+def read_events(store: Store, folder: str = FOLDER) -> Iterator[dict[str, Any]]:
     """The events of all attempts, in the order in which they were noted; a line that a kill cut off, or that is damaged, is left out."""
-    for name in store.list(FOLDER):
-        path = f"{FOLDER}/{name}"
+    for name in store.list(folder):
+        path = f"{folder}/{name}"
         paths = [path] if name.endswith(".jsonl") else [f"{path}/{piece}" for piece in store.list(path)]
         for line in (line for path in paths for line in _lines(store, path)):
             with suppress(ValueError):

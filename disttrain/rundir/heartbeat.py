@@ -12,6 +12,7 @@ from disttrain.rundir.timeline import Console
 _EVERY_S = 1.0
 _LOOK_S = 0.2  # something that happened is told so soon
 _LAST_S = 30.0
+_WHERE = ("call", "kind", "epoch", "epochs", "step", "logs")  # what is still worth knowing after the end
 
 
 class Heartbeat:
@@ -21,9 +22,10 @@ class Heartbeat:
     """
 
     def __init__(self, directory: RunDirectory, console: Console, status: Callable[[], dict[str, Any]]) -> None:
-        self._directory, self._timeline, self._status = directory, console.timeline, status
+        self._directory, self._timeline, self._prints, self._status = directory, console.timeline, console.prints, status
         self._over = threading.Event()
         self._beats = 0
+        self._where: dict[str, Any] = {}  # how far the newest fit was
         self._failures = 0  # beats in a row that storage did not take
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -43,17 +45,22 @@ class Heartbeat:
         waited = 0.0
         while not self._over.wait(_LOOK_S):
             waited += _LOOK_S
-            if waited >= _EVERY_S or (not self._failures and self._timeline.unwritten() is not None):
+            if waited >= _EVERY_S or (not self._failures and (self._prints.waiting or self._timeline.unwritten() is not None)):
                 waited = 0.0
                 self._beat({})
 
     def _beat(self, last: dict[str, Any]) -> None:
         self._beats += 1
         try:
-            self._directory.write_status({**self._status(), "beat": self._beats, **last})
+            status = self._status()
+            if status.get("kind") == "fit":
+                self._where = {name: status[name] for name in _WHERE if name in status}
+            before = self._where if last else {}
+            self._directory.write_status({**before, **status, "beat": self._beats, **last})
             while (events := self._timeline.unwritten()) is not None:
                 self._directory.add_events(events.lines)
                 self._timeline.written(events)
+            self._prints.write(self._directory.add_prints)
         except Exception as error:  # status is a hint; the run does not depend on it
             if not self._failures:  # said once, however long it lasts
                 self._timeline.add("status failed", reason=f"{type(error).__name__}: {error}")

@@ -6,9 +6,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from disttrain.checkpoint import CheckpointInfo, Store, bad_checkpoints, list_checkpoints, read_attempts, read_history
+from disttrain.checkpoint import Attempt, CheckpointInfo, Store, bad_checkpoints, list_checkpoints, read_attempts, read_history
+from disttrain.checkpoint.layout import CommitName
+from disttrain.errors import DisttrainError
 from disttrain.parsing import parsed_object
 from disttrain.redaction import hidden_values
+from disttrain.rundir.finished_calls import read_finished
 from disttrain.rundir.process import is_alive
 
 PATH = "status.json"
@@ -88,6 +91,10 @@ def read_status(store: Store) -> dict[str, Any]:
         status["state"] = "lost"
     if status["state"] not in ("running", "starting"):
         status["workers"] = []
+        try:
+            status |= _finished_fit(store, attempts)
+        except DisttrainError as error:
+            status["problem"] = str(error).splitlines()[0]
     valid, bad = set(read_history(store)), bad_checkpoints(store)
     status["checkpoints"] = [_checkpoint(info, bad) for info in list_checkpoints(store) if info.name in valid]
     return status
@@ -106,6 +113,21 @@ def _hint(store: Store) -> tuple[dict[str, Any], str | None]:
     except ValueError as error:
         return {}, f"{store.locate(PATH)} is damaged ({error}); it is only a hint, and a running driver writes it anew"
     return found, None
+
+
+def _finished_fit(store: Store, attempts: list[Attempt]) -> dict[str, Any]:
+    """Epoch, step and metrics at the end of the newest finished fit, from its record, which is believed before any hint; {} for none."""
+    for call, record in sorted(read_finished(store, attempts).items(), reverse=True):
+        epochs, commit = record.get("epoch"), CommitName.parse(str(record.get("commit")))
+        if record.get("kind") != "fit" or commit is None or not isinstance(epochs, list) or not epochs:
+            continue
+        history = record.get("history") or {}
+        logs = {name: values[-1] for name, values in history.items() if values and isinstance(values[-1], int | float)}
+        asked = (record.get("identity") or {}).get("epochs")
+        step = next((info.step for info in list_checkpoints(store) if info.name == record["commit"]), None)
+        found = {"call": call, "kind": "fit", "epoch": epochs[-1] + 1, "epochs": asked, "step": step, "logs": logs}
+        return {name: value for name, value in found.items() if value is not None}
+    return {}
 
 
 def _checkpoint(info: CheckpointInfo, bad: set[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from disttrain.callbacks.progress_bar import active_bar
 from disttrain.callbacks.prompt import to_say
 from disttrain.clock import Clock, SystemClock
 from disttrain.redaction import hidden, hidden_values
+from disttrain.rundir.prints import Prints
 
 _RECENT = 2000
 _UNWRITTEN = 10_000  # so many wait for storage that is away; then the oldest go, and how many is said
@@ -100,7 +101,7 @@ class Console:
 
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False, clock: Clock | None = None) -> None:
         self._stream, self._quiet = stream, quiet
-        self.timeline = Timeline(clock)
+        self.timeline, self.prints = Timeline(clock), Prints(clock)
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -118,6 +119,11 @@ class Console:
                 bar.note(line)
             else:
                 print(line, file=self._stream or sys.stdout, flush=True)
+
+    def printed(self, worker: str, rank: int | None, stream: str, text: str) -> None:
+        """A worker printed these lines: tell them with its name, and keep them."""
+        self.prints.add(worker, stream, text, rank)
+        self.note(f"({worker}) {text}")
 
     def event(self, kind: str, text: str | None = None, /, **details: Any) -> None:
         """Put something on the timeline, and print `text` if there is one."""

@@ -219,11 +219,13 @@ def _given(fakes: FakeTensorMode, tensor: Tensor) -> Tensor:
 
 
 def _forward_and_backward(layer: Any, arguments: tuple[Any, ...], call: dict[str, Any]) -> None:
+    from disttrain.bounds import Ledger as IndexLedger
+    from disttrain.bounds import watching
     from disttrain.layers.context import CallContext, call_context
     from disttrain.layers.structure import flatten
 
     size = next(len(leaf) for leaf in flatten(list(arguments)) if isinstance(leaf, Tensor) and leaf.ndim)
-    with call_context(CallContext(training=True, key=3, rows=(0, size, size))):
+    with watching(IndexLedger()), call_context(CallContext(training=True, key=3, rows=(0, size, size))):  # as in a step
         outputs = [leaf for leaf in flatten(layer(*arguments, **call)) if isinstance(leaf, Tensor)]
         stray = [tuple(leaf.shape) for leaf in outputs if leaf.device.type != NAME]
         assert not stray, f"outputs of shapes {stray} are left on the CPU"

@@ -13,7 +13,6 @@ import numpy as np
 
 import disttrain as dt
 from disttrain import layers
-from disttrain.controller.loop import Controller
 from disttrain.launch.cluster_start import ClusterStart
 from disttrain.launch.config import RunConfig
 from disttrain.launch.door import enter
@@ -66,11 +65,6 @@ class Run(Session):
     @property
     def resume(self) -> ResumePoint | None:
         return self._recall.resume
-
-    @property
-    def controller(self) -> Controller:
-        assert self._controller is not None
-        return self._controller
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.console.events if event["event"] == kind]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from disttrain.elastic.shipping import Shipment
 
 _LEASE_S = 20.0
+_ROOM_S = 2.0  # Ray is asked for its room so often, while somebody waits for it
 
 
 class RayCluster:
@@ -57,6 +58,8 @@ class RayCluster:
         self._started: set[str] = set()
         self._avoided: set[str] = set()
         self._left_out: tuple[str, ...] = ()
+        self._own, self._clock = own, clock or SystemClock()
+        self._cpus, self._asked_s = (0.0, 0.0), -_ROOM_S
         self._closed = False
         self._hearing.start()
         self._vitals.start()
@@ -124,6 +127,20 @@ class RayCluster:
     def trouble(self) -> str | None:
         """What of Ray itself is gone, in words; None while all is well."""
         return self._vitals.trouble
+
+    def room(self) -> str | None:
+        """Who has said nothing yet, and what Ray says of its room, in words; None where all have spoken, and on a Ray started here."""
+        if self._own or self.trouble is not None:
+            return None
+        nowhere = [worker.name for worker in self._hearing.all() if worker.facts is None]
+        if not nowhere:
+            return None
+        now = self._clock.monotonic_s()
+        if now - self._asked_s >= _ROOM_S:
+            self._cpus, self._asked_s = compat.cluster_cpus(), now
+        free, held = self._cpus
+        wants = self._resources["num_cpus"]
+        return f"no word from {', '.join(nowhere)} yet (free CPUs {free:g} of {held:g}; a worker takes {wants:g})"
 
     def put(self, shipment: Shipment) -> tuple[list[Any], list[Any]]:
         """A handle to the shipment in the object store: each node fetches it once, its workers map it."""

@@ -91,6 +91,11 @@ def room_here() -> tuple[float, float] | None:
     return offered.get("CPU", 0.0), offered.get("GPU", 0.0)
 
 
+def cluster_cpus() -> tuple[float, float]:
+    """CPUs of this process's Ray that are free, and all that it holds now."""
+    return float(ray.available_resources().get("CPU", 0.0)), float(ray.cluster_resources().get("CPU", 0.0))
+
+
 def cluster_gpus() -> tuple[float, float]:
     """GPUs that this process's Ray holds now, and those that it can grow to: more only where an autoscaler has said what it may start."""
     now = float(ray.cluster_resources().get("GPU", 0.0))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from disttrain.layers.dtypes import DTYPES, standard_dtype
-from disttrain.layers.ops.operation import as_tensor, both, floating, operation
+from disttrain.layers.ops.operation import as_tensor, both, floating, of_one_dtype, operation
 
 # -- of one number ----------------------------------------------------------------------------------------------------------------------
 
@@ -210,9 +210,8 @@ def allclose(x1: Any, x2: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan
 @operation("Isclose", tensors=2)
 def isclose(x1: Any, x2: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """Is `|x1 - x2|` at most `atol + rtol * |x2|`?"""
-    x1, x2 = both(x1, x2)
-    dtype = torch.promote_types(x1.dtype, x2.dtype)
-    return torch.isclose(x1.to(dtype), x2.to(dtype), rtol, atol, equal_nan)
+    x1, x2 = of_one_dtype(x1, x2)
+    return torch.isclose(x1, x2, rtol, atol, equal_nan)
 
 
 @operation("BitwiseAnd", tensors=2)
@@ -299,9 +298,7 @@ def heaviside(x1: Any, x2: Any) -> Tensor:
 @operation("Hypot", tensors=2)
 def hypot(x1: Any, x2: Any) -> Tensor:
     """`sqrt(x1**2 + x2**2)`, without overflow."""
-    x1, x2 = both(floating(x1), floating(x2))
-    dtype = torch.promote_types(x1.dtype, x2.dtype)
-    return torch.hypot(x1.to(dtype), x2.to(dtype))
+    return torch.hypot(*of_one_dtype(floating(x1), floating(x2)))
 
 
 @operation("Ldexp", tensors=2)
@@ -322,9 +319,7 @@ def logaddexp2(x1: Any, x2: Any) -> Tensor:
 @operation("Nextafter", tensors=2)
 def nextafter(x1: Any, x2: Any) -> Tensor:
     """The next number of the dtype after `x1` towards `x2`."""
-    x1, x2 = both(floating(x1), floating(x2))
-    dtype = torch.promote_types(x1.dtype, x2.dtype)
-    return torch.nextafter(x1.to(dtype), x2.to(dtype))
+    return torch.nextafter(*of_one_dtype(floating(x1), floating(x2)))
 
 
 @operation("Polar", module="nn", tensors=2)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from disttrain.layers.ops.operation import as_tensor, both, floating, operation
+from disttrain.layers.ops.operation import as_tensor, both, floating, of_one_dtype, operation
 from disttrain.layers.symbolic import Shape
 
 
@@ -154,10 +154,9 @@ def cdist(x: Any, y: Any) -> Tensor:
 @operation("Cross", tensors=2)
 def cross(x1: Any, x2: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Tensor:
     """The cross product of vectors of 3 or 2 elements."""
-    x1, x2 = both(x1, x2)
-    dtype = torch.promote_types(x1.dtype, x2.dtype)
+    x1, x2 = of_one_dtype(x1, x2)
     axisa, axisb, axisc = (axis, axis, axis) if axis is not None else (axisa, axisb, axisc)
-    x1, x2 = torch.moveaxis(x1.to(dtype), axisa, -1), torch.moveaxis(x2.to(dtype), axisb, -1)
+    x1, x2 = torch.moveaxis(x1, axisa, -1), torch.moveaxis(x2, axisb, -1)
     flat = x1.shape[-1] == x2.shape[-1] == 2
     one, two = (torch.nn.functional.pad(x, (0, 1)) if x.shape[-1] == 2 else x for x in (x1, x2))
     if one.shape[-1] != 3 or two.shape[-1] != 3:
@@ -170,9 +169,7 @@ def cross(x1: Any, x2: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, a
 @operation("Inner", tensors=2)
 def inner(x1: Any, x2: Any) -> Tensor:
     """The sum of products over the last axes."""
-    x1, x2 = both(x1, x2)
-    dtype = torch.promote_types(x1.dtype, x2.dtype)
-    return torch.inner(x1.to(dtype), x2.to(dtype))
+    return torch.inner(*of_one_dtype(x1, x2))
 
 
 @operation("Kron", tensors=2)
@@ -184,9 +181,8 @@ def kron(x1: Any, x2: Any) -> Tensor:
 @operation("Vdot", tensors=2)
 def vdot(x1: Any, x2: Any) -> Tensor:
     """The sum of products of all numbers."""
-    x1, x2 = both(x1, x2)
-    dtype = torch.promote_types(x1.dtype, x2.dtype)
-    return torch.sum(x1.to(dtype).flatten().conj() * x2.to(dtype).flatten()).to(dtype)
+    x1, x2 = of_one_dtype(x1, x2)
+    return torch.sum(x1.flatten().conj() * x2.flatten()).to(x1.dtype)
 
 
 @operation("Correlate", tensors=2)
@@ -194,9 +190,7 @@ def correlate(x1: Any, x2: Any, mode: str = "valid") -> Tensor:
     """The sum of products of two sequences for each shift: "valid" where they overlap wholly, "same", or "full"."""
     if mode not in ("valid", "same", "full"):
         raise ValueError(f"correlate(mode={mode!r}): expected 'valid', 'same' or 'full'.")
-    x1, x2 = both(floating(x1), floating(x2))
-    dtype = torch.promote_types(x1.dtype, x2.dtype)
-    x1, x2 = x1.to(dtype), x2.to(dtype)
+    x1, x2 = of_one_dtype(floating(x1), floating(x2))
     long, short = len(x1), len(x2)
     full = torch.nn.functional.conv1d(torch.nn.functional.pad(x1, (short - 1, short - 1))[None, None], x2[None, None])[0, 0]
     if mode == "full":

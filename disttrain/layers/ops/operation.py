@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from disttrain.arrays import as_tensor
@@ -161,6 +162,13 @@ def both(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
     """Two operands as tensors on one device."""
     x1 = as_tensor(x1, x2)
     return x1, as_tensor(x2, x1)
+
+
+def of_one_dtype(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
+    """Two operands as tensors on one device, both of the dtype that holds either."""
+    x1, x2 = both(x1, x2)
+    dtype = torch.promote_types(x1.dtype, x2.dtype)
+    return x1.to(dtype), x2.to(dtype)
 
 
 def floating(x: Any) -> Tensor:

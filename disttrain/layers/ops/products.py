@@ -7,24 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from disttrain.layers.ops.operation import DECLARED, Declared, Operation, as_tensor, both, operation
+from disttrain.layers.ops.operation import DECLARED, Declared, Operation, as_tensor, both, of_one_dtype, operation
 from disttrain.layers.symbolic import has_symbolic
 
 
 @operation("Matmul", tensors=2)
 def matmul(x1: Any, x2: Any) -> Tensor:
     """The product of matrices in the last two axes; a vector is a row or a column as fits."""
-    x1, x2 = both(x1, x2)
-    dtype = torch.promote_types(x1.dtype, x2.dtype)
-    return torch.matmul(x1.to(dtype), x2.to(dtype))
+    return torch.matmul(*of_one_dtype(x1, x2))
 
 
 @operation("Dot", tensors=2)
 def dot(x1: Any, x2: Any) -> Tensor:
     """NumPy's dot product: over the last axis of `x1` and the last but one of `x2`."""
-    x1, x2 = both(x1, x2)
-    dtype = torch.promote_types(x1.dtype, x2.dtype)
-    x1, x2 = x1.to(dtype), x2.to(dtype)
+    x1, x2 = of_one_dtype(x1, x2)
     if x1.ndim == 0 or x2.ndim == 0:
         return torch.multiply(x1, x2)
     return torch.tensordot(x1, x2, dims=([-1], [0 if x2.ndim == 1 else -2]))  # type: ignore[no-any-return]

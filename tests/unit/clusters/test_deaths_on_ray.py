@@ -68,7 +68,7 @@ def test_a_worker_that_dies_as_it_unpacks_its_first_job_is_reported_with_the_rea
 
 def test_a_worker_that_cannot_start_is_reported_with_the_reason(on_ray, monkeypatch):
     class Unstartable(cluster_module.WorkerActor):
-        def __init__(self, name, lease):
+        def __init__(self, name, lease, gpus):
             raise ImportError("no module named 'torch'")
 
     replace_actor(on_ray, Unstartable)

@@ -62,10 +62,12 @@ class Heavy(layers.Layer):
     """A job that takes a while to open in a worker."""
 
     seconds = 0.6
-    opening = threading.Event()
+    opening, opens = threading.Event(), threading.Event()
+    opens.set()
 
     def __setstate__(self, state):
         Heavy.opening.set()
+        Heavy.opens.wait(20.0)
         time.sleep(self.seconds)
         super().__setstate__(state)
 
@@ -181,9 +183,19 @@ def test_ctrl_c_while_a_later_call_opens_its_job_is_obeyed_after_one_step(tmp_pa
         train()
         model = make_model(Heavy())
         Heavy.opening.clear()
-        threading.Thread(target=lambda: Heavy.opening.wait(20.0) and setattr(driver, "interrupts", 1), daemon=True).start()
-        with pytest.raises(Interrupted):
-            model.fit(X, Y, batch_size=8, epochs=50, verbose=0)
+        Heavy.opens.clear()
+
+        def interrupt() -> None:
+            Heavy.opening.wait(20.0)
+            driver.interrupts = 1
+            Heavy.opens.set()
+
+        threading.Thread(target=interrupt, daemon=True).start()
+        try:
+            with pytest.raises(Interrupted):
+                model.fit(X, Y, batch_size=8, epochs=50, verbose=0)
+        finally:
+            Heavy.opens.set()
         assert driver.events("committed")[-1]["step"] == 1
 
 

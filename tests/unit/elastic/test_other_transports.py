@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 import thread_runs
 import torch
-from nccl_like import carrying_runs
+from nccl_like import Library, carrying_runs
 from thread_runs import AtEpoch, V, driven, train
 
 from disttrain.collectives import Group
@@ -43,11 +44,32 @@ def test_an_error_that_nccl_finds_by_itself_costs_a_forming_and_no_bit(alone):
     assert len(run.events("formed")) == 2 and not run.events("worker lost")
 
 
+class KilledLast(FaultPlan):
+    """Kills a worker once both others have something under way that waits for it."""
+
+    libraries: list[Library]
+
+    def due(self, worker: str, tick: int, place: str) -> bool:
+        due = super().due(worker, tick, place)
+        if due:
+            (library,) = self.libraries
+            await_that(lambda: any(len(operation.parts) == 2 for operation in list(library.wires.values())[-1].operations.values()))
+        return due
+
+
+def await_that(holds: Callable[[], bool]) -> None:
+    for _ in range(4000):
+        if holds():
+            return
+        time.sleep(0.005)
+    raise AssertionError("20 s over in vain")
+
+
 def test_workers_whose_communicators_cannot_be_aborted_end_themselves_and_are_replaced(alone):
-    plan = FaultPlan().kill("w1", 7)
-    with carrying_runs(abort="throws") as libraries, driven(3, plan, every="2steps") as run:
+    plan = KilledLast().kill("w1", 7)
+    with carrying_runs(abort="throws") as plan.libraries, driven(3, plan, every="2steps") as run:
         assert train() == alone
-    assert plan.all_fired and ("aborting", 0) in libraries[0].history
+    assert plan.all_fired and ("aborting", 0) in plan.libraries[0].history
     reasons = [event["reason"] for event in run.events("worker lost")]
     assert any("its communicator could not be aborted" in reason for reason in reasons), reasons
 

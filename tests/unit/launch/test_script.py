@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from disttrain.cli.app import main
+from disttrain.cli import main
 from disttrain.errors import DataError
 from disttrain.launch import script as script_module
 from disttrain.launch.cluster_start import ClusterStart, is_starting

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-from torch.utils import backend_registration
+from fake_gpu_runs import outcomes_of
 
-ROOT = Path(__file__).resolve().parents[3]
 LOSS_BEFORE_THE_UPDATE = "_local_scalar_dense at training/step/direct.py:_train"
 LOSS_AND_REQUESTS = "_local_scalar_dense at training/step/side_channel.py:read"
 # beside the one copy of each step
@@ -23,14 +17,8 @@ KNOWN = {
 
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, dict[str, Any]]:
-    """What became of every case; in a process of its own, since the fake takes a place in torch that there is once."""
-    if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
-        pytest.skip("this torch has no device that is made in Python")
-    command = [sys.executable, str(ROOT / "tests" / "support" / "fake_gpu.py"), "steps"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
-    assert run.returncode == 0, run.stderr[-3000:]
-    return dict(json.loads(line) for line in run.stdout.splitlines())
+    """What became of every case."""
+    return outcomes_of("steps")
 
 
 def test_all_of_it_runs_on_the_gpu(outcomes: dict[str, dict[str, Any]]):
