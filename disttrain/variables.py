@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,26 @@ from torch import Tensor, nn
 
 from disttrain import initializers, mixed_precision, watch
 from disttrain.alignment import on_border
+
+_scopes: ContextVar[tuple[str, ...]] = ContextVar("scopes", default=())
+
+
+@contextmanager
+def name_scope(name: str) -> Iterator[None]:
+    """Variables that are made within have `name` in front in their `path`; those of layers are called by their layers.
+
+    Example:
+        >>> with name_scope("encoder"):
+        ...     Variable([1.0], name="scale").path
+        'encoder/scale'
+    """
+    if not isinstance(name, str) or not name or "/" in name:
+        raise ValueError(f"name_scope(name={name!r}): expected a name without '/'.")
+    before = _scopes.set((*_scopes.get(), name))
+    try:
+        yield
+    finally:
+        _scopes.reset(before)
 
 
 class Variable(Tensor):
@@ -53,7 +76,7 @@ class Variable(Tensor):
     ) -> Any:
         value = _first_value(initializer, shape, dtype)
         trains = trainable and value.is_floating_point()
-        return as_variable(value, Weight if trains else State, name=name or "variable")
+        return as_variable(value, Weight if trains else State, name=name or "variable", scope="/".join(_scopes.get()))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """All is made in `__new__`, of the class that fits."""

@@ -224,6 +224,9 @@ class Sequential(Model):
             return super().from_config(config, custom_objects)
         from disttrain.models.saving.deserialize import deserialize_object  # late: files load where one is read or written
 
+        for layer in config["layers"]:
+            if not isinstance(layer, Layer) and not (isinstance(layer, dict) and "config" in layer):
+                raise ValueError(f"the config of a Sequential holds {layer!r}. Expected a dictionary containing a 'config' key.")
         layers = [layer if isinstance(layer, Layer) else deserialize_object(layer) for layer in config["layers"]]
         model = cls(layers, name=config.get("name"))
         shape = config.get("build_input_shape")

@@ -240,7 +240,7 @@ class Optimizer(HasLearningRate, KerasVariables):
             places = [place for place, grad in enumerate(present) if grad is not None]
             if not places:
                 raise ValueError(
-                    f"{type(self).__name__}.apply: no variable has a gradient.\n  expected  a loss that depends on the weights"
+                    f"{type(self).__name__}.apply: No gradients provided for any variable.\n  expected  a loss that depends on the weights"
                 )
             some = {slot: [tensors[place] for place in places] for slot, tensors in slots.items()}
             named = places if numbers is None else [numbers[place] for place in places]

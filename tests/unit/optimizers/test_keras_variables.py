@@ -67,7 +67,7 @@ def test_values_that_do_not_fit_change_nothing():
     optimizer.build(PARAMS)
     values = optimizer.keras_variables()
     with pytest.raises(
-        ValueError, match=r"Adam has 6 variables, but 2 values are given.\n  expected  iteration, learning_rate, momentum/0"
+        ValueError, match=r"set_weights of Adam, which has 6 variables, with 2 values.\n  expected  iteration, learning_rate, momentum/0"
     ):
         optimizer.load_variables(values[:2])
     values[0], values[5] = np.int32(9), np.zeros((3, 3), "float32")
