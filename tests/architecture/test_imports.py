@@ -89,6 +89,7 @@ ROOMS: Table = {
     "errors": ["redaction"],
     "parsing": [],
     "redaction": [],
+    "telemetry": [],
     "tracebacks": [],
     "clock": [],
     "watch": [],
@@ -153,6 +154,7 @@ THIRD_PARTY = {
     "seeds": TENSORS,
     "philox": TENSORS,
     "running_sums": TENSORS,
+    "telemetry": ["numpy"],
     "host_numbers": TENSORS,
 }
 
