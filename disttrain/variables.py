@@ -98,6 +98,10 @@ class Variable(Tensor):
         values = self.numpy()
         return values if dtype is None else values.astype(dtype)
 
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """A function of NumPy takes it for an array: `np.min(layer.kernel)`. Of torch's own tensors it would call the method."""
+        return function(*_arrays(args), **_arrays(kwargs))
+
     def assign(self, value: Any) -> Tensor:
         """Become `value`.
 
@@ -256,6 +260,15 @@ def own_all(owner: Any) -> None:
         for tensor in store.values():
             if isinstance(tensor, Variable):
                 tensor._owner = weakref.ref(owner)
+
+
+def _arrays(value: Any) -> Any:
+    """The variables in arguments as arrays."""
+    if isinstance(value, Variable):
+        return value.numpy()
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return type(value)(_arrays(item) for item in value)
+    return {key: _arrays(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _revived(kind: type[Variable], value: Tensor, facts: dict[str, Any]) -> Any:

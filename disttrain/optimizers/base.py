@@ -296,7 +296,8 @@ class Optimizer(HasLearningRate, KerasVariables):
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Tensor | None, Tensor]]) -> int:
         """A step by pairs of (gradient, variable), as a custom training loop has them; gives `iterations`."""
         pairs = list(grads_and_vars)
-        self.apply_to([param for _, param in pairs], [grad for grad, _ in pairs])
+        grads = [torch.as_tensor(grad) if isinstance(grad, np.ndarray) else grad for grad, _ in pairs]
+        self.apply_to([param for _, param in pairs], grads)
         return self.calls
 
     def stateless_apply(

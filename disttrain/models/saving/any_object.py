@@ -50,7 +50,7 @@ def _made(value: Any) -> Any:
         if not isinstance(config, str):
             raise TypeError(f"Expected 'config' to be a non-null str, the name of a function. Received: config={config!r}")
         found = _function(config)
-        if registered not in (None, name, config) and registry.find(registered) is None:
+        if registered not in (None, "", name, config) and registry.find(registered) is None:
             raise _impostor(registered, config)
         return found
     if name == "__typespec__" and not isinstance(config, list | tuple):
@@ -59,7 +59,7 @@ def _made(value: Any) -> Any:
         raise TypeError(f"Expected 'config' to be a dict, that of a {name}. Received: config={config!r}")
     if registry.find(registered, name) is not None:
         return plain(value)
-    if registered not in (None, name) and module.startswith("keras"):
+    if registered not in (None, "", name) and module.startswith("keras"):
         raise _impostor(registered, name)
     get = _getter(module)
     if get is not None:
