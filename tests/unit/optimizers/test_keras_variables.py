@@ -111,7 +111,7 @@ def test_bfloat16_state_is_written_as_float32():
 
 
 def test_variables_are_live_and_have_the_methods_of_keras():
-    optimizer, weight = SGD(0.1, momentum=0.9), torch.ones(2)
+    optimizer, weight = SGD(0.1, momentum=0.9), torch.ones(2, requires_grad=True)
     optimizer.apply([torch.ones(2)], [weight])
     count, rate, velocity = optimizer.variables
     count.assign(7)

@@ -44,15 +44,16 @@ def test_a_fit_is_that_of_each_optimizer_with_the_other_weights_frozen_for_it():
         alone = model_of(optimizer)
         alone.fit(X, Y, batch_size=12, epochs=1, verbose=0)
         for one, other in zip(model.get_weights()[mine], alone.get_weights()[mine], strict=True):
-            assert np.array_equal(one, other)
+            assert np.allclose(one, other, atol=1e-6)  # alone, its weights lie in one vector
 
 
 def test_a_function_may_choose_and_a_weight_keeps_its_optimizer():
     adam, sgd = Adam(0.1), SGD(0.5)
     model, mapped = model_of(MultiOptimizer(lambda weight: adam if "encoder" in weight.path else sgd)), model_of(both())
     for each in (model, mapped):
-        each.fit(X, Y, batch_size=4, epochs=2, verbose=0)
-        each.fit(X, Y, batch_size=4, epochs=1, verbose=0)
+        each.fit(X, Y, batch_size=4, epochs=2, shuffle=False, verbose=0)
+        each.fit(X, Y, batch_size=4, epochs=1, shuffle=False, verbose=0)
+    assert [one.name for one in model.optimizer.optimizers] == ["adam", "sgd"]
     assert all(np.array_equal(one, other) for one, other in zip(model.get_weights(), mapped.get_weights(), strict=True))
     with pytest.raises(UsageError, match="OptimizerMap"):
         model.optimizer.get_config()
@@ -107,7 +108,7 @@ def test_a_rate_that_a_callback_sets_is_that_of_the_next_step():
         (lambda: OptimizerMap(SGD(), {".*a": SGD(), "a.*": Adam()})["a"], ValueError, "Multiple optimizers assigned to variable a"),
         (lambda: OptimizerMap("sgd"), TypeError, "default_optimizer"),
         (lambda: optimizers.get("MultiOptimizer"), ValueError, "it needs optimizer_map"),
-        (lambda: both().apply([None], [dt.Variable([1.0])]), ValueError, "No gradients provided"),
+        (lambda: MultiOptimizer(OptimizerMap(SGD())).apply([None], [dt.Variable([1.0])]), ValueError, "No gradients provided"),
     ],
 )
 def test_what_cannot_be_is_refused(wrong, error, message):
