@@ -181,9 +181,9 @@ class Member:
             return  # it failed to begin, and said so
         self._leave_group()
         self._generation = self.activity.generation = command.generation
-        self._formed, self._witness.watch_until = True, command.watch_until
-        aborted = self._flag(command.call, command.generation)
+        aborted, self._formed = self._flag(command.call, command.generation), True
         rank = command.members.index(self.name)
+        self._witness.forming(command, rank, self._engine)
         self._holds_state = command.source is None or (command.restore is None and command.ticks[rank] is not None)
         self.activity.now("forming", command.tick)
         self._group = self._grouped(command, rank, aborted)
@@ -221,6 +221,7 @@ class Member:
         if engine.position.kind not in BOUNDARIES:
             return
         engine.apply(command.decision)
+        self._witness.arrived(engine, (self._call, self._generation))
         if command.decision.save and not engine.replica.ended:
             self._save()
         self._go()
@@ -256,8 +257,7 @@ class Member:
             if position.kind is Kind.PREDICT:
                 self._send_predictions(all_of_them=False)
             due = position.kind is Kind.TRAIN and settings.every_steps and engine.replica.optimizer.calls % settings.every_steps == 0
-            if position.kind is Kind.TRAIN:
-                self._witness.stepped(engine, group, settings, key)
+            self._witness.stepped(engine, position, group, settings, key)
             if (save or stop or due) and engine.trains:
                 self._save()
             if any(agreed):

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import venv
@@ -66,6 +67,8 @@ class Newcomer:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         said = ""
+        limit = threading.Timer(120.0, server.kill)  # one that says nothing would be waited for for ever
+        limit.start()
         try:
             assert server.stdout is not None
             for line in server.stdout:
@@ -74,6 +77,8 @@ class Newcomer:
                     return page_at(found[0])
             raise AssertionError(f"{command} named no address:\n{said}")
         finally:
+            limit.cancel()
+            limit.join()
             server.send_signal(signal.SIGINT)
             server.communicate(timeout=30)
 
