@@ -68,7 +68,9 @@ class Sequential(Model):
             value = value.node.layer
         if isinstance(value, InputLayer):
             if self._input_layer is not None or self._chain:
-                raise ValueError(f"{self._described()}: Input must come first, once.")
+                raise ValueError(
+                    f"{self._described()}: Input must come first, once; the model has already been configured without this one."
+                )
             self._set_input(value)
             return
         layer = as_layer(value)
@@ -195,6 +197,12 @@ class Sequential(Model):
     def layers(self) -> list[Layer]:
         """The layers, without the Input."""
         return list(self._chain)
+
+    @layers.setter
+    def layers(self, value: Any) -> None:
+        raise AttributeError(
+            "`Sequential.layers` attribute is reserved and should not be used. Use `add()` and `pop()` to change the layers in this model."
+        )
 
     def _ends(self) -> tuple[Any, Any]:
         if self._symbolic is None:

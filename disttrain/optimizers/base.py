@@ -296,7 +296,7 @@ class Optimizer(HasLearningRate, KerasVariables):
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Tensor | None, Tensor]]) -> int:
         """A step by pairs of (gradient, variable), as a custom training loop has them; gives `iterations`."""
         pairs = list(grads_and_vars)
-        grads = [torch.as_tensor(grad) if isinstance(grad, np.ndarray) else grad for grad, _ in pairs]
+        grads = [torch.as_tensor(grad, dtype=param.dtype) if isinstance(grad, np.ndarray) else grad for grad, param in pairs]
         self.apply_to([param for _, param in pairs], grads)
         return self.calls
 
