@@ -131,8 +131,8 @@ class MultiOptimizer(Optimizer):
 
     # -- what stands for all of them ------------------------------------------------------------------------------------------------
 
-    @property  # type: ignore[misc]
-    def learning_rate(self) -> Any:  # type: ignore[override]
+    @property
+    def learning_rate(self) -> Any:
         """There is none for all: an AttributeError, as in Keras."""
         raise AttributeError(
             "Learning rate cannot be accessed on a MultiOptimizer. Access the learning rate on the individual sub-optimizers instead: "

@@ -76,7 +76,8 @@ def check_noise_shape(noise_shape: Any, owner: str) -> tuple[int | None, ...] | 
     """`noise_shape` as a tuple of sizes of 1 or more and Nones, or None."""
     if noise_shape is None:
         return None
-    wrong, sizes = "", ()
+    wrong = ""
+    sizes: tuple[int | None, ...] = ()
     if isinstance(noise_shape, str) or not isinstance(noise_shape, Iterable):
         wrong = "a tuple or list of integers"
     else:

@@ -32,7 +32,7 @@ class Permute(Layer):
 
     def __init__(self, dims: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        given = list(dims) if isinstance(dims, list | tuple) else [dims]
+        given: list[Any] = list(dims) if isinstance(dims, list | tuple) else [dims]
         if any(isinstance(axis, bool) or not isinstance(axis, int | np.integer) for axis in given) or sorted(given) != list(
             range(1, len(given) + 1)
         ):
