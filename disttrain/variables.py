@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from disttrain import initializers, mixed_precision, watch
 from disttrain.alignment import on_border
+from disttrain.host_numbers import readable
 
 _scopes: ContextVar[tuple[str, ...]] = ContextVar("scopes", default=())
 
@@ -91,8 +92,7 @@ class Variable(Tensor):
     def numpy(self, *, force: bool = True) -> np.ndarray:  # as torch has it
         """A copy of the values."""
         watch.sync_before_read()
-        values = self.detach().cpu().clone()
-        return values.float().numpy() if values.dtype is torch.bfloat16 else values.numpy()
+        return readable(self.detach().cpu().clone())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # always a copy
         values = self.numpy()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from disttrain import constraints, initializers, regularizers, variables, watch
 from disttrain.alignment import on_border
+from disttrain.host_numbers import LACKED
 from disttrain.layers import tracking
 from disttrain.layers.dtypes import DTYPES, standard_dtype
 from disttrain.layers.naming import scope_of
@@ -247,7 +248,7 @@ class WeightHolder(nn.Module):
         """
         for number, (_, tensor) in enumerate(tracking.own_weights(self)):
             value = tensor.detach().cpu()
-            store[str(number)] = value if value.dtype is torch.bfloat16 else value.numpy()  # NumPy has no bfloat16
+            store[str(number)] = value if value.dtype in LACKED else value.numpy()
 
     def load_own_variables(self, store: dict[str, Any]) -> None:
         """The inverse of `save_own_variables`.

@@ -68,7 +68,7 @@ ROOMS: Table = {
     "simulation": ["errors", "orchestrator", "quantities"],
     "orchestrator": ["clock", "errors"],
     "activations": ["arrays", "errors", "identifiers", "running_sums", "seeds"],
-    "variables": ["alignment", "initializers", "mixed_precision", "watch"],
+    "variables": ["alignment", "host_numbers", "initializers", "mixed_precision", "watch"],
     "initializers": ["errors", "identifiers", "mixed_precision", "seeds"],
     "regularizers": ["arrays", "errors", "identifiers", "seeds"],
     "constraints": ["arrays", "errors", "identifiers", "seeds"],
