@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from disttrain.checkpoint.arrays import TensorSpec
 from disttrain.checkpoint.attempts import Superseded, refuse_if_superseded
@@ -69,7 +70,7 @@ def commit(
         )
     files = tuple(sorted(reports, key=lambda report: report.path))
     tensors = tuple(sorted(specs, key=lambda spec: spec.name))
-    manifest = Manifest(name, tensors, files, extra, nonce=secrets.token_hex(16))
+    manifest = Manifest(name, tensors, files, extra, nonce=_nonce(attempt, name))
     data = manifest.to_bytes()
     if len(data) > MAX_MANIFEST_BYTES:
         raise ValueError(f"the manifest of {name} takes {len(data)} bytes: expected at most {MAX_MANIFEST_BYTES}; make extra smaller.")
@@ -86,6 +87,11 @@ def commit(
             )
         )
     return CommittedCheckpoint(str(name), step, sum(file.nbytes for file in files))
+
+
+def _nonce(attempt: Attempt, name: CommitName) -> str:
+    """The attempt's own is random; the same for each try, so that one whose reply was lost is known for one's own."""
+    return blake2b(f"{attempt.nonce}.{name}".encode(), digest_size=16).hexdigest()
 
 
 def check_sizes(store: Store, manifest: Manifest) -> None:

@@ -306,7 +306,7 @@ class Session:
             threads=self._threads(),
             **self._start.compute.fields,
             meeting_place=lambda: self._store.address,
-            checkpoint_interval=self.config.checkpoint_interval,
+            **self.config.saving,
             console=self.console,
             interrupts=self._asked_to_stop,
             first_step=lambda: self.timings.mark("first step completed"),
