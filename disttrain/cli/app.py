@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperCommand
 
+from disttrain.cli.checkpoints import checkpoints
 from disttrain.cli.doctor import doctor
 from disttrain.cli.export import export
 from disttrain.cli.failures import report_failure
@@ -238,6 +239,7 @@ app.command()(runs)
 app.command()(logs)
 app.command()(doctor)
 app.command()(simulate)
+app.add_typer(checkpoints)
 
 
 @app.command()

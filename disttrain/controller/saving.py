@@ -183,6 +183,6 @@ class Saving:
             "call": self._number, "kind": self._job.kind, "tick": part.tick, "meta": part.meta, "hooks": hooks.state,
             "virtual_workers": self._job.virtual_workers, "seed": self._job.seed, "identity": self._around.identity,
             "audited": part.audits > 0, "digests": {} if part.digest is None else part.digest.tree(),
-            "data": self._feeding.at(part.tick),
+            "data": self._feeding.at(part.tick), "saved": round(self._around.clock.wall_s(), 3),
         }  # fmt: skip
         return extra, hooks.arrays
