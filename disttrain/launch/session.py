@@ -35,10 +35,11 @@ from disttrain.launch.recall import Recall, take_over_state
 from disttrain.launch.stopping import StopRequests
 from disttrain.launch.telling import tell_start, tell_versions
 from disttrain.launch.timings import Timings
+from disttrain.models.call_differences import Identity
 from disttrain.orchestrator.call_states import Opening
 from disttrain.rundir.directory import FINISHED
 from disttrain.rundir.heartbeat import Heartbeat
-from disttrain.rundir.identity import Identity, RunDescription
+from disttrain.rundir.identity import RunDescription
 from disttrain.rundir.model_description import ModelDescription
 from disttrain.rundir.timeline import Console
 from disttrain.training.hooks import CallHooks, FitHooks

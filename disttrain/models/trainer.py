@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import Any
 
@@ -17,6 +18,7 @@ from disttrain.layers import torch_children
 from disttrain.layers.context import CallContext, call_context
 from disttrain.losses.targets import infinite_targets
 from disttrain.metrics import Mean
+from disttrain.models.call_differences import Identity
 from disttrain.models.data_arguments import (
     array_targets,
     check_class_weight,
@@ -29,6 +31,7 @@ from disttrain.models.data_arguments import (
     refuse_two_losses,
     training_feeds,
 )
+from disttrain.models.going_on import carry_fit
 from disttrain.models.on_batch import OnBatch, predict_one_batch
 from disttrain.models.torch_wrappers import refuse_wrappers
 from disttrain.models.train_step import TrainStep
@@ -146,6 +149,7 @@ class Trainer(TrainStep):
         validation_freq: int | list[int] = 1,
         *,
         on_bad_sample: str = "raise",
+        resume_from: str | os.PathLike[str] | None = None,
     ) -> History:
         """Train for `epochs - initial_epoch` epochs; arguments, defaults and History as in Keras.
 
@@ -155,6 +159,8 @@ class Trainer(TrainStep):
             batch_size: samples of a global batch, 32 unless told; at least the number of virtual workers.
             validation_split: the *last* fraction of the samples, taken before shuffling.
             steps_per_epoch: an epoch goes on where the one before stopped.
+            resume_from: a folder that `ModelCheckpoint` has filled, a launch's run directory, or one of their checkpoints: the fit goes on
+                from there, with optimizer, callbacks, data and random numbers as they were. For a fit that a launch does not carry.
             on_bad_sample: "skip" leaves a sample of a map-style dataset that raises out of the order, for good, and says so.
 
         Raises:
@@ -202,14 +208,18 @@ class Trainer(TrainStep):
         sources = {kind: of_kind.source for kind, of_kind in feeds.items()}
         job = Job(
             "fit", self, program, sources, virtual_workers, random_seed(), example, class_weight, has_outputs,
-            keeps_gradients=callback_list.needs_gradients, ends_at_nan=callback_list.ends_at_nan,
+            keeps_gradients=callback_list.needs_gradients, ends_at_nan=callback_list.ends_at_nan, call=call,
         )  # fmt: skip
-        carrier.fit(job, callback_list)
+        carry_fit(carrier, job, callback_list, resume_from, self._identity_of)
         torch_children.wake()
         history = callback_list.history
         assert history is not None
         self.history = history
         return history
+
+    def _identity_of(self, job: Job) -> Identity:
+        """What belongs to a call; `Model` knows."""
+        raise NotImplementedError
 
     def evaluate(
         self,

@@ -12,8 +12,8 @@ import disttrain as dt
 from disttrain import layers
 from disttrain.checkpoint.local_files import LocalFiles
 from disttrain.errors import CheckpointCorrupt, InfrastructureError, RunMismatch
+from disttrain.models.call_differences import differences
 from disttrain.rundir.directory import RunDirectory
-from disttrain.rundir.identity import differences
 
 EPOCHS = 4
 
