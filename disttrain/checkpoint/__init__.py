@@ -23,6 +23,7 @@ from disttrain.checkpoint.reader import (
     mark_bad,
     newest_whole,
     read_history,
+    references,
     verify,
 )
 from disttrain.checkpoint.retention import Deletions, plan_deletions
@@ -69,6 +70,7 @@ __all__ = [
     "read_attempts",
     "read_history",
     "record_resume",
+    "references",
     "room_for",
     "save_folder",
     "seal",

@@ -95,29 +95,30 @@ def _nonce(attempt: Attempt, name: CommitName) -> str:
 
 
 def check_sizes(store: Store, manifest: Manifest) -> None:
-    """Compare the size of each file with the manifest; no data is read.
+    """Compare the size of each file with the manifest, those of earlier saves too that it refers to; no data is read.
 
     Raises:
         CheckpointIncomplete: a file is missing.
         CheckpointCorrupt: one has another size.
     """
-    for file in manifest.files:
+    sizes = {file.path: file.nbytes for own in manifest.files for file in (own, *own.earlier)}
+    for path, nbytes in sizes.items():
         try:
-            found = store.size(file.path)
+            found = store.size(path)
         except FileNotFoundError:
             raise CheckpointIncomplete(
                 explain(
-                    f"{store.url}/{manifest.name} is incomplete: {file.path} is missing.",
-                    expected=f"{len(manifest.files)} files, this one of {file.nbytes} bytes",
+                    f"{store.url}/{manifest.name} is incomplete: {path} is missing.",
+                    expected=f"{len(sizes)} files, this one of {nbytes} bytes",
                     found="no such file",
                     remedy="an older checkpoint",
                 )
             ) from None
-        if found != file.nbytes:
+        if found != nbytes:
             raise CheckpointCorrupt(
                 explain(
-                    f"{store.locate(file.path)} is damaged.",
-                    expected=f"{file.nbytes} bytes",
+                    f"{store.locate(path)} is damaged.",
+                    expected=f"{nbytes} bytes",
                     found=f"{found} bytes",
                     remedy="an older checkpoint",
                 )

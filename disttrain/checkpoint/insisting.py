@@ -36,8 +36,9 @@ def insist(work: Callable[[], T], store: Store, until_s: float, clock: Clock, pa
 
 
 def write_shard_insistently(
-    store: Store, path: str, snapshot: Snapshot, until_s: float, clock: Clock, pause: Callable[[float], None] = time.sleep
-) -> ShardReport:
+    store: Store, path: str, snapshot: Snapshot, until_s: float, clock: Clock, pause: Callable[[float], None] = time.sleep,
+    before: ShardReport | None = None,
+) -> ShardReport:  # fmt: skip
     """`write_shard`, as `insist` does it. Of a try that is said to have failed, the file may be there: it is taken away first."""
     failed = False
 
@@ -46,7 +47,7 @@ def write_shard_insistently(
         if failed:
             store.delete(path)  # the name is this writer's alone
         try:
-            return write_shard(store, path, snapshot)
+            return write_shard(store, path, snapshot, before)
         except BaseException:
             failed = True
             raise

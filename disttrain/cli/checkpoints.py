@@ -48,7 +48,7 @@ def ls(
     table = Table(*(["run"] if several else []), "checkpoint", "step", "epoch", "saved", "size", "unchanged", "metrics", "")
     for one in found:
         row = [text_of(hidden(one.run))] if several else []
-        unchanged = "" if not one.size_bytes or one.unchanged_bytes is None else f"{one.unchanged_bytes / one.size_bytes:.0%}"
+        unchanged = "" if not one.holds_bytes or one.unchanged_bytes is None else f"{one.unchanged_bytes / one.holds_bytes:.0%}"
         table.add_row(
             *row, one.name, str(one.step), "" if one.epoch is None else str(one.epoch), ago(one.age_s), size_words(one.size_bytes),
             unchanged, _metrics(one.metrics), text_of(_remark(one)),

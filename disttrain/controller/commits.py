@@ -22,6 +22,7 @@ from disttrain.checkpoint import (
     insist,
     plan_deletions,
     read_history,
+    references,
     shard_path,
     snapshot,
     split,
@@ -94,6 +95,7 @@ class Committer:
         self._begun, self._ended = 0, 0
         self._audited: frozenset[str] = frozenset()  # the newest that audits have passed before
         self._arena = Arena()
+        self._refers: dict[str, frozenset[str]] = {}  # of each commit, the data folders of earlier saves that it needs
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="checkpoint-commits", daemon=True)
         self._thread.start()
@@ -220,9 +222,11 @@ class Committer:
     def _delete_old(self) -> None:
         try:
             names = [name.removesuffix(".json") for name in self._store.list(COMMITS)]
+            self._refers = {name: folders for name, folders in self._refers.items() if name in names}
+            self._refers |= references(self._store, [name for name in names if name not in self._refers])
             plan = plan_deletions(
                 read_history(self._store), names, self._store.list(DATA), attempt=self._attempt.number, keep=self._keep,
-                pinned=self._pinned | self._audited, bad=bad_checkpoints(self._store),
+                pinned=self._pinned | self._audited, bad=bad_checkpoints(self._store), refers=self._refers,
             )  # fmt: skip
             sweep(self._store, self._attempt, plan)
         except Exception:  # what could not be deleted now is found again after the next commit

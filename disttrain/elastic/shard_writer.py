@@ -14,6 +14,7 @@ import torch
 from disttrain.checkpoint import (
     Arena,
     CommitName,
+    ShardReport,
     Store,
     load,
     save_folder,
@@ -21,6 +22,7 @@ from disttrain.checkpoint import (
     split,
     write_shard_insistently,
 )
+from disttrain.checkpoint.layout import commit_path
 from disttrain.checkpoint.trouble import answering
 from disttrain.clock import Clock, SystemClock
 from disttrain.elastic.device_snapshot import arena_for, device_snapshot
@@ -74,6 +76,7 @@ class ShardWriter:
         self._arena: Arena | None = None
         self._writing: _Part | None = None
         self._hung: _Part | None = None  # given up, and perhaps still there
+        self._before: tuple[str, ShardReport] | None = None  # the newest part that was written, and of which save
 
     def save(
         self, replica: Replica, rank: int, size: int, *, call: int, generation: int, attempt: int, sequence: int, audits: int = 0,
@@ -104,7 +107,8 @@ class ShardWriter:
         step = replica.optimizer.calls
         # Every rank names the folder alone, so the nonce is a function of what all know; a generation never comes twice.
         nonce = blake2b(f"{attempt}.{call}.{generation}.{replica.tick}".encode(), digest_size=8).hexdigest()
-        folder = save_folder(CommitName(attempt, sequence, step), nonce)
+        name = CommitName(attempt, sequence, step)
+        folder = save_folder(name, nonce)
         path = shard_path(folder, rank, size + 1)  # the last place is the driver's, for arrays that callbacks keep
         about = {
             **place,
@@ -116,7 +120,7 @@ class ShardWriter:
             self._report(SnapshotTaken(self._worker, call, replica.tick, limit_s))
         about["stall_seconds"] = self._clock.monotonic_s() - began
         until = began + limit_s if insist else began
-        thread = threading.Thread(target=self._write, args=(path, copied, about, began, until), name="checkpoint-writer", daemon=True)
+        thread = threading.Thread(target=self._write, args=(name, path, copied, about, began, until), name="checkpoint-writer", daemon=True)
         self._writing = _Part(thread, {**place, "step": step}, began, limit_s)
         thread.start()
 
@@ -161,13 +165,19 @@ class ShardWriter:
         shot = device_snapshot(state.tensors, specs, split(specs.values(), size)[rank], self._arena)
         return Copied(shot, list(specs.values()), state_digest(state))
 
-    def _write(self, path: str, copied: Copied, about: dict[str, Any], began: float, until: float) -> None:
+    def _committed_before(self) -> ShardReport | None:
+        """The part before this one, if its save is committed: then its bytes stay, and what has not changed lies there already."""
+        name, report = self._before or ("", None)
+        return report if report is not None and self._store.exists(commit_path(name)) else None
+
+    def _write(self, name: CommitName, path: str, copied: Copied, about: dict[str, Any], began: float, until: float) -> None:
         try:
             with copied.snapshot as shot:
                 digest = copied.digest()
                 about["digest"] = digest if about["rank"] == 0 else digest.unnamed
-                report = write_shard_insistently(self._store, path, shot, until, self._clock)
+                report = write_shard_insistently(self._store, path, shot, until, self._clock, before=self._committed_before())
         except Exception as error:  # a save that fails is abandoned, training goes on; the driver says so
             self._report(ShardWritten(**about, report=None, error=f"{type(error).__name__}: {error}"))
         else:
+            self._before = str(name), report
             self._report(ShardWritten(**about, report=report, seconds=self._clock.monotonic_s() - began))

@@ -116,12 +116,12 @@ def _refuse_another(into: Store, target: str, manifests: list[Manifest]) -> None
 
 
 def _copy_data(source: Store, into: Store, manifest: Manifest) -> None:
-    for file in manifest.files:
-        if into.exists(file.path):
-            if into.size(file.path) == file.nbytes:
-                continue  # of an earlier try; `verify` will say whether it is whole
-            into.delete(file.path)
-        into.write_file(file.path, _Parts(source, file.path, file.nbytes))
+    for path, nbytes in {file.path: file.nbytes for own in manifest.files for file in (own, *own.earlier)}.items():
+        if into.exists(path):
+            if into.size(path) == nbytes:
+                continue  # of an earlier try, or of another checkpoint; `verify` will say whether it is whole
+            into.delete(path)
+        into.write_file(path, _Parts(source, path, nbytes))
 
 
 class _Parts(Sequence[bytes]):

@@ -31,7 +31,8 @@ class Listed:
     Attributes:
         epoch: how many are done.
         age_s: since it was committed; None where it does not say.
-        size_bytes: of its files; `unchanged_bytes` of those hold what the checkpoint before it held.
+        size_bytes: of its own files. holds_bytes: of its tensors; `unchanged_bytes` of those are as in the checkpoint before it, and
+            `shared_bytes` lie in files of earlier ones.
         metrics: the newest that callbacks had seen.
         result_of: the finished calls of the script whose result it is.
         counts: may a resume choose it?
@@ -45,7 +46,9 @@ class Listed:
     epoch: int | None = None
     age_s: float | None = None
     size_bytes: int | None = None
+    holds_bytes: int | None = None
     unchanged_bytes: int | None = None
+    shared_bytes: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     result_of: tuple[int, ...] = ()
     counts: bool = True
@@ -162,12 +165,13 @@ def described(address: str, step: int | None = None, clock: Clock | None = None)
         "callbacks": sorted(hooks.get("callbacks", {})),
         "size_bytes": size_of(manifest),
         "files": [{"path": file.path, "bytes": file.nbytes, "pieces": len(file.pieces)} for file in manifest.files],
+        "refers_to": sorted({earlier.path for file in manifest.files for earlier in file.earlier}),
         "tensors": [{"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape), "bytes": spec.nbytes} for spec in manifest.tensors],
     }
 
 
 def size_of(manifest: Manifest) -> int:
-    """Bytes of its files."""
+    """Bytes of its own files."""
     return sum(file.nbytes for file in manifest.files)
 
 
@@ -176,7 +180,7 @@ def pieces_of(manifest: Manifest) -> dict[tuple[str, int, int], tuple[str, int]]
     return {
         (one.piece.tensor, one.piece.row_start, one.piece.row_stop): (one.digest, one.nbytes)
         for file in manifest.files
-        for one in file.pieces
+        for one in file.all_pieces()
     }
 
 
@@ -208,7 +212,9 @@ def _of_run(run: str, store: Store, clock: Clock) -> list[Listed]:
         unchanged = sum(nbytes for where, (digest, nbytes) in own.items() if older is not None and older.get(where) == (digest, nbytes))
         problem = "a reader found it damaged" if info.name in bad else None
         told = _told(manifest.extra, clock.wall_s())
-        found.append(Listed(**known, **told, size_bytes=size_of(manifest), unchanged_bytes=unchanged, problem=problem))
+        bytes_of = {"size_bytes": size_of(manifest), "holds_bytes": sum(nbytes for _, nbytes in own.values()), "unchanged_bytes": unchanged}
+        shared = sum(one.nbytes for file in manifest.files for earlier in file.earlier for one in earlier.pieces)
+        found.append(Listed(**known, **told, **bytes_of, shared_bytes=shared, problem=problem))
         older = own
     return found[::-1]
 

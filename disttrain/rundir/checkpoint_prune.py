@@ -13,6 +13,7 @@ from disttrain.checkpoint import (
     newest_whole,
     plan_deletions,
     read_history,
+    references,
     sweep,
 )
 from disttrain.checkpoint.layout import DATA
@@ -57,12 +58,14 @@ def prune(run_dir: str, keep: int, *, dry_run: bool = False) -> Pruned:
     whole = newest_whole(store, history)
     bad = bad_checkpoints(store) | (set() if whole is None else set(whole.skipped))
     number = newest_number(store)
+    names = [info.name for info in list_checkpoints(store)]
     plan = plan_deletions(
-        history, [info.name for info in list_checkpoints(store)], store.list(DATA), attempt=number, keep=keep,
+        history, names, store.list(DATA), attempt=number, keep=keep,
         pinned={str(record["commit"]) for record in read_finished(store, attempts).values() if record.get("commit")},
         verified=() if whole is None else (str(whole.manifest.name),), bad=bad,
+        refers=references(store, names),
     )  # fmt: skip
-    kept = tuple(info.name for info in list_checkpoints(store) if info.name not in plan.commits)
+    kept = tuple(name for name in names if name not in plan.commits)
     done = Pruned(place.run, kept, plan.commits, len(plan.folders), _size(store, plan))
     if not dry_run:
         sweep(store, Attempt(number), plan)

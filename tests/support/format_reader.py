@@ -49,7 +49,7 @@ def history(run):
 def restore(run, name):
     """{tensor: (dtype, shape, bytes)} of a checkpoint (sections 3, 4 and 7)."""
     body = sealed(f"{run}/checkpoints/commits/{name}.json")
-    assert body["format"] == "disttrain-checkpoint" and body["version"] == 1, "a newer format"
+    assert body["format"] == "disttrain-checkpoint" and body["version"] <= 2, "a newer format"
     assert f"step-{body['step']:012d}-a{body['attempt']:04d}-s{body['sequence']:04d}" == name
     rows = {tensor: about["shape"][0] if about["shape"] else 1 for tensor, about in body["tensors"].items()}
     widths = {tensor: WIDTHS[about["dtype"]] * math.prod(about["shape"][1:]) for tensor, about in body["tensors"].items()}
@@ -60,7 +60,11 @@ def restore(run, name):
         with open(f"{run}/{file['path']}", "rb") as opened:
             data = opened.read()
         assert len(data) == file["bytes"] and xxhash.xxh3_128(data[: file["header_bytes"]]).hexdigest() == file["header_digest"]
-        for tensor, first, last, offset, nbytes, digest in file["pieces"]:
+        sources = [(data, file["pieces"])]
+        for earlier in file.get("earlier", []):
+            with open(f"{run}/{earlier['path']}", "rb") as opened:
+                sources.append((opened.read(), earlier["pieces"]))
+        for data, (tensor, first, last, offset, nbytes, digest) in [(data, one) for data, pieces in sources for one in pieces]:
             piece = data[offset : offset + nbytes]
             assert nbytes == (last - first) * widths[tensor] and xxhash.xxh3_128(piece).hexdigest() == digest, f"{tensor} is damaged"
             found[tensor][first] = (last, piece)

@@ -15,6 +15,7 @@ from disttrain.checkpoint import (
     Attempt,
     CommitName,
     NamedArray,
+    ShardReport,
     Store,
     commit,
     end_attempt,
@@ -23,6 +24,7 @@ from disttrain.checkpoint import (
     plan_deletions,
     read_history,
     record_resume,
+    references,
     save_folder,
     shard_path,
     snapshot,
@@ -69,6 +71,7 @@ class _Folder:
     store: Store
     attempt: Attempt
     sequence: int = 0
+    before: ShardReport | None = None
     arena: Arena = field(default_factory=Arena)
 
 
@@ -142,11 +145,13 @@ class Keeper:
             "digests": {}, "data": self._marks(tick), "saved": round(self._clock.wall_s(), 3),
         }  # fmt: skip
         with snapshot(arrays, split(specs, 1)[0], folder.arena) as shot:
-            report = write_shard(folder.store, shard_path(save_folder(name, new_save_nonce()), 0, 1), shot)
+            report = write_shard(folder.store, shard_path(save_folder(name, new_save_nonce()), 0, 1), shot, folder.before)
         commit(folder.store, folder.attempt, name.sequence, name.step, [report], specs, extra)
+        folder.before = report
         names = [info.name for info in list_checkpoints(folder.store)]
         plan = plan_deletions(
-            read_history(folder.store), names, folder.store.list(DATA), attempt=folder.attempt.number, keep=keep
+            read_history(folder.store), names, folder.store.list(DATA), attempt=folder.attempt.number, keep=keep,
+            refers=references(folder.store, names),
         )  # fmt: skip
         sweep(folder.store, folder.attempt, plan)
 

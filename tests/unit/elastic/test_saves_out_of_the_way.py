@@ -9,9 +9,12 @@ import pytest
 from thread_runs import V, X, Y, driven, make_model, wait_until
 
 import disttrain as dt
+from disttrain.checkpoint import Store, list_checkpoints, load_newest
+from disttrain.checkpoint.reader import read_manifest
 from disttrain.elastic import shard_writer
 from disttrain.elastic.saves_due import SavesDue, named
 from disttrain.errors import InfrastructureError
+from disttrain.rundir.digests import digest_of
 from disttrain.training.local import runner
 from disttrain.training.program import Kind
 
@@ -164,3 +167,30 @@ def test_saves_that_are_due_while_somebody_writes_become_one_at_the_first_step_a
 
 def test_the_save_of_a_stop_is_made_in_any_case():
     assert _begins(SavesDue(), 3, "stop", "writing")
+
+
+# -- what has not changed ---------------------------------------------------------------------------------------------------------------
+
+
+def test_frozen_layers_are_written_twice_and_then_referred_to_and_one_bad_byte_costs_one_checkpoint_of_two_in_a_row(tmp_path):
+    import numpy as np
+
+    with driven(2, url=str(tmp_path), every="epoch") as run:
+        frozen = dt.layers.Dense(64, name="frozen")
+        model = dt.Sequential([dt.Input((64,)), frozen, dt.layers.Dense(1)])
+        frozen.trainable = False
+        model.compile("sgd", "mse")
+        x, y = np.ones((8, 64), "float32"), np.ones((8, 1), "float32")
+        settle = OnEpochs({epoch: lambda epoch=epoch: wait_until(lambda: len(run.events("committed")) >= epoch) for epoch in range(1, 6)})
+        model.fit(x, y, batch_size=8, epochs=6, verbose=0, callbacks=[settle])
+    store = Store(str(tmp_path))
+    names = [info.name for info in list_checkpoints(store)]
+    newest, before = read_manifest(store, names[0]), read_manifest(store, names[1])
+    assert newest.refers and before.refers and not newest.refers & before.refers
+    assert sum(file.nbytes - file.header_bytes for file in newest.files) < 64 * 65 * 4 / 2
+    assert digest_of(str(tmp_path)) == model.digest()
+    shared = next(file.path for own in newest.files for file in own.earlier)
+    data = bytearray((tmp_path / shared).read_bytes())
+    data[-1] ^= 1
+    (tmp_path / shared).write_bytes(data)
+    assert load_newest(store, names).manifest.name == before.name
