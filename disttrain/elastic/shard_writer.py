@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class ShardWriter:
         self._arena: Arena | None = None
         self._writing: _Part | None = None
         self._hung: _Part | None = None  # given up, and perhaps still there
-        self._before: tuple[str, ShardReport] | None = None  # the newest part that was written, and of which save
+        self._before: deque[tuple[str, ShardReport]] = deque(maxlen=2)  # the newest parts that were written, and of which saves
 
     def save(
         self, replica: Replica, rank: int, size: int, *, call: int, generation: int, attempt: int, sequence: int, audits: int = 0,
@@ -166,9 +167,14 @@ class ShardWriter:
         return Copied(shot, list(specs.values()), state_digest(state))
 
     def _committed_before(self) -> ShardReport | None:
-        """The part before this one, if its save is committed: then its bytes stay, and what has not changed lies there already."""
-        name, report = self._before or ("", None)
-        return report if report is not None and self._store.exists(commit_path(name)) else None
+        """The last part but one, if its save is committed: its bytes stay, and what has not changed lies there already.
+
+        Not the last one: two checkpoints in a row must not need the same bytes, or one that goes bad costs both.
+        """
+        if len(self._before) < 2:
+            return None
+        name, report = self._before[0]
+        return report if self._store.exists(commit_path(name)) else None
 
     def _write(self, name: CommitName, path: str, copied: Copied, about: dict[str, Any], began: float, until: float) -> None:
         try:
@@ -179,5 +185,5 @@ class ShardWriter:
         except Exception as error:  # a save that fails is abandoned, training goes on; the driver says so
             self._report(ShardWritten(**about, report=None, error=f"{type(error).__name__}: {error}"))
         else:
-            self._before = str(name), report
+            self._before.append((str(name), report))
             self._report(ShardWritten(**about, report=report, seconds=self._clock.monotonic_s() - began))

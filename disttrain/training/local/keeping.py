@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +34,7 @@ from disttrain.checkpoint import (
     sweep,
     write_shard,
 )
-from disttrain.checkpoint.layout import DATA
+from disttrain.checkpoint.layout import DATA, commit_path
 from disttrain.clock import Clock, SystemClock
 from disttrain.data import StreamPlan
 from disttrain.data.stream_state import from_json, to_json
@@ -71,7 +72,7 @@ class _Folder:
     store: Store
     attempt: Attempt
     sequence: int = 0
-    before: ShardReport | None = None
+    before: deque[tuple[str, ShardReport]] = field(default_factory=lambda: deque(maxlen=2))  # as in `elastic.shard_writer`
     arena: Arena = field(default_factory=Arena)
 
 
@@ -144,10 +145,11 @@ class Keeper:
             "virtual_workers": engine.job.virtual_workers, "seed": engine.job.seed, "identity": self._keeping.identity, "audited": False,
             "digests": {}, "data": self._marks(tick), "saved": round(self._clock.wall_s(), 3),
         }  # fmt: skip
+        known = folder.before[0][1] if len(folder.before) == 2 and folder.store.exists(commit_path(folder.before[0][0])) else None
         with snapshot(arrays, split(specs, 1)[0], folder.arena) as shot:
-            report = write_shard(folder.store, shard_path(save_folder(name, new_save_nonce()), 0, 1), shot, folder.before)
+            report = write_shard(folder.store, shard_path(save_folder(name, new_save_nonce()), 0, 1), shot, known)
         commit(folder.store, folder.attempt, name.sequence, name.step, [report], specs, extra)
-        folder.before = report
+        folder.before.append((str(name), report))
         names = [info.name for info in list_checkpoints(folder.store)]
         plan = plan_deletions(
             read_history(folder.store), names, folder.store.list(DATA), attempt=folder.attempt.number, keep=keep,
