@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
-from disttrain.checkpoint import Manifest, NamedArray, load
+from disttrain.checkpoint import Manifest, NamedArray, TensorSpec, load
 from disttrain.rundir.checkpoint_list import Place, chosen, metrics_of, pieces_of, place_of
 from disttrain.training.step.named_arrays import as_tensor
 
@@ -95,14 +96,13 @@ def _values(one: NamedArray, two: NamedArray) -> tuple[int, float | None]:
     width = one.data.size // max(1, int(np.prod(one.shape)))
     bits = [array.data.reshape(-1, width) for array in (one, two)]
     first, second = (as_tensor(array) for array in (one, two))
-    wide = first.is_complex()
-    apart = first.cfloat() - second.cfloat() if wide else first.double() - second.double()
-    largest = float(apart.abs().max())
+    wide = torch.complex128 if first.is_complex() else torch.float64
+    largest = float((first.to(wide) - second.to(wide)).abs().max())
     return int((bits[0] != bits[1]).any(axis=1).sum()), largest if np.isfinite(largest) else None
 
 
-def _words(spec: object) -> str:
-    return f"{spec.dtype} {list(spec.shape)}"  # type: ignore[attr-defined]
+def _words(spec: TensorSpec) -> str:
+    return f"{spec.dtype} {list(spec.shape)}"
 
 
 def _address(place: Place, manifest: Manifest) -> str:
