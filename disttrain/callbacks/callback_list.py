@@ -23,8 +23,8 @@ from disttrain.callbacks.base import (
 from disttrain.callbacks.capture import capture, capture_arrays
 from disttrain.callbacks.history import History
 from disttrain.callbacks.progbar_logger import ProgbarLogger
-from disttrain.callbacks.telemetry import Telemetry
 from disttrain.callbacks.torch_schedulers import load_states, schedulers_in, states_of
+from disttrain.telemetry import Telemetry
 
 _SCHEDULERS = "schedulers of torch"  # no name of a class
 

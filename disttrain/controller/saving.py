@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from disttrain.callbacks.telemetry import Save
 from disttrain.controller.boundaries import Boundaries
 from disttrain.controller.commits import Committed, Committer, SaveFailed
 from disttrain.controller.environment import CallEnvironment
@@ -13,6 +12,7 @@ from disttrain.controller.feeding import Feeding
 from disttrain.controller.telemetry import CallStatistics
 from disttrain.elastic import messages as m
 from disttrain.errors import InfrastructureError
+from disttrain.telemetry import Save
 from disttrain.training.job import Job
 
 _PATIENCE_S = 0.5  # a save that was begun within so long is about to end, most likely: the next need not be put off

@@ -11,8 +11,6 @@ from disttrain.checkpoint import Loaded, Store, load, mark_bad, newest_whole, re
 from disttrain.checkpoint.history import newest_of_step
 from disttrain.checkpoint.messages import explain, some
 from disttrain.errors import CheckpointIncomplete
-from disttrain.host_numbers import plain
-from disttrain.training.step.named_arrays import as_tensor
 from disttrain.watch import What
 
 _NO_SLOTS = ("model/", "callbacks/", "totals")
@@ -36,6 +34,9 @@ class ResumePoint:
 
     def state(self, what: What) -> dict[str, np.ndarray]:
         """The weights, or the slots of optimizers, by the names of `Engine.arrays`."""
+        from disttrain.host_numbers import plain  # late: whoever only looks at a run loads no torch
+        from disttrain.training.step.named_arrays import as_tensor
+
         loaded = load(self.store, self.name, prefix="model/" if what == "weights" else "")
         found = {name: plain(as_tensor(array)) for name, array in loaded.arrays.items()}
         return found if what == "weights" else {name: a for name, a in found.items() if not name.startswith(_NO_SLOTS)}

@@ -16,7 +16,7 @@ import numpy as np
 from disttrain.callbacks import CallbackList
 from disttrain.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, overrides
 from disttrain.callbacks.capture import capture
-from disttrain.callbacks.telemetry import Telemetry
+from disttrain.telemetry import Telemetry
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.nested_calls import inside_hooks
 from disttrain.training.program import Kind, Position, Program

@@ -88,6 +88,7 @@ ROOMS: Table = {
     "errors": ["redaction"],
     "parsing": [],
     "redaction": [],
+    "telemetry": [],
     "tracebacks": [],
     "clock": [],
     "watch": [],
@@ -145,12 +146,14 @@ THIRD_PARTY = {
     "errors": [],
     "parsing": [],
     "redaction": [],
+    "telemetry": [],
     "tracebacks": [],
     "clock": [],
     "watch": [],
     "seeds": TENSORS,
     "philox": TENSORS,
     "running_sums": TENSORS,
+    "telemetry": ["numpy"],
     "host_numbers": TENSORS,
 }
 
