@@ -48,7 +48,7 @@ class Gate:
         self.open, self.reached, self.broken, self.calls = threading.Event(), threading.Event(), False, 0
         self._lock, self._write = threading.Lock(), shard_writer.write_shard_insistently
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
         held = self.open
         with self._lock:
             self.calls += 1
@@ -56,7 +56,7 @@ class Gate:
         assert held.wait(60.0)
         if self.broken:
             raise OSError(5, "the disk says no")
-        return self._write(*arguments)
+        return self._write(*arguments, **named)
 
 
 @pytest.fixture
