@@ -146,7 +146,6 @@ THIRD_PARTY = {
     "errors": [],
     "parsing": [],
     "redaction": [],
-    "telemetry": [],
     "tracebacks": [],
     "clock": [],
     "watch": [],
