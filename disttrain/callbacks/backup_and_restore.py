@@ -153,7 +153,7 @@ class BackupAndRestore(Callback):
         states, arrays = self._states_beside()
         if arrays:
             buffer = io.BytesIO()
-            np.savez(buffer, **arrays)
+            np.savez(buffer, **arrays)  # type: ignore[arg-type]  # names of arrays have a slash
             files.pipe_file(f"{folder}/{_NEXT[_ARRAYS]}", buffer.getvalue())
         there = [_WEIGHTS, *([_ARRAYS] if arrays else [])]
         metadata = {

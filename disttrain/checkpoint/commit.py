@@ -101,7 +101,7 @@ def check_sizes(store: Store, manifest: Manifest) -> None:
         CheckpointIncomplete: a file is missing.
         CheckpointCorrupt: one has another size.
     """
-    sizes = {file.path: file.nbytes for own in manifest.files for file in (own, *own.earlier)}
+    sizes = {file.path: file.nbytes for own in manifest.files for file in own.all_files()}
     for path, nbytes in sizes.items():
         try:
             found = store.size(path)

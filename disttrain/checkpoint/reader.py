@@ -231,7 +231,7 @@ def _load(store: Store, name: str, prefix: str, into: Mapping[str, NamedArray] |
         fits = kept is not None and kept.spec(spec.name) == spec and kept.data.flags.writeable
         arrays[spec.name] = kept if kept is not None and fits else NamedArray.empty(spec)
     for file in manifest.files:
-        for source in (file, *file.earlier):
+        for source in file.all_files():
             targets: list[tuple[PieceReport, Bytes]] = []
             for report in source.pieces:
                 if report.piece.tensor in arrays:

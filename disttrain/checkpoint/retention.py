@@ -33,7 +33,7 @@ def plan_deletions(
 
     Kept are: the newest `keep` sound checkpoints of the valid history; the pinned ones; and, where some are verified, the newest verified
     one and everything newer. Until the valid history has `keep` sound ones nothing else goes either, so a fresh start or a takeover deletes
-    nothing old before it has as much of its own. Data folders go with their commit. A folder without a commit is left over from a save that
+    nothing old before it has as much of its own; and what is newer than all of the valid history. Data folders go with their commit. A folder without a commit is left over from a save that
     was cut short: it goes if its attempt is over, or if this attempt has committed a later save since.
 
     Args:
@@ -66,6 +66,9 @@ def plan_deletions(
         if newest_verified is not None:
             kept.update(sound[: newest_verified + 1])
     needed = {folder for text, folders in (refers or {}).items() if text in kept for folder in folders}
+    if sound:  # a listing may lag behind another: what is newer than all that the history knows was not there yet when that was read
+        newest = parsed[sound[0]]
+        kept |= {text for text, name in parsed.items() if (name.attempt, name.sequence) > (newest.attempt, newest.sequence)}
     going = {text: name for text, name in parsed.items() if text not in kept}
     committed, gone = set(parsed.values()), set(going.values())
     latest = max((name.sequence for name in committed if name.attempt == attempt), default=0)

@@ -129,6 +129,10 @@ class ShardReport:
         """Those of the file, and those that lie in earlier ones."""
         return [*self.pieces, *(report for file in self.earlier for report in file.pieces)]
 
+    def all_files(self) -> tuple[ShardReport | Earlier, ...]:
+        """It, and the earlier ones."""
+        return (self, *self.earlier)
+
     def by_piece(self) -> dict[Piece, tuple[str, int, PieceReport]]:
         """Where each piece lies, for the next save to refer to: the path of the file that holds it, its size, and the report."""
         found = {report.piece: (self.path, self.nbytes, report) for report in self.pieces}

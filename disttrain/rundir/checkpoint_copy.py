@@ -116,7 +116,7 @@ def _refuse_another(into: Store, target: str, manifests: list[Manifest]) -> None
 
 
 def _copy_data(source: Store, into: Store, manifest: Manifest) -> None:
-    for path, nbytes in {file.path: file.nbytes for own in manifest.files for file in (own, *own.earlier)}.items():
+    for path, nbytes in {file.path: file.nbytes for own in manifest.files for file in own.all_files()}.items():
         if into.exists(path):
             if into.size(path) == nbytes:
                 continue  # of an earlier try, or of another checkpoint; `verify` will say whether it is whole

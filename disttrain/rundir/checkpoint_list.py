@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from disttrain.checkpoint import (
@@ -154,7 +154,7 @@ def described(address: str, step: int | None = None, clock: Clock | None = None)
     place = place_of(address, step)
     manifest = chosen(place)
     extra = manifest.extra
-    hooks = extra.get("hooks") if isinstance(extra.get("hooks"), dict) else {}
+    hooks = extra.get("hooks")
     return {
         "run": place.run,
         "name": str(manifest.name),
@@ -162,7 +162,7 @@ def described(address: str, step: int | None = None, clock: Clock | None = None)
         "attempt": manifest.name.attempt,
         **_told(extra, (clock or SystemClock()).wall_s()),
         **{name: extra[name] for name in ("kind", "tick", "virtual_workers", "seed", "audited") if name in extra},
-        "callbacks": sorted(hooks.get("callbacks", {})),
+        "callbacks": sorted(hooks.get("callbacks", {})) if isinstance(hooks, dict) else [],
         "size_bytes": size_of(manifest),
         "files": [{"path": file.path, "bytes": file.nbytes, "pieces": len(file.pieces)} for file in manifest.files],
         "refers_to": sorted({earlier.path for file in manifest.files for earlier in file.earlier}),
@@ -200,21 +200,27 @@ def _of_run(run: str, store: Store, clock: Clock) -> list[Listed]:
         results = _results(store)
     except CheckpointError:  # of damage to the records: which count is not known, the checkpoints are there
         valid, results = {info.name for info in infos}, {}
-    found, older = [], None
+    found: list[Listed] = []
+    older: dict[tuple[str, int, int], tuple[str, int]] = {}
     for info in reversed(infos):
-        known = {"run": run, "name": info.name, "step": info.step, "result_of": results.get(info.name, ()), "counts": info.name in valid}
+        one = Listed(run, info.name, info.step, result_of=results.get(info.name, ()), counts=info.name in valid)
         try:
             manifest = read_manifest(store, info.name)
         except CheckpointError as error:
-            found.append(Listed(**known, problem=str(error).splitlines()[0]))
+            found.append(replace(one, problem=str(error).splitlines()[0]))
             continue
         own = pieces_of(manifest)
-        unchanged = sum(nbytes for where, (digest, nbytes) in own.items() if older is not None and older.get(where) == (digest, nbytes))
-        problem = "a reader found it damaged" if info.name in bad else None
-        told = _told(manifest.extra, clock.wall_s())
-        bytes_of = {"size_bytes": size_of(manifest), "holds_bytes": sum(nbytes for _, nbytes in own.values()), "unchanged_bytes": unchanged}
-        shared = sum(one.nbytes for file in manifest.files for earlier in file.earlier for one in earlier.pieces)
-        found.append(Listed(**known, **told, **bytes_of, shared_bytes=shared, problem=problem))
+        unchanged = sum(nbytes for where, (digest, nbytes) in own.items() if older.get(where) == (digest, nbytes))
+        one = replace(
+            one,
+            **_told(manifest.extra, clock.wall_s()),
+            size_bytes=size_of(manifest),
+            holds_bytes=sum(nbytes for _, nbytes in own.values()),
+            unchanged_bytes=unchanged,
+            shared_bytes=sum(piece.nbytes for file in manifest.files for earlier in file.earlier for piece in earlier.pieces),
+            problem="a reader found it damaged" if info.name in bad else None,
+        )
+        found.append(one)
         older = own
     return found[::-1]
 
