@@ -103,9 +103,9 @@ class Saver:
     def sweep(self) -> None:
         """Keep two."""
         engine, store = self.engine, self.store
+        names = [info.name for info in engine.list_checkpoints(store)]
         plan = engine.plan_deletions(
-            engine.read_history(store), [info.name for info in engine.list_checkpoints(store)], store.list("checkpoints/data"),
-            attempt=self.attempt.number, keep=2,
+            engine.read_history(store, names), names, store.list("checkpoints/data"), attempt=self.attempt.number, keep=2
         )  # fmt: skip
         engine.sweep(store, self.attempt, plan)
 

@@ -62,11 +62,15 @@ def list_checkpoints(store: Store) -> list[CheckpointInfo]:
     return [CheckpointInfo(str(name), name.step, name.attempt, name.sequence) for name in names]
 
 
-def read_history(store: Store) -> list[str]:
-    """The checkpoints that a resume may choose from, newest first; see `history.valid_history`."""
+def read_history(store: Store, commits: Iterable[str] | None = None) -> list[str]:
+    """The checkpoints that a resume may choose from, newest first; see `history.valid_history`.
+
+    Args:
+        commits: all of them, where they have been listed: two listings of one store need not agree.
+    """
     # commits first: one that appears in between belongs to an attempt that is listed as well
-    commits = [info.name for info in list_checkpoints(store)]
-    return valid_history(read_attempts(store, newest_run=True), commits)
+    names = [info.name for info in list_checkpoints(store)] if commits is None else list(commits)
+    return valid_history(read_attempts(store, newest_run=True), names)
 
 
 def read_manifest(store: Store, name: str) -> Manifest:

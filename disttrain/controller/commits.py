@@ -225,7 +225,7 @@ class Committer:
             self._refers = {name: folders for name, folders in self._refers.items() if name in names}
             self._refers |= references(self._store, [name for name in names if name not in self._refers])
             plan = plan_deletions(
-                read_history(self._store), names, self._store.list(DATA), attempt=self._attempt.number, keep=self._keep,
+                read_history(self._store, names), names, self._store.list(DATA), attempt=self._attempt.number, keep=self._keep,
                 pinned=self._pinned | self._audited, bad=bad_checkpoints(self._store), refers=self._refers,
             )  # fmt: skip
             sweep(self._store, self._attempt, plan)

@@ -181,9 +181,10 @@ class Member:
             return  # it failed to begin, and said so
         self._leave_group()
         self._generation = self.activity.generation = command.generation
-        self._formed, self._witness.watch_until, self._saves_due = True, command.watch_until, SavesDue()
+        self._formed, self._saves_due = True, SavesDue()
         aborted = self._flag(command.call, command.generation)
         rank = command.members.index(self.name)
+        self._witness.forming(command, rank, self._engine)
         self._holds_state = command.source is None or (command.restore is None and command.ticks[rank] is not None)
         self.activity.now("forming", command.tick)
         self._group = self._grouped(command, rank, aborted)
@@ -221,6 +222,7 @@ class Member:
         if engine.position.kind not in BOUNDARIES:
             return
         engine.apply(command.decision)
+        self._witness.arrived(engine, (self._call, self._generation))
         if command.decision.save and not engine.replica.ended:
             self._save(must=False)
         self._go()
@@ -255,8 +257,7 @@ class Member:
             self.activity.end_tick()
             if position.kind is Kind.PREDICT:
                 self._send_predictions(all_of_them=False)
-            if position.kind is Kind.TRAIN:
-                self._witness.stepped(engine, group, settings, key)
+            self._witness.stepped(engine, position, group, settings, key)
             if self._saves_due.begins(engine, settings, position.kind, agreed):
                 self._save(insist=stop)
             if any(agreed):

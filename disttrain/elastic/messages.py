@@ -277,7 +277,11 @@ class ShardWritten:
 
 @dataclass(frozen=True, slots=True)
 class Digested:
-    """The digest of this worker's state as of `tick`, one of `size` that are compared; rank 0 adds the names."""
+    """The digest of this worker's state as of `tick`, one of `size` that are compared; rank 0 adds the names.
+
+    Args:
+        first: what it was when this worker alone had done that tick; the group has done it again since, from the state of `source`.
+    """
 
     worker: str
     call: int
@@ -285,6 +289,8 @@ class Digested:
     tick: int
     size: int
     digest: StateDigest
+    first: bytes = b""
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

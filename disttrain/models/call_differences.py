@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +25,7 @@ _WORDS = {
 }
 _EARLIER = {"determinism": "on", "TF32": "convolutions, recurrent layers"}  # of records that do not say
 _SHOWN = 12
+_NUMBERED = re.compile(r"(?<=[A-Za-z0-9])_\d+\b")
 _LONGEST = 90
 _MISSING = object()
 _REMEDY = "the script as it was, or another --run-dir, or --restart to begin anew"
@@ -38,20 +41,34 @@ def differences(then: Identity, now: Identity) -> tuple[list[str], list[str]]:
     return refused, told
 
 
-def refuse_other_call(refused: list[str], *, call: int, kind: str, run_dir: str, held: str, remedy: str = _REMEDY) -> None:
+def only_renumbered(then: Identity, now: Identity) -> bool:
+    """Do they differ in nothing but the numbers in names, as of a model that a cell of a notebook makes once more: `dense`, `dense_2`?"""
+    texts = []
+    for identity in (then, now):
+        known = {**_EARLIER, **identity, "graph": None}  # a digest, of names too
+        texts.append(_NUMBERED.sub("", json.dumps(known, sort_keys=True)))
+    return texts[0] == texts[1]
+
+
+def refuse_other_call(
+    refused: list[str], *, call: int, kind: str, run_dir: str, held: str, renumbered: bool = False, remedy: str = _REMEDY
+) -> None:  # fmt: skip
     """Raise RunMismatch if there are differences.
 
     Args:
         held: what of the call the run has: a checkpoint, or its result.
+        renumbered: nothing but numbers in names differ.
+        remedy: what to do about any other.
     """
     if not refused:
         return
     more = f"\n  and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+    again = "dt.clear_session() before the model is made: names that nobody gave are counted on in one process,\n            or "
     raise RunMismatch(
         f"{run_dir} holds {held} of call {call} of the script, a {kind}() that differs from this one:\n  "
         + "\n  ".join(refused[:_SHOWN])
         + more
-        + f"\n  try       {remedy}"
+        + f"\n  try       {again if renumbered else ''}{remedy}"
     )
 
 

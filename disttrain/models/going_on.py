@@ -12,7 +12,7 @@ from disttrain.checkpoint import Loaded, Store, list_checkpoints, load, load_new
 from disttrain.checkpoint.address import split_address
 from disttrain.checkpoint.trouble import answering
 from disttrain.errors import CheckpointMismatch, RunMismatch, UsageError
-from disttrain.models.call_differences import Identity, differences, refuse_other_call
+from disttrain.models.call_differences import Identity, differences, only_renumbered, refuse_other_call
 from disttrain.training.job import Job
 from disttrain.training.local import runner
 from disttrain.training.local.keeping import GoingOn, Keeping
@@ -71,9 +71,10 @@ def _going_on(address: str, job: Job, own: Identity) -> GoingOn:
             f"{whole} is of call {extra['call']} of its script, this fit is call {job.call}: the order of samples depends on that.\n"
             "  try       the same calls of fit, evaluate and predict before it as then"
         )
-    refused, told = differences(extra.get("identity") or own, own)
+    then = extra.get("identity") or own
+    refused, told = differences(then, own)
     refuse_other_call(
-        refused, call=job.call, kind="fit", run_dir=run, held=f"checkpoint {manifest.name}",
+        refused, call=job.call, kind="fit", run_dir=run, held=f"checkpoint {manifest.name}", renumbered=only_renumbered(then, own),
         remedy="the script as it was (dt.set_virtual_workers(V) gives one process the slices of a launch), or load_weights(...)",
     )  # fmt: skip
     if extra["tick"] > job.program.ticks:

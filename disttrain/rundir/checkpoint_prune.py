@@ -54,11 +54,11 @@ def prune(run_dir: str, keep: int, *, dry_run: bool = False) -> Pruned:
     directory = RunDirectory(place.run)
     store, attempts = directory.store, directory.attempts()
     directory.refuse_if_live(attempts)
-    history = read_history(store)
+    names = [info.name for info in list_checkpoints(store)]
+    history = read_history(store, names)
     whole = newest_whole(store, history)
     bad = bad_checkpoints(store) | (set() if whole is None else set(whole.skipped))
     number = newest_number(store)
-    names = [info.name for info in list_checkpoints(store)]
     plan = plan_deletions(
         history, names, store.list(DATA), attempt=number, keep=keep,
         pinned={str(record["commit"]) for record in read_finished(store, attempts).values() if record.get("commit")},

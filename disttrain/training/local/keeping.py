@@ -152,7 +152,7 @@ class Keeper:
         folder.before.append((str(name), report))
         names = [info.name for info in list_checkpoints(folder.store)]
         plan = plan_deletions(
-            read_history(folder.store), names, folder.store.list(DATA), attempt=folder.attempt.number, keep=keep,
+            read_history(folder.store, names), names, folder.store.list(DATA), attempt=folder.attempt.number, keep=keep,
             refers=references(folder.store, names),
         )  # fmt: skip
         sweep(folder.store, folder.attempt, plan)

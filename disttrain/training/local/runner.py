@@ -131,7 +131,7 @@ class LocalRunner:
                     keeper.between_ticks()
                 continue
             last = engine.run_ticks(position, until=shown + _SAMPLE_EVERY_S)
-            if last.kind is Kind.TRAIN and (now := time.monotonic()) - shown >= _SAMPLE_EVERY_S:
+            if last.kind not in BOUNDARIES and (now := time.monotonic()) - shown >= _SAMPLE_EVERY_S:
                 shown = now
                 hooks.sample(last, engine.logs(last))
                 if keeper is not None:

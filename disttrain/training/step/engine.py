@@ -40,8 +40,8 @@ class Engine:
     """The ticks of a call on one worker, and the state that they move.
 
     Args:
-        audit_share: of the time of a training that computing slices a second time is to take; steps of the
-            script's own, losses that divide by a count of the whole batch, and data that are read in their own order, are not audited.
+        audit_share: of the time of a training that computing slices a second time is to take; losses that divide by a count of the
+            whole batch, and data that are read in their own order, are not audited.
 
     Attributes:
         replica: the state.
@@ -57,7 +57,8 @@ class Engine:
         self.trains = self.replica.trains
         forward = self.replica.forward
         streams = any(isinstance(plan, StreamPlan) for _, plan in self.program.plans)  # slices of others are not here
-        self._audit_share = 0.0 if Kind.TRAIN in forward.scripts or forward.asks or streams else audit_share
+        asks = forward.asks or any(script.asks for script in forward.scripts.values())
+        self._audit_share = 0.0 if asks or streams else audit_share
         self._next: Position | None = None
         self.attach(SoloGroup(), [(0, job.virtual_workers)])
 
