@@ -31,10 +31,11 @@ def plan_deletions(
 ) -> Deletions:
     """What the newest attempt may delete after a commit.
 
-    Kept are: the newest `keep` sound checkpoints of the valid history; the pinned ones; and, where some are verified, the newest verified
-    one and everything newer. Until the valid history has `keep` sound ones nothing else goes either, so a fresh start or a takeover deletes
-    nothing old before it has as much of its own; and what is newer than all of the valid history. Data folders go with their commit. A folder without a commit is left over from a save that
-    was cut short: it goes if its attempt is over, or if this attempt has committed a later save since.
+    Kept are: the newest `keep` sound checkpoints of the valid history; the pinned ones; what is newer than all of that history; and, where
+    some are verified, the newest verified one and everything newer. Until the valid history has `keep` sound ones nothing else goes either,
+    so a fresh start or a takeover deletes nothing old before it has as much of its own. Data folders go with their commit, unless a
+    checkpoint that stays needs them. A folder without a commit is left over from a save that was cut short: it goes if its attempt is over,
+    or if this attempt has committed a later save since.
 
     Args:
         history: the valid history, newest first (`history.valid_history`).

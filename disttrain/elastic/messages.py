@@ -242,12 +242,6 @@ class SnapshotTaken:
 
 
 STILL_WRITING = "the save before is not written yet"  # why a part is missing where the storage is slow
-_LIMIT_S, _SLOWEST_BYTES_A_S = 300.0, 4e6
-
-
-def storage_limit_s(nbytes: int) -> float:
-    """So long may storage take for a part of so many bytes; then it hangs."""
-    return _LIMIT_S + nbytes / _SLOWEST_BYTES_A_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from disttrain.checkpoint.layout import commit_path
 from disttrain.checkpoint.trouble import answering
 from disttrain.clock import Clock, SystemClock
 from disttrain.elastic.device_snapshot import arena_for, device_snapshot
-from disttrain.elastic.messages import STILL_WRITING, ShardWritten, SnapshotTaken, storage_limit_s
+from disttrain.elastic.messages import STILL_WRITING, ShardWritten, SnapshotTaken
 from disttrain.elastic.state_copy import Copied, StateCopier
 from disttrain.training.step.named_arrays import as_tensor, spec_of
 from disttrain.training.step.replica import Replica, StateDict
@@ -40,6 +40,7 @@ def state_digest(state: StateDict) -> StateDigest:
 
 
 _PATIENCE_S = 0.5  # a save that is due waits so long, from its beginning, for the one before; then it is put off
+_LIMIT_S, _SLOWEST_BYTES_A_S = 300.0, 4e6  # so long may storage take for a part, and for each byte of it beside; then it hangs
 
 
 @dataclass(slots=True)
@@ -104,7 +105,7 @@ class ShardWriter:
         state = replica.state_dict()
         with self._during("copying"):
             copied = self._copied(state, rank, size, replica.device)
-        limit_s = storage_limit_s(copied.snapshot.data.nbytes)
+        limit_s = _LIMIT_S + copied.snapshot.data.nbytes / _SLOWEST_BYTES_A_S
         step = replica.optimizer.calls
         # Every rank names the folder alone, so the nonce is a function of what all know; a generation never comes twice.
         nonce = blake2b(f"{attempt}.{call}.{generation}.{replica.tick}".encode(), digest_size=8).hexdigest()
