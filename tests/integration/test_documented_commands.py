@@ -28,7 +28,7 @@ PAGES = [page for page in pages() if any(block.kind == "bash" for block in block
 def run(command: str, folder: Path) -> None:
     """A line of a shell. What starts no Ray runs here, which saves it the time to load torch."""
     words = shlex.split(command, comments=True)
-    if words[0] == "disttrain" and words[1] != "launch":
+    if words[0] == "disttrain" and (words[1] != "launch" or "--print-config" in words):
         with redirect_stdout(io.StringIO()) as said:
             code = app(words[1:], standalone_mode=False) or 0
         accepted = (0, 2) if words[1] == "doctor" else (0,)  # whether this machine is ready is not the page's matter

@@ -121,6 +121,6 @@ def test_readme_from_top_to_bottom(newcomer: Newcomer):
 
     (after,) = re.findall(r"^```python\n(model\.save.*?)^```", README, re.MULTILINE | re.DOTALL)
     lines = after.replace("s3://bucket/run", "runs/train")
-    (newcomer.folder / "after.py").write_text(code.replace("epochs=3", "epochs=1") + lines)
+    (newcomer.folder / "after.py").write_text('import disttrain as dt\n\nmodel = dt.load_model("model.keras")\n' + lines)
     newcomer.run("python after.py")
     assert (newcomer.folder / "m.keras").is_file() and (newcomer.folder / "m.onnx").is_file()

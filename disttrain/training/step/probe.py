@@ -62,8 +62,8 @@ def _slice(engine: Engine, position: Position) -> dict[str, Tensor]:
 
 def _own_step(workspace: Workspace, script: CustomStep, position: Position) -> dict[str, Tensor]:
     """What slice 0 of a step of the script's own asks to be updated by, and what it logs; its updates are left out."""
-    rounds, named = Rounds(workspace, script, position), {}
-    scratch = script.scratch.save()
+    rounds, scratch = Rounds(workspace, script, position), script.scratch.save()
+    named: dict[str, Tensor] = {}
 
     def instead(request: ApplyRequest) -> None:
         update = script.updates[request.mark - 1]
