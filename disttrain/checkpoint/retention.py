@@ -67,9 +67,10 @@ def plan_deletions(
         if newest_verified is not None:
             kept.update(sound[: newest_verified + 1])
     needed = {folder for text, folders in (refers or {}).items() if text in kept for folder in folders}
-    if sound:  # a listing may lag behind another: what is newer than all that the history knows was not there yet when that was read
-        newest = parsed[sound[0]]
-        kept |= {text for text, name in parsed.items() if (name.attempt, name.sequence) > (newest.attempt, newest.sequence)}
+    known = [name for name in map(CommitName.parse, history) if name is not None]
+    if known:  # a listing may lag behind another: what is newer than all that the history knows was not there yet when that was read
+        newest = max((name.attempt, name.sequence) for name in known)
+        kept |= {text for text, name in parsed.items() if (name.attempt, name.sequence) > newest}
     going = {text: name for text, name in parsed.items() if text not in kept}
     committed, gone = set(parsed.values()), set(going.values())
     latest = max((name.sequence for name in committed if name.attempt == attempt), default=0)

@@ -146,13 +146,13 @@ THIRD_PARTY = {
     "errors": [],
     "parsing": [],
     "redaction": [],
+    "telemetry": ["numpy"],
     "tracebacks": [],
     "clock": [],
     "watch": [],
     "seeds": TENSORS,
     "philox": TENSORS,
     "running_sums": TENSORS,
-    "telemetry": ["numpy"],
     "host_numbers": TENSORS,
 }
 
