@@ -66,11 +66,11 @@ def plan_deletions(
         newest_verified = next((index for index, name in enumerate(sound) if name in verified), None)
         if newest_verified is not None:
             kept.update(sound[: newest_verified + 1])
-    needed = {folder for text, folders in (refers or {}).items() if text in kept for folder in folders}
     known = [name for name in map(CommitName.parse, history) if name is not None]
     if known:  # a listing may lag behind another: what is newer than all that the history knows was not there yet when that was read
         newest = max((name.attempt, name.sequence) for name in known)
         kept |= {text for text, name in parsed.items() if (name.attempt, name.sequence) > newest}
+    needed = {folder for text, folders in (refers or {}).items() if text in kept for folder in folders}
     going = {text: name for text, name in parsed.items() if text not in kept}
     committed, gone = set(parsed.values()), set(going.values())
     latest = max((name.sequence for name in committed if name.attempt == attempt), default=0)
