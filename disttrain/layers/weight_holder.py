@@ -220,8 +220,9 @@ class WeightHolder(nn.Module):
         return self.non_trainable_weights
 
     def get_weights(self) -> list[np.ndarray]:
-        """Copies of all weights as arrays, in the order of `weights`."""
-        return [tensor.detach().cpu().clone().numpy() for tensor in self.weights]
+        """Copies of all weights as arrays, in the order of `weights`; of bfloat16, which NumPy lacks, as float32, which holds it."""
+        copies = [tensor.detach().cpu().clone() for tensor in self.weights]
+        return [(copy.float() if copy.dtype is torch.bfloat16 else copy).numpy() for copy in copies]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Copy arrays into the weights, in the order of `weights`.

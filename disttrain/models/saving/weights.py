@@ -97,6 +97,10 @@ def put_weights(model: Layer, found: Found, source: str, skip_mismatch: bool = F
             _say(model, failed, source, skip_mismatch)
         for weight, value in found.values:
             weight.copy_(value)
+    if found.rounded:
+        key, theirs, ours = found.rounded[0]
+        more = f", and {len(found.rounded) - 1} more" if len(found.rounded) > 1 else ""
+        warnings.warn(f"{source}: values of dtype {theirs} are rounded to {ours}, that of the model: {key}{more}.", stacklevel=4)
     for layer in model.modules():
         finalize = getattr(type(layer), "finalize_state", None)
         if finalize is not None and getattr(layer, "built", False):
