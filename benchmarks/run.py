@@ -8,6 +8,7 @@ from pathlib import Path
 
 import audit
 import checkpoint
+import checkpoint_faults
 import control_plane
 import fit
 import recovery
@@ -25,6 +26,7 @@ PROGRAMS = {
     "control_plane": control_plane.main,
     "audit": audit.main,
     "checkpoint": checkpoint.main,
+    "checkpoint_faults": checkpoint_faults.main,
     "viewer": viewer.main,
 }
 

@@ -64,6 +64,7 @@ class CallbackList(Callback):
             self.callbacks.append(self.history)
         if add_progbar and not any(isinstance(c, ProgbarLogger) for c in self.callbacks):
             self.callbacks.append(ProgbarLogger())
+        self._tell_list(self.callbacks)
         if model is not None:
             self.set_model(model)
         self.set_params({**(params or {}), **more_params})
@@ -78,6 +79,11 @@ class CallbackList(Callback):
                 one.set_model(self.model)
             one.set_params(self.params)
             one.telemetry = self.telemetry
+            self._tell_list([one])
+
+    def _tell_list(self, callbacks: list[Any]) -> None:
+        for callback in callbacks:
+            getattr(callback, "set_callbacks", lambda _: None)(self)
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
@@ -101,6 +107,11 @@ class CallbackList(Callback):
     def needs_gradients(self) -> bool:
         """Must the gradient of each step be kept, because a callback wants to see it?"""
         return any(getattr(callback, "wants_gradients", False) for callback in self.callbacks)
+
+    @property
+    def keeps_training(self) -> bool:
+        """Does a callback keep full checkpoints of the training?"""
+        return any(getattr(callback, "keeps_training", False) for callback in self.callbacks)
 
     @property
     def needs_every_batch(self) -> bool:
@@ -205,6 +216,7 @@ class CallbackList(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._call("on_train_begin", plain(logs))
+        self._after()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         self._call("on_train_end", plain(logs))
@@ -213,9 +225,11 @@ class CallbackList(Callback):
         logs = plain(logs)
         for callback in sorted(self.callbacks, key=lambda callback: not isinstance(callback, ProgbarLogger)):
             callback.on_epoch_begin(epoch, logs)  # the heading first: what others print belongs below it
+        self._after()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._call("on_epoch_end", epoch, plain(logs))
+        self._after()
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         self._call("on_batch_begin", batch, plain(logs))
@@ -228,6 +242,7 @@ class CallbackList(Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self._call("on_train_batch_end", batch, plain(logs))
+        self._after()
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         self._call("on_test_begin", plain(logs))
@@ -252,6 +267,12 @@ class CallbackList(Callback):
 
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self._call("on_predict_batch_end", batch, plain(logs))
+
+    def _after(self) -> None:
+        """For those that look after the others."""
+        for callback in self.callbacks:
+            if isinstance(callback, Callback):
+                callback.after_hooks()
 
     def _call(self, hook: str, *arguments: Any) -> None:
         if hook in _PRINTS:

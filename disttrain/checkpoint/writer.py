@@ -14,7 +14,7 @@ import numpy as np
 from disttrain.checkpoint.arrays import DTYPES, Bytes, NamedArray, TensorSpec
 from disttrain.checkpoint.messages import nearest_first, some
 from disttrain.checkpoint.partition import Piece
-from disttrain.checkpoint.shards import PieceReport, ShardReport, digest_of, header, piece_bytes
+from disttrain.checkpoint.shards import Earlier, PieceReport, ShardReport, digest_of, header, piece_bytes
 from disttrain.checkpoint.store import Store
 
 
@@ -55,6 +55,7 @@ def _pages(nbytes: int) -> Bytes:
     return np.frombuffer(memory, np.uint8)
 
 
+_REFERRED_BYTES = 4 << 10  # smaller pieces are written each time: what a reference costs in the manifest is more
 _JOINED_BYTES = 1 << 16  # chunks below are joined: a call for each costs more than the copy
 
 
@@ -99,6 +100,10 @@ class Snapshot:
             else:
                 small.append(data[start:stop])
         return [*chunks, *([b"".join(small)] if small else [])]
+
+    def only(self, numbers: Sequence[int]) -> Snapshot:
+        """These entries of it, of the same bytes; released with it, not by itself."""
+        return Snapshot(tuple(self.entries[n] for n in numbers), self.data, tuple(self.offsets[n] for n in numbers), self.arena)
 
     def release(self) -> None:
         """Free the arena; `data` is not to be used after it."""
@@ -145,27 +150,47 @@ def snapshot(arrays: Mapping[str, NamedArray], pieces: Sequence[Piece], arena: A
     return shot
 
 
-def write_shard(store: Store, path: str, snapshot: Snapshot) -> ShardReport:
+def write_shard(store: Store, path: str, snapshot: Snapshot, before: ShardReport | None = None) -> ShardReport:
     """Write a snapshot as a safetensors file and say where each piece lies. May run in any thread; hashing and writing free the GIL.
 
     Args:
         store: where to.
         path: from `layout.shard_path`, under a folder of this save alone.
         snapshot: stays as it is; release it afterwards.
+        before: what was written of an earlier save, which is committed. Pieces of 4 KiB or more that it has with the same bytes are
+            referred to, not written.
 
     Raises:
         RunUnwritable, OSError: it could not be written; nothing is left of it.
         FileExistsError: `path` was used before.
     """
-    head = header(snapshot.entries)
+    digests = [digest_of(place.data) for _, _, place in snapshot.places()]
+    written, earlier = _changed(snapshot, digests, {} if before is None else before.by_piece())
+    shot = snapshot if not earlier else snapshot.only(written)
+    head = header(shot.entries)
     reports: list[PieceReport] = []
     at = len(head)
-    for piece, _, place in snapshot.places():
-        reports.append(PieceReport(piece, at, place.size, digest_of(place.data)))
+    for number, (piece, _, place) in zip(written, shot.places(), strict=True):
+        reports.append(PieceReport(piece, at, place.size, digests[number]))
         at += place.size
-    report = ShardReport(path, at, len(head), digest_of(head), tuple(reports))
-    store.write_file(path, [head, *snapshot.chunks()])
+    report = ShardReport(path, at, len(head), digest_of(head), tuple(reports), earlier)
+    store.write_file(path, [head, *shot.chunks()])
     return report
+
+
+def _changed(
+    snapshot: Snapshot, digests: Sequence[str], known: Mapping[Piece, tuple[str, int, PieceReport]]
+) -> tuple[list[int], tuple[Earlier, ...]]:
+    """(the numbers of the entries that must be written, where the others lie)."""
+    written: list[int] = []
+    found: dict[tuple[str, int], list[PieceReport]] = {}
+    for number, (piece, spec) in enumerate(snapshot.entries):
+        path, nbytes, old = known.get(piece, ("", 0, None))
+        if old is not None and piece_bytes(piece, spec) == old.nbytes >= _REFERRED_BYTES and old.digest == digests[number]:
+            found.setdefault((path, nbytes), []).append(old)
+        else:
+            written.append(number)
+    return written, tuple(Earlier(path, nbytes, tuple(found[path, nbytes])) for path, nbytes in sorted(found))
 
 
 def _element_bytes(spec: TensorSpec) -> int:

@@ -378,7 +378,7 @@ class Controller:
             self._advance(happened.SaveDue())
 
     def _look_at_saves(self) -> None:
-        for outcome in self.saving.ended():
+        for outcome in self.saving.ended(self.group.generation):
             if isinstance(outcome, Committed):
                 if not isinstance(self.state, o.Ended):
                     self.group.decide(o.CheckpointCommitted(outcome.name, outcome.tick, self._clock.monotonic_s()))

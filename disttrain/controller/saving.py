@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from disttrain.controller.boundaries import Boundaries
@@ -16,7 +17,18 @@ from disttrain.training.job import Job
 
 _PATIENCE_S = 0.5  # a save that was begun within so long is about to end, most likely: the next need not be put off
 _SLOW_S = 30.0  # a save that takes longer is told of
+_GRACE_S = 60.0  # beyond what a part may take: to commit it, and to hear of it
 _AGAIN_S, _LONGEST_PAUSE_S = 5.0, 120.0  # after a save that failed, the first pause and the longest
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """The newest save that was begun, and is neither committed nor abandoned."""
+
+    tick: int
+    generation: int
+    since: float
+    limit_s: float
 
 
 class Saving:
@@ -43,7 +55,7 @@ class Saving:
         self._around, self._number, self._job, self._committer = around, number, job, committer
         self._boundaries, self._statistics, self._feeding = boundaries, statistics, feeding
         self._saved_at = around.clock.monotonic_s()
-        self._under_way: tuple[int, int, float] | None = None  # tick, generation, since when
+        self._under_way: _UnderWay | None = None
         self._put_off = self._slowness_told = False
         self._again_at, self._pause_s = 0.0, _AGAIN_S  # when what was put off is tried, and how much later than a failure
         self.newest: Committed | None = None
@@ -61,16 +73,8 @@ class Saving:
 
     def under_way(self, now: float, generation: int) -> bool:
         """Is a save of this generation neither committed nor abandoned, though it was begun more than a moment ago?"""
-        if self._under_way is None or self._under_way[1] != generation:
-            return False
-        waited = now - self._under_way[2]
-        if waited > _SLOW_S and not self._slowness_told:
-            self._slowness_told = True
-            words = (
-                f"warning: a checkpoint is under way for {waited:.0f} s; training goes on, and the next is put off until that one has ended"
-            )
-            self._around.console.event("save slow", words, tick=self._under_way[0], seconds=waited)
-        return waited > _PATIENCE_S
+        save = self._under_way
+        return save is not None and save.generation == generation and now - save.since > _PATIENCE_S
 
     def begins(self, now: float, generation: int) -> bool:
         """A save is due; may it begin? While one is under way it is put off to the first step after that; however many, they are one."""
@@ -90,7 +94,7 @@ class Saving:
 
     def begun(self, report: m.SnapshotTaken, generation: int) -> None:
         """A worker has copied the state of a tick."""
-        self._under_way = report.tick, generation, self._around.clock.monotonic_s()
+        self._under_way = _UnderWay(report.tick, generation, self._around.clock.monotonic_s(), report.limit_s)
         if self._boundaries.history is not None:
             self._boundaries.history.save_begun(report.tick)
         self._feeding.note(report.tick)
@@ -100,23 +104,37 @@ class Saving:
         if self._committer is not None:
             self._committer.take(report, self._own_part)
 
-    def ended(self) -> list[Committed | SaveFailed]:
+    def ended(self, generation: int) -> list[Committed | SaveFailed]:
         """What has been committed or abandoned of this call since the last look; a late save of an earlier one is told, no more.
 
         Raises:
-            InfrastructureError: another driver took the run over.
+            InfrastructureError: another driver took the run over; or storage fails, and the run is to stop then.
         """
+        self._look_at_slow_ones(generation)
         found = [] if self._committer is None else self._committer.finished()
         for outcome in found:
             self._tell(outcome, own=outcome.call == self._number)
         return [outcome for outcome in found if outcome.call == self._number]
+
+    def _look_at_slow_ones(self, generation: int) -> None:
+        """Tell of a save that takes long, once; give up one that storage does not take."""
+        save = self._under_way
+        if save is None or save.generation != generation or self._committer is None:
+            return
+        waited = self._around.clock.monotonic_s() - save.since
+        if waited > _SLOW_S and not self._slowness_told:
+            self._slowness_told = True
+            words = f"warning: a checkpoint is under way for {waited:.0f} s; the next is put off until it has ended"
+            self._around.console.event("save slow", words, tick=save.tick, seconds=waited)
+        if waited > save.limit_s + _GRACE_S:
+            self._committer.give_up(self._number, generation, save.tick, waited)
 
     def _tell(self, outcome: Committed | SaveFailed, *, own: bool) -> None:
         console, history = self._around.console, self._boundaries.history if own else None
         waits = isinstance(outcome, SaveFailed) and outcome.reason.endswith(m.STILL_WRITING)
         slow = self._slowness_told
         if own and self._under_way is not None:
-            begun = self._under_way[0]
+            begun = self._under_way.tick
             if outcome.tick == begun or (outcome.tick > begun and not waits):  # one that waits says nothing of the one that it waits for
                 self._under_way, self._slowness_told = None, False
         if isinstance(outcome, SaveFailed):
@@ -128,6 +146,12 @@ class Saving:
                 words = f"warning: a checkpoint was abandoned, training goes on: {outcome.reason}"
                 console.event("save failed", words, tick=outcome.tick, reason=outcome.reason)
                 self.failure = outcome.reason if own else self.failure
+                if outcome.storage and self._around.on_checkpoint_failure == "stop":
+                    raise InfrastructureError(
+                        f"a checkpoint could not be written: {outcome.reason}\n"
+                        "  expected  storage that takes it, since --on-checkpoint-failure is stop\n"
+                        "  try       the same command once that is mended: it goes on from the newest checkpoint"
+                    )
             if own:
                 self._try_again(at_once=waits)
             if history is not None:
@@ -159,6 +183,6 @@ class Saving:
             "call": self._number, "kind": self._job.kind, "tick": part.tick, "meta": part.meta, "hooks": hooks.state,
             "virtual_workers": self._job.virtual_workers, "seed": self._job.seed, "identity": self._around.identity,
             "audited": part.audits > 0, "digests": {} if part.digest is None else part.digest.tree(),
-            "data": self._feeding.at(part.tick),
+            "data": self._feeding.at(part.tick), "saved": round(self._around.clock.wall_s(), 3),
         }  # fmt: skip
         return extra, hooks.arrays

@@ -167,7 +167,7 @@ class Member:
         torch.set_num_threads(command.settings.threads)
         keep_freed_memory()
         if command.settings.run_dir is not None and self._shards is None:
-            self._shards = ShardWriter(command.settings.run_dir, self.name, self._report, self._clock)
+            self._shards = ShardWriter(command.settings.run_dir, self.name, self._report, self._clock, self.activity.during)
         found = opened(lambda: self._open_job(command.job), command.settings, self._clock)
         self._engine, self._stepped = found.engine, False
         self._inlets.begin(self._call, found.engine.job)
@@ -259,7 +259,7 @@ class Member:
                 self._send_predictions(all_of_them=False)
             self._witness.stepped(engine, position, group, settings, key)
             if self._saves_due.begins(engine, settings, position.kind, agreed):
-                self._save()
+                self._save(insist=stop)
             if any(agreed):
                 with self._lock:
                     requested -= named(agreed)
@@ -281,7 +281,7 @@ class Member:
         if engine.job.kind == "predict":
             self._send_predictions(all_of_them=True)
         elif engine.trains:
-            self._save()
+            self._save(insist=True)
             if group.rank == 0:
                 result = self._aside(state_of(engine))
         elif group.rank == 0:
@@ -297,24 +297,24 @@ class Member:
             self._report(m.Predicted(self.name, self._call, self._aside(parts)))
             self._engine.by_products.predictions = {}
 
-    def _save(self, *, must: bool = True) -> None:
+    def _save(self, *, must: bool = True, insist: bool = False) -> None:
         if self._group is not None:
-            self._save_as(self._group.rank, self._group.size, self._generation, must)
+            self._save_as(self._group.rank, self._group.size, self._generation, must=must, insist=insist)
 
     def _save_held(self, command: m.SaveHeld) -> None:
         """Save all of the state alone, while the run waits for workers."""
         if self._engine is not None and self._engine.trains and self._holds_state and self._engine.tick == command.tick:
-            self._save_as(0, 1, command.generation)
+            self._save_as(0, 1, command.generation, insist=True)
 
-    def _save_as(self, rank: int, size: int, generation: int, must: bool = True) -> None:
+    def _save_as(self, rank: int, size: int, generation: int, *, must: bool = True, insist: bool = False) -> None:
         if self._shards is None or self._engine is None or self._settings is None:
             return
-        with self.activity.during("copying"):
+        with self.activity.during("saving"):
             sequence, attempt = self._settings.sequence_base + self._engine.tick + 1, self._settings.attempt
             by_products = self._engine.by_products
             audits, by_products.audits_passed = by_products.audits_passed, 0
             about = {"call": self._call, "generation": generation, "attempt": attempt, "sequence": sequence}
-            self._shards.save(self._engine.replica, rank, size, audits=audits, must=must, **about)
+            self._shards.save(self._engine.replica, rank, size, audits=audits, must=must, insist=insist, **about)
 
     def _aside(self, value: Any) -> Any:
         """Leave something that can be large where the driver collects it, so that no beat waits behind it."""

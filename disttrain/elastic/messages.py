@@ -233,11 +233,12 @@ class AtBoundary:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotTaken:
-    """Rank 0 has copied the state of `tick`; a `ShardWritten` follows, perhaps many boundaries later."""
+    """Rank 0 has copied the state of `tick`; a `ShardWritten` follows, perhaps many boundaries later, in `limit_s` at most."""
 
     worker: str
     call: int
     tick: int
+    limit_s: float = 300.0
 
 
 STILL_WRITING = "the save before is not written yet"  # why a part is missing where the storage is slow
@@ -366,8 +367,8 @@ class Beat:
     """What a worker does, said every second by a thread that needs none of its collectives.
 
     Args:
-        activity: "idle", "opening", "forming", "receiving" a state, "computing", "waiting" in a collective, "copying" for a save,
-            "loading" a checkpoint, or "boundary".
+        activity: "idle", "opening", "forming", "receiving" a state, "computing", "waiting" in a collective, "copying" for a save, "saving",
+            which may wait for the save before, "loading" a checkpoint, or "boundary".
         tick: the one it is about.
         seconds: for so long.
         ticks: so many it has completed in this call; the last of them took `tick_seconds` in the median, the slowest of all

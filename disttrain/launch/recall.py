@@ -11,9 +11,9 @@ from disttrain.checkpoint import load
 from disttrain.checkpoint.trouble import answering
 from disttrain.errors import CheckpointIncomplete, CheckpointMismatch, RunMismatch
 from disttrain.host_numbers import plain, tensor_of
-from disttrain.rundir.call_identity import call_identity
+from disttrain.models.call_differences import Identity, differences, only_renumbered, refuse_other_call
+from disttrain.models.call_identity import call_identity
 from disttrain.rundir.directory import RunDirectory
-from disttrain.rundir.identity import Identity, differences, only_renumbered, refuse_other_call
 from disttrain.rundir.resume import ResumePoint, arrays_of_callbacks
 from disttrain.rundir.timeline import Console
 from disttrain.training.job import Job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import Any
 
@@ -17,6 +18,7 @@ from disttrain.layers import torch_children
 from disttrain.layers.context import CallContext, call_context
 from disttrain.losses.targets import infinite_targets
 from disttrain.metrics import Mean
+from disttrain.models.call_differences import Identity
 from disttrain.models.data_arguments import (
     array_targets,
     check_class_weight,
@@ -29,6 +31,7 @@ from disttrain.models.data_arguments import (
     refuse_two_losses,
     training_feeds,
 )
+from disttrain.models.going_on import carry_fit
 from disttrain.models.on_batch import OnBatch, predict_one_batch
 from disttrain.models.torch_wrappers import refuse_wrappers
 from disttrain.models.train_step import TrainStep
@@ -147,6 +150,7 @@ class Trainer(TrainStep):
         validation_freq: int | list[int] = 1,
         *,
         on_bad_sample: str = "raise",
+        resume_from: str | os.PathLike[str] | None = None,
     ) -> History:
         """Train for `epochs - initial_epoch` epochs; arguments, defaults and History as in Keras.
 
@@ -168,6 +172,8 @@ class Trainer(TrainStep):
             validation_steps: batches of a validation, all unless told.
             validation_batch_size: `batch_size` unless told.
             validation_freq: validate after every so many epochs, or after the epochs of a list, counted from 1.
+            resume_from: a folder that `ModelCheckpoint` has filled, a launch's run directory, or one of their checkpoints: the fit goes on
+                from there, with optimizer, callbacks, data and random numbers as they were. For a fit that a launch does not carry.
             on_bad_sample: "skip" leaves a sample of a map-style dataset that raises out of the order, for good, and says so.
 
         Raises:
@@ -216,14 +222,18 @@ class Trainer(TrainStep):
         sources = {kind: of_kind.source for kind, of_kind in feeds.items()}
         job = Job(
             "fit", self, program, sources, virtual_workers, random_seed(), example, class_weight, has_outputs,
-            keeps_gradients=callback_list.needs_gradients, ends_at_nan=callback_list.ends_at_nan,
+            keeps_gradients=callback_list.needs_gradients, ends_at_nan=callback_list.ends_at_nan, call=call,
         )  # fmt: skip
-        carrier.fit(job, callback_list)
+        carry_fit(carrier, job, callback_list, resume_from, self._identity_of)
         torch_children.wake()
         history = callback_list.history
         assert history is not None
         self.history = history
         return history
+
+    def _identity_of(self, job: Job) -> Identity:
+        """What belongs to a call; `Model` knows."""
+        raise NotImplementedError
 
     def evaluate(
         self,

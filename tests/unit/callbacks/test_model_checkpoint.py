@@ -66,7 +66,7 @@ def test_folders_of_urls_are_made(model):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"filepath": "m"}, "ending in .keras or .h5"),
+        ({"filepath": "m.ckpt"}, "ending in .keras or .h5"),
         ({"filepath": "m.keras", "save_weights_only": True}, "ending in .weights.h5"),
         ({"filepath": "m.keras", "save_freq": "batch"}, "save_freq='batch'"),
     ],

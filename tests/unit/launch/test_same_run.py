@@ -14,8 +14,8 @@ from disttrain import layers
 from disttrain.checkpoint.local_files import LocalFiles
 from disttrain.errors import CheckpointCorrupt, InfrastructureError, RunMismatch
 from disttrain.launch.cluster_start import ClusterStart
+from disttrain.models.call_differences import differences
 from disttrain.rundir.directory import RunDirectory
-from disttrain.rundir.identity import differences
 from disttrain.testing.fake_cluster import FakeCluster, Started
 
 EPOCHS = 4
