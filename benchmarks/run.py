@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import audit
+import checkpoint
+import checkpoint_faults
 import control_plane
 import fit
 import recovery
@@ -23,6 +25,8 @@ PROGRAMS = {
     "recovery": recovery.main,
     "control_plane": control_plane.main,
     "audit": audit.main,
+    "checkpoint": checkpoint.main,
+    "checkpoint_faults": checkpoint_faults.main,
     "viewer": viewer.main,
 }
 

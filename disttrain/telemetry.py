@@ -112,5 +112,9 @@ class Telemetry(Protocol):
         """The gradient of the newest training step, the mean over the global batch, by weight name; for callbacks with
         `wants_gradients` only, at a batch or epoch end. Under a launch it is fetched then and only then."""
 
+    def keep_training(self, folder: str, keep: int) -> bool:
+        """Keep a full checkpoint of the training there, as it is once the hooks that run now are through, and the `keep` newest at most.
+        False: not here, as under a launch, which keeps its own."""
+
     def tell(self, event: str, /, **details: Any) -> None:
         """Put something, in JSON types, on the timeline of the run directory; without a launch nothing happens."""

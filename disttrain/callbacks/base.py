@@ -86,6 +86,12 @@ class Callback:
     def load_state_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """The inverse of `state_arrays`; called after `load_state_dict`."""
 
+    def set_callbacks(self, callbacks: Any) -> None:
+        """Be told the `CallbackList` that this one is in."""
+
+    def after_hooks(self) -> None:
+        """After every callback's `on_train_begin`, `on_epoch_begin`, `on_epoch_end` or `on_train_batch_end`: for what concerns them all."""
+
     def abandon(self) -> None:
         """The call ended in an error, and no other hook follows: close what is open. Errors from here are passed over."""
 

@@ -26,6 +26,7 @@ from disttrain.callbacks.progbar_logger import ProgbarLogger
 from disttrain.callbacks.torch_schedulers import load_states, schedulers_in, states_of
 from disttrain.telemetry import Telemetry
 
+_PRINTS = frozenset({"on_epoch_end", "on_test_begin", "on_test_end"})  # hooks that often print, and run seldom
 _SCHEDULERS = "schedulers of torch"  # no name of a class
 
 
@@ -63,6 +64,7 @@ class CallbackList(Callback):
             self.callbacks.append(self.history)
         if add_progbar and not any(isinstance(c, ProgbarLogger) for c in self.callbacks):
             self.callbacks.append(ProgbarLogger())
+        self._tell_list(self.callbacks)
         if model is not None:
             self.set_model(model)
         self.set_params({**(params or {}), **more_params})
@@ -77,6 +79,11 @@ class CallbackList(Callback):
                 one.set_model(self.model)
             one.set_params(self.params)
             one.telemetry = self.telemetry
+            self._tell_list([one])
+
+    def _tell_list(self, callbacks: list[Any]) -> None:
+        for callback in callbacks:
+            getattr(callback, "set_callbacks", lambda _: None)(self)
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
@@ -100,6 +107,11 @@ class CallbackList(Callback):
     def needs_gradients(self) -> bool:
         """Must the gradient of each step be kept, because a callback wants to see it?"""
         return any(getattr(callback, "wants_gradients", False) for callback in self.callbacks)
+
+    @property
+    def keeps_training(self) -> bool:
+        """Does a callback keep full checkpoints of the training?"""
+        return any(getattr(callback, "keeps_training", False) for callback in self.callbacks)
 
     @property
     def needs_every_batch(self) -> bool:
@@ -148,6 +160,11 @@ class CallbackList(Callback):
         for callback in self.callbacks:
             if getattr(callback, "batch_hooks", "every") == "sampled":
                 callback.on_train_batch_end(batch, logs)
+
+    def sample_validation(self, batch: int, steps: int | None, logs: Logs | None = None) -> None:
+        """Show how far the validation within `fit` is, of which no callback need know."""
+        for callback in self._bars():
+            callback.show_validation(batch, steps, plain(logs))
 
     def state_dict(self) -> dict[str, Any]:
         """The states of the callbacks that have one, by class and number, such as `"EarlyStopping"` and `"EarlyStopping_1"`."""
@@ -199,15 +216,20 @@ class CallbackList(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._call("on_train_begin", plain(logs))
+        self._after()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         self._call("on_train_end", plain(logs))
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self._call("on_epoch_begin", epoch, plain(logs))
+        logs = plain(logs)
+        for callback in sorted(self.callbacks, key=lambda callback: not isinstance(callback, ProgbarLogger)):
+            callback.on_epoch_begin(epoch, logs)  # the heading first: what others print belongs below it
+        self._after()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._call("on_epoch_end", epoch, plain(logs))
+        self._after()
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         self._call("on_batch_begin", batch, plain(logs))
@@ -220,6 +242,7 @@ class CallbackList(Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self._call("on_train_batch_end", batch, plain(logs))
+        self._after()
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         self._call("on_test_begin", plain(logs))
@@ -245,9 +268,21 @@ class CallbackList(Callback):
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self._call("on_predict_batch_end", batch, plain(logs))
 
+    def _after(self) -> None:
+        """For those that look after the others."""
+        for callback in self.callbacks:
+            if isinstance(callback, Callback):
+                callback.after_hooks()
+
     def _call(self, hook: str, *arguments: Any) -> None:
+        if hook in _PRINTS:
+            for callback in self._bars():
+                callback.make_room()
         for callback in self.callbacks:
             getattr(callback, hook)(*arguments)
+
+    def _bars(self) -> list[ProgbarLogger]:
+        return [callback for callback in self.callbacks if isinstance(callback, ProgbarLogger)]
 
 
 def plain(logs: Logs | None) -> Logs:

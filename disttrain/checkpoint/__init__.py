@@ -8,6 +8,7 @@ from disttrain.checkpoint.attempts import Superseded, end_attempt, newest_number
 from disttrain.checkpoint.commit import CommittedCheckpoint, commit, new_save_nonce
 from disttrain.checkpoint.digest import checkpoint_digest, fault_digest, weights_digest
 from disttrain.checkpoint.history import Attempt, counts, last_sequences, valid_history
+from disttrain.checkpoint.insisting import insist, write_shard_insistently
 from disttrain.checkpoint.layout import CommitName, save_folder, shard_path
 from disttrain.checkpoint.manifest import Manifest
 from disttrain.checkpoint.partition import Piece, split
@@ -22,6 +23,7 @@ from disttrain.checkpoint.reader import (
     mark_bad,
     newest_whole,
     read_history,
+    references,
     verify,
 )
 from disttrain.checkpoint.retention import Deletions, plan_deletions
@@ -29,7 +31,7 @@ from disttrain.checkpoint.sealed import seal, unseal
 from disttrain.checkpoint.shards import ShardReport
 from disttrain.checkpoint.store import Store
 from disttrain.checkpoint.sweep import sweep
-from disttrain.checkpoint.writer import Arena, Snapshot, room_for, snapshot, write_shard
+from disttrain.checkpoint.writer import Arena, Snapshot, in_file_order, room_for, snapshot, write_shard
 
 __all__ = [
     "Arena",
@@ -54,6 +56,8 @@ __all__ = [
     "counts",
     "end_attempt",
     "fault_digest",
+    "in_file_order",
+    "insist",
     "last_sequences",
     "list_checkpoints",
     "load",
@@ -66,6 +70,7 @@ __all__ = [
     "read_attempts",
     "read_history",
     "record_resume",
+    "references",
     "room_for",
     "save_folder",
     "seal",
@@ -79,4 +84,5 @@ __all__ = [
     "verify",
     "weights_digest",
     "write_shard",
+    "write_shard_insistently",
 ]

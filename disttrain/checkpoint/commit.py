@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from disttrain.checkpoint.arrays import TensorSpec
 from disttrain.checkpoint.attempts import Superseded, refuse_if_superseded
@@ -69,7 +70,7 @@ def commit(
         )
     files = tuple(sorted(reports, key=lambda report: report.path))
     tensors = tuple(sorted(specs, key=lambda spec: spec.name))
-    manifest = Manifest(name, tensors, files, extra, nonce=secrets.token_hex(16))
+    manifest = Manifest(name, tensors, files, extra, nonce=_nonce(attempt, name))
     data = manifest.to_bytes()
     if len(data) > MAX_MANIFEST_BYTES:
         raise ValueError(f"the manifest of {name} takes {len(data)} bytes: expected at most {MAX_MANIFEST_BYTES}; make extra smaller.")
@@ -88,30 +89,36 @@ def commit(
     return CommittedCheckpoint(str(name), step, sum(file.nbytes for file in files))
 
 
+def _nonce(attempt: Attempt, name: CommitName) -> str:
+    """The attempt's own is random; the same for each try, so that one whose reply was lost is known for one's own."""
+    return blake2b(f"{attempt.nonce}.{name}".encode(), digest_size=16).hexdigest()
+
+
 def check_sizes(store: Store, manifest: Manifest) -> None:
-    """Compare the size of each file with the manifest; no data is read.
+    """Compare the size of each file with the manifest, those of earlier saves too that it refers to; no data is read.
 
     Raises:
         CheckpointIncomplete: a file is missing.
         CheckpointCorrupt: one has another size.
     """
-    for file in manifest.files:
+    sizes = {file.path: file.nbytes for own in manifest.files for file in own.all_files()}
+    for path, nbytes in sizes.items():
         try:
-            found = store.size(file.path)
+            found = store.size(path)
         except FileNotFoundError:
             raise CheckpointIncomplete(
                 explain(
-                    f"{store.url}/{manifest.name} is incomplete: {file.path} is missing.",
-                    expected=f"{len(manifest.files)} files, this one of {file.nbytes} bytes",
+                    f"{store.url}/{manifest.name} is incomplete: {path} is missing.",
+                    expected=f"{len(sizes)} files, this one of {nbytes} bytes",
                     found="no such file",
                     remedy="an older checkpoint",
                 )
             ) from None
-        if found != file.nbytes:
+        if found != nbytes:
             raise CheckpointCorrupt(
                 explain(
-                    f"{store.locate(file.path)} is damaged.",
-                    expected=f"{file.nbytes} bytes",
+                    f"{store.locate(path)} is damaged.",
+                    expected=f"{nbytes} bytes",
                     found=f"{found} bytes",
                     remedy="an older checkpoint",
                 )

@@ -14,7 +14,7 @@ from disttrain.checkpoint.shards import ShardReport, piece_bytes
 from disttrain.errors import CheckpointCorrupt, CheckpointIncomplete, CheckpointMismatch
 
 FORMAT = "disttrain-checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # of a checkpoint that refers to files of earlier ones; 1 of any other
 MAX_MANIFEST_BYTES = 1 << 28
 _FIELDS = ("format", "version", "attempt", "sequence", "step", "nonce", "tensors", "files", "extra")
 
@@ -46,7 +46,7 @@ class Manifest:
         specs = {spec.name: spec for spec in self.tensors}
         if len(specs) != len(self.tensors):
             raise self._corrupt("each tensor once", "a name twice")
-        reports = [(file, report) for file in self.files for report in file.pieces]
+        reports = [(file, report) for file in self.files for report in file.all_pieces()]
         tiling = check_tiling(self.tensors, [report.piece for _, report in reports])
         if tiling.overlaps:
             raise self._corrupt("each row of each tensor once", some(tiling.overlaps))
@@ -57,12 +57,17 @@ class Manifest:
             if report.nbytes != nbytes:
                 raise self._corrupt(f"{nbytes} bytes for {report.piece}", f"{report.nbytes} bytes in {file.path}")
 
+    @property
+    def refers(self) -> frozenset[str]:
+        """The data folders of earlier saves that it needs."""
+        return frozenset(file.path.split("/")[2] for own in self.files for file in own.earlier)
+
     def to_bytes(self) -> bytes:
         """The commit file. Raises ValueError where `extra` is no JSON."""
         return seal(
             {
                 "format": FORMAT,
-                "version": FORMAT_VERSION,
+                "version": FORMAT_VERSION if self.refers else 1,
                 "attempt": self.name.attempt,
                 "sequence": self.name.sequence,
                 "step": self.name.step,
@@ -106,7 +111,10 @@ class Manifest:
             specs = tuple(_spec(tensor, tensors[tensor]) for tensor in sorted(tensors))
         except ValueError as error:
             raise _corrupt(source, "well-formed names, dtypes and shapes", str(error)) from None
-        return cls(name, specs, tuple(ShardReport.from_json(file) for file in files), extra, nonce)
+        made = cls(name, specs, tuple(ShardReport.from_json(file) for file in files), extra, nonce)
+        if version == 1 and made.refers:
+            raise _corrupt(source, "version 2, since it refers to files of earlier saves", "version 1")
+        return made
 
     def _check_files(self) -> None:
         seen: dict[int, str] = {}
@@ -124,6 +132,10 @@ class Manifest:
             seen[writer] = file.path
         if len({path.rsplit("/", 1)[0] for path in seen.values()}) > 1:
             raise self._corrupt("files of one save, in one folder", some(seen.values()))
+        for folder in self.refers:
+            origin = parse_save_folder(folder)
+            if origin is None or (origin.attempt, origin.sequence) >= (self.name.attempt, self.name.sequence):
+                raise self._corrupt("files of earlier saves alone, beside its own", folder)
 
     def _corrupt(self, expected: str, found: str) -> CheckpointCorrupt:
         return _corrupt(str(self.name), expected, found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -17,7 +17,7 @@ from disttrain.checkpoint.layout import BAD, COMMITS, CommitName, bad_path, comm
 from disttrain.checkpoint.manifest import MAX_MANIFEST_BYTES, Manifest
 from disttrain.checkpoint.messages import explain, nearest_first, some
 from disttrain.checkpoint.sealed import seal
-from disttrain.checkpoint.shards import PieceReport, ShardReport, digest_of
+from disttrain.checkpoint.shards import Earlier, PieceReport, ShardReport, digest_of
 from disttrain.checkpoint.store import Store
 from disttrain.errors import CheckpointCorrupt, CheckpointIncomplete
 
@@ -62,11 +62,15 @@ def list_checkpoints(store: Store) -> list[CheckpointInfo]:
     return [CheckpointInfo(str(name), name.step, name.attempt, name.sequence) for name in names]
 
 
-def read_history(store: Store) -> list[str]:
-    """The checkpoints that a resume may choose from, newest first; see `history.valid_history`."""
+def read_history(store: Store, commits: Iterable[str] | None = None) -> list[str]:
+    """The checkpoints that a resume may choose from, newest first; see `history.valid_history`.
+
+    Args:
+        commits: all of them, where they have been listed: two listings of one store need not agree.
+    """
     # commits first: one that appears in between belongs to an attempt that is listed as well
-    commits = [info.name for info in list_checkpoints(store)]
-    return valid_history(read_attempts(store, newest_run=True), commits)
+    names = [info.name for info in list_checkpoints(store)] if commits is None else list(commits)
+    return valid_history(read_attempts(store, newest_run=True), names)
 
 
 def read_manifest(store: Store, name: str) -> Manifest:
@@ -103,6 +107,21 @@ def read_manifest(store: Store, name: str) -> Manifest:
             )
         )
     return manifest
+
+
+def references(store: Store, names: Iterable[str]) -> dict[str, frozenset[str]]:
+    """The data folders of earlier saves that each of these checkpoints needs. Of one that is damaged that is not known, and it needs none.
+
+    Raises:
+        CheckpointMismatch: a later disttrain wrote one of them.
+    """
+    found = {}
+    for name in names:
+        try:
+            found[name] = read_manifest(store, name).refers
+        except (CheckpointIncomplete, CheckpointCorrupt):
+            found[name] = frozenset()
+    return found
 
 
 def load(store: Store, name: str | None = None, *, prefix: str = "", into: Mapping[str, NamedArray] | None = None) -> Loaded:
@@ -200,6 +219,9 @@ def verify(store: Store, name: str) -> Manifest:
     for file in manifest.files:
         scratch = np.empty(file.nbytes, np.uint8)
         _read_file(store, file, [(report, scratch[report.offset : report.offset + report.nbytes]) for report in file.pieces])
+        for earlier in file.earlier:
+            for report in earlier.pieces:
+                _read_pieces(store, earlier, [(report, np.empty(report.nbytes, np.uint8))])
     return manifest
 
 
@@ -213,42 +235,54 @@ def _load(store: Store, name: str, prefix: str, into: Mapping[str, NamedArray] |
         fits = kept is not None and kept.spec(spec.name) == spec and kept.data.flags.writeable
         arrays[spec.name] = kept if kept is not None and fits else NamedArray.empty(spec)
     for file in manifest.files:
-        targets: list[tuple[PieceReport, Bytes]] = []
-        for report in file.pieces:
-            if report.piece.tensor in arrays:
-                start = report.piece.row_start * specs[report.piece.tensor].row_bytes
-                targets.append((report, arrays[report.piece.tensor].data[start : start + report.nbytes]))
-        if targets:
-            _read_file(store, file, targets)
+        for source in file.all_files():
+            targets: list[tuple[PieceReport, Bytes]] = []
+            for report in source.pieces:
+                if report.piece.tensor in arrays:
+                    start = report.piece.row_start * specs[report.piece.tensor].row_bytes
+                    targets.append((report, arrays[report.piece.tensor].data[start : start + report.nbytes]))
+            if targets and isinstance(source, ShardReport):
+                _read_file(store, source, targets)
+            elif targets:
+                _read_pieces(store, source, sorted(targets, key=lambda target: target[0].offset))
     return Loaded(arrays, manifest)
 
 
 def _read_file(store: Store, file: ShardReport, targets: Sequence[tuple[PieceReport, Bytes]]) -> None:
     """Fill the targets from one file and check them, and its header."""
+    try:
+        head = store.read(file.path, stop=file.header_bytes)
+    except FileNotFoundError:
+        raise _missing(store, file) from None
+    _read_pieces(store, file, targets)
+    if digest_of(head) != file.header_digest:
+        raise _damaged(store, file, f"a header of digest {file.header_digest}", digest_of(head))
+
+
+def _read_pieces(store: Store, file: ShardReport | Earlier, targets: Sequence[tuple[PieceReport, Bytes]]) -> None:
+    """Fill the targets from one file and check them."""
     hashers = [xxhash.xxh3_128() for _ in targets]
 
     def on_bytes(index: int, part: Bytes) -> None:
         hashers[index].update(part.data)  # while it is still in the processor's cache
 
     try:
-        head = store.read(file.path, stop=file.header_bytes)
         store.read_ranges(file.path, [(report.offset, target) for report, target in targets], on_bytes)
     except FileNotFoundError:
-        raise CheckpointIncomplete(
-            explain(
-                f"{store.locate(file.path)} is missing.", expected=f"{file.nbytes} bytes", found="no file", remedy="an older checkpoint"
-            )
-        ) from None
+        raise _missing(store, file) from None
     except EOFError as error:
         raise _damaged(store, file, f"{file.nbytes} bytes", str(error)) from None
-    if digest_of(head) != file.header_digest:
-        raise _damaged(store, file, f"a header of digest {file.header_digest}", digest_of(head))
     for (report, _), hasher in zip(targets, hashers, strict=True):
         if hasher.hexdigest() != report.digest:
             rows = f"{report.piece.tensor} rows {report.piece.row_start} to {report.piece.row_stop}"
             raise _damaged(store, file, f"digest {report.digest} of {rows}", hasher.hexdigest())
 
 
-def _damaged(store: Store, file: ShardReport, expected: str, found: str) -> CheckpointCorrupt:
+def _missing(store: Store, file: ShardReport | Earlier) -> CheckpointIncomplete:
+    headline = f"{store.locate(file.path)} is missing."
+    return CheckpointIncomplete(explain(headline, expected=f"{file.nbytes} bytes", found="no file", remedy="an older checkpoint"))
+
+
+def _damaged(store: Store, file: ShardReport | Earlier, expected: str, found: str) -> CheckpointCorrupt:
     headline = f"{store.locate(file.path)} is damaged."
     return CheckpointCorrupt(explain(headline, expected=expected, found=found, remedy="an older checkpoint"))

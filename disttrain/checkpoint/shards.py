@@ -39,6 +39,45 @@ class PieceReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """A file of an earlier save that holds pieces of this one too: their bytes had not changed, and were not written again.
+
+    Attributes:
+        path: in the store, as `layout.shard_path` names it.
+        nbytes: its size.
+        pieces: those of this save, where they lie in that file.
+
+    Raises:
+        CheckpointCorrupt: no such path, or a piece that lies outside of the file.
+    """
+
+    path: str
+    nbytes: int
+    pieces: tuple[PieceReport, ...]
+
+    def __post_init__(self) -> None:
+        if parse_shard_path(self.path) is None:
+            raise _refused(self.path[:200], "a path such as checkpoints/data/<save>/w00-of-04.safetensors", "another name")
+        for report in self.pieces:
+            if report.nbytes < 1 or report.offset < 9 or report.offset + report.nbytes > self.nbytes:
+                raise _refused(self.path, f"pieces that lie in its {self.nbytes} bytes", f"{report.piece} from byte {report.offset}")
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {"path": self.path, "bytes": self.nbytes, "pieces": [_piece_to_json(report) for report in self.pieces]}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Earlier:
+        """From JSON types, every field checked."""
+        if not isinstance(value, dict) or set(value) != {"path", "bytes", "pieces"} or not isinstance(value["pieces"], list):
+            raise _refused("the report of an earlier file", "an object with path, bytes, pieces", repr(value)[:200])
+        path, nbytes = value["path"], value["bytes"]
+        if not isinstance(path, str) or not _is_count(nbytes):
+            raise _refused("the report of an earlier file", "a path and a size", repr((path, nbytes))[:200])
+        return cls(path, nbytes, tuple(_piece_from_json(path, piece) for piece in value["pieces"]))
+
+
+@dataclass(frozen=True, slots=True)
 class ShardReport:
     """One durable file of a save.
 
@@ -48,6 +87,7 @@ class ShardReport:
         header_bytes: where the data begins: 8 bytes of length, the JSON header, spaces up to a multiple of 4096.
         header_digest: xxh3_128 of those bytes.
         pieces: what it holds, in the order of the file, without gaps.
+        earlier: where the pieces of this writer lie that it did not write again.
 
     Raises:
         CheckpointCorrupt: the pieces overlap, leave gaps or end elsewhere than the file.
@@ -58,6 +98,7 @@ class ShardReport:
     header_bytes: int
     header_digest: str
     pieces: tuple[PieceReport, ...]
+    earlier: tuple[Earlier, ...] = ()
 
     def __post_init__(self) -> None:
         if parse_shard_path(self.path) is None:
@@ -80,8 +121,22 @@ class ShardReport:
             "bytes": self.nbytes,
             "header_bytes": self.header_bytes,
             "header_digest": self.header_digest,
-            "pieces": [[r.piece.tensor, r.piece.row_start, r.piece.row_stop, r.offset, r.nbytes, r.digest] for r in self.pieces],
+            "pieces": [_piece_to_json(report) for report in self.pieces],
+            **({"earlier": [file.to_json() for file in self.earlier]} if self.earlier else {}),
         }
+
+    def all_pieces(self) -> list[PieceReport]:
+        """Those of the file, and those that lie in earlier ones."""
+        return [*self.pieces, *(report for file in self.earlier for report in file.pieces)]
+
+    def all_files(self) -> tuple[ShardReport | Earlier, ...]:
+        """It, and the earlier ones."""
+        return (self, *self.earlier)
+
+    def by_piece(self) -> dict[Piece, tuple[str, int, PieceReport]]:
+        """Where each piece lies, for the next save to refer to: the path of the file that holds it, its size, and the report."""
+        found = {report.piece: (self.path, self.nbytes, report) for report in self.pieces}
+        return found | {report.piece: (file.path, file.nbytes, report) for file in self.earlier for report in file.pieces}
 
     @classmethod
     def from_json(cls, value: Any) -> ShardReport:
@@ -91,14 +146,23 @@ class ShardReport:
             CheckpointCorrupt: a field is missing, too many, or of another type.
         """
         fields = ("path", "bytes", "header_bytes", "header_digest", "pieces")
-        if not isinstance(value, dict) or set(value) != set(fields) or not isinstance(value["pieces"], list):
+        if not isinstance(value, dict) or set(value) - {"earlier"} != set(fields) or not isinstance(value["pieces"], list):
             raise _refused("the report of a file", f"an object with {', '.join(fields)}", repr(value)[:200])
         path, nbytes, header_bytes, header_digest, pieces = (value[field] for field in fields)
         if not isinstance(path, str) or not _is_count(nbytes) or not _is_count(header_bytes) or not _is_digest(header_digest):
             raise _refused(
                 "the report of a file", "a path, two sizes and a digest", repr((path, nbytes, header_bytes, header_digest))[:200]
             )
-        return cls(path, nbytes, header_bytes, header_digest, tuple(_piece_from_json(path, piece) for piece in pieces))
+        earlier = value.get("earlier", [])
+        if not isinstance(earlier, list) or ("earlier" in value and not earlier):
+            raise _refused(path, "earlier files as a list of some", repr(earlier)[:200])
+        own = tuple(_piece_from_json(path, piece) for piece in pieces)
+        return cls(path, nbytes, header_bytes, header_digest, own, tuple(map(Earlier.from_json, earlier)))
+
+
+def _piece_to_json(report: PieceReport) -> list[Any]:
+    piece = report.piece
+    return [piece.tensor, piece.row_start, piece.row_stop, report.offset, report.nbytes, report.digest]
 
 
 def _piece_from_json(path: str, value: Any) -> PieceReport:

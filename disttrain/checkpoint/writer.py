@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from types import TracebackType
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from disttrain.checkpoint.arrays import DTYPES, Bytes, NamedArray, TensorSpec
 from disttrain.checkpoint.messages import nearest_first, some
 from disttrain.checkpoint.partition import Piece
-from disttrain.checkpoint.shards import PieceReport, ShardReport, digest_of, header, piece_bytes
+from disttrain.checkpoint.shards import Earlier, PieceReport, ShardReport, digest_of, header, piece_bytes
 from disttrain.checkpoint.store import Store
 
 
@@ -54,27 +55,55 @@ def _pages(nbytes: int) -> Bytes:
     return np.frombuffer(memory, np.uint8)
 
 
+_REFERRED_BYTES = 4 << 10  # smaller pieces are written each time: what a reference costs in the manifest is more
+_JOINED_BYTES = 1 << 16  # chunks below are joined: a call for each costs more than the copy
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A worker's pieces at one step, unmoved by what training does next. A `with` block, or `release`, frees the arena.
 
     Attributes:
-        entries: the pieces, in the order of their bytes.
-        data: their bytes, one after another.
+        entries: the pieces, in the order of the file.
+        data: what was copied, as it lies in the arena.
+        offsets: where in `data` the bytes of each entry begin.
         arena: what `data` is a part of.
     """
 
     entries: tuple[tuple[Piece, TensorSpec], ...]
     data: Bytes
+    offsets: tuple[int, ...]
     arena: Arena
 
     def places(self) -> Iterator[tuple[Piece, TensorSpec, Bytes]]:
         """Each piece, the tensor it is of, and where its bytes are."""
-        at = 0
-        for piece, spec in self.entries:
+        for (piece, spec), at in zip(self.entries, self.offsets, strict=True):
+            yield piece, spec, self.data[at : at + piece_bytes(piece, spec)]
+
+    def chunks(self) -> list[bytes | memoryview]:
+        """All bytes, in the order of the file, in few parts."""
+        runs: list[list[int]] = []
+        for (piece, spec), at in zip(self.entries, self.offsets, strict=True):
             nbytes = piece_bytes(piece, spec)
-            yield piece, spec, self.data[at : at + nbytes]
-            at += nbytes
+            if runs and runs[-1][1] == at:
+                runs[-1][1] += nbytes
+            elif nbytes:
+                runs.append([at, at + nbytes])
+        data = self.data.data
+        chunks: list[bytes | memoryview] = []
+        small: list[memoryview] = []
+        for start, stop in runs:
+            if stop - start >= _JOINED_BYTES:
+                chunks += [b"".join(small)] if small else []
+                chunks.append(data[start:stop])
+                small = []
+            else:
+                small.append(data[start:stop])
+        return [*chunks, *([b"".join(small)] if small else [])]
+
+    def only(self, numbers: Sequence[int]) -> Snapshot:
+        """These entries of it, of the same bytes; released with it, not by itself."""
+        return Snapshot(tuple(self.entries[n] for n in numbers), self.data, tuple(self.offsets[n] for n in numbers), self.arena)
 
     def release(self) -> None:
         """Free the arena; `data` is not to be used after it."""
@@ -85,6 +114,11 @@ class Snapshot:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.release()
+
+
+def in_file_order(entries: Iterable[tuple[Piece, TensorSpec]]) -> tuple[tuple[Piece, TensorSpec], ...]:
+    """Widest elements first: that keeps every piece aligned to its element, without gaps, which safetensors forbids."""
+    return tuple(sorted(entries, key=lambda entry: (-_element_bytes(entry[1]), entry[0])))
 
 
 def room_for(specs: Mapping[str, TensorSpec], pieces: Sequence[Piece], arena: Arena) -> Snapshot:
@@ -103,11 +137,9 @@ def room_for(specs: Mapping[str, TensorSpec], pieces: Sequence[Piece], arena: Ar
         rows = specs[piece.tensor].rows
         if not 0 <= piece.row_start <= piece.row_stop <= rows:
             raise ValueError(f"{piece}: expected rows from 0 to {rows}, the length of {piece.tensor!r}.")
-    named = [(piece, specs[piece.tensor]) for piece in pieces]
-    # widest elements first keeps every piece aligned to its element, without gaps, which safetensors forbids
-    entries = tuple(sorted(named, key=lambda entry: (-_element_bytes(entry[1]), entry[0])))
-    data = arena.take(sum(piece_bytes(piece, spec) for piece, spec in entries))
-    return Snapshot(entries, data, arena)
+    entries = in_file_order((piece, specs[piece.tensor]) for piece in pieces)
+    *offsets, nbytes = accumulate((piece_bytes(piece, spec) for piece, spec in entries), initial=0)
+    return Snapshot(entries, arena.take(nbytes), tuple(offsets), arena)
 
 
 def snapshot(arrays: Mapping[str, NamedArray], pieces: Sequence[Piece], arena: Arena) -> Snapshot:
@@ -118,27 +150,47 @@ def snapshot(arrays: Mapping[str, NamedArray], pieces: Sequence[Piece], arena: A
     return shot
 
 
-def write_shard(store: Store, path: str, snapshot: Snapshot) -> ShardReport:
+def write_shard(store: Store, path: str, snapshot: Snapshot, before: ShardReport | None = None) -> ShardReport:
     """Write a snapshot as a safetensors file and say where each piece lies. May run in any thread; hashing and writing free the GIL.
 
     Args:
         store: where to.
         path: from `layout.shard_path`, under a folder of this save alone.
         snapshot: stays as it is; release it afterwards.
+        before: what was written of an earlier save, which is committed. Pieces of 4 KiB or more that it has with the same bytes are
+            referred to, not written.
 
     Raises:
         RunUnwritable, OSError: it could not be written; nothing is left of it.
         FileExistsError: `path` was used before.
     """
-    head = header(snapshot.entries)
+    digests = [digest_of(place.data) for _, _, place in snapshot.places()]
+    written, earlier = _changed(snapshot, digests, {} if before is None else before.by_piece())
+    shot = snapshot if not earlier else snapshot.only(written)
+    head = header(shot.entries)
     reports: list[PieceReport] = []
-    at = 0
-    for piece, _, place in snapshot.places():
-        reports.append(PieceReport(piece, len(head) + at, place.size, digest_of(place.data)))
+    at = len(head)
+    for number, (piece, _, place) in zip(written, shot.places(), strict=True):
+        reports.append(PieceReport(piece, at, place.size, digests[number]))
         at += place.size
-    report = ShardReport(path, len(head) + at, len(head), digest_of(head), tuple(reports))
-    store.write_file(path, [head, snapshot.data.data])
+    report = ShardReport(path, at, len(head), digest_of(head), tuple(reports), earlier)
+    store.write_file(path, [head, *shot.chunks()])
     return report
+
+
+def _changed(
+    snapshot: Snapshot, digests: Sequence[str], known: Mapping[Piece, tuple[str, int, PieceReport]]
+) -> tuple[list[int], tuple[Earlier, ...]]:
+    """(the numbers of the entries that must be written, where the others lie)."""
+    written: list[int] = []
+    found: dict[tuple[str, int], list[PieceReport]] = {}
+    for number, (piece, spec) in enumerate(snapshot.entries):
+        path, nbytes, old = known.get(piece, ("", 0, None))
+        if old is not None and piece_bytes(piece, spec) == old.nbytes >= _REFERRED_BYTES and old.digest == digests[number]:
+            found.setdefault((path, nbytes), []).append(old)
+        else:
+            written.append(number)
+    return written, tuple(Earlier(path, nbytes, tuple(found[path, nbytes])) for path, nbytes in sorted(found))
 
 
 def _element_bytes(spec: TensorSpec) -> int:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperCommand
 
+from disttrain.cli.checkpoints import checkpoints
 from disttrain.cli.doctor import doctor
 from disttrain.cli.export import export
 from disttrain.cli.failures import report_failure
@@ -87,6 +88,9 @@ def launch(
     run_dir: Annotated[str | None, typer.Option(help="Where the run is kept, any fsspec URL.", show_default="runs/SCRIPT")] = None,
     checkpoint_every: Annotated[str, typer.Option(help="100steps, 30s, 5min or epoch.")] = "epoch",
     keep: Annotated[int, typer.Option(help="Committed checkpoints to keep.")] = 3,
+    on_checkpoint_failure: Annotated[
+        str, typer.Option(metavar="stop|continue", help="Where storage does not take a checkpoint: train on and try again, or stop.")
+    ] = "continue",
     seed: Annotated[int | None, typer.Option(help="Seed of the run.", show_default="0")] = None,
     address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto or HOST:PORT.", show_default="starts Ray here")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew: beside the run, or in --run-dir.")] = False,
@@ -136,7 +140,8 @@ def launch(
     config = RunConfig(
         workers=workers, virtual_workers=virtual_workers, min_workers=min_workers, max_workers=max_workers, spares=spares,
         cpus_per_worker=cpus_per_worker, device=device, gpus_per_worker=gpus_per_worker, run_dir=run_dir,
-        checkpoint_every=checkpoint_every, keep=keep, seed=seed, address=address, restart=restart, take_over=take_over, step=step,
+        checkpoint_every=checkpoint_every, on_checkpoint_failure=on_checkpoint_failure, keep=keep, seed=seed, address=address,
+        restart=restart, take_over=take_over, step=step,
         samples=samples, hang_timeout_s=hang_timeout, digest_every=digest_every, admission=admission, audit=audit, kernels=kernels,
         determinism=determinism, transport=transport,
     )  # fmt: skip
@@ -234,6 +239,7 @@ app.command()(runs)
 app.command()(logs)
 app.command()(doctor)
 app.command()(simulate)
+app.add_typer(checkpoints)
 
 
 @app.command()

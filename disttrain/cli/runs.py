@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from disttrain.cli.tables import plain_console, text_of
+from disttrain.cli.tables import ago, plain_console, size_words, text_of
 from disttrain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def runs(
             epoch,
             "" if run.step is None else str(run.step),
             best,
-            _ago(run.age_s),
-            _size(run.size_bytes),
+            ago(run.age_s),
+            size_words(run.size_bytes),
         )
     console.print(table)
     for run in found:
@@ -108,21 +108,3 @@ def _shown(line: dict[str, Any]) -> str:
     rank = f" rank {line['rank']}" if isinstance(line.get("rank"), int) else ""
     error = " (stderr)" if line["stream"] == "stderr" else ""
     return f"{moment} {text_of(line['source'])}{rank}{error}: {text_of(line['text'])}"
-
-
-def _ago(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"
-
-
-def _size(count: int | None) -> str:
-    if count is None:
-        return ""
-    for unit, length in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= length:
-            return f"{count / length:.1f} {unit}"
-    return f"{count} B"

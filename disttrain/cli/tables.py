@@ -60,3 +60,23 @@ def print_sources(options: list[tuple[str, Any, str]]) -> None:
 def text_of(value: Any) -> str:
     """Only text: no control characters."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value))
+
+
+def ago(seconds: float | None) -> str:
+    """How long that is, in the largest unit."""
+    if seconds is None:
+        return ""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+def size_words(count: int | None) -> str:
+    """So many bytes."""
+    if count is None:
+        return ""
+    for unit, length in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count} B"

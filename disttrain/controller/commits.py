@@ -19,13 +19,15 @@ from disttrain.checkpoint import (
     TensorSpec,
     bad_checkpoints,
     commit,
+    insist,
     plan_deletions,
     read_history,
+    references,
     shard_path,
     snapshot,
     split,
     sweep,
-    write_shard,
+    write_shard_insistently,
 )
 from disttrain.checkpoint.layout import COMMITS, DATA
 from disttrain.clock import Clock, SystemClock
@@ -34,6 +36,7 @@ from disttrain.elastic.messages import ShardWritten
 
 _WAITING = 16  # saves that wait for parts: a worker writes one at a time, so most of so many were cut short
 _REMEMBERED = 256  # saves that failed, whose other parts may come yet
+_INSIST_S = 60.0  # so long an object store is asked again to take a commit
 
 Save = tuple[int, int, int]  # call, generation, tick
 OwnPart = Callable[[ShardWritten], tuple[dict[str, Any], dict[str, NDArray[Any]]]]
@@ -54,12 +57,14 @@ class Committed:
 
 @dataclass(frozen=True)
 class SaveFailed:
-    """A save was abandoned; the older checkpoints stay. `fatal`: no save will ever be committed here, as when another driver took over."""
+    """A save was abandoned; the older checkpoints stay. `fatal`: no save will ever be committed here, as when another driver took over.
+    `storage`: that did not take it, while training went as it should."""
 
     tick: int
     reason: str
     fatal: bool = False
     call: int = field(default=0, compare=False)
+    storage: bool = field(default=False, compare=False)
 
 
 @dataclass
@@ -90,6 +95,7 @@ class Committer:
         self._begun, self._ended = 0, 0
         self._audited: frozenset[str] = frozenset()  # the newest that audits have passed before
         self._arena = Arena()
+        self._refers: dict[str, frozenset[str]] = {}  # of each commit, the data folders of earlier saves that it needs
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="checkpoint-commits", daemon=True)
         self._thread.start()
@@ -107,7 +113,7 @@ class Committer:
         if key in self._failed:
             return  # a part of it is missing for good
         if part.error is not None:
-            self._give_up(key, f"{part.worker}: {part.error}")
+            self._give_up(key, f"{part.worker}: {part.error}", storage=True)
             return
         save = self._open.setdefault(key, _Collected())
         save.parts[part.rank] = part
@@ -128,12 +134,22 @@ class Committer:
         self._begun += 1
         self._work.put(([save.parts[rank] for rank in range(part.size)], *own))
 
-    def _give_up(self, key: Save, reason: str) -> None:
+    def give_up(self, call: int, generation: int, tick: int, seconds: float) -> None:
+        """Nobody waits for this save any more, after so many seconds. Should it be committed after all, that is told too."""
+        key = call, generation, tick
+        if tick in self._done_ticks:
+            self._give_up(key, f"its commit has not ended within {seconds:.0f} s", storage=True)
+        else:
+            parts = self._open.get(key, _Collected()).parts.values()
+            there = f"only the part of {', '.join(part.worker for part in parts)} is written" if parts else "no part is written"
+            self._give_up(key, f"after {seconds:.0f} s {there}")
+
+    def _give_up(self, key: Save, reason: str, *, storage: bool = False) -> None:
         self._open.pop(key, None)
         self._failed[key] = None  # parts of it may come yet
         if len(self._failed) > _REMEMBERED:
             del self._failed[next(iter(self._failed))]
-        self.results.put(SaveFailed(key[2], reason, call=key[0]))
+        self.results.put(SaveFailed(key[2], reason, call=key[0], storage=storage))
 
     @property
     def open(self) -> bool:
@@ -175,17 +191,18 @@ class Committer:
     def _carry_out(self, parts: list[ShardWritten], extra: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         first, began = parts[0], self._clock.monotonic_s()
         reports = [part.report for part in parts if part.report is not None]
-        specs = list(first.specs or [])
+        specs, until = list(first.specs or []), began + _INSIST_S
         try:
             own, report = self._write_own(first, arrays)
-            done = commit(self._store, self._attempt, first.sequence, first.step, [*reports, report], specs + own, extra)
+            about = first.sequence, first.step, [*reports, report], specs + own, extra
+            done = insist(lambda: commit(self._store, self._attempt, *about), self._store, until, self._clock)
         except Superseded as error:
             self.results.put(SaveFailed(first.tick, str(error), fatal=True, call=first.call))
         except Exception as error:  # storage has many ways to fail: the save is abandoned, training goes on
             with self._lock:
                 if first.call == self._call:
                     self._done_ticks.discard(first.tick)
-            self.results.put(SaveFailed(first.tick, f"{type(error).__name__}: {error}", call=first.call))
+            self.results.put(SaveFailed(first.tick, f"{type(error).__name__}: {error}", call=first.call, storage=True))
         else:
             self._audited = frozenset({done.name}) if extra.get("audited") else self._audited
             seconds = max(part.seconds for part in parts) + self._clock.monotonic_s() - began
@@ -199,14 +216,17 @@ class Committer:
         named = {f"callbacks/{name}": NamedArray.from_numpy(array) for name, array in arrays.items()}
         specs = [array.spec(name) for name, array in named.items()]
         with snapshot(named, split(specs, 1)[0], self._arena) as shot:
-            return specs, write_shard(self._store, shard_path(first.folder, first.size, first.size + 1), shot)
+            path, until = shard_path(first.folder, first.size, first.size + 1), self._clock.monotonic_s() + _INSIST_S
+            return specs, write_shard_insistently(self._store, path, shot, until, self._clock)
 
     def _delete_old(self) -> None:
         try:
             names = [name.removesuffix(".json") for name in self._store.list(COMMITS)]
+            self._refers = {name: folders for name, folders in self._refers.items() if name in names}
+            self._refers |= references(self._store, [name for name in names if name not in self._refers])
             plan = plan_deletions(
-                read_history(self._store), names, self._store.list(DATA), attempt=self._attempt.number, keep=self._keep,
-                pinned=self._pinned | self._audited, bad=bad_checkpoints(self._store),
+                read_history(self._store, names), names, self._store.list(DATA), attempt=self._attempt.number, keep=self._keep,
+                pinned=self._pinned | self._audited, bad=bad_checkpoints(self._store), refers=self._refers,
             )  # fmt: skip
             sweep(self._store, self._attempt, plan)
         except Exception:  # what could not be deleted now is found again after the next commit

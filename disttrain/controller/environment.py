@@ -32,6 +32,7 @@ class CallEnvironment:
         digest_every: compare the workers' states after so many optimizer steps; None for only at saves.
         identity: what belongs to the call, see `rundir.identity`; kept in its checkpoints.
         place: the run directory, where workers on other hosts must prove that it is theirs too.
+        on_checkpoint_failure: "stop" ends the call where storage does not take a checkpoint; "continue" tries again later.
         transport: what is to carry tensors between workers, see `controller.transport`.
     """
 
@@ -51,6 +52,7 @@ class CallEnvironment:
     audit_share: float = 0.0
     identity: dict[str, Any] = field(default_factory=dict)
     place: Place | None = None
+    on_checkpoint_failure: str = "continue"
     transport: str = "auto"
     device: str = "cpu"
     gpu_share: float = 1.0

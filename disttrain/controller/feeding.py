@@ -53,7 +53,7 @@ class Feeding:
         self._console = console
         for plan in self._plans.values():
             plan.reader.note, plan.reader.keeps_counts = console.note, job.kind == "predict"
-        if resume is not None and self._train is not None and (place := self._place_of(resume.tick)) is not None:
+        if resume is not None and self._train is not None and (place := self._program.next_step(resume.tick)) is not None:
             self._train.reader.note_mark(*place, from_json(resume.extra["data"][Kind.TRAIN.value]))
 
     def hear(self, report: m.Wanted | m.Skipped) -> None:
@@ -77,7 +77,7 @@ class Feeding:
 
     def note(self, tick: int) -> None:
         """A checkpoint of this tick is being written: where the stream stood then is kept."""
-        place = self._place_of(tick)
+        place = self._program.next_step(tick)
         if self._train is not None and place is not None and (mark := self._train.reader.mark(*place)) is not None:
             self._train.reader.note_mark(*place, mark)
 
@@ -87,7 +87,7 @@ class Feeding:
         Raises:
             StateForgotten: nobody knows any more.
         """
-        place, skipped = self._place_of(tick), {"skipped": [asdict(skip) for skip in self.skips]} if self.skips else {}
+        place, skipped = self._program.next_step(tick), {"skipped": [asdict(skip) for skip in self.skips]} if self.skips else {}
         if self._train is None or place is None:
             return skipped
         mark = self._train.reader.mark(*place)
@@ -97,16 +97,8 @@ class Feeding:
 
     def committed(self, tick: int) -> None:
         """Nobody will go back to before this tick."""
-        if self._train is not None and (place := self._place_of(tick)) is not None:
+        if self._train is not None and (place := self._program.next_step(tick)) is not None:
             self._train.reader.forget_before(*place)
-
-    def _place_of(self, tick: int) -> tuple[int, int] | None:
-        """(epoch, step) of the training step that comes next; None where none does."""
-        position = self._program.at(tick)
-        if position.phase is Kind.TRAIN:
-            return position.epoch, position.step + (position.kind is Kind.BATCH_BOUNDARY)
-        following = position.epoch + 1
-        return None if position.kind is Kind.END or following >= self._program.epochs else (following, 0)
 
     def _serve(self, wanted: m.Wanted) -> None:
         """On the script's thread."""

@@ -111,5 +111,8 @@ class RunTelemetry:
     def gradients(self) -> dict[str, np.ndarray]:
         return self._gradients()
 
+    def keep_training(self, folder: str, keep: int) -> bool:
+        return False
+
     def tell(self, event: str, /, **details: Any) -> None:
         self._tell(event, None, **details)

@@ -10,6 +10,7 @@ from torch import Tensor
 from disttrain.checkpoint import Arena, Piece, Snapshot, TensorSpec, room_for
 from disttrain.checkpoint.arrays import Bytes
 from disttrain.collectives.copies import Copies, Done, copies_of
+from disttrain.host_numbers import bytes_of
 
 
 def arena_for(device: torch.device) -> Arena:
@@ -40,8 +41,8 @@ def device_snapshot(
         rows = tensor[piece.row_start : piece.row_stop] if tensor.ndim else tensor
         if rows.numel():
             copies = copies or copies_of(rows.device)
-            rows = rows.clone(memory_format=torch.contiguous_format) if beside else rows.contiguous()
-            under_way.append(copies.down(torch.from_numpy(place), rows.reshape(-1).view(torch.uint8)))
+            rows = rows.clone() if beside else rows
+            under_way.append(copies.down(torch.from_numpy(place), bytes_of(rows)))
 
     def arrived() -> None:
         for copy in under_way:

@@ -231,11 +231,15 @@ class AtBoundary:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotTaken:
-    """Rank 0 has copied the state of `tick`; a `ShardWritten` follows, perhaps many boundaries later."""
+    """Rank 0 has copied the state of `tick`; a `ShardWritten` follows, perhaps many boundaries later, in `limit_s` at most."""
 
     worker: str
     call: int
     tick: int
+    limit_s: float = 300.0
+
+
+STILL_WRITING = "the save before is not written yet"  # why a part is missing where the storage is slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +269,11 @@ class ShardWritten:
 
 @dataclass(frozen=True, slots=True)
 class Digested:
-    """The digest of this worker's state as of `tick`, one of `size` that are compared; rank 0 adds the names."""
+    """The digest of this worker's state as of `tick`, one of `size` that are compared; rank 0 adds the names.
+
+    Args:
+        first: what it was when this worker alone had done that tick; the group has done it again since, from the state of `source`.
+    """
 
     worker: str
     call: int
@@ -273,6 +281,8 @@ class Digested:
     tick: int
     size: int
     digest: StateDigest
+    first: bytes = b""
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,8 +365,8 @@ class Beat:
     """What a worker does, said every second by a thread that needs none of its collectives.
 
     Args:
-        activity: "idle", "opening", "forming", "receiving" a state, "computing", "waiting" in a collective, "copying" for a save,
-            "loading" a checkpoint, or "boundary".
+        activity: "idle", "opening", "forming", "receiving" a state, "computing", "waiting" in a collective, "copying" for a save, "saving",
+            which may wait for the save before, "loading" a checkpoint, or "boundary".
         tick: the one it is about.
         seconds: for so long.
         ticks: so many it has completed in this call; the last of them took `tick_seconds` in the median, the slowest of all

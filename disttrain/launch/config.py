@@ -29,6 +29,7 @@ class RunConfig:
         transport: what carries tensors between workers on GPUs: "nccl", "host" (over the memory of their machines), or "auto".
         run_dir: where the run is kept, any fsspec URL; None for `runs/<script>`.
         checkpoint_every: when to save, see `CheckpointInterval.parse`.
+        on_checkpoint_failure: "continue" trains on where storage does not take a checkpoint, and tries again later; "stop" ends the run.
         keep: committed checkpoints kept beside those that finished calls need.
         seed: None for what the run or the script says, else 0.
         address: None starts Ray here; "auto" or "host:port" joins a cluster.
@@ -54,6 +55,7 @@ class RunConfig:
     gpus_per_worker: float | None = None
     run_dir: str | None = None
     checkpoint_every: str = "epoch"
+    on_checkpoint_failure: str = "continue"
     keep: int = 3
     seed: int | None = None
     address: str | None = None
@@ -97,6 +99,8 @@ class RunConfig:
             raise UsageError(f"--step {self.step} --restart: expected one of them; --restart goes on from no checkpoint.")
         CheckpointInterval.parse(self.checkpoint_every)
         quantities.share_of("--audit", self.audit)
+        if self.on_checkpoint_failure not in ("continue", "stop"):
+            raise UsageError(f"--on-checkpoint-failure {self.on_checkpoint_failure!r}: expected continue or stop.")
         if self.kernels not in KERNELS:
             raise UsageError(f"--kernels {self.kernels!r}: expected {' or '.join(KERNELS)}.")
         if self.transport not in TRANSPORTS:
@@ -123,6 +127,11 @@ class RunConfig:
     def checkpoint_interval(self) -> CheckpointInterval:
         """`checkpoint_every`, parsed."""
         return CheckpointInterval.parse(self.checkpoint_every)
+
+    @property
+    def saving(self) -> dict[str, Any]:
+        """When to save, and what if that fails; fields of `CallEnvironment`."""
+        return {"checkpoint_interval": self.checkpoint_interval, "on_checkpoint_failure": self.on_checkpoint_failure}
 
 
 def check_virtual_workers(virtual_workers: int, workers: int) -> None:

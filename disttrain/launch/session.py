@@ -35,10 +35,11 @@ from disttrain.launch.recall import Recall, take_over_state
 from disttrain.launch.stopping import StopRequests
 from disttrain.launch.telling import tell_start, tell_versions
 from disttrain.launch.timings import Timings
+from disttrain.models.call_differences import Identity
 from disttrain.orchestrator.call_states import Opening
 from disttrain.rundir.directory import FINISHED
 from disttrain.rundir.heartbeat import Heartbeat
-from disttrain.rundir.identity import Identity, RunDescription
+from disttrain.rundir.identity import RunDescription
 from disttrain.rundir.model_description import ModelDescription
 from disttrain.rundir.timeline import Console
 from disttrain.training.hooks import CallHooks, FitHooks
@@ -306,7 +307,7 @@ class Session:
             threads=self._threads(),
             **self._start.compute.fields,
             meeting_place=lambda: self._store.address,
-            checkpoint_interval=self.config.checkpoint_interval,
+            **self.config.saving,
             console=self.console,
             interrupts=self._asked_to_stop,
             first_step=lambda: self.timings.mark("first step completed"),

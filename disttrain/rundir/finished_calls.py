@@ -48,6 +48,12 @@ def read_finished(store: Store, attempts: list[Attempt]) -> dict[int, dict[str, 
     return {call: body for call, (_, body) in found.items()}
 
 
+def files_of(store: Store, call: int) -> list[str]:
+    """The records of a call, by whichever attempts."""
+    matches = filter(None, map(_FILE.fullmatch, store.list(FOLDER)))
+    return [f"{FOLDER}/{match[0]}" for match in matches if int(match[1]) == call]
+
+
 def _plain(body: dict[str, Any]) -> dict[str, Any]:
     """In JSON types and none of their kin: what a callback puts into the logs may be NumPy's."""
     made: dict[str, Any] = json.loads(json.dumps(body, default=lambda value: value.tolist()))

@@ -16,14 +16,14 @@
 | epochs                                                            | said: an open call goes on to that many, a finished one stays  |
 
 A secret among the arguments counts as the same whatever it is, and stands in no file: it may have been renewed, and comes from the command.
-Workers, callbacks, comments, where it runs and how often it saves are no part of it. Pure: values in, words out.
+Workers, callbacks, comments, where it runs and how often it saves are no part of it. The second table is held by
+`models/call_identity.py` and `models/call_differences.py`, for fits that go on in one process too. Pure: values in, words out.
 """
 
 from __future__ import annotations
 
 import io
 import tokenize
-from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -31,24 +31,6 @@ from disttrain.checkpoint.messages import explain
 from disttrain.errors import CheckpointCorrupt, RunMismatch
 from disttrain.redaction import hidden_arguments
 
-Identity = dict[str, Any]  # of a call, in JSON types, see `call_identity.py`
-
-TOLD = ("epochs",)
-_WORDS = {
-    "batches": "batches",
-    "class_weight": "class_weight",
-    "data": "data",
-    "graph": "how the layers of the model are connected",
-    "layers": "layer",
-    "loss": "loss",
-    "metrics": "metrics",
-    "optimizers": "",
-    "weights": "weight",
-}
-_EARLIER = {"determinism": "on", "TF32": "convolutions, recurrent layers"}  # of records that do not say
-_SHOWN = 12
-_LONGEST = 90
-_MISSING = object()
 _SKIPPED = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
 
 
@@ -164,59 +146,3 @@ def code_of(text: bytes) -> str:
         elif token.type not in _SKIPPED:
             parts.append(token.string)
     return " ".join(parts)
-
-
-def differences(then: Identity, now: Identity) -> tuple[list[str], list[str]]:
-    """(what forbids to go on, what is only said) between the identities of a call, in words."""
-    refused: list[str] = []
-    told: list[str] = []
-    for path, old, new in _walk(_EARLIER | then, _EARLIER | now, ()):
-        words = _in_words(path, old, new)
-        (told if path[0] in TOLD else refused).append(words)
-    return refused, told
-
-
-def refuse_other_call(refused: list[str], *, call: int, kind: str, run_dir: str, held: str) -> None:
-    """Raise RunMismatch if there are differences.
-
-    Args:
-        held: what of the call the run has: a checkpoint, or its result.
-    """
-    if not refused:
-        return
-    more = f"\n  and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
-    raise RunMismatch(
-        f"{run_dir} holds {held} of call {call} of the script, a {kind}() that differs from this one:\n  "
-        + "\n  ".join(refused[:_SHOWN])
-        + more
-        + "\n  try       the script as it was, or another --run-dir, or --restart to begin anew"
-    )
-
-
-def _walk(then: Any, now: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
-    if isinstance(then, dict) and isinstance(now, dict):
-        for key in [*then, *(key for key in now if key not in then)]:
-            yield from _walk(then.get(key, _MISSING), now.get(key, _MISSING), (*path, str(key)))
-    elif then != now and not (then != then and now != now):  # NaN is as it was
-        yield path, then, now
-
-
-def _in_words(path: tuple[str, ...], old: Any, new: Any) -> str:
-    kind, *rest = path
-    if kind == "batches" and len(rest) == 2:
-        return f"{rest[1]} of the {rest[0]} steps: {_shown(old)} then, {_shown(new)} now"
-    if kind == "data" and rest[-1:] == ["digest"]:
-        return f"data of the {rest[0]} steps: samples with other values then and now"
-    if kind == "graph":
-        return f"{_WORDS[kind]}: not as it was"
-    name = " ".join(part for part in (_WORDS.get(kind, kind), ".".join(rest)) if part)
-    return f"{name}: {_shown(old)} then, {_shown(new)} now"
-
-
-def _shown(value: Any) -> str:
-    if value is _MISSING:
-        return "none"
-    if isinstance(value, dict) and isinstance(value.get("class"), str):
-        return str(value["class"])
-    text = repr(value) if not isinstance(value, str) else value
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

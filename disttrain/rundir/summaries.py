@@ -44,6 +44,13 @@ class Summary:
 def runs_in(folder: str, clock: Clock | None = None) -> list[Summary]:
     """The runs right below a folder, any fsspec URL, by name."""
     fs, root = file_system(folder)
+    trimmed, clock = root.rstrip("/"), clock or SystemClock()
+    return [summary(f"{folder.rstrip('/')}/{name}", fs, f"{trimmed}/{name}", clock) for name in run_names(folder)]
+
+
+def run_names(folder: str) -> list[str]:
+    """The names of the run directories right below a folder, sorted; [] where there is none."""
+    fs, root = file_system(folder)
     root = root.rstrip("/")
     try:
         found = sorted(
@@ -51,8 +58,7 @@ def runs_in(folder: str, clock: Clock | None = None) -> list[Summary]:
         )
     except (FileNotFoundError, NotADirectoryError):
         return []
-    names = [name for name in found if fs.exists(f"{root}/{name}/attempts")]
-    return [summary(f"{folder.rstrip('/')}/{name}", fs, f"{root}/{name}", clock or SystemClock()) for name in names]
+    return [name for name in found if fs.exists(f"{root}/{name}/attempts")]
 
 
 def summary(run_dir: str, fs: Any, path: str, clock: Clock) -> Summary:

@@ -57,6 +57,10 @@ class FitHooks:
         watch: None in one process, where hooks change the training weights directly.
         telemetry: what callbacks may ask.
         before_end: called before `on_train_end`; puts the optimizer's averages into the weights, where those are here.
+
+    Attributes:
+        restore: in one process, puts the state of a checkpoint in place, before the hooks where it stands.
+        after_epoch: called after the hooks that end an epoch, before those of what follows.
     """
 
     def __init__(
@@ -64,6 +68,8 @@ class FitHooks:
         before_end: Callable[[], None] | None = None, telemetry: Telemetry | None = None,
     ) -> None:  # fmt: skip
         self.callbacks, self.model, self.program, self.watch, self._before_end = callbacks, model, program, watch, before_end
+        self.restore: Callable[[], None] | None = None
+        self.after_epoch: Callable[[], None] = lambda: None
         self.trainability = Trainability(model)
         self.start_tick = 0  # where the call begins; a callback may set another epoch or batch before the first step
         self._telemetry = telemetry
@@ -88,6 +94,8 @@ class FitHooks:
             self.load_state(state, arrays or {})
             if self.watch is not None:
                 self.watch.resume()
+            if self.restore is not None:
+                self.restore()
             epoch = state["epoch"]
         elif self.model._initial_epoch is not None:
             epoch = min(max(int(self.model._initial_epoch), epoch), self.program.epochs)
@@ -151,7 +159,10 @@ class FitHooks:
     def sample(self, position: Position, logs: dict[str, Any]) -> None:
         """Show the newest batch to callbacks that are content with one now and then."""
         with inside_hooks(self.program.key, position.tick):
-            self.callbacks.sample_batch(position.step, logs)
+            if position.kind is Kind.VALIDATE:
+                self.callbacks.sample_validation(position.step, self.program.plan(Kind.VALIDATE).known_steps, logs)
+            else:
+                self.callbacks.sample_batch(position.step, logs)
 
     def end(self) -> None:
         """After the last tick."""
@@ -237,6 +248,7 @@ class FitHooks:
         self.callbacks.on_epoch_end(position.epoch, logs)
         self.logs = logs
         self.epoch = position.epoch + 1
+        self.after_epoch()
         if self.model.stop_training or self.epoch >= self.program.epochs:
             self.end()
             return True

@@ -27,6 +27,7 @@ class Job:
         keeps_gradients: is the sum of the gradients of the last step asked for?
         ends_at_nan: end the training at a loss that is NaN or infinite, instead of raising.
         has_outputs: can the model be called? A model that trains by a `train_step` of its own may define no `call`.
+        call: its number among those of the script.
         numerics: how GPUs are to compute, as the process that makes the job has it.
     """
 
@@ -42,4 +43,5 @@ class Job:
     start_tick: int = 0
     keeps_gradients: bool = False
     ends_at_nan: bool = False
+    call: int = 0
     numerics: Numerics = field(default_factory=numerics)

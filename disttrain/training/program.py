@@ -113,6 +113,14 @@ class Program:
             left -= ticks
         return Position(tick, Kind.EPOCH_BOUNDARY, epoch, 0, Kind.EPOCH_BOUNDARY)
 
+    def next_step(self, tick: int) -> tuple[int, int] | None:
+        """(epoch, step) of the training step that comes next, from a tick on; None where none does."""
+        position = self.at(tick)
+        if position.phase is Kind.TRAIN:
+            return position.epoch, position.step + (position.kind is Kind.BATCH_BOUNDARY)
+        following = position.epoch + 1
+        return None if position.kind is Kind.END or following >= self.epochs else (following, 0)
+
     def tick_of(self, epoch: int, step: int) -> int:
         """The tick of a step of the first phase of an epoch; that of its end, for a step behind the last."""
         if epoch >= self.epochs:

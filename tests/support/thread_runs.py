@@ -38,7 +38,7 @@ class Run(Session):
         own_cluster = {name: limits.pop(name) for name in ("hosts", "processors", "gpus") if name in limits}
         self.cluster = FakeCluster(faults, form=None if carried_by is None else carried_by(), **own_cluster)
         self.keeps = url is not None
-        options = ("min_workers", "spares", "max_workers", "digest_every", "admission", "audit", "transport")
+        options = ("min_workers", "spares", "max_workers", "digest_every", "admission", "audit", "transport", "on_checkpoint_failure")
         own = {name: limits.pop(name) for name in options if name in limits}
         config = RunConfig(
             workers=workers, virtual_workers=V, run_dir=url or f"memory://{uuid.uuid4().hex}", checkpoint_every=every,

@@ -15,8 +15,8 @@ import disttrain as dt
 from disttrain import determinism, layers
 from disttrain.determinism import Numerics, chosen, kept, numerics, settle, told
 from disttrain.errors import UsageError
-from disttrain.rundir.call_identity import call_identity
-from disttrain.rundir.identity import differences
+from disttrain.models.call_differences import differences
+from disttrain.models.call_identity import call_identity
 from disttrain.training.local import runner
 from disttrain.training.step.custom_step import generator_states, set_generator_states
 

@@ -21,6 +21,7 @@ from disttrain.training.device_errors import device_errors
 from disttrain.training.hooks import CallHooks, FitHooks
 from disttrain.training.job import Job
 from disttrain.training.local import device
+from disttrain.training.local.keeping import GoingOn, Keeper, Keeping
 from disttrain.training.local.telemetry import LocalTelemetry
 from disttrain.training.nested_calls import next_nested_call
 from disttrain.training.program import BOUNDARIES, Kind, Position
@@ -77,9 +78,11 @@ class LocalRunner:
         self._calls += 1
         return self._calls - 1
 
-    def fit(self, job: Job, callbacks: CallbackList) -> None:
+    def fit(self, job: Job, callbacks: CallbackList, keeping: Keeping | None = None) -> None:
+        """`keeping`: where callbacks keep full checkpoints, or the fit goes on from one."""
         keep_freed_memory()
-        read_here(job)
+        if keeping is None:
+            read_here(job)
         where = self.home_of(job.model)
         self._tell(where, callbacks)
         with intra_op_threads(self._settings.threads), kept_generators(), kept(), device_errors(job, where):
@@ -87,20 +90,36 @@ class LocalRunner:
             engine.begin()
             telemetry = LocalTelemetry(engine)
             hooks = FitHooks(callbacks, job.model, job.program, before_end=engine.replica.finalize, telemetry=telemetry)
+            keeper = telemetry.keeper = None if keeping is None else Keeper(engine, hooks, keeping)
             done = False
             try:
-                hooks.begin()
-                engine.hold()
-                engine.rearrange(hooks.trainability.frozen())
-                engine.tick = hooks.start_tick
+                self._begin(engine, hooks, keeper, None if keeping is None else keeping.going_on)
                 self._fit(engine, hooks, telemetry)
                 done = True
             finally:
                 engine.rest()
                 hooks.close(failed=not done)
+                if keeper is not None:
+                    keeper.close(failed=not done)
+
+    def _begin(self, engine: Engine, hooks: FitHooks, keeper: Keeper | None, going_on: GoingOn | None) -> None:
+        """The hooks before the first step, or those where a checkpoint stands."""
+        if keeper is not None:
+            hooks.after_epoch = keeper.after_epoch
+        if keeper is None or going_on is None:
+            hooks.begin()
+        else:
+            hooks.restore = keeper.restore
+            hooks.begin(dict(going_on.extra["hooks"]), going_on.arrays)
+        engine.hold()
+        engine.rearrange(hooks.trainability.frozen())
+        if going_on is None:
+            engine.tick = hooks.start_tick
+        elif hooks.ended:
+            engine.replica.ended = True
 
     def _fit(self, engine: Engine, hooks: FitHooks, telemetry: LocalTelemetry) -> None:
-        shown = time.monotonic()
+        shown, keeper = time.monotonic(), telemetry.keeper
         while (position := engine.position).kind is not Kind.END:
             if position.kind in BOUNDARIES:
                 began = time.perf_counter()
@@ -108,11 +127,15 @@ class LocalRunner:
                 telemetry.callback_seconds += time.perf_counter() - began
                 engine.hold()
                 engine.apply(BoundaryDecision(frozen=decision.frozen, end_phase=decision.end_phase, end_call=decision.end_call))
+                if keeper is not None:
+                    keeper.between_ticks()
                 continue
             last = engine.run_ticks(position, until=shown + _SAMPLE_EVERY_S)
-            if last.kind is Kind.TRAIN and (now := time.monotonic()) - shown >= _SAMPLE_EVERY_S:
+            if last.kind not in BOUNDARIES and (now := time.monotonic()) - shown >= _SAMPLE_EVERY_S:
                 shown = now
                 hooks.sample(last, engine.logs(last))
+                if keeper is not None:
+                    keeper.between_ticks()
 
     def evaluate(self, job: Job, callbacks: CallbackList | None = None) -> dict[str, Any]:
         with self._called(job) as engine:

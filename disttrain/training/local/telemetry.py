@@ -11,6 +11,7 @@ import torch
 
 from disttrain.telemetry import Health
 from disttrain.training.job import Job
+from disttrain.training.local.keeping import Keeper
 from disttrain.training.program import Kind
 from disttrain.training.step.engine import Engine
 from disttrain.training.step.step_times import clock
@@ -23,6 +24,7 @@ class LocalTelemetry:
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self._began = engine, clock()
+        self.keeper: Keeper | None = None
         self.facts = facts_of(engine.job, workers=1, script=os.path.basename(sys.argv[0]))
         self.callback_seconds = 0.0
 
@@ -38,6 +40,11 @@ class LocalTelemetry:
 
     def gradients(self) -> dict[str, np.ndarray]:
         return self._engine.by_products.gradient_arrays()
+
+    def keep_training(self, folder: str, keep: int) -> bool:
+        if self.keeper is not None:
+            self.keeper.ask(folder, keep)
+        return self.keeper is not None
 
     def tell(self, event: str, /, **details: Any) -> None:
         """There is no run directory."""

@@ -101,6 +101,7 @@ class SliceWork:
             workspace.fill(layout, contribution.side_channel, means, context, rank, before, adds=onto is not None)
         return contribution
 
-    def digest(self, contribution: Contribution) -> bytes:
-        """Of what one slice contributes: equal digests, equal bits."""
-        return fault_digest(b"".join(fault_digest(as_bytes(part)) for part in (*contribution.flats, contribution.side_channel)))
+
+def digest_of(contribution: Contribution) -> bytes:
+    """Of what one slice contributes: equal digests, equal bits."""
+    return fault_digest(b"".join(fault_digest(as_bytes(part)) for part in (*contribution.flats, contribution.side_channel)))

@@ -209,3 +209,54 @@ def test_an_interrupted_fit_ends_with_the_bits_of_one_that_was_not(tmp_path, fre
     again = fit(BackupAndRestore(tmp_path / "b", save_freq=freq))
     assert digest(again) == digest(straight) and again.optimizer.iterations == 12
     assert not (tmp_path / "b").exists()
+
+
+class EpochsAre(dt.callbacks.Callback):
+    """Gives epochs a value that a test chose; raises after the last of them."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.values = dict(enumerate(values))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch not in self.values:
+            raise RuntimeError("interrupted")
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["value"] = self.values[epoch]
+
+
+@pytest.mark.parametrize("backup_first", [True, False])
+@pytest.mark.parametrize("double", [True, False])
+def test_what_other_callbacks_have_counted_goes_on_so_a_worse_model_takes_no_better_ones_place(tmp_path, backup_first, double):
+    def fit(*values):
+        backup = BackupAndRestore(tmp_path / "b", double_checkpoint=double)
+        best = dt.callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor="value", mode="min", save_best_only=True)
+        stopping = dt.callbacks.EarlyStopping("value", mode="min", patience=9, restore_best_weights=True)
+        others = [EpochsAre(values), best, stopping]
+        model = trained(0)
+        with runner.installed(runner.LocalRunner(runner._InProcess())):
+            history = model.fit(
+                X, Y, batch_size=2, epochs=4, verbose=0, callbacks=[backup, *others] if backup_first else [*others, backup]
+            ).history
+        return best, stopping, history
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        fit(0.5, 0.25)
+    assert (tmp_path / "b" / "callbacks.npz").exists()
+    written = (tmp_path / "best.keras").read_bytes()
+    best, stopping, history = fit(9, 9, 0.75, 0.5)
+    assert best.best == stopping.best == 0.25 and stopping.best_epoch == 1 and history["value"] == [0.5, 0.25, 0.75, 0.5]
+    assert (tmp_path / "best.keras").read_bytes() == written
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_state_that_is_no_json_is_named_and_the_rest_is_kept(tmp_path):
+    class Odd(dt.callbacks.Callback):
+        def state_dict(self):
+            return {"seen": {1, 2}}
+
+    model = trained(0)
+    with pytest.warns(UserWarning, match="state_dict\\(\\) of Odd is no JSON"):
+        model.fit(X, Y, verbose=0, callbacks=[Odd(), BackupAndRestore(tmp_path / "b", delete_checkpoint=False)])
+    assert set(json.loads((tmp_path / "b" / "training_metadata.json").read_text())["callbacks"]) == {"History"}

@@ -36,9 +36,9 @@ def test_a_manifest_reads_back_equal(manifest: Manifest) -> None:
 
 def test_a_newer_format_is_refused_by_its_version(manifest: Manifest) -> None:
     def newer(body: dict[str, Any]) -> None:
-        body.update(version=2, invented="later")
+        body.update(version=3, invented="later")
 
-    with pytest.raises(CheckpointMismatch, match=r"m cannot be read: its format is newer(.|\n)*version 1 or older(.|\n)*version 2"):
+    with pytest.raises(CheckpointMismatch, match=r"m cannot be read: its format is newer(.|\n)*version 2 or older(.|\n)*version 3"):
         Manifest.from_bytes(changed(manifest, newer), "m")
 
 

@@ -93,7 +93,7 @@ def test_a_newer_format_is_not_skipped_for_an_older_checkpoint(store: Store, arr
     attempt = started(store)
     save(store, attempt, 1, arrays)
     name = save(store, attempt, 2, arrays).name
-    store.put(commit_path(name), seal({**unseal(store.read(commit_path(name)), "m"), "version": 2}))
+    store.put(commit_path(name), seal({**unseal(store.read(commit_path(name)), "m"), "version": 3}))
     with pytest.raises(CheckpointMismatch, match="newer"):
         load(store)
 

@@ -71,6 +71,12 @@ def test_left_over_folders_of_dead_attempts_and_earlier_saves_go_and_saves_under
     assert plan([committed], 1, attempt=2, folders=folders, in_flight=[own_old]).folders == (folder(OLD), folder(DEAD))
 
 
+def test_what_a_listing_of_a_moment_before_did_not_have_yet_stays() -> None:
+    """Listings of some stores lag: the history may be read of one that lacks the newest commit."""
+    assert plan([NEW, MID, OLD], keep=2, commits=ALL) == Deletions((OLD,), (folder(OLD),))
+    assert plan([NEW, MID], keep=2, commits=[NEW, MID], folders=[folder(name) for name in ALL]) == Deletions((), (folder(OLD),))
+
+
 def test_a_zombie_deletes_nothing() -> None:
     assert plan(ALL, 1, attempt=1, commits=[*ALL, OWN]) == Deletions()
     assert plan(ALL, 1, attempt=1, folders=[folder(OWN)]) == Deletions()

@@ -100,6 +100,17 @@ def test_old_commits_are_deleted_but_for_those_that_are_kept_or_pinned(saves, di
     assert kept == {names[0], *names[-2:]}
 
 
+def test_the_newest_commit_that_audits_have_passed_before_is_kept(saves, directory):
+    names = []
+    for tick in range(1, 6):
+        for part in parts(directory, tick):
+            saves.take(part, lambda part: ({"call": 0, "tick": part.tick, "audited": part.tick in (1, 2)}, {}))
+        names.append(outcomes(saves, 1)[0].name)
+    saves.close()
+    kept = {name.removesuffix(".json") for name in directory.store.list("checkpoints/commits")}
+    assert kept == {names[1], *names[-2:]}
+
+
 def test_what_was_saved_long_ago_or_in_another_call_is_not_remembered(saves, directory):
     for tick in range(1, 13):
         late = parts(directory, tick)
@@ -182,3 +193,34 @@ def test_the_time_of_a_save_is_taken_from_the_clock_it_is_given(directory, monke
         made.take(part, own_part)
     assert outcomes(made, 1)[0].seconds == 7.0
     made.close()
+
+
+def test_a_commit_that_hangs_is_given_up_and_told_when_it_has_ended_after_all(saves, directory, monkeypatch):
+    away, asked, write = threading.Event(), threading.Event(), saves._write_own
+
+    def hang(*arguments):
+        asked.set()
+        assert away.wait(60)
+        return write(*arguments)
+
+    monkeypatch.setattr(saves, "_write_own", hang)
+    for part in parts(directory, tick=3):
+        saves.take(part, own_part)
+    assert asked.wait(60)
+    saves.give_up(0, 1, 3, 360.0)
+    (told,) = saves.finished()
+    assert told.storage and told.reason == "its commit has not ended within 360 s"
+    away.set()
+    assert isinstance(outcomes(saves, 1)[0], Committed)
+
+
+def test_parts_that_do_not_come_are_named_when_a_save_is_given_up_and_come_too_late_then(saves, directory):
+    first, second = parts(directory, tick=3)
+    saves.take(first, own_part)
+    saves.give_up(0, 1, 3, 360.0)
+    saves.give_up(0, 1, 4, 360.0)
+    assert [told.reason for told in saves.finished()] == [
+        "after 360 s only the part of w0 is written", "after 360 s no part is written"
+    ]  # fmt: skip
+    saves.take(second, own_part)
+    assert not saves.open and not saves.busy

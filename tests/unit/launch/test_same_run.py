@@ -2,6 +2,7 @@
 
 import errno
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ import disttrain as dt
 from disttrain import layers
 from disttrain.checkpoint.local_files import LocalFiles
 from disttrain.errors import CheckpointCorrupt, InfrastructureError, RunMismatch
+from disttrain.launch.cluster_start import ClusterStart
+from disttrain.models.call_differences import differences
 from disttrain.rundir.directory import RunDirectory
-from disttrain.rundir.identity import differences
+from disttrain.testing.fake_cluster import FakeCluster, Started
 
 EPOCHS = 4
 
@@ -101,6 +104,22 @@ def test_another_call_in_the_same_place_is_refused_with_the_difference(half, cha
     assert sorted(path.name for path in half.rglob("commits/*")) == before
 
 
+def test_a_model_made_once_more_in_the_same_process_is_refused_with_what_gives_it_its_names_again(half):
+    def again():
+        dt.set_random_seed(7)
+        body = [layers.Dense(8, activation="relu"), layers.BatchNormalization(), layers.Dropout(0.3)]
+        model = dt.Sequential([dt.Input((6,)), *body, layers.Dense(3, activation="softmax")])
+        model.compile(optimizer=dt.optimizers.Adam(0.02), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        fit(model)
+
+    with pytest.raises(RunMismatch, match=r"try +dt\.clear_session\(\) before the model is made"), t.driven(2, url=str(half)):
+        layers.Dense(1), layers.Dense(1)  # names that are taken
+        again()
+    with pytest.raises(RunMismatch) as refused, t.driven(2, url=str(half)):
+        fit(model_of(units=16))
+    assert "clear_session" not in str(refused.value)
+
+
 def test_more_epochs_and_other_callbacks_are_said_and_go_on(half):
     with t.driven(2, url=str(half)) as run:
         fit(model_of(), epochs=6, callbacks=[dt.callbacks.EarlyStopping("loss", patience=50)])
@@ -139,6 +158,24 @@ def test_of_a_dataset_that_never_gives_the_same_nothing_is_held_against_it(tmp_p
             model = model_of()
             model.fit(Wild(), batch_size=8, epochs=1, verbose=0)
     assert run.events("recalled")
+
+
+def test_from_python_a_second_training_in_the_same_folder_has_nothing_of_the_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    start = partial(ClusterStart, make=lambda config, timings: Started(FakeCluster()))
+    monkeypatch.setattr("disttrain.launch.cluster_start.ClusterStart", start)
+    with pytest.raises(KeyboardInterrupt), dt.distribute(workers=2, samples=0):
+        fit(model_of(), callbacks=[BreaksOff()])
+    digests, clean = [], tmp_path / "clean"
+    clean.mkdir()
+    for place in (tmp_path, clean):
+        monkeypatch.chdir(place)
+        with dt.distribute(workers=2, samples=0):
+            digests.append(fit(model_of(rate=0.001)))
+    assert digests[0] == digests[1]
+    told = capsys.readouterr().out
+    places = (tmp_path / "runs" / "session", tmp_path / "runs" / "session-2", clean / "runs" / "session")
+    assert all(f"this run is kept in {place}\n" in told for place in places)
 
 
 # -- finished -------------------------------------------------------------------------------------------------------------------------

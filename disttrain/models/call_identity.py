@@ -1,4 +1,4 @@
-"""The identity of a call, made of its job: `identity.py` says what of it may change."""
+"""The identity of a call, made of its job: `call_differences.py` says what of it may change."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch import Tensor
 from disttrain.data import StreamPlan
 from disttrain.data.structure import tensor_paths
 from disttrain.layers.layer import Layer
+from disttrain.models.call_differences import Identity
 from disttrain.models.digest import as_array
 from disttrain.models.saving.registry import custom_objects
 from disttrain.models.saving.serialize import serialize_object
-from disttrain.rundir.identity import Identity
 from disttrain.seeds import fold_in
 from disttrain.training.fingerprint import fingerprint
 from disttrain.training.job import Job
