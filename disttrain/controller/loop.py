@@ -194,7 +194,7 @@ class Controller:
             case m.Wanted() | m.Skipped():
                 self.feeding.hear(report)
             case m.SnapshotTaken():
-                self.saving.begun(report)
+                self.saving.begun(report, self.group.generation)
             case m.Predicted():
                 self.bulk.take(report.worker, report.parts, self._predicted)
             case m.Fetched():
@@ -217,7 +217,7 @@ class Controller:
         self.group.decide(o.Progress(report.generation, report.tick, now))
         self.around.first_step()
         position = self.reporting.progress(report, now)
-        if self.mailbox.idle and (self.hooks is None or position.kind is Kind.TRAIN):
+        if self.mailbox.idle and (self.hooks is None or position.kind in (Kind.TRAIN, Kind.VALIDATE)):
             self.mailbox.do("sample", self.boundaries.sampler(position, report.logs))
 
     def _at_boundary(self, report: m.AtBoundary, now: float) -> None:
@@ -365,7 +365,7 @@ class Controller:
         decision = self._decisions[tick]
         position: Position = self.job.program.at(tick)
         if self.around.checkpoint_interval.epoch and position.kind is Kind.EPOCH_BOUNDARY and not decision.end_call:
-            decision = replace(decision, save=True)
+            decision = replace(decision, save=self.saving.begins(self._clock.monotonic_s(), self.group.generation))
         self.group.tell(m.Proceed(self.number, tick, decision))
 
     # -- clocks and flags -----------------------------------------------------------------------------------------------------------
@@ -374,7 +374,7 @@ class Controller:
         now = self._clock.monotonic_s()
         self.group.look(now)
         self.trust.look(now)
-        if isinstance(self.call, c.Stepping) and self.saving.due(now):
+        if isinstance(self.call, c.Stepping) and self.saving.due(now, self.group.generation):
             self._advance(happened.SaveDue())
 
     def _look_at_saves(self) -> None:

@@ -240,6 +240,9 @@ class SnapshotTaken:
     tick: int
 
 
+STILL_WRITING = "the save before is not written yet"  # why a part is missing where the storage is slow
+
+
 @dataclass(frozen=True, slots=True)
 class ShardWritten:
     """This worker's part of the save of `tick` lies in storage, `seconds` after the step boundary; for `stall_seconds` of those the

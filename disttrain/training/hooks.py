@@ -151,7 +151,10 @@ class FitHooks:
     def sample(self, position: Position, logs: dict[str, Any]) -> None:
         """Show the newest batch to callbacks that are content with one now and then."""
         with inside_hooks(self.program.key, position.tick):
-            self.callbacks.sample_batch(position.step, logs)
+            if position.kind is Kind.VALIDATE:
+                self.callbacks.sample_validation(position.step, self.program.plan(Kind.VALIDATE).known_steps, logs)
+            else:
+                self.callbacks.sample_batch(position.step, logs)
 
     def end(self) -> None:
         """After the last tick."""

@@ -13,6 +13,11 @@ from disttrain.layers.activation.pointwise import Pointwise, number
 class ReLU(Pointwise):
     """`x` above `threshold`, up to `max_value`; `negative_slope * (x - threshold)` below: `activations.relu` as a layer.
 
+    Source: Nair & Hinton 2010.
+
+    Raises:
+        ValueError: an argument that is no number, or below 0 where it must not be.
+
     Example:
         >>> import torch
         >>> ReLU(max_value=4.0, negative_slope=0.5)(torch.tensor([-2.0, 1.0, 9.0]))
@@ -36,6 +41,11 @@ class ReLU(Pointwise):
 class LeakyReLU(Pointwise):
     """`x` from 0 on, `negative_slope * x` below; the slope is 0.3 here and 0.01 in torch. `alpha` is its older name.
 
+    Source: Maas, Hannun & Ng 2013.
+
+    Raises:
+        ValueError: an argument that is no number, or below 0 where it must not be.
+
     Example:
         >>> import torch
         >>> LeakyReLU(negative_slope=0.5)(torch.tensor([-10.0, 5.0]))
@@ -45,7 +55,7 @@ class LeakyReLU(Pointwise):
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
         negative_slope = kwargs.pop("alpha", negative_slope)
         super().__init__(**kwargs)
-        self.negative_slope = number(negative_slope, "negative_slope", "LeakyReLU")
+        self.negative_slope = number(negative_slope, "negative_slope", "Leaky ReLU")
 
     def call(self, inputs: Tensor) -> Tensor:
         return activations.leaky_relu(inputs, self.negative_slope)

@@ -15,12 +15,18 @@ class Wrapper(Layer):
         layer: the layer inside, built for the same inputs unless it is built already.
 
     Its config holds `layer` itself; a wrapper made from that config while this one lives gets a layer with weights of its own.
+
+    Raises:
+        ValueError: `layer` is no layer.
     """
 
     def __init__(self, layer: Layer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not isinstance(layer, Layer):
-            raise ValueError(f"{type(self).__name__}(layer={layer!r}): expected a layer, such as Dense(8).")
+            raise ValueError(
+                f"Layer {layer!r} supplied to {type(self).__name__} isn't a supported layer type. "
+                "Please ensure wrapped layer is a valid Keras layer, such as Dense(8)."
+            )
         self.layer = wrapped(layer)
 
     def build(self, input_shape: Any = None) -> None:

@@ -24,6 +24,10 @@ class GroupNormalization(AffineNormalization):
 
     Weights: `gamma (channels,)`, ones; `beta (channels,)`, zeros. Computed in float32 at least.
 
+    Raises:
+        ValueError: an `axis` that is the batch, `groups` that do not divide the channels; an input without that axis or with an unknown
+            size there.
+
     Example:
         >>> import torch
         >>> GroupNormalization(groups=2)(torch.tensor([[1.0, 3.0, 5.0, 5.0]])).detach().round(decimals=3).tolist()
@@ -67,7 +71,14 @@ class GroupNormalization(AffineNormalization):
         (channels,) = known_sizes(places, input_shape, self._described())
         groups = channels if self.groups == -1 else self.groups
         if channels % groups:
-            raise ValueError(f"{self._described()}(groups={groups}): got {channels} channels, which do not fall into that many groups.")
+            wrong = (
+                "Number of groups cannot be more than the number of channels"
+                if channels < groups
+                else "Number of groups must be a multiple of the number of channels"  # as Keras says it; the reverse is meant
+            )
+            raise ValueError(
+                f"{self._described()}(groups={groups}): got {channels} channels, which do not fall into that many groups. {wrong}."
+            )
         self.groups = groups  # so Keras writes -1 once it is built
         self._add_affine((channels,), scale=self.scale, center=self.center)
 

@@ -23,6 +23,10 @@ class RMSNormalization(Layer):
 
     Weights: `scale`, ones. Computed in float32 at least. A mask does not go on to the output, as in Keras.
 
+    Raises:
+        ValueError: an `axis` that is no integer or list of them, an `epsilon` below 0; an input without those axes or with unknown sizes
+            there.
+
     Example:
         >>> import torch
         >>> RMSNormalization(epsilon=0.0)(torch.tensor([[2.0, 2.0]])).tolist()
@@ -50,7 +54,7 @@ class RMSNormalization(Layer):
         dtype = wide(x.dtype, scale)
         wider = x.to(dtype)
         if self._trailing:
-            y = F.rms_norm(wider, wider.shape[self._places[0] :], scale.to(dtype), self.epsilon)
+            y = F.rms_norm(wider, scale.shape, scale.to(dtype), self.epsilon)
         else:
             factor = torch.rsqrt(wider.square().mean(self._places, keepdim=True) + self.epsilon)
             y = wider * factor * scale.to(dtype).view(self._spread)

@@ -25,6 +25,9 @@ class TimeDistributed(Wrapper):
 
     Input shape: `(batch, time, ...)`, 3 axes or more. Output shape: `(batch, time)` and what `layer` makes of the others.
 
+    Raises:
+        ValueError: `layer` is no layer; an input of fewer than 3 axes, or a mask that does not fit.
+
     Example:
         >>> from disttrain.layers import Conv2D
         >>> TimeDistributed(Conv2D(8, 3))(torch.zeros(2, 10, 16, 16, 3)).shape
@@ -47,7 +50,8 @@ class TimeDistributed(Wrapper):
         self._of_a_step(shape)
         if mask is not None and tuple(mask.shape[:2]) != shape[:2]:
             raise ValueError(
-                f"{self._described()}: the mask has shape {tuple(mask.shape)}, expected (batch, time, ...), here {shape[:2]} at first."
+                f"{self._described()}: The `mask` passed to the `TimeDistributed` layer has a shape of {tuple(mask.shape)}, "
+                f"expected (batch, time, ...), here {shape[:2]} at first."
             )
         options: dict[str, Any] = {"training": training} if self.layer._signature.takes_training else {}
         given = mask if "mask" in self.layer._signature.call_names else None

@@ -44,7 +44,12 @@ class Cropping(Layer):
             for size, (before, after) in zip(spatial(input_shape, self.data_format), self._margins, strict=True)
         ]
         if any(size is not None and size < 1 for size in left):
-            raise ValueError(f"{self._described()}: cropping={self.cropping} leaves nothing of an input of shape {input_shape}.")
+            told = (
+                "`cropping` parameter of `Cropping1D` layer must be smaller than the number of steps"
+                if self.rank == 1
+                else "Values in `cropping` argument should be smaller than the corresponding spatial dimension of the input"
+            )  # Keras's words
+            raise ValueError(f"{self._described()}: cropping={self.cropping} leaves nothing of an input of shape {input_shape}. {told}.")
         return shape_of(input_shape[0], left, channels(input_shape, self.data_format), self.data_format)
 
     def get_config(self) -> dict[str, Any]:
@@ -58,6 +63,10 @@ class Cropping1D(Cropping):
         cropping: how many steps to cut: one integer for both ends, or `(before, after)`.
 
     Input shape: `(batch, steps, channels)`. Output shape: `(batch, fewer steps, channels)`.
+
+    Raises:
+        ValueError: amounts below 0, or an unknown `data_format`; an input with another number of axes, or one of which nothing would be
+            left.
 
     Example:
         >>> import torch
@@ -84,6 +93,10 @@ class Cropping2D(Cropping):
 
     Input shape: `(batch, height, width, channels)`. Output shape: `(batch, smaller height, smaller width, channels)`.
 
+    Raises:
+        ValueError: amounts below 0, or an unknown `data_format`; an input with another number of axes, or one of which nothing would be
+            left.
+
     Example:
         >>> import torch
         >>> Cropping2D(((2, 2), (4, 4)))(torch.zeros(2, 28, 28, 3)).shape
@@ -104,6 +117,10 @@ class Cropping3D(Cropping):
         data_format: "channels_last" (also None) or "channels_first".
 
     Input shape: `(batch, depth, height, width, channels)`. Output shape: `(batch, smaller depth, smaller height, smaller width, channels)`.
+
+    Raises:
+        ValueError: amounts below 0, or an unknown `data_format`; an input with another number of axes, or one of which nothing would be
+            left.
 
     Example:
         >>> import torch

@@ -19,6 +19,9 @@ class RepeatVector(Layer):
 
     Input shape: `(batch, features)`. Output shape: `(batch, n, features)`.
 
+    Raises:
+        ValueError: `n` below 1; an input that is not `(batch, features)`.
+
     Example:
         >>> import torch
         >>> RepeatVector(2)(torch.tensor([[1.0, 2.0]])).tolist()
@@ -29,7 +32,7 @@ class RepeatVector(Layer):
 
     def __init__(self, n: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.n = integer(n, "n", "RepeatVector", meaning="the number of steps")
+        self.n = integer(n, "n", "RepeatVector", meaning="the number of steps, which should be a positive integer")
 
     def build(self, input_shape: Shape) -> None:
         self.compute_output_shape(input_shape)

@@ -12,7 +12,6 @@ from torch import Tensor
 from disttrain.checkpoint import CommitName, Loaded, Store, list_checkpoints, load, load_newest, read_history
 from disttrain.checkpoint.address import split_address
 from disttrain.checkpoint.history import newest_of_step
-from disttrain.elastic.shard_writer import as_tensor
 from disttrain.errors import CheckpointCorrupt, UsageError
 from disttrain.models.saving.compiling import compile_as_written
 from disttrain.models.saving.fitting import Found
@@ -20,6 +19,7 @@ from disttrain.models.saving.keras_file import json_of, made_of
 from disttrain.models.saving.run_description import Described, description_path, read_description
 from disttrain.models.saving.run_optimizers import Kept, kept_in, restore_optimizers
 from disttrain.models.saving.weights import fitted, put_weights
+from disttrain.training.step.named_arrays import as_tensor
 from disttrain.training.step.step_owners import counting_in
 
 _FILES = (".keras", ".h5", ".hdf5", ".safetensors", ".json")

@@ -14,6 +14,7 @@ from disttrain.data import StreamPlan
 from disttrain.data.bad_samples import BadSample, Skip
 from disttrain.determinism import settle, told
 from disttrain.errors import NonFiniteLoss
+from disttrain.host_numbers import tensor_of
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.job import Job
 from disttrain.training.program import BOUNDARIES, Kind, Position
@@ -138,7 +139,7 @@ class Engine:
             position = self.program.at(self.program.after_phase(position))
         return position
 
-    def run_tick(self, position: Position, requests: Sequence[bool] = (False, False, False)) -> tuple[bool, ...]:
+    def run_tick(self, position: Position, requests: Sequence[bool] = (False,) * len(REQUESTS)) -> tuple[bool, ...]:
         """Do one step; the requests that any worker had, the same on all of them.
 
         Raises:
@@ -233,7 +234,7 @@ class Engine:
             replica.optimizer_called(name).load_state_dict(counters)
         if decision.arrays is not None:
             own = replica.state_dict().tensors
-            changed = {name: torch.from_numpy(value) for name, value in decision.arrays.items() if name in own}  # not of frozen ones
+            changed = {name: tensor_of(value) for name, value in decision.arrays.items() if name in own}  # not of frozen ones
             replica.load_state_dict(StateDict(changed, {}), strict=False)
         self._move_to(tick, position)
         replica.ended = decision.end_call

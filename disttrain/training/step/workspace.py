@@ -18,6 +18,7 @@ from disttrain.collectives.reduction import Reduction, TreeReduction
 from disttrain.data import flatten
 from disttrain.data.plan import slice_of
 from disttrain.errors import DataError, NonFiniteLoss
+from disttrain.host_numbers import readable
 from disttrain.layers.context import CallContext
 from disttrain.seeds import fold_in
 from disttrain.training.program import Kind, Position
@@ -60,7 +61,7 @@ class ByProducts:
 
     def gradient_arrays(self) -> dict[str, np.ndarray]:
         """Copies of the gradients: means over the global batch; empty where this worker did not take part in the last step."""
-        return {name: gradient.detach().cpu().numpy().copy() for name, gradient in self.gradients.items()}
+        return {name: readable(gradient).copy() for name, gradient in self.gradients.items()}
 
 
 class Workspace:
