@@ -82,10 +82,12 @@ def again_where_it_fails(read: Callable[[], Found], what: str, stopped: threadin
     for attempt in range(1, attempts + 1):
         try:
             return read()
-        except DataError:
+        except (DataError, TypeError, LookupError, AttributeError, NameError):
             raise
         except Exception as error:
-            if isinstance(error, FileNotFoundError | PermissionError | ImportError) or attempt == attempts or stopped.is_set():
+            hopeless = isinstance(error, FileNotFoundError | PermissionError | ImportError)
+            hopeless |= isinstance(error, ValueError) and attempt > 1  # what was read makes no sense, and again
+            if hopeless or attempt == attempts or stopped.is_set():
                 raise gave_up(error, what, attempt) from error
         stopped.wait(pause_s)
         pause_s *= 2

@@ -6,6 +6,7 @@ import io
 import json
 import posixpath
 import tarfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ class TarFormat:
             stream.seek(0)
             begin, rows, key, stop = 0, 0, None, 0
             with _opened(stream, url) as archive:
-                for member in archive:
+                for member in _members(archive, url):
                     stop_of_member = member.offset_data + -(-member.size // _PADDING) * _PADDING
                     if member.offset_data + member.size > size:
                         raise _cut(url, size, f"{member.name} ends at byte {member.offset_data + member.size}")
@@ -71,10 +72,17 @@ class TarFormat:
                         key, rows = named[0], rows + 1
                     stop = stop_of_member
                 end = archive.offset
+            stream.seek(end)
+            last = stream.read(_PADDING)
+        if len(last) < _PADDING:
+            raise _cut(url, size, "the blocks of zeros that end a tar file are not there")
+        if last.strip(b"\0"):
+            raise DataError(
+                f"{url} is damaged: what lies at byte {end} is neither a member nor the end of a tar file.\n"
+                "  expected  a whole tar file\n  try       writing or copying it once more; or leaving it out of the list"
+            )
         if rows:
             spans.append((begin, stop, rows, stop - begin))
-        if size < end + _PADDING and size < stop + _PADDING:
-            raise _cut(url, size, "the blocks of zeros that end a tar file are not there")
         return spans
 
     def load(self, files: Files, number: int, begin: int, end: int) -> list[Row]:
@@ -82,7 +90,7 @@ class TarFormat:
         rows: list[Row] = []
         key = None
         with _opened(io.BytesIO(data + bytes(2 * _PADDING)), files.urls[number]) as archive:
-            for member in archive:
+            for member in _members(archive, files.urls[number]):
                 named = _key_of(member)
                 if named is None:
                     continue
@@ -127,6 +135,16 @@ def _opened(stream: Any, url: str) -> tarfile.TarFile:
         return tarfile.open(fileobj=stream, mode="r:")
     except tarfile.TarError as error:
         raise DataError(f"{url} is no tar file: {error}\n  expected  a tar file, as WebDataset's writers make it") from error
+
+
+def _members(archive: tarfile.TarFile, url: str) -> Iterator[tarfile.TarInfo]:
+    try:
+        yield from archive
+    except tarfile.TarError as error:
+        raise DataError(
+            f"{url} is damaged or cut short: {error}\n"
+            "  expected  a whole tar file\n  try       writing or copying it once more; or leaving it out of the list"
+        ) from error
 
 
 def _key_of(member: tarfile.TarInfo) -> tuple[str, str] | None:

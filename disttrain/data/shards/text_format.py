@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -71,9 +73,12 @@ class Csv:
             DataError: one has others, or none.
         """
         head = self._head(files, 0)
-        rows = list(csv.reader([line.decode("utf-8-sig") for line in head], delimiter=self.delimiter))
+        rows: list[list[str]] = []
         if self.header:
-            self.names = rows.pop(0) if rows else []
+            self.names = self._fields(head.pop(0), files.urls[0])
+        for line in head:
+            with suppress(DataError):  # which is told where the row is a sample
+                rows.append(self._fields(line, files.urls[0]))
         unknown = sorted(set(self.kinds) - set(self.names))
         if unknown:
             raise DataError(f"csv(dtypes={{{unknown[0]!r}: ...}}): no such column.\n  expected  one of {', '.join(self.names)}")
@@ -81,7 +86,7 @@ class Csv:
             if name not in self.kinds:
                 self.kinds[name] = _kind([row[place] for row in rows if len(row) > place])
         for number in range(1, len(files) if self.header else 0):
-            found = next(csv.reader([self._head(files, number, 1)[0].decode("utf-8-sig")], delimiter=self.delimiter), [])
+            found = self._fields(self._head(files, number, 1)[0], files.urls[number])
             if found != self.names:
                 raise DataError(
                     f"{files.urls[number]} has the columns {', '.join(found)}.\n  expected  {', '.join(self.names)}, as {files.urls[0]} has"
@@ -101,16 +106,22 @@ class Csv:
         return _lines(files.bytes_of(number, begin, end), quoted=True)
 
     def sample(self, row: Any, where: str) -> dict[str, Any]:
-        try:
-            fields = next(csv.reader(row.decode("utf-8-sig").splitlines(keepends=True), delimiter=self.delimiter, strict=True))
-        except (csv.Error, UnicodeDecodeError, StopIteration) as error:
-            raise DataError(f"{where} is no row of a CSV file: {error or 'it is empty'}") from None
+        fields = self._fields(row, where)
         if len(fields) != len(self.names):
             raise DataError(
                 f"{where} has {len(fields)} fields, and there are {len(self.names)} columns.\n  expected  {', '.join(self.names)}\n"
                 f"  found     {bytes(row[:80])!r}"
             )
         return {name: self._value(name, text, where) for name, text in zip(self.names, fields, strict=True)}
+
+    def _fields(self, row: bytes, where: str) -> list[str]:
+        try:
+            rows = list(csv.reader(io.StringIO(row.decode("utf-8-sig"), newline=""), delimiter=self.delimiter, strict=True))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataError(f"{where} is no row of a CSV file: {error}\n  found     {bytes(row[:80])!r}") from None
+        if len(rows) > 1:
+            raise DataError(f"{where} holds {len(rows)} rows: expected lines that end in \\n, or in \\r\\n.")
+        return rows[0] if rows else []
 
     def _value(self, name: str, text: str, where: str) -> Any:
         kind = self.kinds[name]

@@ -264,6 +264,7 @@ def test_no_loader_process_outlives_a_parent_that_is_killed_even_in_the_middle_o
 
 
 def test_what_is_put_together_in_shared_memory_arrives_as_it_was_and_nothing_of_it_is_left_open():
+    opened = len(os.listdir("/proc/self/fd"))
     room = SharedRoom()
     large = [torch.rand(64, 300) for _ in range(3)]
     stacked = room.stacked(large)
@@ -275,8 +276,8 @@ def test_what_is_put_together_in_shared_memory_arrives_as_it_was_and_nothing_of_
     with one, other:
         send(one, values, room)
         room.leave()
-        opened = len(os.listdir("/proc/self/fd"))
         found = receive(other)
-    assert len(os.listdir("/proc/self/fd")) <= opened
     assert {name: torch.equal(value, before[name]) for name, value in found.items()} == dict.fromkeys(values, True)
     assert found["whole"].data_ptr() % 64 == 0
+    del found, values, stacked
+    assert len(os.listdir("/proc/self/fd")) == opened

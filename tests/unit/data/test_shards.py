@@ -300,6 +300,14 @@ BAD: dict[str, tuple[Any, str]] = {
         lambda: dt.data.tar(written("end.tar", tar_of([{"bin": b"-" * 512}] * 3)[:3072])),
         "end.tar is cut short: .*the blocks of zeros",
     ),
+    "a tar with garbage in it": (
+        lambda: dt.data.tar(written("garbage.tar", tar_of([{"bin": b"-" * 512}])[:1024] + b"garbage." * 200)),
+        "garbage.tar is damaged: what lies at byte 1024 is neither a member nor the end",
+    ),
+    "lines of another kind": (
+        lambda: dt.data.csv(written("mac.csv", b"a,b\n1,2\r3,4\n"))[0],
+        "sample 0 of .*mac.csv holds 2 rows: expected lines that end in",
+    ),
     "a compressed tar": (lambda: dt.data.tar(written("gz.tar", b"\x1f\x8b" + b"-" * 600)), "gz.tar is compressed"),
     "a field that is missing": (lambda: dt.data.tar(urls("tar"), "jpg", "cls")[0], "has no 'jpg'.\n  expected  one of npy, cls"),
     "two ways": (lambda: dt.data.tar(urls("tar"), target="cls", transform=len), "beside target, weight or stack"),
