@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,49 +44,46 @@ class BlockPlan(BatchPlan):
         return max(1, self.window // self.virtual_workers)
 
     def _at(self, data_pass: int, first: int, stop: int) -> NDArray[np.int64]:
-        places = np.arange(first, min(stop, self.samples))
+        stop = min(stop, self.samples)
         if not self.shuffle:
-            return places
-        ranks, at = self._shares(places)
-        begins = self._begins()
-        line = np.empty_like(places)
-        size = self.window_of_one
-        windows = at // size
-        for rank, number in {*zip(ranks.tolist(), windows.tolist(), strict=True)}:
-            chosen = (ranks == rank) & (windows == number)
-            inside = at[chosen] - number * size
-            count = min(size, int(begins[rank + 1] - begins[rank]) - number * size)
-            line[chosen] = begins[rank] + number * size + self._mixed(data_pass, rank, number, count, inside)
+            return np.arange(first, stop)
+        size, pieces = self.window_of_one, []
+        while first < stop:
+            rank, at, left = self._share(first)
+            begin, end = self._shares[rank], self._shares[rank + 1]
+            number, inside = divmod(at, size)
+            in_window = min(size, end - begin - number * size)
+            count = min(left, in_window - inside, stop - first)
+            pieces.append(begin + number * size + self._mixed(data_pass, rank, number, in_window, inside, inside + count))
+            first += count
+        line = pieces[0] if len(pieces) == 1 else np.concatenate([np.arange(0), *pieces])
         order, ends = self._line(data_pass)
-        blocks = np.searchsorted(ends, line, side="right")
-        chosen_blocks = order[blocks]
-        rows = self.bounds[chosen_blocks + 1] - self.bounds[chosen_blocks]
-        found: NDArray[np.int64] = self.bounds[chosen_blocks] + line - (ends[blocks] - rows)
+        places = np.searchsorted(ends, line, side="right")
+        blocks = order[places]
+        found: NDArray[np.int64] = self.bounds[blocks + 1] - ends[places] + line
         return found
 
-    def _shares(self, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Of places in a pass: the virtual rank whose slice each is in, and where it is among the samples of that rank."""
-        batches, offsets = np.divmod(places, self.batch_size)
-        whole = self.samples // self.batch_size
-        last = self.samples - whole * self.batch_size
-        count = np.where(batches < whole, self.batch_size, last)
-        size, longer = np.divmod(count, self.virtual_workers)
-        in_longer = offsets < longer * (size + 1)
-        shorter = longer + (offsets - longer * (size + 1)) // np.maximum(size, 1)
-        ranks = np.where(in_longer, offsets // (size + 1), shorter)
-        begins = ranks * size + np.minimum(ranks, longer)
+    def _share(self, place: int) -> tuple[int, int, int]:
+        """Of a place in a pass: the virtual rank whose slice it is in, where it is among the samples of that rank, and how many places from
+        it on are in the same slice."""
+        batch, offset = divmod(place, self.batch_size)
+        size, longer = divmod(min(self.batch_size, self.samples - batch * self.batch_size), self.virtual_workers)
+        in_longer = longer * (size + 1)
+        rank = offset // (size + 1) if offset < in_longer else longer + (offset - in_longer) // size
+        begin = rank * size + min(rank, longer)
         full, more = divmod(self.batch_size, self.virtual_workers)
-        return ranks, batches * (full + (ranks < more)) + offsets - begins
+        return rank, batch * (full + (rank < more)) + offset - begin, begin + size + (rank < longer) - offset
 
-    def _begins(self) -> NDArray[np.int64]:
+    @cached_property
+    def _shares(self) -> list[int]:
         """Where the share of each virtual rank begins in the line, and at the end how long that is."""
-        ranks = np.arange(self.virtual_workers)
+        ends = [0]
         whole, last = divmod(self.samples, self.batch_size)
-        shares = np.zeros(self.virtual_workers, dtype=np.int64)
-        for times, count in ((whole, self.batch_size), (1, last)):
-            size, longer = divmod(count, self.virtual_workers)
-            shares += times * (size + (ranks < longer))
-        return np.concatenate([[0], np.cumsum(shares)]).astype(np.int64)
+        for rank in range(self.virtual_workers):
+            sizes = [divmod(count, self.virtual_workers) for count in (self.batch_size, last)]
+            of_batch, of_last = (size + (rank < longer) for size, longer in sizes)
+            ends.append(ends[-1] + whole * of_batch + of_last)
+        return ends
 
     def _line(self, data_pass: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The blocks of a pass in their order, and where each ends in the line of samples."""
@@ -97,17 +95,17 @@ class BlockPlan(BatchPlan):
                 self._lines.popitem(last=False)
         return self._lines[data_pass]
 
-    def _mixed(self, data_pass: int, rank: int, number: int, count: int, inside: NDArray[np.int64]) -> NDArray[np.int64]:
-        """What stands at places in a window."""
-        key = fold_in(self.seed, "window", data_pass, rank, number)
-        if count > LISTED_SAMPLES:
-            return Permutation(count, key)(inside)
+    def _mixed(self, data_pass: int, rank: int, number: int, count: int, first: int, stop: int) -> NDArray[np.int64]:
+        """What stands at the places [first, stop) of a window."""
         name = data_pass, rank, number
         if name not in self._windows:
+            key = fold_in(self.seed, "window", *name)
+            if count > LISTED_SAMPLES:
+                return Permutation(count, key)(np.arange(first, stop))
             self._windows[name] = np.random.Generator(np.random.Philox(key=key)).permutation(count)
             while len(self._windows) > 3 * self.virtual_workers:  # at hand, read ahead, and one that begins within a slice
                 self._windows.popitem(last=False)
-        return self._windows[name][inside]
+        return self._windows[name][first:stop]
 
     def slices_in_window(self) -> int:
         """Slices of a virtual worker that a window makes, at least: so many are read ahead for its blocks to be read once."""

@@ -352,3 +352,9 @@ BAD_PARQUET: dict[str, tuple[Any, str]] = {
 def test_what_cannot_be_read_is_told_with_its_place_and_what_to_do(make: Any, words: str):
     with pytest.raises(DataError, match=f"(?s){words}"):
         make()
+
+
+def test_a_dataset_of_ray_data_is_refused_by_name_with_the_way_to_train_on_it():
+    kind = type("Dataset", (), {"__module__": "ray.data.dataset", "iter_batches": lambda self: iter(()), "__iter__": lambda self: iter(())})
+    with pytest.raises(DataError, match=r"(?s)x is a Dataset of Ray Data.*write_parquet\(url\).*dt.data.parquet"):
+        make_model().fit(kind(), verbose=0)
