@@ -78,7 +78,9 @@ def parquet_of(columns: dict[str, Any], rows: int) -> bytes:
     import pyarrow.parquet as parquet  # late: an extra
 
     stream = io.BytesIO()
-    table = arrow.table({name: list(value) if np.ndim(value) > 1 else value for name, value in columns.items()})
+    table = arrow.table(
+        {name: list(value) if isinstance(value, np.ndarray) and value.ndim > 1 else value for name, value in columns.items()}
+    )
     parquet.write_table(table, stream, row_group_size=rows)
     return stream.getvalue()
 

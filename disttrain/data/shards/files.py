@@ -51,7 +51,7 @@ class Files:
             OSError: it holds fewer, or cannot be read.
         """
         storage, path = self._place(number)
-        found: bytes = storage.cat_file(path, begin, end)
+        found: bytes = storage.cat_file(path, start=begin, end=end)  # s3fs has another argument second
         if len(found) != end - begin:
             raise OSError(f"{len(found)} bytes came of [{begin}, {end})")
         return found

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from disttrain.data.sources import as_array
 from disttrain.errors import DataError
 
 
@@ -64,11 +63,23 @@ class Picks:
         return {name: _field(fields, name, where) for name in names}
 
     def _stacked(self, x: dict[str, Any]) -> Any:
-        arrays = {name: as_array(value) for name, value in x.items()}
+        arrays = {name: np.asarray(value) for name, value in x.items()}
         for name, array in arrays.items():
             if array.dtype.kind not in "fiub":
                 raise DataError(f"stack=True: the column {name!r} holds no numbers.\n  try       columns=[...], with those that do")
         return np.stack([array.astype(np.float32) for array in arrays.values()], axis=-1)
+
+
+def _value(value: Any, name: str, where: str) -> Any:
+    """A list of numbers, of JSON, as an array."""
+    if value is None:
+        raise DataError(f"{where} has no value in {name!r}.\n  expected  one in each\n  try       transform=, which puts one there")
+    if not isinstance(value, list) or not value or isinstance(value[0], str | dict):
+        return value
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise DataError(f"{where} has in {name!r} rows of unequal length: expected numbers of one shape.\n  try       transform=") from None
 
 
 def _listed(names: str | list[str] | None) -> list[str]:
@@ -78,6 +89,6 @@ def _listed(names: str | list[str] | None) -> list[str]:
 def _field(fields: Mapping[str, Any], name: str, where: str) -> Any:
     for one in name.split(";"):  # as WebDataset writes it: whichever of these there is
         if one in fields:
-            return fields[one]
+            return _value(fields[one], one, where)
     there = ", ".join(str(field) for field in fields if field != "__key__")
     raise DataError(f"{where} has no {name!r}.\n  expected  one of {there}" if there else f"{where} has no {name!r}, nor anything else.")

@@ -31,5 +31,5 @@ def pixels_of(data: bytes | str, mode: str, size: tuple[int, int] | None) -> NDA
         image = image.convert(MODES[mode])
         if size is not None and (size[1], size[0]) != image.size:
             image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-        array = np.asarray(image)
+        array = np.array(image)
     return array if array.ndim == 3 else array[..., None]

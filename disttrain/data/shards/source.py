@@ -114,9 +114,12 @@ class ShardSource(DatasetSource):
         try:
             return super()._collated(samples)
         except (RuntimeError, TypeError, ValueError, KeyError) as error:
-            raise self._unequal(samples, error) or error from error
+            found = self._unequal(samples)
+            if found is None:
+                raise
+            raise found from error
 
-    def _unequal(self, samples: list[Any], error: Exception) -> DataError | None:
+    def _unequal(self, samples: list[Any]) -> DataError | None:
         """Which sample is not like the first."""
         if self._collate is not None:
             return None
