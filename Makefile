@@ -14,7 +14,7 @@ TORCH ?= $(TORCH_CPU_BUILD)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-lowest test-browser check format lint types fast bench gpu-check clean
+.PHONY: help venv demo test test-lowest test-browser check format lint types fast docs bench gpu-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -74,6 +74,13 @@ types: $(STAMP) ## mypy
 
 fast: $(STAMP) ## tests that start no Ray and kill nothing
 	@$(BIN)/python -m pytest -m "not ray and not faults and not browser"
+
+docs: $(STAMP) ## the site, into build/site: every link checked, every block run
+	@test -x $(BIN)/mkdocs || $(BIN)/python -m pip install --quiet -e '.[docs]'
+	@$(BIN)/mkdocs build --strict --quiet
+	@$(BIN)/python -m pytest -q tests/unit/docs tests/unit/test_coming_from.py tests/unit/callbacks/test_documented_callbacks.py \
+	  tests/unit/test_readme.py tests/integration/test_documented_commands.py
+	@echo "the site is in build/site: open build/site/index.html"
 
 bench: $(STAMP) ## side by side with peers; prints ratios
 	@$(BIN)/python benchmarks/run.py

@@ -59,7 +59,7 @@ def _alone(name: str, turns: int) -> dict[str, float]:
 
     from disttrain.elastic.shard_writer import state_digest
     from disttrain.training.local import runner
-    from disttrain.training.step.audit import piece_digest
+    from disttrain.training.step.audit import StatePieces
     from disttrain.training.step.engine import Engine
     from disttrain.training.step.probe import probe
 
@@ -77,11 +77,12 @@ def _alone(name: str, turns: int) -> dict[str, float]:
         network.fit(x, y, batch_size=WORKLOADS[name].batch_size, verbose=0)
     with runner.intra_op_threads(1):
         engine = Engine(job)
+        pieces = StatePieces(engine.workspace.state)
         work: dict[str, Callable[[], Any]] = {
             "step": lambda: engine.run_tick(engine.position),
             "digest": lambda: state_digest(engine.replica.state_dict()),
             "probe": lambda: probe(engine),
-            "piece": lambda: piece_digest(engine.workspace.state, 0, engine.tick),
+            "piece": lambda: pieces.digest(0, engine.tick),
         }
         seconds: dict[str, list[float]] = {what: [] for what in work}
         for _ in range(turns + 2):

@@ -35,6 +35,16 @@ BARS = {"first_step_s": "at most 0.60", "peak_mib": "below 1.00"}  # ours over R
 _FIRST_STEP = re.compile(r"^first step completed +([0-9.]+)", re.MULTILINE)
 _LIMIT_S = 600.0
 _WORDS = 5  # launches of which only the first word is waited for
+_SILENCE_BAR_S = 3.0
+_SILENCE_SCRIPT = """
+import numpy as np
+import disttrain as dt
+from disttrain import layers
+
+model = dt.Sequential([dt.Input((4,)), layers.Dense(2)])
+model.compile("sgd", "mse")
+model.fit(np.ones((80, 4), "float32"), np.ones((80, 2), "float32"), batch_size=4, epochs=2)
+"""
 _WORD_BAR_S = 0.3  # after Python has started
 
 
@@ -70,6 +80,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             last = times[system][-1]
             progress(f"repeat {repeat + 1}/{repeats}: {system} first step {last.first_step_s:.2f} s, whole job {last.whole_job_s:.2f} s")
     words = [_first_word(folder) for _ in range(_WORDS)] if OURS in systems else []
+    silences = {busy: _longest_silence(folder, busy) for busy in (0, 2 * (os.cpu_count() or 1))} if OURS in systems else {}
     peaks: dict[str, list[float]] = {system: [] for system in systems}
     processes: dict[str, int] = dict.fromkeys(systems, 0)
     for repeat in range(memory_repeats):
@@ -85,10 +96,12 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
     _print(systems, measured, processes)
     _print_words(words)
+    _print_silences(silences)
     crashes.print()
     return {
         "measured": measured,
         "first_word_s": words,
+        "longest_silence_s": {f"beside {busy} busy processes": found for busy, found in silences.items()},
         "processes": processes,
         "ratios": _ratios(measured),
         "bars": BARS,
@@ -135,6 +148,34 @@ def _first_word(folder: Path) -> dict[str, float]:
         if not said:
             raise JobFailed(f"{name} ended without a word")
     return took
+
+
+def _print_silences(silences: dict[int, float]) -> None:
+    rows = [[f"beside {busy} processes that compute", f"{found:.2f}", f"at most {_SILENCE_BAR_S}"] for busy, found in silences.items()]
+    if rows:
+        print_table(["longest silence of a launch, from its start to its end, s", "", "bar"], rows)
+
+
+def _longest_silence(folder: Path, busy: int) -> float:
+    """Seconds between two words of a launch with two workers that starts a Ray, into a pipe, beside so many processes that compute."""
+    script = folder / "silence.py"
+    script.write_text(_SILENCE_SCRIPT)
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
+    try:
+        command = launch_command(str(script), ["--workers", "2", "--run-dir", folder / f"silence-{busy}"], [])
+        longest, before = 0.0, time.monotonic()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True) as process:
+            assert process.stdout is not None
+            while os.read(process.stdout.fileno(), 65536):
+                now = time.monotonic()
+                longest, before = max(longest, now - before), now
+        if process.returncode:
+            raise JobFailed(f"the launch that was listened to ended with {process.returncode}")
+        return longest
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
 
 
 def _ratios(measured: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, Summary]]:

@@ -44,6 +44,17 @@ class Descriptor:
             return
 
 
+class Lines:
+    """A function as a screen: it is given whole lines, without their ends."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def write(self, text: str) -> None:
+        for line in text.splitlines():
+            self._say(line)
+
+
 class Awaited:
     """The line, from `start` to `stop`. Any thread may use it.
 
@@ -167,6 +178,27 @@ def told_on(descriptor: int, what: What) -> Iterator[None]:
     finally:
         mine.stop()
         _told = None
+
+
+@contextmanager
+def told_by(say: Callable[[str], None]) -> Iterator[None]:
+    """Inside the block, what is awaited is told line by line, unless somebody is told already."""
+    global _told
+    if _told is not None:
+        yield
+        return
+    mine = _told = Awaited(Lines(say), terminal=False)
+    os.register_at_fork(after_in_child=_forget)
+    mine.start(_nothing)
+    try:
+        yield
+    finally:
+        mine.stop()
+        _told = None
+
+
+def _nothing() -> None:
+    return None
 
 
 def _forget() -> None:

@@ -41,27 +41,30 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Where two processes share the tests, one does all that need other real processes, on its one Ray; of the others a file at a time."""
+    """Of two processes that share the tests, file by file, the first begins with what needs other real processes, the second with the rest.
+
+    Tests that wait and tests that compute are so done side by side, and whoever is done first takes of what is left.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class Sharing(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            path = nodeid.split("::")[0]
-            return "processes" if _starts_processes(path) else path
+            return nodeid.split("::")[0]
+
+        def _assign_work_unit(self, node: Any) -> None:
+            waits = node is self.nodes[0]
+            self.workqueue.move_to_end(min(self.workqueue, key=lambda path: _rank(path) if waits else -_rank(path)), last=False)
+            super()._assign_work_unit(node)
 
     return Sharing(config, log)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What takes longest begins first."""
-    if hasattr(config, "workerinput"):  # one of several
-        items.sort(key=lambda item: not _starts_processes(item.nodeid))
+_PROCESSES = ("unit/clusters", "faults", "security", "conformance", "browser", "integration")
 
 
-def _starts_processes(path: str) -> bool:
-    return path.startswith(
-        tuple(f"tests/{folder}/" for folder in ("faults", "integration", "security", "browser", "conformance", "unit/clusters"))
-    )
+def _rank(path: str) -> int:
+    """The folders of tests that need other real processes come first, those that share nothing of this machine last of them."""
+    return next((number for number, folder in enumerate(_PROCESSES) if path.startswith(f"tests/{folder}/")), len(_PROCESSES))
 
 
 @pytest.fixture(autouse=True)

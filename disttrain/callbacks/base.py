@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from disttrain.callbacks.arguments import refuse_unknown
-from disttrain.callbacks.telemetry import Telemetry
+from disttrain.telemetry import Telemetry
 
 Logs = dict[str, Any]
 

@@ -23,9 +23,10 @@ from disttrain.callbacks.base import (
 from disttrain.callbacks.capture import capture, capture_arrays
 from disttrain.callbacks.history import History
 from disttrain.callbacks.progbar_logger import ProgbarLogger
-from disttrain.callbacks.telemetry import Telemetry
 from disttrain.callbacks.torch_schedulers import load_states, schedulers_in, states_of
+from disttrain.telemetry import Telemetry
 
+_PRINTS = frozenset({"on_epoch_end", "on_test_begin", "on_test_end"})  # hooks that often print, and run seldom
 _SCHEDULERS = "schedulers of torch"  # no name of a class
 
 
@@ -149,6 +150,11 @@ class CallbackList(Callback):
             if getattr(callback, "batch_hooks", "every") == "sampled":
                 callback.on_train_batch_end(batch, logs)
 
+    def sample_validation(self, batch: int, steps: int | None, logs: Logs | None = None) -> None:
+        """Show how far the validation within `fit` is, of which no callback need know."""
+        for callback in self._bars():
+            callback.show_validation(batch, steps, plain(logs))
+
     def state_dict(self) -> dict[str, Any]:
         """The states of the callbacks that have one, by class and number, such as `"EarlyStopping"` and `"EarlyStopping_1"`."""
         states = {key: callback.state_dict() for key, callback in self._keyed()}
@@ -204,7 +210,9 @@ class CallbackList(Callback):
         self._call("on_train_end", plain(logs))
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self._call("on_epoch_begin", epoch, plain(logs))
+        logs = plain(logs)
+        for callback in sorted(self.callbacks, key=lambda callback: not isinstance(callback, ProgbarLogger)):
+            callback.on_epoch_begin(epoch, logs)  # the heading first: what others print belongs below it
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._call("on_epoch_end", epoch, plain(logs))
@@ -246,8 +254,14 @@ class CallbackList(Callback):
         self._call("on_predict_batch_end", batch, plain(logs))
 
     def _call(self, hook: str, *arguments: Any) -> None:
+        if hook in _PRINTS:
+            for callback in self._bars():
+                callback.make_room()
         for callback in self.callbacks:
             getattr(callback, hook)(*arguments)
+
+    def _bars(self) -> list[ProgbarLogger]:
+        return [callback for callback in self.callbacks if isinstance(callback, ProgbarLogger)]
 
 
 def plain(logs: Logs | None) -> Logs:

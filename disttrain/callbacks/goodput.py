@@ -5,7 +5,7 @@ from __future__ import annotations
 from disttrain.callbacks.arguments import verbosity
 from disttrain.callbacks.base import Callback, Logs
 from disttrain.callbacks.progress_bar import note
-from disttrain.callbacks.telemetry import Health
+from disttrain.telemetry import Health
 
 _PARTS = {"recovery": "losses of workers", "save": "checkpoints", "data": "waiting for data", "callback": "callbacks"}
 

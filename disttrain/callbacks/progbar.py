@@ -69,7 +69,7 @@ class Progbar:
         if not self.verbose:
             return
         if self._bar is None:
-            self._bar = ProgressBar(self.target, dynamic=False if self.verbose == 2 else None)
+            self._bar = ProgressBar(self.target, plain=self.verbose == 2)
             self._bar.start()
         self._bar.update(current, self.means())
         if finalize:

@@ -10,7 +10,9 @@ from disttrain.clock import Clock
 
 
 class ProgbarLogger(Callback):
-    """Draws a bar for each epoch; content with the newest batch now and then. `verbose=2` prints one line for each epoch instead.
+    """Draws a bar for each epoch; content with the newest batch now and then. `verbose=2` prints one plain line for each epoch instead.
+
+    On a terminal and in a notebook the bar moves; in a pipe or a log a long epoch has a line every few seconds.
 
     Args:
         stream: where to print; standard output unless told.
@@ -32,8 +34,8 @@ class ProgbarLogger(Callback):
 
     def _open(self, title: str = "") -> None:
         if self._verbose:
-            dynamic = False if self._verbose == 2 else None
-            self._bar = ProgressBar(self.params.get("steps"), title, stream=self._stream, clock=self._clock, dynamic=dynamic)
+            plain = self._verbose == 2
+            self._bar = ProgressBar(self.params.get("steps"), title, stream=self._stream, clock=self._clock, plain=plain)
             self._bar.start()
 
     def _close(self, logs: Logs | None) -> None:
@@ -53,6 +55,16 @@ class ProgbarLogger(Callback):
             self._bar.stop()
             self._bar = None
 
+    def make_room(self) -> None:
+        """Other callbacks are about to be called, and may print."""
+        if self._bar is not None:
+            self._bar.make_room()
+
+    def show_validation(self, batch: int, steps: int | None, logs: Logs | None = None) -> None:
+        """Within `fit`: batch `batch` of a validation of `steps` is done."""
+        if self._bar is not None:
+            self._bar.validates(batch + 1, steps, logs)
+
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         epochs = self.params.get("epochs", 1)
         self._open(f"Epoch {epoch + 1}/{epochs}" if epochs > 1 else "")
@@ -69,7 +81,7 @@ class ProgbarLogger(Callback):
             self._open()
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        if not self._in_fit and self._bar is not None:
+        if self._bar is not None and not self._in_fit:
             self._bar.update(batch + 1, logs)
 
     def on_test_end(self, logs: Logs | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The line that shows how far an epoch is, and notes that do not break it."""
+"""The line that shows how far an epoch is, and notes that do not break it: on a terminal, in a notebook, in a pipe or a log."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ import threading
 import weakref
 from typing import Any, TextIO
 
+from disttrain.callbacks import notebook
 from disttrain.callbacks.prompt import to_say
 from disttrain.clock import Clock, SystemClock
 
 _WIDTH = 20
-_INTERVAL_S = 0.05
+_INTERVAL_S = {"terminal": 0.05, "notebook": 0.2, "log": 2.5, "plain": math.inf}
+_LONG_S, _LONG_INTERVAL_S = 300.0, 30.0  # a log that nobody reads for hours need not grow by a line each moment
 
 
 class ProgressBar:
     """One epoch's line, as Keras has it: `12/60 ━━━━──────────────── 3s 58ms/step - accuracy: 0.4100 - loss: 1.7000`.
 
-    On a terminal it is redrawn in place, and the seconds are those left; at the end, those it took. Elsewhere there is one line, at
-    the end. It may be used by several threads.
+    On a terminal and in a notebook it is redrawn in place, and the seconds are those left; at the end, those it took. Elsewhere a long
+    epoch has a line every few seconds, and each epoch one at its end. It may be used by several threads.
 
     Args:
         target: steps of the epoch, or None if unknown.
-        title: such as `Epoch 1/10`, printed above the line on a terminal, else in front of it.
+        title: such as `Epoch 1/10`, printed above the line.
         stream: where to print; standard output, as it is now, unless told.
         clock: where time comes from.
-        dynamic: redraw in place; found out from the stream unless told.
+        plain: one line for the whole epoch, at its end, wherever that goes.
     """
 
     def __init__(
@@ -37,25 +39,30 @@ class ProgressBar:
         *,
         stream: TextIO | None = None,
         clock: Clock | None = None,
-        dynamic: bool | None = None,
+        plain: bool = False,
     ) -> None:
         self.target, self.title = target, title
         self._stream = stream if stream is not None else sys.stdout
         self._clock: Clock = clock if clock is not None else SystemClock()
-        self._dynamic = _is_terminal(self._stream) if dynamic is None else dynamic
+        shell = None if plain else notebook.shell_of(self._stream)
+        self._output = None if shell is None else notebook.Output(shell)
+        self._place = "plain" if plain else "notebook" if shell is not None else "terminal" if _is_terminal(self._stream) else "log"
         self._lock = threading.RLock()
         self._line = ""  # what stands on the terminal's last line
         self._current = 0
+        self._beside = ""  # what goes on after the steps of the epoch
         self._logs: dict[str, Any] = {}
         self._start_s = self._clock.monotonic_s()
         self._first: tuple[int, float] | None = None  # the first step seen and when: it is slow, and says little of the others
-        self._drawn_s = -math.inf
+        self._drawn_s = -math.inf if self._place in ("terminal", "notebook") else self._start_s
 
     def start(self) -> None:
         """Print the title; from now on this is the active bar."""
         with self._lock:
             _begin(self)
-            if self._dynamic and self.title:
+            if self._output is not None:
+                self._show(self._start_s)
+            elif self.title and self._place != "plain":
                 self._print(self.title + "\n")
 
     def update(self, current: int, logs: dict[str, Any] | None = None) -> None:
@@ -67,9 +74,17 @@ class ProgressBar:
             self._current, self._logs = current, dict(logs or {})
             if self._first is None and current:
                 self._first = (current, now)
-            if self._dynamic and now - self._drawn_s >= _INTERVAL_S:
-                self._drawn_s = now
-                self._draw(self._text(now, done=False))
+            self._show_now_and_then(now)
+
+    def validates(self, current: int, target: int | None, logs: dict[str, Any] | None = None) -> None:
+        """The steps of the epoch are done, and so are `current` of the `target` steps of its validation."""
+        with self._lock:
+            now = self._clock.monotonic_s()
+            if self.target is not None:
+                self._current = self.target
+            self._logs = dict(logs or {}) or self._logs
+            self._beside = f"validation {current}/{target or 'Unknown'}"
+            self._show_now_and_then(now)
 
     def finish(self, logs: dict[str, Any] | None = None) -> None:
         """Print the line of the whole epoch; there is no active bar any more."""
@@ -79,13 +94,10 @@ class ProgressBar:
                 self._logs = dict(logs)
             if self.target is None:
                 self.target = self._current
-            self._current = self.target
-            if self._dynamic:
-                self._draw(self._text(now, done=True), cut=False)
+            self._current, self._beside = self.target, ""
+            self._show(now, done=True)
+            if self._place == "terminal":
                 self._print("\n")
-            else:
-                title = f"{self.title} - " if self.title else ""
-                self._print(title + self._text(now, done=True) + "\n")
             self._line = ""
             _end(self)
 
@@ -97,6 +109,13 @@ class ProgressBar:
             self._line = ""
             _end(self)
 
+    def make_room(self) -> None:
+        """Somebody else is about to print: on a terminal the line goes, until it is drawn again."""
+        with self._lock:
+            if self._line:
+                self._print("\r\x1b[K")
+                self._line = ""
+
     def note(self, text: str) -> None:
         """Print a line of its own: the bar makes room and comes back below."""
         with self._lock:
@@ -107,20 +126,44 @@ class ProgressBar:
             if line:
                 self._print(line)
 
+    # -- showing it -----------------------------------------------------------------------------------------------------------------
+
+    def _show_now_and_then(self, now: float) -> None:
+        is_long = self._place == "log" and now - self._start_s >= _LONG_S
+        if now - self._drawn_s >= (_LONG_INTERVAL_S if is_long else _INTERVAL_S[self._place]):
+            self._drawn_s = now
+            self._show(now)
+
+    def _show(self, now: float, *, done: bool = False) -> None:
+        text = self._text(now, done=done)
+        if self._output is not None:
+            self._output.show(f"{self.title}\n{text}" if self.title else text)
+        elif self._place == "terminal":
+            self._draw(text, cut=not done)
+        elif self._place == "log":
+            self._print(text + "\n")
+        else:
+            self._print(f"{self.title} - {text}\n" if self.title else f"{text}\n")
+
     # -- the text -------------------------------------------------------------------------------------------------------------------
 
     def _text(self, now: float, *, done: bool) -> str:
         elapsed = now - self._start_s
         per_step = self._step_s(now)
-        if self.target:
-            filled = _WIDTH if done else _WIDTH * self._current // self.target
-            count = f"{self._current:>{len(str(self.target))}}/{self.target} {'━' * filled}{'─' * (_WIDTH - filled)}"
+        shown = _duration(elapsed if done or not self.target else per_step * (self.target - self._current))
+        if self._place == "plain":
+            parts = [f"{self._current}/{self.target or 'Unknown'}", shown, _per_step(per_step)]
         else:
-            count = f"{self._current}/Unknown"
-        shown = elapsed if done or not self.target else per_step * (self.target - self._current)
-        parts = [f"{count} {_duration(shown)} {_per_step(per_step)}"]
+            if self.target:
+                filled = _WIDTH if done else _WIDTH * self._current // self.target
+                count = f"{self._current:>{len(str(self.target))}}/{self.target} {'━' * filled}{'─' * (_WIDTH - filled)}"
+            else:
+                count = f"{self._current}/Unknown"
+            if self._place == "log" and self.target and not done:  # its lines stand beside those of ends, which have seconds, too
+                shown += " left"
+            parts = [f"{count} {shown} {_per_step(per_step)}"]
         parts += [f"{name}: {_number(value)}" for name, value in self._logs.items()]
-        return " - ".join(parts)
+        return " - ".join([*parts, self._beside] if self._beside else parts)
 
     def _step_s(self, now: float) -> float:
         if not self._current:

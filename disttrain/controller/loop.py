@@ -217,7 +217,7 @@ class Controller:
         self.group.decide(o.Progress(report.generation, report.tick, now))
         self.around.first_step()
         position = self.reporting.progress(report, now)
-        if self.mailbox.idle and (self.hooks is None or position.kind is Kind.TRAIN):
+        if self.mailbox.idle and (self.hooks is None or position.kind in (Kind.TRAIN, Kind.VALIDATE)):
             self.mailbox.do("sample", self.boundaries.sampler(position, report.logs))
 
     def _at_boundary(self, report: m.AtBoundary, now: float) -> None:

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from disttrain import orchestrator as o
-from disttrain.callbacks.telemetry import Recovery
 from disttrain.controller.environment import CallEnvironment, WorkerFacts
 from disttrain.controller.telemetry import CallStatistics
 from disttrain.data import StreamPlan
 from disttrain.elastic import messages as m
 from disttrain.orchestrator.patience import Patience, Slow
 from disttrain.orchestrator.states import count_members, is_member, members_of
+from disttrain.telemetry import Recovery
 from disttrain.training.program import Position, Program
 
 _QUIET_S = 2.5  # beats come every second: a worker unheard of for longer had stopped before we knew

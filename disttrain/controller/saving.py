@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from disttrain.callbacks.telemetry import Save
 from disttrain.controller.boundaries import Boundaries
 from disttrain.controller.commits import Committed, Committer, SaveFailed
 from disttrain.controller.environment import CallEnvironment
@@ -12,6 +11,7 @@ from disttrain.controller.feeding import Feeding
 from disttrain.controller.telemetry import CallStatistics
 from disttrain.elastic import messages as m
 from disttrain.errors import InfrastructureError
+from disttrain.telemetry import Save
 from disttrain.training.job import Job
 
 

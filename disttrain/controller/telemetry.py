@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from disttrain.callbacks.telemetry import Health, Recovery, Save
 from disttrain.clock import Clock, SystemClock
+from disttrain.telemetry import Health, Recovery, Save
 from disttrain.training.step.step_times import StepTimes
 
 _KEPT = 1000  # recoveries, and saves: a run of weeks commits more often than anybody reads of
@@ -89,7 +89,7 @@ class CallStatistics:
 
 
 class RunTelemetry:
-    """See `disttrain.callbacks.telemetry.Telemetry`.
+    """See `disttrain.telemetry.Telemetry`.
 
     Args:
         run_dir: the run directory.

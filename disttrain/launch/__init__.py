@@ -27,8 +27,11 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
     run in it is gone on with: its finished calls give their results back, an open one goes on from its checkpoint, and a call that is
     another than the one it holds is refused, with the difference in words.
     """
+    from disttrain.awaited import awaiting, told_by
+    from disttrain.callbacks.progress_bar import note as tell
     from disttrain.determinism import chosen
     from disttrain.errors import UsageError  # late: RunConfig alone brings no torch
+    from disttrain.launch.awaiting import of_session
     from disttrain.launch.cluster_start import ClusterStart
     from disttrain.launch.door import enter
     from disttrain.launch.finished import finished_run
@@ -55,6 +58,7 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
         print(f"[disttrain] {hidden(note)}", flush=True)
     timings = Timings()
     start = ClusterStart(config, timings, compute=compute_of(config, entry))
-    start.begin()
-    with chosen(config.determinism), Session(config, entry, start, timings) as session:
-        yield session
+    with told_by(tell), chosen(config.determinism):
+        start.begin()
+        with Session(config, entry, start, timings) as session, awaiting(lambda: of_session(session)):
+            yield session

@@ -10,10 +10,13 @@ from disttrain.orchestrator import call_states as c
 
 def awaited_in(session: Session, script: str) -> str | None:
     """What the session's call waits for, or that the script is at work."""
+    return f"{script} is running" if session.controller is None else of_session(session)
+
+
+def of_session(session: Session) -> str | None:
+    """The same, of one whose script has words of its own between the calls, such as a notebook's."""
     controller = session.controller
-    if controller is not None:
-        return of_call(controller)
-    return f"{script} is running"
+    return None if controller is None else of_call(controller)
 
 
 def of_call(controller: Controller) -> str | None:

@@ -14,7 +14,7 @@ from disttrain.elastic.shard_writer import as_tensor
 from disttrain.errors import CheckpointIncomplete, CheckpointMismatch, RunMismatch
 from disttrain.rundir.call_identity import call_identity
 from disttrain.rundir.directory import RunDirectory
-from disttrain.rundir.identity import Identity, differences, refuse_other_call
+from disttrain.rundir.identity import Identity, differences, only_renumbered, refuse_other_call
 from disttrain.rundir.resume import ResumePoint, arrays_of_callbacks
 from disttrain.rundir.timeline import Console
 from disttrain.training.job import Job
@@ -106,7 +106,8 @@ class Recall:
         if not then:
             return  # a tool that writes checkpoints need not know of calls
         refused, told = differences(then, now)
-        refuse_other_call(refused, call=number, kind=kind, run_dir=self._directory.run_dir, held=held)
+        renumbered = bool(refused) and only_renumbered(then, now)
+        refuse_other_call(refused, call=number, kind=kind, run_dir=self._directory.run_dir, held=held, renumbered=renumbered)
         for words in told:
             self._console.note(f"{words}; call {number} of the script, a {kind}(), {outcome}")
 

@@ -48,6 +48,9 @@ class Layer(WeightHolder):
 
     A mask, bool with True for steps that count, rides on a tensor as `_keras_mask`. A `call` that takes `mask` (or `query_mask` beside
     `query`) is handed that of its argument; `supports_masking = True` passes it on to the output, `compute_mask` may give another.
+
+    Raises:
+        ValueError: an unknown keyword; inputs that `input_spec` refuses; a weight of an unknown size.
     """
 
     _layer_id: int = 0  # the name of this layer's random stream; see assign_layer_ids

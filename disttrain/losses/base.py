@@ -66,6 +66,12 @@ class Loss:
     not the number of samples (`"mean_with_sample_weight"`, a mask), it is that of the whole batch: see `batch_divisor`. A loss that is
     one number for all samples together is one for each slice, and the batch has their mean by samples.
 
+    Shapes: `y_true` and `y_pred` `(n, ...)`, as the subclass says; `sample_weight` `(n,)` or the shape of the values.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`.
+        DataError: shapes of targets, outputs and weights that do not fit each other.
+
     Example:
         >>> from disttrain.losses import MeanSquaredError
         >>> float(MeanSquaredError()([0.0, 0.0], [1.0, 2.0], sample_weight=[1.0, 0.0]))
@@ -181,6 +187,14 @@ class FunctionLoss(Loss):
     """A function `fn(y_true, y_pred)` as a loss; it returns a value for each sample, or one number.
 
     The targets come as Keras hands them over: in the predictions' dtype when they are floats, `(n,)` lifted to `(n, 1)` to match.
+
+    Args:
+        fn: the function; what else it takes may be given here by name.
+        reduction, name, dtype: see `Loss`.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`.
+        DataError: what the function raises where shapes do not fit; weights that do not fit its values.
     """
 
     _elementwise = True

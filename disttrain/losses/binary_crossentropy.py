@@ -30,6 +30,14 @@ class BinaryCrossentropy(BinaryTargets):
         axis: the axis of the mean.
         reduction, name, dtype: see `Loss`.
 
+    Shapes: `y_true` and `y_pred` `(n, ...)`, the same; values `(n, ...)` without the last axis.
+
+    Source: Good 1952.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`, a `label_smoothing` outside of 0 to 1, an `axis` that is no whole number.
+        DataError: shapes that do not fit each other, or targets outside of 0 to 1.
+
     Example:
         >>> round(float(BinaryCrossentropy()([[1.0]], [[0.5]])), 4)
         0.6931

@@ -44,6 +44,13 @@ class BinaryFocalCrossentropy(BinaryTargets):
         axis: the axis of the mean.
         reduction, name, dtype: see `Loss`.
 
+    Shapes: `y_true` and `y_pred` `(n, ...)`, the same; values `(n, ...)` without the last axis.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`, an `alpha` outside of 0 to 1, a `gamma` below 0, a `label_smoothing` outside of 0 to
+            1.
+        DataError: shapes that do not fit each other, or targets outside of 0 to 1.
+
     Example:
         >>> round(float(BinaryFocalCrossentropy()([[1.0]], [[0.5]])), 4)  # 0.5**2 * 0.6931
         0.1733

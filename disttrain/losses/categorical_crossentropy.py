@@ -31,6 +31,15 @@ class CategoricalCrossentropy(OneHotTargets):
         axis: the axis of the classes.
         reduction, name, dtype: see `Loss`.
 
+    Shapes: `y_true` (one-hot or probabilities) and `y_pred` `(n, ..., classes)`, the same; values `(n, ...)`.
+
+    Source: Good 1952.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`, a `label_smoothing` outside of 0 to 1, an `axis` that is no whole number.
+        DataError: shapes that do not fit each other, or targets outside of 0 to 1; whole-number labels belong to
+            `SparseCategoricalCrossentropy`.
+
     Example:
         >>> round(float(CategoricalCrossentropy()([[0.0, 1.0]], [[1.0, 3.0]])), 4)
         0.2877

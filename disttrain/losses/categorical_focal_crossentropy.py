@@ -40,6 +40,13 @@ class CategoricalFocalCrossentropy(OneHotTargets):
         axis: the axis of the classes.
         reduction, name, dtype: see `Loss`.
 
+    Shapes: `y_true` (one-hot or probabilities) and `y_pred` `(n, ..., classes)`, the same; values `(n, ...)`.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`, an `alpha` or `gamma` below 0, weights that are not one for each class, a
+            `label_smoothing` outside of 0 to 1.
+        DataError: shapes that do not fit each other, or targets outside of 0 to 1.
+
     Example:
         >>> round(float(CategoricalFocalCrossentropy(alpha=1.0)([[0.0, 1.0]], [[0.5, 0.5]])), 4)  # 0.5**2 * 0.6931
         0.1733

@@ -30,6 +30,12 @@ class CategoricalGeneralizedCrossEntropy(Loss):
         q: between 0, where it is the cross-entropy, and 1, where it is the absolute error, which wrong labels move less.
         reduction, name, dtype: see `Loss`.
 
+    Shapes: `y_true` `(n, ...)` or `(n, ..., 1)`, whole numbers; `y_pred` `(n, ..., classes)`; values `(n, ...)`.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`, a `q` that is not between 0 and 1.
+        DataError: shapes that do not fit each other, or labels that are no whole numbers below `classes`.
+
     Example:
         >>> float(CategoricalGeneralizedCrossEntropy(q=0.5)([1], [[0.75, 0.25]]))
         1.0

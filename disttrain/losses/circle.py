@@ -72,6 +72,12 @@ class Circle(Loss):
         remove_diagonal: a sample is no partner of itself.
         reduction, name, dtype: see `Loss`.
 
+    Shapes: `y_true` `(n,)` or `(n, 1)`, whole numbers; `y_pred` `(n, size)`; values `(n,)`.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`, a `gamma` of 0 or less.
+        DataError: shapes that do not fit each other, or labels that are no whole numbers.
+
     Example:
         >>> loss = Circle(gamma=1.0, margin=0.5)
         >>> round(float(loss([0, 0, 1], [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])), 4)  # softplus(-0.25 - 0.25)

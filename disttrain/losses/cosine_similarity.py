@@ -26,6 +26,12 @@ class CosineSimilarity(PointwiseLoss):
         axis: the axis that the vectors lie along.
         reduction, name, dtype: see `Loss`.
 
+    Shapes: `y_true` and `y_pred` `(n, ...)`, the same; values without `axis`.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`.
+        DataError: shapes that do not fit each other, an `axis` that they lack, or a target that is not finite.
+
     Example:
         >>> round(float(CosineSimilarity()([[1.0, 0.0]], [[3.0, 4.0]])), 4)
         -0.6

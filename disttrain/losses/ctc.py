@@ -49,6 +49,12 @@ class CTC(Loss):
     Args:
         reduction, name, dtype: see `Loss`.
 
+    Shapes: labels `(n, length)`, outputs `(n, steps, classes)`; values `(n,)`.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`.
+        DataError: shapes that do not fit each other, labels outside of the classes or after padding, or more labels than there are steps.
+
     Example:
         >>> logits = torch.zeros(1, 2, 2)  # probability 1/2 everywhere; "a" is aa, a- and -a: 3 of 4 alignments
         >>> round(float(CTC()([[1, 0]], logits)), 4)

@@ -59,6 +59,14 @@ class Hinge(_SignLoss):
     Args:
         reduction, name, dtype: see `Loss`.
 
+    Shapes: `y_true` and `y_pred` `(n, ...)`, the same; values `(n, ...)` without the last axis.
+
+    Source: Cortes & Vapnik 1995.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`.
+        DataError: shapes that do not fit each other, or targets other than -1, 0 and 1.
+
     Example:
         >>> float(Hinge()([[1.0], [-1.0]], [[0.5], [0.5]]))  # 0.5 and 1.5
         1.0
@@ -82,6 +90,14 @@ class SquaredHinge(_SignLoss):
     Args:
         reduction, name, dtype: see `Loss`.
 
+    Shapes: `y_true` and `y_pred` `(n, ...)`, the same; values `(n, ...)` without the last axis.
+
+    Source: Cortes & Vapnik 1995.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`.
+        DataError: shapes that do not fit each other, or targets other than -1, 0 and 1.
+
     Example:
         >>> float(SquaredHinge()([[1.0], [-1.0]], [[0.5], [0.5]]))  # 0.25 and 2.25
         1.25
@@ -104,6 +120,14 @@ class CategoricalHinge(PointwiseLoss):
 
     Args:
         reduction, name, dtype: see `Loss`.
+
+    Shapes: `y_true` (one-hot or probabilities) and `y_pred` `(n, ..., classes)`, the same; values `(n, ...)`.
+
+    Source: Crammer & Singer 2001.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`.
+        DataError: shapes that do not fit each other, or targets outside of 0 to 1.
 
     Example:
         >>> float(CategoricalHinge()([[0.0, 1.0, 0.0]], [[0.25, 0.5, 0.75]]))  # 1 + 0.75 - 0.5

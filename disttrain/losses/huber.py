@@ -25,6 +25,12 @@ class Huber(PointwiseLoss):
         delta: the error at which the loss becomes linear, more than 0.
         reduction, name, dtype: see `Loss`.
 
+    Shapes: `y_true` and `y_pred` `(n, ...)`, the same; values `(n, ...)` without the last axis.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`, a `delta` of 0 or less.
+        DataError: shapes that do not fit each other, or a target that is not finite.
+
     Example:
         >>> float(Huber()([[0.0, 0.0]], [[1.0, 3.0]]))
         1.5

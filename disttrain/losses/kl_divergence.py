@@ -27,6 +27,14 @@ class KLDivergence(PointwiseLoss):
     Args:
         reduction, name, dtype: see `Loss`.
 
+    Shapes: `y_true` and `y_pred` `(n, ...)`, the same; values `(n, ...)` without the last axis.
+
+    Source: Kullback & Leibler 1951.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`.
+        DataError: shapes that do not fit each other, or a target that is not finite.
+
     Example:
         >>> round(float(KLDivergence()([[0.5, 0.5]], [[0.25, 0.75]])), 4)  # 0.5 * log(2) + 0.5 * log(2 / 3)
         0.1438

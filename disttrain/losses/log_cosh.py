@@ -26,6 +26,14 @@ class LogCosh(PointwiseLoss):
     Args:
         reduction, name, dtype: see `Loss`.
 
+    Shapes: `y_true` and `y_pred` `(n, ...)`, the same; values `(n, ...)` without the last axis.
+
+    Source: Green 1990.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`.
+        DataError: shapes that do not fit each other, or a target that is not finite.
+
     Example:
         >>> round(float(LogCosh()([[0.0, 0.0]], [[0.0, 1.0]])), 4)  # log(cosh(1)) / 2
         0.2169

@@ -25,6 +25,12 @@ class MeanAbsolutePercentageError(PointwiseLoss):
     Args:
         reduction, name, dtype: see `Loss`.
 
+    Shapes: `y_true` and `y_pred` `(n, ...)`, the same; values `(n, ...)` without the last axis.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`.
+        DataError: shapes that do not fit each other, or a target that is not finite.
+
     Example:
         >>> float(MeanAbsolutePercentageError()([[4.0, -2.0]], [[3.0, -2.0]]))
         12.5

@@ -24,6 +24,12 @@ class MeanSquaredError(PointwiseLoss):
     Args:
         reduction, name, dtype: see `Loss`.
 
+    Shapes: `y_true` and `y_pred` `(n, ...)`, the same; values `(n, ...)` without the last axis.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`.
+        DataError: shapes that do not fit each other, or a target that is not finite.
+
     Example:
         >>> float(MeanSquaredError()([[0.0, 1.0]], [[2.0, 1.0]]))
         2.0

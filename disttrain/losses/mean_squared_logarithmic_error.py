@@ -25,6 +25,12 @@ class MeanSquaredLogarithmicError(PointwiseLoss):
     Args:
         reduction, name, dtype: see `Loss`.
 
+    Shapes: `y_true` and `y_pred` `(n, ...)`, the same; values `(n, ...)` without the last axis.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`.
+        DataError: shapes that do not fit each other, or a target that is not finite.
+
     Example:
         >>> import math
         >>> round(float(MeanSquaredLogarithmicError()([[math.e - 1.0]], [[math.e**3 - 1.0]])), 4)

@@ -70,6 +70,14 @@ class Dice(OverlapLoss):
         axis: the axes of the sums, None for all.
         reduction, name, dtype: see `Loss`; the order is Keras's.
 
+    Shapes: `y_true` and `y_pred` `(n, ...)`, the same; values without the axes of the sums.
+
+    Source: Dice 1945; as a loss: Milletari et al. 2016.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`, an `axis` that is none.
+        DataError: shapes that do not fit each other.
+
     Example:
         >>> float(Dice()([[1.0, 1.0, 0.0, 0.0]], [[1.0, 0.0, 1.0, 0.0]]))  # half of each lies in the other
         0.5
@@ -98,6 +106,12 @@ class Tversky(OverlapLoss):
         alpha, beta: see above, 0 or more.
         axis: the axes of the sums, None for all.
         reduction, name, dtype: see `Loss`; the order is Keras's.
+
+    Shapes: `y_true` and `y_pred` `(n, ...)`, the same; values without the axes of the sums.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`, an `axis` that is none, an `alpha` or `beta` below 0.
+        DataError: shapes that do not fit each other.
 
     Example:
         >>> round(float(Tversky(alpha=1.0, beta=0.0)([[1.0, 1.0, 0.0]], [[1.0, 0.0, 1.0]])), 4)  # 1 found, 1 missed

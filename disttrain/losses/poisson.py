@@ -27,6 +27,14 @@ class Poisson(PointwiseLoss):
     Args:
         reduction, name, dtype: see `Loss`.
 
+    Shapes: `y_true` and `y_pred` `(n, ...)`, the same; values `(n, ...)` without the last axis.
+
+    Source: Cameron & Trivedi 1986.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`.
+        DataError: shapes that do not fit each other, or a target that is not finite.
+
     Example:
         >>> round(float(Poisson()([[2.0]], [[4.0]])), 4)  # 4 - 2 * log(4)
         1.2274

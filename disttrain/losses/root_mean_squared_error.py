@@ -30,6 +30,12 @@ class RootMeanSquaredError(PointwiseLoss):
     Args:
         reduction, name, dtype: see `Loss`.
 
+    Shapes: `y_true` and `y_pred` `(n, ...)`, the same; the root is taken of the mean over all of them.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`.
+        DataError: shapes that do not fit each other, or a target that is not finite.
+
     Example:
         >>> float(RootMeanSquaredError()([[0.0, 0.0], [0.0, 0.0]], [[1.0, 7.0], [3.0, 3.0]]))
         4.0

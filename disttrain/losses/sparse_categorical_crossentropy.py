@@ -56,6 +56,14 @@ class SparseCategoricalCrossentropy(Loss):
         axis: the axis of the classes.
         reduction, name, dtype: see `Loss`.
 
+    Shapes: `y_true` `(n, ...)` or `(n, ..., 1)`, whole numbers; `y_pred` `(n, ..., classes)`; values `(n, ...)`.
+
+    Source: Good 1952.
+
+    Raises:
+        ValueError: an unknown `reduction` or `dtype`.
+        DataError: shapes that do not fit each other, or labels that are neither whole numbers below `classes` nor `ignore_class`.
+
     Example:
         >>> round(float(SparseCategoricalCrossentropy()([1], [[1.0, 3.0]])), 4)
         0.2877

@@ -73,6 +73,7 @@ class Trainer(TrainStep):
         Compiling again starts the optimizer and the metrics afresh and keeps the weights.
 
         Args:
+            optimizer: such as `"adam"`, of `disttrain.optimizers`, or one of torch's over this model's parameters.
             loss: one for all outputs, a list, a dict by output name or the outputs' structure; None for an output without a loss.
             loss_weights: numbers in the same ways.
             metrics, weighted_metrics: a list, or a list for each output; sample weights reach the loss and `weighted_metrics`.
@@ -150,14 +151,27 @@ class Trainer(TrainStep):
         """Train for `epochs - initial_epoch` epochs; arguments, defaults and History as in Keras.
 
         Args:
-            x, y: arrays, tensors, dicts or tuples of them; or as `x` alone a torch dataset, a DataLoader, a PyDataset, an iterable of
-                batches, a generator or a function that makes one.
+            x, y: arrays, tensors, dicts or tuples of them, `(samples, ...)`; or as `x` alone a torch dataset, a DataLoader, a PyDataset,
+                an iterable of batches, a generator or a function that makes one.
             batch_size: samples of a global batch, 32 unless told; at least the number of virtual workers.
+            epochs: the number of the last epoch.
+            verbose: 1 or "auto" shows a bar, which moves on a terminal and in a notebook; elsewhere there is a line every few seconds. 2
+                prints one plain line for each epoch, 0 nothing.
+            callbacks: one, or a list; they run once, in this process. See `disttrain.callbacks`.
             validation_split: the *last* fraction of the samples, taken before shuffling.
-            steps_per_epoch: an epoch goes on where the one before stopped.
+            validation_data: `(x, y)`, `(x, y, sample_weight)`, or what `x` alone may be.
+            shuffle: draw a new order for each epoch, from the run's seed; of data with an order of their own that order stays.
+            class_weight: weight of each class, `{class: weight}`; 1 for those that are not named.
+            sample_weight: weights of the samples, `(samples,)`, or of each of their steps, `(samples, steps)`.
+            initial_epoch: epochs before it are passed over, as when a training goes on.
+            steps_per_epoch: batches of an epoch; one goes on where the one before stopped. All of the data unless told.
+            validation_steps: batches of a validation, all unless told.
+            validation_batch_size: `batch_size` unless told.
+            validation_freq: validate after every so many epochs, or after the epochs of a list, counted from 1.
             on_bad_sample: "skip" leaves a sample of a map-style dataset that raises out of the order, for good, and says so.
 
         Raises:
+            UsageError: the model is not compiled; an argument that cannot be, or does not go with another.
             DataError: data that do not fit together, or do not fit the model.
             NonFiniteLoss: the loss became NaN or infinite.
         """
@@ -225,9 +239,14 @@ class Trainer(TrainStep):
         """The loss, or [loss, *metrics], over the samples; a dict with `return_dict=True`.
 
         Args:
-            x, y, sample_weight: as for `fit`.
+            x, y, sample_weight, batch_size, verbose: as for `fit`.
             steps: batches to take, all unless told.
             callbacks: their `on_test_...` hooks are called; `model.stop_evaluating = True` ends the evaluation.
+            return_dict: give `{name: value}`.
+
+        Raises:
+            UsageError: the model is not compiled.
+            DataError: data that do not fit together, or do not fit the model.
         """
         self._need_compile("evaluate")
         feed = feed_of(x, y, sample_weight)
@@ -252,8 +271,12 @@ class Trainer(TrainStep):
 
         Args:
             x: as for `fit`; targets that a dataset brings are left alone.
+            batch_size, verbose: as for `fit`.
             steps: batches to take, all unless told.
             callbacks: their `on_predict_...` hooks are called; `model.stop_predicting = True` ends the prediction.
+
+        Raises:
+            DataError: data that do not fit the model.
         """
         carrier = runner.current()
         if verbose == 0 and callbacks is None and steps is None and runner.is_plain(carrier):

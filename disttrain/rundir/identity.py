@@ -22,6 +22,8 @@ Workers, callbacks, comments, where it runs and how often it saves are no part o
 from __future__ import annotations
 
 import io
+import json
+import re
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -47,6 +49,7 @@ _WORDS = {
 }
 _EARLIER = {"determinism": "on", "TF32": "convolutions, recurrent layers"}  # of records that do not say
 _SHOWN = 12
+_NUMBERED = re.compile(r"(?<=[A-Za-z0-9])_\d+\b")
 _LONGEST = 90
 _MISSING = object()
 _SKIPPED = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
@@ -176,20 +179,31 @@ def differences(then: Identity, now: Identity) -> tuple[list[str], list[str]]:
     return refused, told
 
 
-def refuse_other_call(refused: list[str], *, call: int, kind: str, run_dir: str, held: str) -> None:
+def only_renumbered(then: Identity, now: Identity) -> bool:
+    """Do they differ in nothing but the numbers in names, as of a model that a cell of a notebook makes once more: `dense`, `dense_2`?"""
+    texts = []
+    for identity in (then, now):
+        known = {**_EARLIER, **identity, "graph": None}  # a digest, of names too
+        texts.append(_NUMBERED.sub("", json.dumps(known, sort_keys=True)))
+    return texts[0] == texts[1]
+
+
+def refuse_other_call(refused: list[str], *, call: int, kind: str, run_dir: str, held: str, renumbered: bool = False) -> None:
     """Raise RunMismatch if there are differences.
 
     Args:
         held: what of the call the run has: a checkpoint, or its result.
+        renumbered: nothing but numbers in names differ.
     """
     if not refused:
         return
     more = f"\n  and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+    again = "dt.clear_session() before the model is made: names that nobody gave are counted on in one process,\n            or "
     raise RunMismatch(
         f"{run_dir} holds {held} of call {call} of the script, a {kind}() that differs from this one:\n  "
         + "\n  ".join(refused[:_SHOWN])
         + more
-        + "\n  try       the script as it was, or another --run-dir, or --restart to begin anew"
+        + f"\n  try       {again if renumbered else ''}the script as it was, or another --run-dir, or --restart to begin anew"
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from disttrain.callbacks import CallbackList
 from disttrain.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, overrides
 from disttrain.callbacks.capture import capture
-from disttrain.callbacks.telemetry import Telemetry
+from disttrain.telemetry import Telemetry
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.nested_calls import inside_hooks
 from disttrain.training.program import Kind, Position, Program
@@ -151,7 +151,10 @@ class FitHooks:
     def sample(self, position: Position, logs: dict[str, Any]) -> None:
         """Show the newest batch to callbacks that are content with one now and then."""
         with inside_hooks(self.program.key, position.tick):
-            self.callbacks.sample_batch(position.step, logs)
+            if position.kind is Kind.VALIDATE:
+                self.callbacks.sample_validation(position.step, self.program.plan(Kind.VALIDATE).known_steps, logs)
+            else:
+                self.callbacks.sample_batch(position.step, logs)
 
     def end(self) -> None:
         """After the last tick."""

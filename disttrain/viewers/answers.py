@@ -165,7 +165,8 @@ class Answers:
         names = [output["name"] for output in _outputs(self._skeleton)] or None
         if names is not None and len(names) != len(recording.results):
             names = None
-        return {"checkpoint": name, "outputs": predictions.top(recording.results, self._classes, self._top, names)}
+        truth = self.inputs.truth(str(input_id))
+        return {"checkpoint": name, "outputs": predictions.top(recording.results, self._classes, self._top, names, truth)}
 
     def statistics(self, layer: str, input_id: str | None, checkpoint: str | None) -> dict[str, Any]:
         """JSON of /api/statistics."""

@@ -133,6 +133,12 @@ class Inputs:
             return None if number is None else str(number)
         return self._classes[number]
 
+    def truth(self, item_id: str) -> int | None:
+        """The class that an item is known to have: that of a sample of the run."""
+        kind, _, row = item_id.partition(".")
+        number = _number(row) if kind == "sample" else None
+        return None if number is None else self._samples.label(number)
+
     # -- making ready ---------------------------------------------------------------------------------------------------------------
 
     def version(self, item_id: str) -> tuple[str, str]:

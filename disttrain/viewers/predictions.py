@@ -11,7 +11,8 @@ _CLOSE = 4e-3  # by how much rows of probabilities in halves may miss 1
 
 
 def top(
-    outputs: Sequence[np.ndarray], classes: Sequence[str] | None, top: int = 5, names: Sequence[str] | None = None
+    outputs: Sequence[np.ndarray], classes: Sequence[str] | None, top: int = 5, names: Sequence[str] | None = None,
+    truth: int | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """For each output, its `top` entries by falling value, as JSON.
 
@@ -20,6 +21,7 @@ def top(
         classes: what the units of the last axis are called; for outputs with as many units, else numbers stand for names.
         top: how many entries, at most.
         names: of the outputs.
+        truth: the class that the input is known to have: it is marked, and shown after the likeliest where it is not among them.
 
     An output is of "classes" where its last axis has several units that sum to 1, none of them negative: then of (steps, classes) the
     last step is taken, of more axes the mean over all places. Others are "values", flat, such as one sigmoid unit. A value that is
@@ -36,11 +38,15 @@ def top(
             shown = values.reshape(-1, values.shape[-1]).mean(0)
         flat = shown.reshape(-1)
         order = np.argsort(-np.where(np.isfinite(flat), flat, -np.inf), kind="stable")[: max(top, 0)]
+        known = truth if is_classes and len(outputs) == 1 and truth is not None and 0 <= truth < flat.size else None
+        if known is not None and known not in order and top > 0:
+            order = np.append(order, known)
         entries = [
             {
                 "index": int(index),
                 "label": _label(int(index), shown.shape, classes),
                 "value": float(flat[index]) if np.isfinite(flat[index]) else None,
+                **({"truth": True} if index == known else {}),
             }
             for index in order
         ]

@@ -88,6 +88,7 @@ ROOMS: Table = {
     "errors": ["redaction"],
     "parsing": [],
     "redaction": [],
+    "telemetry": [],
     "tracebacks": [],
     "clock": [],
     "watch": [],
@@ -151,6 +152,7 @@ THIRD_PARTY = {
     "seeds": TENSORS,
     "philox": TENSORS,
     "running_sums": TENSORS,
+    "telemetry": ["numpy"],
     "host_numbers": TENSORS,
 }
 

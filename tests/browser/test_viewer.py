@@ -426,3 +426,61 @@ def test_light_and_dark_are_a_switch_that_stays(opened: Opener, watched: Any, pi
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
     watched.screenshot("viewer-narrow")
     assert watched.errors == []
+
+
+OUTSIDE = """() => [...document.querySelectorAll("button, select, input, h2, #maps, .card")].filter((one) => {
+    const box = one.getBoundingClientRect();
+    const elsewhere = one.closest(".strip, #graph, [hidden]") || one.matches(".switch input");
+    return box.width && !elsewhere && (box.right > innerWidth + 1 || box.left < -1);
+}).map((one) => one.id || one.className)"""
+SIZES = """() => [window.__viewer.shown.packs[0].header, ...["#maps", "#figure"].map((one) =>
+    document.querySelector(one).getBoundingClientRect().toJSON())]"""
+FOCUSED = """() => {
+    const one = document.activeElement;
+    return [one.id || one.className, one.getBoundingClientRect().width > 0];
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_at_every_width_all_is_there_nothing_lies_outside_and_maps_fill_their_place(
+    opened: Opener, watched: Any, pictures: Path, theme: str
+) -> None:
+    page = watched.page
+    opened(models.branches(), pictures)
+    page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
+    for width, height in ((400, 800), (800, 900), (1280, 800), (1920, 1080)):
+        page.set_viewport_size({"width": width, "height": height})
+        choose(page, "strided")
+        page.wait_for_function("() => document.documentElement.scrollWidth <= innerWidth")
+        assert page.evaluate(OUTSIDE) == []
+        header, size, place = page.evaluate(SIZES)
+        free = (
+            max((place["width"] - 40 - size["width"]) / place["width"], 0),
+            max((place["height"] - 40 - size["height"]) / place["height"], 0),
+        )
+        assert min(free) < 0.25 or header["count"] == 1, (width, free)  # full in one direction: larger would not fit
+        watched.screenshot(f"viewer-{width}-{theme}", full_page=width < 920)
+    assert watched.errors == []
+
+
+def test_a_layer_chosen_while_the_viewer_is_away_does_not_show_anothers_maps(opened: Opener, watched: Any, pictures: Path) -> None:
+    page = watched.page
+    viewer = opened(models.branches(), pictures)
+    choose(page, "strided")
+    viewer.stop()
+    page.click('[data-layer="hidden"] .box')
+    page.wait_for_selector("#empty.wrong:visible")
+    assert page.inner_text("#layer-name") == "hidden" and not page.is_visible("#maps")
+
+
+def test_everything_is_reached_by_the_keyboard_alone(opened: Opener, watched: Any, pictures: Path) -> None:
+    page = watched.page
+    opened(models.branches(), pictures)
+    page.evaluate("() => document.activeElement.blur()")
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        here = page.evaluate(FOCUSED)
+        reached.add(here[0])
+        assert here[1], here  # nothing that cannot be seen takes the focus
+    assert {"theme", "help-open", "input-search", "upload", "layer-search", "graph", "compare", "maps"} <= reached

@@ -11,7 +11,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from disttrain.awaited import Awaited
+from disttrain import awaited as module
+from disttrain.awaited import Awaited, awaiting, told_by
 from disttrain.testing.fake_clock import FakeClock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,3 +174,16 @@ def test_on_a_terminal_nothing_of_the_line_is_left_when_the_command_ends(tmp_pat
     text = seen.decode()
     assert "loading disttrain, to launch missing.py" not in text.rpartition("\x1b[K")[2]
     assert "loading disttrain" in text and "there is no script" in text.rpartition("\x1b[K")[2]
+
+
+def test_a_script_that_distributes_is_told_in_whole_lines_unless_a_command_tells_already():
+    told: list[str] = []
+    heard = threading.Event()
+
+    def say(line: str) -> None:
+        told.append(line)
+        heard.set()
+
+    with told_by(say), told_by(lambda line: told.append("twice")), awaiting("waiting for workers: 0 of 2 ready"):
+        assert heard.wait(60)
+    assert set(told) == {"[disttrain] waiting for workers: 0 of 2 ready ..."} and module._told is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from disttrain.callbacks.telemetry import Health
+from disttrain.telemetry import Health
 
 Point = tuple[str, float, int]
 T = TypeVar("T")

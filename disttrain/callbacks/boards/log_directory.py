@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from disttrain.callbacks.event_writer import EventFileWriter, EventWriter, OpenWriter, this_process
-from disttrain.callbacks.telemetry import Telemetry
 from disttrain.errors import DisttrainError
+from disttrain.telemetry import Telemetry
 
 _ONCE = (
     "keras",

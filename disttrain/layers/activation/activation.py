@@ -13,6 +13,9 @@ from disttrain.layers.activation.pointwise import Pointwise
 class Activation(Pointwise):
     """Any activation, by name or as a function of a tensor.
 
+    Raises:
+        ValueError: `activation` is no name of an activation and no function.
+
     Example:
         >>> import torch
         >>> Activation("relu")(torch.tensor([-3.0, 2.0]))

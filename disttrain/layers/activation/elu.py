@@ -11,7 +11,11 @@ from disttrain.layers.activation.pointwise import Pointwise, number
 
 
 class ELU(Pointwise):
-    """`x` from 0 on, `alpha * (exp(x) - 1)` below (Clevert et al. 2016)."""
+    """`x` from 0 on, `alpha * (exp(x) - 1)` below (Clevert et al. 2016).
+
+    Raises:
+        ValueError: `alpha` is no number.
+    """
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)

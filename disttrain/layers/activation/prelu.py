@@ -21,6 +21,10 @@ class PReLU(Pointwise):
         shared_axes: axes along which the slope is the same, such as `[1, 2]` for one slope per channel of an image. The batch is axis 0.
 
     Weights: `alpha`, of the shape of a sample with 1 for shared axes, zeros.
+
+    Raises:
+        ValueError: `shared_axes` that name the batch; an input without those axes, or whose size along an axis that is not shared is
+            unknown.
     """
 
     def __init__(

@@ -13,6 +13,11 @@ from disttrain.layers.activation.pointwise import Pointwise, number
 class ReLU(Pointwise):
     """`x` above `threshold`, up to `max_value`; `negative_slope * (x - threshold)` below: `activations.relu` as a layer.
 
+    Source: Nair & Hinton 2010.
+
+    Raises:
+        ValueError: an argument that is no number, or below 0 where it must not be.
+
     Example:
         >>> import torch
         >>> ReLU(max_value=4.0, negative_slope=0.5)(torch.tensor([-2.0, 1.0, 9.0]))
@@ -35,6 +40,11 @@ class ReLU(Pointwise):
 
 class LeakyReLU(Pointwise):
     """`x` from 0 on, `negative_slope * x` below; the slope is 0.3 here and 0.01 in torch. `alpha` is its older name.
+
+    Source: Maas, Hannun & Ng 2013.
+
+    Raises:
+        ValueError: an argument that is no number, or below 0 where it must not be.
 
     Example:
         >>> import torch

@@ -17,6 +17,11 @@ class Softmax(Pointwise):
 
     The call takes a `mask` too, of the input's shape or one that broadcasts to it: where it is False the result is 0.
 
+    Source: Bridle 1990.
+
+    Raises:
+        ValueError: an `axis` that is none; a mask that does not broadcast to the input.
+
     Example:
         >>> Softmax()(torch.tensor([1.0, 7.0, 1.0]), mask=torch.tensor([True, False, True]))
         tensor([0.5000, 0.0000, 0.5000])

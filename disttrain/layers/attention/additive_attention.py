@@ -18,6 +18,10 @@ class AdditiveAttention(Attention):
         dropout, seed: see `Attention`.
 
     Call and shapes: see `Attention`. Weights: `scale (features,)` with `use_scale`, Glorot uniform.
+
+    Raises:
+        ValueError: an unknown `score_mode`, or a `dropout` outside of 0 to 1; an input that is no list of two or three tensors; masks that
+            do not fit.
     """
 
     def __init__(self, use_scale: bool = True, dropout: float = 0.0, **kwargs: Any) -> None:

@@ -31,6 +31,10 @@ class Attention(Layer):
     Input shapes: `(batch, queries, features)`, `(batch, keys, features)`. Output shape: `(batch, queries, features)`.
     Weights: `scale` with `use_scale` and `concat_score_weight` with "concat", one number each, 1.
 
+    Raises:
+        ValueError: an unknown `score_mode`, or a `dropout` outside of 0 to 1; an input that is no list of two or three tensors; masks that
+            do not fit.
+
     Example:
         >>> x = torch.zeros(2, 7, 16)
         >>> Attention()([x, x]).shape

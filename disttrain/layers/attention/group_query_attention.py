@@ -24,6 +24,10 @@ class GroupQueryAttention(HeadAttention):
     Call, masks and shapes: see `MultiHeadAttention`; inputs have 3 axes, and the output has the query's shape.
     Weights: projections `(features, heads, head_dim)` with biases, and back.
 
+    Raises:
+        ValueError: query heads that are no multiple of the key-value heads, a `dropout` outside of 0 to 1, `flash_attention=True`; tensors
+            or masks whose shapes do not fit.
+
     Example:
         >>> import torch
         >>> x = torch.zeros(2, 7, 16)

@@ -40,6 +40,10 @@ class MultiHeadAttention(HeadAttention):
     Weights: projections `query_dense`, `key_dense`, `value_dense` with `kernel (features, heads, size)` and `bias (heads, size)`;
     `output_dense` with `kernel (heads, value_dim, features)` and `bias (features,)`. Glorot uniform and zeros.
 
+    Raises:
+        ValueError: sizes below 1, a `dropout` outside of 0 to 1, `flash_attention=True`, `attention_axes` that are not between the batch
+            and the features; tensors or masks whose shapes do not fit.
+
     Example:
         >>> import torch
         >>> x = torch.zeros(2, 7, 16)

@@ -90,6 +90,12 @@ class Conv1D(Conv):
 
     Input shape: `(batch, steps, channels)`. Output shape: `(batch, new steps, filters)`.
 
+    Source: LeCun et al. 1998; dilation: Yu & Koltun 2016; causal: van den Oord et al. 2016.
+
+    Raises:
+        ValueError: a size below 1, strides and dilation both above 1, an unknown `padding` or `data_format`, `groups` that do not divide
+            filters or channels; an input with another number of axes or channels, or too small for the window.
+
     Example:
         >>> import torch
         >>> Conv1D(4, 3, padding="causal")(torch.zeros(2, 8, 1)).shape
@@ -105,6 +111,12 @@ class Conv2D(Conv):
 
     Input shape: `(batch, height, width, channels)`. Output shape: `(batch, new height, new width, filters)`.
 
+    Source: LeCun et al. 1998; dilation: Yu & Koltun 2016.
+
+    Raises:
+        ValueError: a size below 1, strides and dilation both above 1, an unknown `padding` or `data_format`, `groups` that do not divide
+            filters or channels; an input with another number of axes or channels, or too small for the window.
+
     Example:
         >>> import torch
         >>> Conv2D(4, 3)(torch.zeros(2, 8, 8, 1)).shape
@@ -119,6 +131,12 @@ class Conv3D(Conv):
     """Convolution over volumes. Arguments and weights: `Conv`.
 
     Input shape: `(batch, depth, height, width, channels)`. Output shape: `(batch, new depth, new height, new width, filters)`.
+
+    Source: LeCun et al. 1998; over volumes: Tran et al. 2015.
+
+    Raises:
+        ValueError: a size below 1, strides and dilation both above 1, an unknown `padding` or `data_format`, `groups` that do not divide
+            filters or channels; an input with another number of axes or channels, or too small for the window.
 
     Example:
         >>> import torch

@@ -122,6 +122,12 @@ class Conv1DTranspose(ConvTranspose):
 
     Input shape: `(batch, steps, channels)`. Output shape: `(batch, new steps, filters)`.
 
+    Source: Zeiler et al. 2010.
+
+    Raises:
+        ValueError: a size below 1, strides and dilation both above 1, an unknown `padding` or `data_format`, an `output_padding` that is
+            not less than the stride; an input with another number of axes or channels.
+
     Example:
         >>> import torch
         >>> Conv1DTranspose(4, 3, strides=2)(torch.zeros(2, 8, 1)).shape
@@ -137,6 +143,12 @@ class Conv2DTranspose(ConvTranspose):
 
     Input shape: `(batch, height, width, channels)`. Output shape: `(batch, new height, new width, filters)`.
 
+    Source: Zeiler et al. 2010.
+
+    Raises:
+        ValueError: a size below 1, strides and dilation both above 1, an unknown `padding` or `data_format`, an `output_padding` that is
+            not less than the stride; an input with another number of axes or channels.
+
     Example:
         >>> import torch
         >>> Conv2DTranspose(4, 3, strides=2, padding="same")(torch.zeros(2, 8, 8, 1)).shape
@@ -151,6 +163,12 @@ class Conv3DTranspose(ConvTranspose):
     """Transposed convolution over volumes. Arguments, sizes and weights: `ConvTranspose`; `data_format` stands before `output_padding`.
 
     Input shape: `(batch, depth, height, width, channels)`. Output shape: `(batch, new depth, new height, new width, filters)`.
+
+    Source: Zeiler et al. 2010.
+
+    Raises:
+        ValueError: a size below 1, strides and dilation both above 1, an unknown `padding` or `data_format`, an `output_padding` that is
+            not less than the stride; an input with another number of axes or channels.
 
     Example:
         >>> import torch

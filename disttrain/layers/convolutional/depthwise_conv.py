@@ -84,6 +84,12 @@ class DepthwiseConv1D(DepthwiseConv):
 
     Input shape: `(batch, steps, channels)`. Output shape: `(batch, new steps, channels * depth_multiplier)`.
 
+    Source: Sifre 2014; Howard et al. 2017.
+
+    Raises:
+        ValueError: a size below 1, strides and dilation both above 1, an unknown `padding` or `data_format`; an input with another number
+            of axes or channels, or too small for the window.
+
     Example:
         >>> import torch
         >>> DepthwiseConv1D(3, depth_multiplier=2)(torch.zeros(2, 8, 4)).shape
@@ -98,6 +104,12 @@ class DepthwiseConv2D(DepthwiseConv):
     """Depthwise convolution over images. Arguments and weights: `DepthwiseConv`.
 
     Input shape: `(batch, height, width, channels)`. Output shape: `(batch, new height, new width, channels * depth_multiplier)`.
+
+    Source: Sifre 2014; Howard et al. 2017.
+
+    Raises:
+        ValueError: a size below 1, strides and dilation both above 1, an unknown `padding` or `data_format`; an input with another number
+            of axes or channels, or too small for the window.
 
     Example:
         >>> import torch

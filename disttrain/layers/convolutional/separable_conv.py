@@ -95,6 +95,12 @@ class SeparableConv1D(SeparableConv):
 
     Input shape: `(batch, steps, channels)`. Output shape: `(batch, new steps, filters)`.
 
+    Source: Sifre 2014; Chollet 2017.
+
+    Raises:
+        ValueError: a size below 1, strides and dilation both above 1, an unknown `padding` or `data_format`; an input with another number
+            of axes or channels, or too small for the window.
+
     Example:
         >>> import torch
         >>> SeparableConv1D(5, 3)(torch.zeros(2, 8, 4)).shape
@@ -109,6 +115,12 @@ class SeparableConv2D(SeparableConv):
     """Separable convolution over images. Arguments and weights: `SeparableConv`.
 
     Input shape: `(batch, height, width, channels)`. Output shape: `(batch, new height, new width, filters)`.
+
+    Source: Sifre 2014; Chollet 2017.
+
+    Raises:
+        ValueError: a size below 1, strides and dilation both above 1, an unknown `padding` or `data_format`; an input with another number
+            of axes or channels, or too small for the window.
 
     Example:
         >>> import torch

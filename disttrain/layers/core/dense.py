@@ -27,6 +27,9 @@ class Dense(Layer):
     Input shape: `(batch, ..., features)`. Output shape: `(batch, ..., units)`. A mask goes on to the output.
     Weights: `kernel (features, units)`, Glorot uniform (Glorot & Bengio 2010, eq. 16); `bias (units,)`, zeros.
 
+    Raises:
+        ValueError: `units` below 1; an input with one axis, or whose last axis is unknown or another than built for.
+
     Example:
         >>> import torch
         >>> Dense(4)(torch.zeros(2, 3)).shape

@@ -31,6 +31,9 @@ class EinsumDense(Layer):
     Weights: `kernel`, of the sizes that the equation says, Glorot uniform with the axes summed over as inputs; `bias`, zeros, with 1 for
         axes of the output between and after those of `bias_axes`.
 
+    Raises:
+        ValueError: an `equation` that cannot be read, or that does not fit `output_shape`, `bias_axes` or the input.
+
     Example:
         >>> import torch
         >>> EinsumDense("abc,cd->abd", output_shape=(None, 8), bias_axes="d")(torch.zeros(2, 5, 3)).shape

@@ -28,6 +28,11 @@ class Embedding(Layer):
     Input shape: any, integers (floats are cut to integers). Output shape: `(..., output_dim)`.
     Weights: `embeddings (input_dim, output_dim)`, uniform from -0.05 to 0.05.
 
+    Source: Bengio et al. 2003.
+
+    Raises:
+        ValueError: sizes below 1; an index outside of 0 to `input_dim - 1`.
+
     Example:
         >>> Embedding(10, 4, mask_zero=True)(torch.tensor([[3, 7, 0]]))._keras_mask
         tensor([[ True,  True, False]])

@@ -26,6 +26,9 @@ class InputLayer(Layer):
         batch_shape: the shape with the batch, instead of both.
         optional: the model may be called with None in its place.
         input_tensor: a symbolic tensor that no layer gave, which becomes the output.
+
+    Raises:
+        ValueError: no shape, a shape that is no tuple of sizes, or `shape` beside `batch_shape`; `sparse` or `ragged`.
     """
 
     def __init__(

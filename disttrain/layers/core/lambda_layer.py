@@ -29,6 +29,9 @@ class Lambda(Layer):
         output_shape: without the batch, where it cannot be inferred: a tuple, or a function of the input shape, batch included.
         mask: the mask of the output: a tensor, or a function of the inputs and their mask. None drops the mask.
         arguments: further keyword arguments.
+
+    Raises:
+        ValueError: `function` is no function, `arguments` no dict; a file names a function that is not known here.
     """
 
     def __init__(

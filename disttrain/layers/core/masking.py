@@ -19,6 +19,9 @@ class Masking(Layer):
 
     Input and output shape: `(batch, steps, features)`; the mask is `(batch, steps)`.
 
+    Raises:
+        ValueError: `mask_value` is no number.
+
     Example:
         >>> Masking(-1.0)(torch.tensor([[[5.0, -1.0], [-1.0, -1.0]]]))
         tensor([[[ 5., -1.],

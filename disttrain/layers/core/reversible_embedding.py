@@ -22,6 +22,11 @@ class ReversibleEmbedding(Embedding):
         logit_soft_cap: scores become `cap * tanh(score / cap)`.
 
     Output shape: `(..., output_dim)`, in reverse `(..., input_dim)`.
+
+    Source: Press & Wolf 2017; the soft cap: Gemma Team 2024.
+
+    Raises:
+        ValueError: sizes below 1, or a `logit_soft_cap` of 0 or less; an index outside of 0 to `input_dim - 1`.
     """
 
     def __init__(

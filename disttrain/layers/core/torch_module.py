@@ -23,6 +23,9 @@ class TorchModule(Layer):
 
     Attributes:
         gave_loss: has the module returned a loss of its own?
+
+    Raises:
+        NotImplementedError: the model is to go into a file, which cannot hold how a torch module is made.
     """
 
     gave_loss = False

@@ -15,6 +15,9 @@ class Wrapper(Layer):
         layer: the layer inside, built for the same inputs unless it is built already.
 
     Its config holds `layer` itself; a wrapper made from that config while this one lives gets a layer with weights of its own.
+
+    Raises:
+        ValueError: `layer` is no layer.
     """
 
     def __init__(self, layer: Layer, **kwargs: Any) -> None:

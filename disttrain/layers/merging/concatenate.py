@@ -22,6 +22,9 @@ class Concatenate(Layer):
     Args:
         axis: along which, the batch counted; negative from the end.
 
+    Raises:
+        ValueError: an `axis` that is no integer; an input that is no list, or shapes that differ in another axis than `axis`.
+
     Example:
         >>> import torch
         >>> Concatenate()([torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0]])])

@@ -23,6 +23,10 @@ class Dot(Layer):
     Input shape: a list of two. Output shape: that of the first without its axis, then that of the second without the batch and its
     axis; `(batch, 1)` where nothing else is left. The output has no mask.
 
+    Raises:
+        ValueError: `axes` that name the batch, or are more than two; an input that is no list of two tensors, or sizes that differ along
+            `axes`.
+
     Example:
         >>> import torch
         >>> Dot(axes=(1, 2))([torch.zeros(7, 20, 5), torch.zeros(7, 30, 20)]).shape

@@ -15,6 +15,9 @@ from disttrain.layers.symbolic import Shape
 class Add(Merge):
     """The sum of a list of tensors.
 
+    Raises:
+        ValueError: an input that is no list of tensors, shapes that do not broadcast, or batches of different sizes.
+
     Example:
         >>> import torch
         >>> Add()([torch.tensor([[1.0, 2.0]]), torch.tensor([[10.0, 20.0]])])
@@ -30,6 +33,9 @@ class Add(Merge):
 
 class Subtract(Merge):
     """The first tensor of a list of two minus the second.
+
+    Raises:
+        ValueError: an input that is no list of exactly two tensors, shapes that do not broadcast, or batches of different sizes.
 
     Example:
         >>> import torch
@@ -51,6 +57,9 @@ class Subtract(Merge):
 
 class Average(Merge):
     """The mean of a list of tensors.
+
+    Raises:
+        ValueError: an input that is no list of tensors, shapes that do not broadcast, or batches of different sizes.
 
     Example:
         >>> import torch
@@ -84,6 +93,9 @@ class _MaskedMerge(Merge):
 
 class Multiply(_MaskedMerge):
     """The product of a list of tensors. What a mask rules out counts as 1, and the product is 0 where all masks do.
+
+    Raises:
+        ValueError: an input that is no list of tensors, shapes that do not broadcast, or batches of different sizes.
 
     Example:
         >>> import torch
@@ -134,6 +146,9 @@ class _Extreme(_MaskedMerge):
 class Maximum(_Extreme):
     """The largest of a list of tensors at each place; where a mask rules one of two out, the other one.
 
+    Raises:
+        ValueError: an input that is no list of tensors, shapes that do not broadcast, or batches of different sizes.
+
     Example:
         >>> import torch
         >>> Maximum()([torch.tensor([[1.0, 20.0]]), torch.tensor([[10.0, 2.0]])])
@@ -145,6 +160,9 @@ class Maximum(_Extreme):
 
 class Minimum(_Extreme):
     """The smallest of a list of tensors at each place; where a mask rules one of two out, the other one.
+
+    Raises:
+        ValueError: an input that is no list of tensors, shapes that do not broadcast, or batches of different sizes.
 
     Example:
         >>> import torch

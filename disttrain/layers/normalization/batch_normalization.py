@@ -40,6 +40,11 @@ class BatchNormalization(AffineNormalization):
     Weights: `gamma (channels,)`, ones; `beta (channels,)`, zeros; buffers `moving_mean`, zeros, and `moving_variance`, ones. Under
     mixed precision they stay float32, and so do the statistics.
 
+    Raises:
+        ValueError: an `axis` that is the batch, a `momentum` outside of 0 to 1, an `epsilon` below 0, `renorm_clipping` that contradicts
+            itself; an input without that axis or with an unknown size there; a mask that does not fit.
+        UsageError: `synchronized=True` in a training that cuts its batches into slices.
+
     Example:
         >>> import torch
         >>> layer = BatchNormalization()

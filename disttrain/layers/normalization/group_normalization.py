@@ -24,6 +24,10 @@ class GroupNormalization(AffineNormalization):
 
     Weights: `gamma (channels,)`, ones; `beta (channels,)`, zeros. Computed in float32 at least.
 
+    Raises:
+        ValueError: an `axis` that is the batch, `groups` that do not divide the channels; an input without that axis or with an unknown
+            size there.
+
     Example:
         >>> import torch
         >>> GroupNormalization(groups=2)(torch.tensor([[1.0, 3.0, 5.0, 5.0]])).detach().round(decimals=3).tolist()

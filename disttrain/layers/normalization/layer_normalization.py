@@ -24,6 +24,10 @@ class LayerNormalization(AffineNormalization):
             `RMSNormalization` is meant nearly always.
 
     Weights: `gamma`, ones; `beta`, zeros. Computed in float32 at least.
+
+    Raises:
+        ValueError: an `axis` that is no integer or list of them, an `epsilon` below 0; an input without those axes or with unknown sizes
+            there.
     """
 
     def __init__(

@@ -23,6 +23,10 @@ class RMSNormalization(Layer):
 
     Weights: `scale`, ones. Computed in float32 at least. A mask does not go on to the output, as in Keras.
 
+    Raises:
+        ValueError: an `axis` that is no integer or list of them, an `epsilon` below 0; an input without those axes or with unknown sizes
+            there.
+
     Example:
         >>> import torch
         >>> RMSNormalization(epsilon=0.0)(torch.tensor([[2.0, 2.0]])).tolist()

@@ -31,6 +31,9 @@ class SpectralNormalization(Wrapper):
     Weights: the kernel of `layer`, then the buffer `vector_u (1, last axis of the kernel)`, truncated normal of 0.02, then the others
     of `layer`.
 
+    Raises:
+        ValueError: `power_iterations` below 1; a `layer` that has neither a kernel nor embeddings.
+
     Example:
         >>> import torch
         >>> from disttrain.layers import Dense

@@ -21,6 +21,9 @@ class UnitNormalization(Layer):
     Args:
         axis: one axis or several, over which the squares add up to 1.
 
+    Raises:
+        ValueError: an `axis` that is no integer or list of them; an input without those axes.
+
     Example:
         >>> import torch
         >>> UnitNormalization()(torch.tensor([[3.0, 4.0]])).tolist()

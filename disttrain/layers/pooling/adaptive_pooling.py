@@ -65,6 +65,11 @@ class AdaptiveAveragePooling1D(AdaptivePooling):
 
     Input shape: `(batch, steps, channels)`. Output shape: `(batch, output_size, channels)`.
 
+    Source: He et al. 2015, of which each level pools so.
+
+    Raises:
+        ValueError: a size below 1, or an unknown `data_format`; an input with another number of axes.
+
     Example:
         >>> import torch
         >>> AdaptiveAveragePooling1D(2)(torch.tensor([[[1.0], [2.0], [6.0]]])).flatten()
@@ -79,6 +84,11 @@ class AdaptiveAveragePooling2D(AdaptivePooling):
     """The mean of each window of an image. Arguments: `AdaptivePooling`.
 
     Input shape: `(batch, height, width, channels)`. Output shape: `(batch, *output_size, channels)`.
+
+    Source: He et al. 2015, of which each level pools so.
+
+    Raises:
+        ValueError: a size below 1, or an unknown `data_format`; an input with another number of axes.
     """
 
     rank = 2
@@ -89,6 +99,11 @@ class AdaptiveAveragePooling3D(AdaptivePooling):
     """The mean of each window of a volume. Arguments: `AdaptivePooling`.
 
     Input shape: `(batch, depth, height, width, channels)`. Output shape: `(batch, *output_size, channels)`.
+
+    Source: He et al. 2015, of which each level pools so.
+
+    Raises:
+        ValueError: a size below 1, or an unknown `data_format`; an input with another number of axes.
     """
 
     rank = 3
@@ -99,6 +114,11 @@ class AdaptiveMaxPooling1D(AdaptivePooling):
     """The largest value of each of `output_size` windows of steps. Arguments: `AdaptivePooling`.
 
     Input shape: `(batch, steps, channels)`. Output shape: `(batch, output_size, channels)`.
+
+    Source: He et al. 2015, of which each level pools so.
+
+    Raises:
+        ValueError: a size below 1, or an unknown `data_format`; an input with another number of axes.
 
     Example:
         >>> import torch
@@ -114,6 +134,11 @@ class AdaptiveMaxPooling2D(AdaptivePooling):
     """The largest value of each window of an image. Arguments: `AdaptivePooling`.
 
     Input shape: `(batch, height, width, channels)`. Output shape: `(batch, *output_size, channels)`.
+
+    Source: He et al. 2015, of which each level pools so.
+
+    Raises:
+        ValueError: a size below 1, or an unknown `data_format`; an input with another number of axes.
     """
 
     rank = 2
@@ -124,6 +149,11 @@ class AdaptiveMaxPooling3D(AdaptivePooling):
     """The largest value of each window of a volume. Arguments: `AdaptivePooling`.
 
     Input shape: `(batch, depth, height, width, channels)`. Output shape: `(batch, *output_size, channels)`.
+
+    Source: He et al. 2015, of which each level pools so.
+
+    Raises:
+        ValueError: a size below 1, or an unknown `data_format`; an input with another number of axes.
     """
 
     rank = 3

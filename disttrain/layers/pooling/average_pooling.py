@@ -44,6 +44,12 @@ class AveragePooling1D(AveragePooling):
 
     Input shape: `(batch, steps, channels)`; the output has fewer steps.
 
+    Source: LeCun et al. 1990.
+
+    Raises:
+        ValueError: a size below 1, an unknown `padding` or `data_format`; an input with another number of axes, or too small for the
+            window.
+
     Example:
         >>> import torch
         >>> AveragePooling1D(2, padding="same")(torch.tensor([[[1.0], [3.0], [2.0]]])).flatten()
@@ -59,6 +65,12 @@ class AveragePooling2D(AveragePooling):
 
     Input shape: `(batch, height, width, channels)`; the output has smaller height and width.
 
+    Source: LeCun et al. 1990.
+
+    Raises:
+        ValueError: a size below 1, an unknown `padding` or `data_format`; an input with another number of axes, or too small for the
+            window.
+
     Example:
         >>> import torch
         >>> AveragePooling2D(2)(torch.tensor([[[[1.0], [2.0]], [[3.0], [4.0]]]])).flatten()
@@ -73,6 +85,12 @@ class AveragePooling3D(AveragePooling):
     """The mean of each window of a volume. Arguments: `AveragePooling`.
 
     Input shape: `(batch, depth, height, width, channels)`; the output has smaller depth, height and width.
+
+    Source: LeCun et al. 1990.
+
+    Raises:
+        ValueError: a size below 1, an unknown `padding` or `data_format`; an input with another number of axes, or too small for the
+            window.
 
     Example:
         >>> import torch

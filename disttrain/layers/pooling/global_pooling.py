@@ -69,6 +69,9 @@ class GlobalMaxPooling1D(GlobalMaxPooling):
 
     Input shape: `(batch, steps, channels)`. Output shape: `(batch, channels)`, or with `keepdims` `(batch, 1, channels)`.
 
+    Raises:
+        ValueError: an unknown `data_format`; an input with another number of axes.
+
     Example:
         >>> import torch
         >>> GlobalMaxPooling1D()(torch.tensor([[[1.0, 5.0], [3.0, 4.0]]]))
@@ -82,6 +85,9 @@ class GlobalMaxPooling2D(GlobalMaxPooling):
     """The largest value of each channel over height and width. Arguments: `GlobalPooling`.
 
     Input shape: `(batch, height, width, channels)`. Output shape: `(batch, channels)`, or with `keepdims` `(batch, 1, 1, channels)`.
+
+    Raises:
+        ValueError: an unknown `data_format`; an input with another number of axes.
     """
 
     rank = 2
@@ -92,6 +98,9 @@ class GlobalMaxPooling3D(GlobalMaxPooling):
 
     Input shape: `(batch, depth, height, width, channels)`. Output shape: `(batch, channels)`, or with `keepdims`
     `(batch, 1, 1, 1, channels)`.
+
+    Raises:
+        ValueError: an unknown `data_format`; an input with another number of axes.
     """
 
     rank = 3
@@ -104,6 +113,11 @@ class GlobalAveragePooling1D(GlobalAveragePooling):
 
     Input shape: `(batch, steps, channels)`; the mask `(batch, steps)`. Output shape: `(batch, channels)`, or with `keepdims`
     `(batch, 1, channels)`.
+
+    Source: Lin, Chen & Yan 2014.
+
+    Raises:
+        ValueError: an unknown `data_format`; an input with another number of axes, or a mask that is not `(batch, steps)`.
 
     Example:
         >>> import torch
@@ -133,6 +147,11 @@ class GlobalAveragePooling2D(GlobalAveragePooling):
     """The mean of each channel over height and width. Arguments: `GlobalPooling`.
 
     Input shape: `(batch, height, width, channels)`. Output shape: `(batch, channels)`, or with `keepdims` `(batch, 1, 1, channels)`.
+
+    Source: Lin, Chen & Yan 2014.
+
+    Raises:
+        ValueError: an unknown `data_format`; an input with another number of axes.
     """
 
     rank = 2
@@ -143,6 +162,11 @@ class GlobalAveragePooling3D(GlobalAveragePooling):
 
     Input shape: `(batch, depth, height, width, channels)`. Output shape: `(batch, channels)`, or with `keepdims`
     `(batch, 1, 1, 1, channels)`.
+
+    Source: Lin, Chen & Yan 2014.
+
+    Raises:
+        ValueError: an unknown `data_format`; an input with another number of axes.
     """
 
     rank = 3

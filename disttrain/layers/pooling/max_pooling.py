@@ -38,6 +38,12 @@ class MaxPooling1D(MaxPooling):
 
     Input shape: `(batch, steps, channels)`; the output has fewer steps.
 
+    Source: Yamaguchi et al. 1990.
+
+    Raises:
+        ValueError: a size below 1, an unknown `padding` or `data_format`; an input with another number of axes, or too small for the
+            window.
+
     Example:
         >>> import torch
         >>> MaxPooling1D(2, strides=1)(torch.tensor([[[1.0], [3.0], [2.0]]])).flatten()
@@ -53,6 +59,12 @@ class MaxPooling2D(MaxPooling):
 
     Input shape: `(batch, height, width, channels)`; the output has smaller height and width.
 
+    Source: Weng, Ahuja & Huang 1992.
+
+    Raises:
+        ValueError: a size below 1, an unknown `padding` or `data_format`; an input with another number of axes, or too small for the
+            window.
+
     Example:
         >>> import torch
         >>> MaxPooling2D()(torch.tensor([[[[1.0], [2.0]], [[3.0], [4.0]]]])).flatten()
@@ -67,6 +79,12 @@ class MaxPooling3D(MaxPooling):
     """The largest value of each window of a volume. Arguments: `MaxPooling`.
 
     Input shape: `(batch, depth, height, width, channels)`; the output has smaller depth, height and width.
+
+    Source: Weng, Ahuja & Huang 1992.
+
+    Raises:
+        ValueError: a size below 1, an unknown `padding` or `data_format`; an input with another number of axes, or too small for the
+            window.
 
     Example:
         >>> import torch

@@ -26,6 +26,10 @@ class CategoryEncoding(Layer):
 
     Input shape: `(..., n)`. Output shape: `(..., num_tokens)`; as "one_hot" `(..., n, num_tokens)`, where an n of 1 is left out.
 
+    Raises:
+        ValueError: an unknown `output_mode`, `num_tokens` below 1, `sparse=True`; `count_weights` without `output_mode="count"` or of
+            another shape; an index outside of 0 to `num_tokens - 1`.
+
     Example:
         >>> import torch
         >>> CategoryEncoding(4, "count")(torch.tensor([[0, 1], [3, 3]]))

@@ -18,6 +18,9 @@ class CenterCrop(CroppedImageLayer):
 
     Input shape: `(batch, rows, columns, channels)` or without the batch. Output shape: the same with `height` and `width`.
 
+    Raises:
+        ValueError: sizes below 1, or an unknown `data_format`; an input that is neither an image nor a batch of images.
+
     Example:
         >>> import torch
         >>> CenterCrop(1, 2)(torch.arange(12.0).reshape(3, 4, 1)).flatten()

@@ -29,6 +29,10 @@ class Discretization(Layer):
 
     Input shape: any. Output shape: the same for "int", dtype int32; else see `CategoryEncoding`.
 
+    Raises:
+        ValueError: both or none of `bin_boundaries` and `num_bins`, boundaries that are not in order, an `epsilon` outside of 0 to 1, an
+            unknown `output_mode`, `sparse=True`; an input before `adapt`.
+
     Example:
         >>> import torch
         >>> Discretization([0.0, 1.0])(torch.tensor([-0.5, 0.0, 7.0]))

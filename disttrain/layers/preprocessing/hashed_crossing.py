@@ -32,6 +32,12 @@ class HashedCrossing(TextLayer):
     Call: a list of features, of strings or whole numbers, each of shape `()`, `(batch,)` or `(batch, 1)`.
     Output shape: that of a feature; with "one_hot" `(batch, num_bins)`.
 
+    Source: Cheng et al. 2016.
+
+    Raises:
+        ValueError: `num_bins` below 1, an unknown `output_mode`, `sparse=True`; features that are neither strings nor whole numbers, or of
+            different shapes.
+
     Example:
         >>> HashedCrossing(5)((["A", "B", "A"], [101, 101, 102]))
         tensor([1, 4, 3])

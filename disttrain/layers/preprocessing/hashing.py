@@ -31,6 +31,11 @@ class Hashing(TextLayer):
     Input shape: any, of strings or numbers; of a float counts what is before the point. Output shape: the same for "int"; else see
     `CategoryEncoding`.
 
+    Source: Weinberger et al. 2009.
+
+    Raises:
+        ValueError: `num_bins` below 1, a `salt` that is neither a number nor two, an unknown `output_mode`, `sparse=True`.
+
     Example:
         >>> Hashing(3)([["A"], ["B"], ["C"]]).flatten()
         tensor([1, 0, 1])

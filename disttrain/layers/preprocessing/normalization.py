@@ -28,6 +28,10 @@ class Normalization(Layer):
     Input and output shape: any, the same.
     Weights without `mean`: `mean`, `variance` and `count`, of which the last is there for files only; none is trained.
 
+    Raises:
+        ValueError: only one of `mean` and `variance`, or shapes of them that do not fit `axis`; `adapt` of a layer that has them, or with
+            data of another shape; an input without those axes.
+
     Example:
         >>> import numpy as np
         >>> layer = Normalization()

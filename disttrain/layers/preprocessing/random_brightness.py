@@ -18,6 +18,10 @@ class RandomBrightness(RandomImageLayer):
         seed: sets this layer's draws apart from those of a layer with another seed.
 
     Input and output shape: `(batch, height, width, channels)` or without the batch.
+
+    Raises:
+        ValueError: a factor outside of its range, or pixels whose `value_range` is not two numbers; an input that is neither an image nor a
+            batch of images.
     """
 
     def __init__(self, factor: Any, value_range: Any = (0, 255), seed: int | None = None, **kwargs: Any) -> None:

@@ -23,6 +23,9 @@ class RandomCrop(CroppedImageLayer, RandomImageLayer):
         data_format: "channels_last" (also None) or "channels_first".
 
     Input shape: `(batch, rows, columns, channels)` or without the batch. Output shape: the same with `height` and `width`.
+
+    Raises:
+        ValueError: sizes below 1, or an unknown `data_format`; an input that is neither an image nor a batch of images.
     """
 
     def __init__(

@@ -25,6 +25,10 @@ class RandomErasing(RandomImageLayer):
         data_format: "channels_last" (also None) or "channels_first".
 
     Input and output shape: `(batch, height, width, channels)` or without the batch.
+
+    Raises:
+        ValueError: a factor outside of its range, or pixels whose `value_range` is not two numbers; an input that is neither an image nor a
+            batch of images.
     """
 
     def __init__(

@@ -22,6 +22,9 @@ class RandomFlip(RandomImageLayer):
         data_format: "channels_last" (also None) or "channels_first".
 
     Input and output shape: `(batch, height, width, channels)` or without the batch.
+
+    Raises:
+        ValueError: an unknown `mode` or `data_format`; an input that is neither an image nor a batch of images.
     """
 
     def __init__(

@@ -18,6 +18,10 @@ class RandomRotation(MovedImageLayer):
         factor: the range of the angle as a share of a full turn, counter-clockwise: a pair, or f for `(-f, f)`, each from -1 to 1.
 
     Input and output shape: `(batch, height, width, channels)` or without the batch.
+
+    Raises:
+        ValueError: a factor outside of its range, an unknown `fill_mode`, `interpolation` or `data_format`; an input that is neither an
+            image nor a batch of images.
     """
 
     def __init__(

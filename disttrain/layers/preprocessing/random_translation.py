@@ -18,6 +18,10 @@ class RandomTranslation(MovedImageLayer):
         width_factor: that to the right as a share of the width.
 
     Input and output shape: `(batch, height, width, channels)` or without the batch.
+
+    Raises:
+        ValueError: a factor outside of its range, an unknown `fill_mode`, `interpolation` or `data_format`; an input that is neither an
+            image nor a batch of images.
     """
 
     def __init__(

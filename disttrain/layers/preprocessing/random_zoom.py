@@ -19,6 +19,10 @@ class RandomZoom(MovedImageLayer):
         width_factor: that of the width; None zooms both alike.
 
     Input and output shape: `(batch, height, width, channels)` or without the batch.
+
+    Raises:
+        ValueError: a factor outside of its range, an unknown `fill_mode`, `interpolation` or `data_format`; an input that is neither an
+            image nor a batch of images.
     """
 
     def __init__(

@@ -20,6 +20,9 @@ class Rescaling(Layer):
 
     Input and output shape: any, the same.
 
+    Raises:
+        ValueError: a `scale` or `offset` that is neither a number nor a list of them.
+
     Example:
         >>> import torch
         >>> Rescaling(1 / 127.5, offset=-1)(torch.tensor([0, 255], dtype=torch.uint8))

@@ -27,6 +27,10 @@ class Resizing(SizedImageLayer):
 
     Input shape: `(batch, rows, columns, channels)` or without the batch. Output shape: the same with `height` and `width`.
 
+    Raises:
+        ValueError: sizes below 1, an unknown `interpolation`, `fill_mode` or `data_format`, cropping and padding to the aspect ratio at
+            once; an input that is neither an image nor a batch of images.
+
     Example:
         >>> import torch
         >>> Resizing(1, 2)(torch.tensor([[[0.0], [2.0]], [[4.0], [6.0]]])).flatten()

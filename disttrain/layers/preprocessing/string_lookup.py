@@ -32,6 +32,11 @@ class StringLookup(IndexLookup):
 
     Input shape: any, of strings; an Input of `dtype="string"`. Output shape: the same for "int", int64; else see `CategoryEncoding`.
 
+    Raises:
+        ValueError: arguments that do not go together, a vocabulary with repetitions or with reserved tokens in another place; an input
+            before there is a vocabulary, or one that it lacks where `num_oov_indices=0`.
+        RuntimeError: a vocabulary of another size, when outputs depend on it already.
+
     Example:
         >>> layer = StringLookup(vocabulary=["a", "b"])
         >>> layer([["a", "z"], ["b", "a"]])

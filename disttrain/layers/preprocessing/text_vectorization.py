@@ -45,6 +45,10 @@ class TextVectorization(TextLayer):
     Input shape: `(batch,)` or `(batch, 1)`, of strings; an Input of `dtype="string"`. Output shape: `(batch, length)` int64 with "int",
     else `(batch, tokens)`.
 
+    Raises:
+        ValueError: an unknown `standardize`, `split` or `output_mode`, `sparse=True` or `ragged=True`, arguments that do not go together;
+            strings of another shape than `(batch,)` or `(batch, 1)`; an input before there is a vocabulary.
+
     Example:
         >>> layer = TextVectorization(output_sequence_length=4)
         >>> layer.adapt(["foo bar", "bar baz", "baz bada boom"])

@@ -31,6 +31,13 @@ class Bidirectional(Layer):
 
     Input shape and output shape are those of `layer`, the last axis twice as long with `"concat"`; with None there are two outputs.
 
+    Source: Schuster & Paliwal 1997.
+
+    Raises:
+        ValueError: a `layer` that is not recurrent, an unknown `merge_mode`, or a `backward_layer` that walks in the same direction or
+            differs in what it returns; initial states that are no list of two halves.
+        AttributeError: `reset_state` of layers that keep none.
+
     Example:
         >>> from disttrain.layers import LSTM
         >>> Bidirectional(LSTM(4, return_sequences=True))(torch.zeros(2, 5, 3)).shape

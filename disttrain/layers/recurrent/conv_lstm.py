@@ -37,6 +37,10 @@ class ConvLSTM(RecurrentLayer):
     Output shape: `(batch, new sizes..., filters)`, with `return_sequences` `(batch, time, new sizes..., filters)`.
     Weights: `cell.kernel (kernel sizes..., channels, 4 filters)`, Glorot uniform; `cell.recurrent_kernel (kernel sizes..., filters,
     4 filters)`, orthogonal; `cell.bias (4 filters,)`, zeros and ones.
+
+    Raises:
+        ValueError: a size below 1, strides and dilation both above 1, an unknown `padding` or `data_format`; an input with another number
+            of axes, unknown sizes, or states of another shape.
     """
 
     cell_class = ConvLSTMCell

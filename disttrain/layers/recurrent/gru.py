@@ -20,6 +20,12 @@ class GRUCell(RecurrentCell):
     """One step of a `GRU`: `(inputs (batch, features), states) -> (output, new states)`, one state (batch, units).
 
     Args: those of `GRU` up to `recurrent_dropout`, then `reset_after` and `seed`.
+
+    Source: Cho et al. 2014.
+
+    Raises:
+        ValueError: `units` below 1, a dropout outside of 0 to 1, an `implementation` other than 1 or 2; inputs or states of another shape
+            than built for.
     """
 
     gates = 3
@@ -124,6 +130,10 @@ class GRU(RecurrentLayer):
     Input shape: `(batch, time, features)`. Output shape: `(batch, units)`, or `(batch, time, units)` with `return_sequences`.
     Weights: `cell.kernel (features, 3 units)`, Glorot uniform; `cell.recurrent_kernel (units, 3 units)`, orthogonal;
     `cell.bias (2, 3 units)`, or `(3 units,)` without `reset_after`, zeros.
+
+    Raises:
+        ValueError: `units` below 1, a dropout outside of 0 to 1, `use_cudnn=True` where no fused kernel computes this; an input that is not
+            `(batch, time, features)`, states or a mask of another shape; with `stateful`, a batch of another size than before.
 
     Example:
         >>> import torch

@@ -19,6 +19,12 @@ class LSTMCell(RecurrentCell):
     """One step of an `LSTM`: `(inputs (batch, features), [h, c]) -> (h', [h', c'])`, states (batch, units).
 
     Args: those of `LSTM` up to `seed`.
+
+    Source: Hochreiter & Schmidhuber 1997.
+
+    Raises:
+        ValueError: `units` below 1, a dropout outside of 0 to 1, an `implementation` other than 1 or 2; inputs or states of another shape
+            than built for.
     """
 
     gates = 4
@@ -132,6 +138,10 @@ class LSTM(RecurrentLayer):
     Input shape: `(batch, time, features)`. Output shape: `(batch, units)`, or `(batch, time, units)` with `return_sequences`.
     Weights: `cell.kernel (features, 4 units)`, Glorot uniform; `cell.recurrent_kernel (units, 4 units)`, orthogonal;
     `cell.bias (4 units,)`, zeros and ones.
+
+    Raises:
+        ValueError: `units` below 1, a dropout outside of 0 to 1, `use_cudnn=True` where no fused kernel computes this; an input that is not
+            `(batch, time, features)`, states or a mask of another shape; with `stateful`, a batch of another size than before.
 
     Example:
         >>> import torch

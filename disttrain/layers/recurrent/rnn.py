@@ -36,6 +36,12 @@ class RNN(Layer):
 
     Input shape: `(batch, time, ...)`. Output shape: `(batch, output_size)`, or with `return_sequences` `(batch, time, output_size)`.
 
+    Source: Elman 1990.
+
+    Raises:
+        ValueError: a `cell` without `call(inputs, states)` or without a `state_size`; an input that is not `(batch, time, ...)`, states or
+            a mask of another shape; with `stateful`, an unknown batch size or another than before.
+
     Example:
         >>> class Sum(Layer):
         ...     state_size = 3

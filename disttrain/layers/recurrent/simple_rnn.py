@@ -18,6 +18,12 @@ class SimpleRNNCell(RecurrentCell):
     """One step of a `SimpleRNN`: `(inputs (batch, features), states) -> (output, new states)`, one state (batch, units).
 
     Args: those of `SimpleRNN` up to `recurrent_dropout`, and `seed`.
+
+    Source: Elman 1990.
+
+    Raises:
+        ValueError: `units` below 1, a dropout outside of 0 to 1, an `implementation` other than 1 or 2; inputs or states of another shape
+            than built for.
     """
 
     masks_per_gate = False
@@ -78,6 +84,10 @@ class SimpleRNN(RecurrentLayer):
 
     Input shape: `(batch, time, features)`. Output shape: `(batch, units)`, or `(batch, time, units)` with `return_sequences`.
     Weights: `cell.kernel (features, units)`, Glorot uniform; `cell.recurrent_kernel (units, units)`, orthogonal; `cell.bias (units,)`.
+
+    Raises:
+        ValueError: `units` below 1, a dropout outside of 0 to 1, `use_cudnn=True` where no fused kernel computes this; an input that is not
+            `(batch, time, features)`, states or a mask of another shape; with `stateful`, a batch of another size than before.
 
     Example:
         >>> import torch

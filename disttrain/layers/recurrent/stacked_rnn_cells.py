@@ -22,6 +22,9 @@ class StackedRNNCells(Layer):
 
     States are a list with an item for each cell: a tensor, or a list of tensors where the cell has several.
 
+    Raises:
+        ValueError: `cells` is no list of cells; as many states as cells are expected.
+
     Example:
         >>> from disttrain.layers import GRUCell, RNN
         >>> RNN(StackedRNNCells([GRUCell(4), GRUCell(2)]))(torch.zeros(3, 5, 1)).shape

@@ -25,6 +25,9 @@ class TimeDistributed(Wrapper):
 
     Input shape: `(batch, time, ...)`, 3 axes or more. Output shape: `(batch, time)` and what `layer` makes of the others.
 
+    Raises:
+        ValueError: `layer` is no layer; an input of fewer than 3 axes, or a mask that does not fit.
+
     Example:
         >>> from disttrain.layers import Conv2D
         >>> TimeDistributed(Conv2D(8, 3))(torch.zeros(2, 10, 16, 16, 3)).shape

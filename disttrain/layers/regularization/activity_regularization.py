@@ -18,6 +18,11 @@ class ActivityRegularization(Layer):
         l1, l2: factors, 0 or more.
 
     Input and output shape: any, the same.
+
+    Source: for sparse activities: Olshausen & Field 1996.
+
+    Raises:
+        ValueError: `l1` or `l2` is no number, or below 0.
     """
 
     supports_masking = True

@@ -26,6 +26,9 @@ class AlphaDropout(Layer):
         seed: sets this layer's masks apart from those of a layer with another seed.
 
     Input and output shape: any, the same.
+
+    Raises:
+        ValueError: a `rate` outside of 0 to 1, or 1 itself; a `noise_shape` that does not fit the input.
     """
 
     supports_masking = True

@@ -24,6 +24,9 @@ class Dropout(Layer):
 
     Input and output shape: any, the same.
 
+    Raises:
+        ValueError: a `rate` outside of 0 to 1, or a `noise_shape` that does not fit the input.
+
     Example:
         >>> import torch
         >>> Dropout(0.5)(torch.ones(3))  # inference

@@ -21,6 +21,9 @@ class GaussianDropout(Layer):
         seed: sets this layer's noise apart from that of a layer with another seed.
 
     Input and output shape: any, the same.
+
+    Raises:
+        ValueError: a `rate` outside of 0 to 1, or 1 itself.
     """
 
     supports_masking = True

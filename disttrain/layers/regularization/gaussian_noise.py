@@ -19,6 +19,11 @@ class GaussianNoise(Layer):
         seed: sets this layer's noise apart from that of a layer with another seed.
 
     Input and output shape: any, the same.
+
+    Source: Bishop 1995.
+
+    Raises:
+        ValueError: `stddev` outside of 0 to 1.
     """
 
     supports_masking = True

@@ -52,6 +52,11 @@ class SpatialDropout1D(SpatialDropout):
     """Dropout of whole channels of a sequence. Arguments: `SpatialDropout`; channels are last.
 
     Input and output shape: `(batch, steps, channels)`.
+
+    Source: Tompson et al. 2015.
+
+    Raises:
+        ValueError: a `rate` outside of 0 to 1; an input with another number of axes.
     """
 
     rank = 1
@@ -69,6 +74,11 @@ class SpatialDropout2D(SpatialDropout):
     """Dropout of whole channels of an image. Arguments: `SpatialDropout`.
 
     Input and output shape: `(batch, height, width, channels)`, or with "channels_first" `(batch, channels, height, width)`.
+
+    Source: Tompson et al. 2015.
+
+    Raises:
+        ValueError: a `rate` outside of 0 to 1, or an unknown `data_format`; an input with another number of axes.
     """
 
     rank = 2
@@ -89,6 +99,11 @@ class SpatialDropout3D(SpatialDropout):
     """Dropout of whole channels of a volume. Arguments: `SpatialDropout`.
 
     Input and output shape: `(batch, depth, height, width, channels)`, or with "channels_first" channels after the batch.
+
+    Source: Tompson et al. 2015.
+
+    Raises:
+        ValueError: a `rate` outside of 0 to 1, or an unknown `data_format`; an input with another number of axes.
     """
 
     rank = 3

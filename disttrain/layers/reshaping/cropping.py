@@ -59,6 +59,10 @@ class Cropping1D(Cropping):
 
     Input shape: `(batch, steps, channels)`. Output shape: `(batch, fewer steps, channels)`.
 
+    Raises:
+        ValueError: amounts below 0, or an unknown `data_format`; an input with another number of axes, or one of which nothing would be
+            left.
+
     Example:
         >>> import torch
         >>> Cropping1D((2, 1))(torch.arange(5.0).reshape(1, 5, 1)).flatten()
@@ -84,6 +88,10 @@ class Cropping2D(Cropping):
 
     Input shape: `(batch, height, width, channels)`. Output shape: `(batch, smaller height, smaller width, channels)`.
 
+    Raises:
+        ValueError: amounts below 0, or an unknown `data_format`; an input with another number of axes, or one of which nothing would be
+            left.
+
     Example:
         >>> import torch
         >>> Cropping2D(((2, 2), (4, 4)))(torch.zeros(2, 28, 28, 3)).shape
@@ -104,6 +112,10 @@ class Cropping3D(Cropping):
         data_format: "channels_last" (also None) or "channels_first".
 
     Input shape: `(batch, depth, height, width, channels)`. Output shape: `(batch, smaller depth, smaller height, smaller width, channels)`.
+
+    Raises:
+        ValueError: amounts below 0, or an unknown `data_format`; an input with another number of axes, or one of which nothing would be
+            left.
 
     Example:
         >>> import torch

@@ -18,6 +18,9 @@ class Flatten(Layer):
     Args:
         data_format: "channels_first" moves the channels last before flattening, as Keras does.
 
+    Raises:
+        ValueError: an unknown `data_format`.
+
     Example:
         >>> import torch
         >>> Flatten()(torch.zeros(2, 3, 4)).shape

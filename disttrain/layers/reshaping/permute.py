@@ -18,6 +18,9 @@ class Permute(Layer):
     Args:
         dims: for each axis of the output the axis of the input, counted from 1, since 0 is the batch: `(2, 1)` swaps two.
 
+    Raises:
+        ValueError: `dims` that do not name each axis once, from 1; an input with another number of axes.
+
     Example:
         >>> import torch
         >>> Permute((2, 1))(torch.zeros(5, 10, 64)).shape

@@ -19,6 +19,9 @@ class RepeatVector(Layer):
 
     Input shape: `(batch, features)`. Output shape: `(batch, n, features)`.
 
+    Raises:
+        ValueError: `n` below 1; an input that is not `(batch, features)`.
+
     Example:
         >>> import torch
         >>> RepeatVector(2)(torch.tensor([[1.0, 2.0]])).tolist()

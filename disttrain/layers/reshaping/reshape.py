@@ -19,6 +19,9 @@ class Reshape(Layer):
     Args:
         target_shape: without the batch; one size may be -1, which is then whatever is left.
 
+    Raises:
+        ValueError: a size below -1, or -1 more than once; an input with another number of values.
+
     Example:
         >>> import torch
         >>> Reshape((2, -1))(torch.zeros(5, 6)).shape

@@ -68,6 +68,9 @@ class UpSampling1D(UpSampling):
 
     Input shape: `(batch, steps, channels)`. Output shape: `(batch, steps * size, channels)`.
 
+    Raises:
+        ValueError: a `size` below 1, or an unknown `data_format`; an input with another number of axes.
+
     Example:
         >>> import torch
         >>> UpSampling1D(2)(torch.tensor([[[1.0], [2.0]]])).flatten()
@@ -95,6 +98,9 @@ class UpSampling2D(UpSampling):
             Pillow and torch's `antialias=True`, not torch's own a = -0.75.
 
     Input shape: `(batch, height, width, channels)`. Output shape: `(batch, height * size[0], width * size[1], channels)`.
+
+    Raises:
+        ValueError: a `size` below 1, an unknown `interpolation` or `data_format`; an input with another number of axes.
 
     Example:
         >>> import torch
@@ -146,6 +152,9 @@ class UpSampling3D(UpSampling):
         data_format: "channels_last" (also None) or "channels_first".
 
     Input shape: `(batch, depth, height, width, channels)`. Output shape: the same with depth, height and width times `size`.
+
+    Raises:
+        ValueError: a `size` below 1, or an unknown `data_format`; an input with another number of axes.
 
     Example:
         >>> import torch

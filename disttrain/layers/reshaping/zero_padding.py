@@ -58,6 +58,9 @@ class ZeroPadding1D(ZeroPadding):
 
     Input shape: `(batch, steps, channels)`. Output shape: `(batch, more steps, channels)`.
 
+    Raises:
+        ValueError: amounts below 0, or an unknown `data_format`; an input with another number of axes.
+
     Example:
         >>> import torch
         >>> ZeroPadding1D((0, 2))(torch.ones(1, 1, 1)).flatten()
@@ -80,6 +83,9 @@ class ZeroPadding2D(ZeroPadding):
 
     Input shape: `(batch, height, width, channels)`. Output shape: `(batch, larger height, larger width, channels)`.
 
+    Raises:
+        ValueError: amounts below 0, or an unknown `data_format`; an input with another number of axes.
+
     Example:
         >>> import torch
         >>> ZeroPadding2D(((0, 1), (2, 2)))(torch.zeros(2, 4, 4, 3)).shape
@@ -100,6 +106,9 @@ class ZeroPadding3D(ZeroPadding):
         data_format: "channels_last" (also None) or "channels_first".
 
     Input shape: `(batch, depth, height, width, channels)`. Output shape: `(batch, larger depth, larger height, larger width, channels)`.
+
+    Raises:
+        ValueError: amounts below 0, or an unknown `data_format`; an input with another number of axes.
 
     Example:
         >>> import torch

@@ -110,7 +110,7 @@ class LocalRunner:
                 engine.apply(BoundaryDecision(frozen=decision.frozen, end_phase=decision.end_phase, end_call=decision.end_call))
                 continue
             last = engine.run_ticks(position, until=shown + _SAMPLE_EVERY_S)
-            if last.kind is Kind.TRAIN and (now := time.monotonic()) - shown >= _SAMPLE_EVERY_S:
+            if last.kind not in BOUNDARIES and (now := time.monotonic()) - shown >= _SAMPLE_EVERY_S:
                 shown = now
                 hooks.sample(last, engine.logs(last))
 

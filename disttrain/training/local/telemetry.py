@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from disttrain.callbacks.telemetry import Health
+from disttrain.telemetry import Health
 from disttrain.training.job import Job
 from disttrain.training.program import Kind
 from disttrain.training.step.engine import Engine
@@ -17,7 +17,7 @@ from disttrain.training.step.step_times import clock
 
 
 class LocalTelemetry:
-    """See `disttrain.callbacks.telemetry.Telemetry`."""
+    """See `disttrain.telemetry.Telemetry`."""
 
     run_dir: str | None = None
 

@@ -12,8 +12,6 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from torch import Tensor
-
 from disttrain.checkpoint import fault_digest
 from disttrain.collectives import GroupBroken
 from disttrain.seeds import fold_in
@@ -97,12 +95,26 @@ def words_of(digest: bytes) -> list[float]:
     return [float(word) for word in struct.unpack(f"<{WORDS}I", digest)]
 
 
-def piece_digest(state: ModelState, seed: int, step: int) -> bytes:
-    """Of some of the weights and slots, chosen by the step: each number has its turn."""
-    flats = [*state.flat_params, *(flat for own in state.optimizers for name in sorted(own.flat_slots) for flat in own.flat_slots[name])]
-    return fault_digest(b"".join(_piece(flat, fold_in(seed, "piece", step, number)) for number, flat in enumerate(flats)))
+class StatePieces:
+    """Of the weights and slots of one worker, some numbers that the step chooses: each has its turn.
 
+    In memory of the host the bytes are looked at where they lie, through views that are made once: this happens in every step.
+    """
 
-def _piece(flat: Tensor, draw: int) -> bytes:
-    start = draw % max(1, flat.numel() - PIECE + 1)
-    return fault_digest(as_bytes(flat[start : start + PIECE]))
+    def __init__(self, state: ModelState) -> None:
+        slots = (own.flat_slots[name] for own in state.optimizers for name in sorted(own.flat_slots))
+        self._flats = [*state.flat_params, *(flat for flats in slots for flat in flats)]
+        self._bytes = [as_bytes(flat) if flat.device.type == "cpu" else None for flat in self._flats]
+
+    def digest(self, seed: int, step: int) -> bytes:
+        """Of those that this step chooses, `PIECE` of each flat tensor."""
+        draw = fold_in(seed, "piece", step)
+        return fault_digest(b"".join(fault_digest(self._piece(number, draw)) for number in range(len(self._flats))))
+
+    def _piece(self, number: int, draw: int) -> memoryview:
+        flat, where = self._flats[number], self._bytes[number]
+        start = draw % max(1, flat.numel() - PIECE + 1)
+        if where is None:
+            return as_bytes(flat[start : start + PIECE])
+        size = flat.element_size()
+        return where[start * size : (start + PIECE) * size]

@@ -23,9 +23,9 @@ from disttrain.training.step.audit import (
     AuditDiffers,
     AuditNote,
     AuditUnsettled,
+    StatePieces,
     StatesDiffer,
     audit_of,
-    piece_digest,
     taking_part,
     words_of,
 )
@@ -41,6 +41,7 @@ class SlicedStep:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
+        self._pieces: StatePieces | None = None
 
     def run(self, position: Position, requests: Sequence[bool]) -> tuple[bool, ...]:
         """One step; the requests that any worker had.
@@ -140,7 +141,8 @@ class SlicedStep:
         """Add this worker's digests to the sum, so that it is 0 where all agree."""
         workspace = self._workspace
         rank, audits = workspace.group.rank, workspace.layouts[Kind.TRAIN].audits_of(side_channel)
-        piece = words_of(piece_digest(workspace.state, workspace.job.seed, workspace.replica.optimizer.calls))
+        pieces = self._pieces = self._pieces or StatePieces(workspace.state)
+        piece = words_of(pieces.digest(workspace.job.seed, workspace.replica.optimizer.calls))
         sign = 0 if audit is None else audit.sign(rank)
         slice_words = [sign * word for word in words_of(mine)] if sign else [0.0] * WORDS
         times = workers - 1 if rank == 0 else -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from time import perf_counter as clock
 
-from disttrain.callbacks.telemetry import Pace
+from disttrain.telemetry import Pace
 
 
 @dataclass(slots=True)

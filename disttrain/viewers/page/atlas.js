@@ -7,9 +7,16 @@ import { extent, levels, nameOf, rangeOf, valueAt } from "./numbers.js";
 /** @typedef {import("./api.js").Packed} Packed */
 
 /** Columns, and how much each number is magnified (or, below 1, skipped) so that the maps fill the place. @param {any} header @param {import("./numbers.js").Look} look */
-function arrange({ count, width, height, labels }, look) {
+function arrange(header, look) {
+  if (header.labels || header.count === 1) return arranged(header, look, header.labels ? 18 : 0);
+  const numbered = arranged(header, look, 13);
+  return numbered.across >= 30 * look.unit ? numbered : arranged(header, look, 0); // below that a number is wider than its map
+}
+
+/** @param {any} header @param {import("./numbers.js").Look} look @param {number} below room under each map */
+function arranged({ count, width, height }, look, below) {
   const gap = Math.round((Math.max(width, height) < 12 ? 6 : 2) * look.unit); // between coarse maps, such as filters, a thin line is lost
-  const caption = labels ? Math.round(18 * look.unit) : 0;
+  const caption = Math.round(below * look.unit);
   const least = 24 * look.unit; // smaller than this, a map is a stain
   const whole = 64 * look.unit; // a map up to this size keeps every number, though one has to scroll
   const fits = (/** @type {number} */ zoom) => {
@@ -18,7 +25,13 @@ function arrange({ count, width, height, labels }, look) {
   };
   const widest = look.width / width;
   const steps = [1 / 8, 1 / 6, 1 / 5, 1 / 4, 1 / 3, 1 / 2, 1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80].filter((zoom) => zoom <= widest);
+  // Of the sizes that fill a row exactly, those that magnify enough not to distort: a number is 2 pixels wide here and 3 there.
+  for (let columns = 1; columns <= Math.min(count, 64); columns++) {
+    const zoom = Math.floor((look.width - gap * (columns - 1)) / columns) / width;
+    if (zoom >= 3 && zoom <= 80) steps.push(zoom);
+  }
   if (!steps.length) steps.push(widest);
+  steps.sort((one, other) => one - other);
   let best = fits(steps[0]);
   for (const zoom of steps) {
     const next = fits(zoom);
@@ -89,9 +102,9 @@ function coloured(pack, map) {
 
 /** @param {CanvasRenderingContext2D} context @param {any} header @param {import("./numbers.js").Look} look @param {number} columns @param {number} stepX @param {number} stepY @param {number} down */
 function captions(context, header, look, columns, stepX, stepY, down) {
-  context.font = `${12 * look.unit}px system-ui, sans-serif`;
-  context.fillStyle = look.ink;
+  context.font = `${(header.labels ? 12 : 10) * look.unit}px system-ui, sans-serif`;
+  context.fillStyle = header.labels ? look.ink : look.faint;
   for (let map = 0; map < header.count; map++) {
-    context.fillText(nameOf(header, map), (map % columns) * stepX, Math.floor(map / columns) * stepY + down + 13 * look.unit, stepX);
+    context.fillText(header.labels ? nameOf(header, map) : String(header.start + map), (map % columns) * stepX, Math.floor(map / columns) * stepY + down + (header.labels ? 13 : 11) * look.unit, stepX);
   }
 }

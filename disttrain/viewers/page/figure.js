@@ -64,8 +64,12 @@ export async function refresh() {
     if (state.enlarged !== null) sharpen();
     soon();
   } catch (error) {
-    if (!(error instanceof Refused)) throw error;
-    say(error.message, true);
+    if (error instanceof Refused) say(error.message, true);
+    else {
+      // What stands there belongs to what was chosen before: under the new name it would be a lie.
+      if (packs.length && packs[0].header.layer !== state.layer) say(`${state.layer} cannot be shown now.`, true);
+      throw error;
+    }
   } finally {
     find("figure").setAttribute("aria-busy", "false");
   }

@@ -6,6 +6,9 @@ import { state, update, watch } from "./state.js";
 
 const TABS = { activations: "Activations", filters: "Filters", gates: "Gates", state: "State", attention: "Attention", attribution: "Where it looks" };
 
+/** Only a convolution has filters. @param {any} layer @param {keyof typeof TABS} view */
+const tabOf = (layer, view) => (view === "filters" && layer.family !== "convolutional" ? "Weights" : (TABS[view] ?? view));
+
 function show() {
   const layer = layerOf(state.layer);
   find("attribution-tools").hidden = state.view !== "attribution" || !layer;
@@ -23,7 +26,7 @@ function show() {
   find("layer-config").hidden = !settings.length;
   find("config-list").replaceChildren(...settings.flatMap(([name, value]) => [make("dt", { textContent: name }), make("dd", { textContent: typeof value === "string" ? value : JSON.stringify(value) })]));
   find("tabs").replaceChildren(...layer.views.map((/** @type {keyof typeof TABS} */ view) => {
-    const tab = make("button", { type: "button", role: "tab", textContent: TABS[view] ?? view, "aria-selected": view === state.view, "aria-controls": "figure", tabIndex: view === state.view ? 0 : -1 });
+    const tab = make("button", { type: "button", role: "tab", textContent: tabOf(layer, view), "aria-selected": view === state.view, "aria-controls": "figure", tabIndex: view === state.view ? 0 : -1 });
     tab.dataset.view = view;
     tab.addEventListener("click", () => update({ view }));
     return tab;

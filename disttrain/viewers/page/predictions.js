@@ -30,8 +30,9 @@ function classes(output) {
     const fill = make("span", { className: "fill" });
     fill.style.width = `${Math.max(0, Math.min(100, percent))}%`;
     const number = percent >= 99.95 ? "100 %" : `${percent.toFixed(percent < 0.1 ? 2 : 1)} %`;
-    return make("li", { className: at ? "" : "first", title: `${entry.label ?? entry.index}: ${readable(entry.value)}` }, fill,
-      make("span", { className: "label", textContent: String(entry.label ?? entry.index) }), make("span", { className: "number", textContent: number }));
+    const label = String(entry.label ?? entry.index);
+    return make("li", { className: [at ? "" : "first", entry.truth ? "truth" : ""].join(" ").trim(), title: `${label}: ${readable(entry.value)}${entry.truth ? "; what it is, by its label" : ""}` }, fill,
+      make("span", { className: "label", textContent: entry.truth ? `${label}  ✓ true class` : label }), make("span", { className: "number", textContent: number }));
   }));
 }
 

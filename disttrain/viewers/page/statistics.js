@@ -19,9 +19,9 @@ function showSide(place, numbers) {
   const canvas = make("canvas", { width: 560, height: 150, className: "histogram", role: "img", "aria-label": describe(numbers) });
   const rows = [
     ["mean", readable(numbers.mean)],
-    ["deviation", readable(numbers.deviation)],
-    ["from", readable(numbers.minimum)],
-    ["to", readable(numbers.maximum)],
+    ["standard deviation", readable(numbers.deviation)],
+    ["minimum", readable(numbers.minimum)],
+    ["maximum", readable(numbers.maximum)],
     ["zeros", share(numbers.zero_share)],
     ["values", counted(numbers.count)],
   ];

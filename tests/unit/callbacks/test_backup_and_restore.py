@@ -6,8 +6,8 @@ import pytest
 
 import disttrain as dt
 from disttrain.callbacks import BackupAndRestore
-from disttrain.callbacks.telemetry import Health
 from disttrain.errors import CheckpointError
+from disttrain.telemetry import Health
 from disttrain.training.local import runner
 
 RANDOM = np.random.default_rng(0)

@@ -11,8 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import disttrain as dt
 from disttrain.callbacks.boards.health import HealthCurves
-from disttrain.callbacks.telemetry import Health, Recovery, Save
 from disttrain.errors import NotEnoughWorkers
+from disttrain.telemetry import Health, Recovery, Save
 
 
 class Told:

@@ -1,8 +1,10 @@
 import io
+import sys
+import types
 
 import pytest
 
-from disttrain.callbacks import CallbackList, ProgbarLogger
+from disttrain.callbacks import CallbackList, LambdaCallback, ProgbarLogger
 from disttrain.callbacks.progress_bar import ProgressBar, active_bar, note
 from disttrain.testing.fake_clock import FakeClock
 
@@ -22,14 +24,14 @@ def wide(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
 
 
-def drive(stream, clock, verbose=1, epochs=2, batches=(0, 1, 3)):
+def drive(stream, clock, verbose=1, epochs=2, batches=(0, 1, 3), step_s=1.0):
     bar = ProgbarLogger(stream=stream, clock=clock)
     listed = CallbackList(bar, params={"verbose": verbose, "epochs": epochs, "steps": 4}, add_history=False)
     listed.on_train_begin()
     for epoch in range(epochs):
         listed.on_epoch_begin(epoch)
         for batch in batches:
-            clock.advance(1.0)
+            clock.advance(step_s)
             listed.sample_batch(batch, {"accuracy": 0.41, "loss": 1.7})
         listed.on_epoch_end(epoch, {"accuracy": 0.5, "loss": 1.5, "val_loss": 0.0005})
     listed.on_train_end()
@@ -59,17 +61,102 @@ def test_within_an_epoch_the_seconds_are_those_left():
     bar.finish()
 
 
-def test_elsewhere_there_is_one_line_for_an_epoch_at_its_end():
+def test_elsewhere_a_short_epoch_has_a_heading_and_one_line_at_its_end():
     stream = io.StringIO()
-    drive(stream, FakeClock(), epochs=2)
-    line = " - 4/4 ━━━━━━━━━━━━━━━━━━━━ 3s 667ms/step - accuracy: 0.5000 - loss: 1.5000 - val_loss: 5.0000e-04\n"
+    drive(stream, FakeClock(), epochs=2, step_s=0.75)
+    line = "\n4/4 ━━━━━━━━━━━━━━━━━━━━ 2s 500ms/step - accuracy: 0.5000 - loss: 1.5000 - val_loss: 5.0000e-04\n"
     assert stream.getvalue() == f"Epoch 1/2{line}Epoch 2/2{line}"
 
 
-def test_verbose_two_is_one_line_for_an_epoch_on_a_terminal_too():
-    stream = Terminal()
-    drive(stream, FakeClock(), verbose=2, epochs=2)
-    assert stream.getvalue().count("\n") == 2 and "\r" not in stream.getvalue()
+def test_elsewhere_an_epoch_of_an_hour_has_a_line_every_few_seconds_and_later_every_half_minute():
+    stream, clock = io.StringIO(), FakeClock()
+    bar = ProgressBar(3600, "Epoch 1/2", stream=stream, clock=clock)
+    bar.start()
+    seconds = []
+    for second in range(1, 3601):
+        clock.advance(1.0)
+        before = stream.tell()
+        bar.update(second, {"loss": 1.0})
+        if stream.tell() > before:
+            seconds.append(second)
+    assert seconds == [*range(3, 300, 3), *range(327, 3601, 30)]
+    assert "\n   3/3600 ──────────────────── 59:57 left 1s/step - loss: 1.0000\n" in stream.getvalue() and "\r" not in stream.getvalue()
+    bar.finish()
+
+
+def test_validation_within_an_epoch_is_told_of_and_is_no_part_of_its_last_line():
+    stream, clock = io.StringIO(), FakeClock()
+    bar = ProgbarLogger(stream=stream, clock=clock)
+    listed = CallbackList(bar, params={"verbose": 1, "epochs": 1, "steps": 4}, add_history=False)
+    listed.on_train_begin()
+    listed.on_epoch_begin(0)
+    listed.sample_batch(1, {"loss": 1.7})
+    clock.advance(6.0)
+    listed.sample_validation(2, 30, {"loss": 1.5, "val_loss": 1.25})
+    listed.on_epoch_end(0, {"loss": 1.5, "val_loss": 1.0})
+    listed.on_train_end()
+    shown = stream.getvalue().splitlines()
+    assert shown[0].endswith(" - loss: 1.5000 - val_loss: 1.2500 - validation 3/30") and shown[1].endswith(" - val_loss: 1.0000")
+
+
+def test_verbose_two_is_one_plain_line_for_an_epoch_whatever_it_takes_on_a_terminal_too():
+    for stream in (Terminal(), io.StringIO()):
+        drive(stream, FakeClock(), verbose=2, epochs=2, batches=(0, 1, *[3] * 97))
+        line = " - 4/4 - 1:39 - 33s/step - accuracy: 0.5000 - loss: 1.5000 - val_loss: 5.0000e-04\n"
+        assert stream.getvalue() == f"Epoch 1/2{line}Epoch 2/2{line}"
+
+
+@pytest.mark.parametrize("make", [Terminal, io.StringIO])
+def test_what_other_callbacks_print_stands_below_the_heading_and_on_lines_of_its_own(make):
+    stream, clock = make(), FakeClock()
+    printing = LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: print("begins", file=stream), on_epoch_end=lambda epoch, logs: print("ends", file=stream)
+    )
+    listed = CallbackList([printing, ProgbarLogger(stream=stream, clock=clock)], params={"verbose": 1, "epochs": 2, "steps": 4})
+    listed.on_epoch_begin(0)
+    clock.advance(1.0)
+    listed.sample_batch(1, {"loss": 1.7})
+    listed.on_epoch_end(0, {"loss": 1.5})
+    lines = [line.rpartition("\x1b[K")[2] for line in stream.getvalue().rstrip("\n").split("\n")]
+    assert lines[:3] == ["Epoch 1/2", "begins", "ends"] and lines[3].startswith("4/4 ━") and len(lines) == 4
+
+
+class Shell:
+    """A notebook's, that keeps what it is told to show."""
+
+    def __init__(self):
+        self.display_pub, self.outputs = self, {}
+
+    def publish(self, data, metadata, *, transient, update):
+        assert update == (transient["display_id"] in self.outputs)
+        self.outputs.setdefault(transient["display_id"], []).append(data)
+
+
+@pytest.fixture
+def shell(monkeypatch):
+    shell = Shell()
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    return shell
+
+
+class OutStream(io.StringIO):
+    __module__ = "ipykernel.iostream"
+
+
+def test_in_a_notebook_each_epoch_is_one_output_that_moves(shell):
+    stream = OutStream()
+    drive(stream, FakeClock(), epochs=2)
+    assert stream.getvalue() == "" and len(shell.outputs) == 2
+    first = next(iter(shell.outputs.values()))
+    assert [data["text/plain"].splitlines()[1][:3] for data in first] == ["0/4", "1/4", "2/4", "4/4", "4/4"]
+    assert first[-1]["text/plain"].startswith("Epoch 1/2\n4/4 ━━━━") and "<pre" in first[-1]["text/html"]
+
+
+def test_in_a_notebook_verbose_two_prints_and_so_does_what_goes_elsewhere(shell):
+    stream, elsewhere = OutStream(), io.StringIO()
+    drive(stream, FakeClock(), verbose=2)
+    drive(elsewhere, FakeClock(), step_s=0.75)
+    assert stream.getvalue().count("\n") == 2 and elsewhere.getvalue().count("\n") == 4 and not shell.outputs
 
 
 def test_verbose_zero_prints_nothing():

@@ -64,7 +64,7 @@ class Training:
         return {"dense.kernel": np.array([float(self.step)])}
 
     def health(self):
-        from disttrain.callbacks.telemetry import Health
+        from disttrain.telemetry import Health
 
         return Health()
 

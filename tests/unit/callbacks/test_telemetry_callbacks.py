@@ -7,7 +7,7 @@ import pytest
 
 from disttrain.callbacks import CallbackList, Goodput, GradientNorms
 from disttrain.callbacks.goodput import summary
-from disttrain.callbacks.telemetry import Health, Recovery
+from disttrain.telemetry import Health, Recovery
 
 
 class Known:

@@ -14,7 +14,7 @@ from disttrain import layers
 from disttrain.callbacks.boards.graph import graph_def
 from disttrain.callbacks.boards.images import weight_image
 from disttrain.callbacks.boards.profile import batches_to_trace
-from disttrain.callbacks.telemetry import Health, Pace, Recovery, Save
+from disttrain.telemetry import Health, Pace, Recovery, Save
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(32, 4)).astype(np.float32)

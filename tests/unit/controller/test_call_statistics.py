@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from disttrain.callbacks.goodput import summary
-from disttrain.callbacks.telemetry import Recovery, Save
 from disttrain.controller.telemetry import _KEPT, CallStatistics
+from disttrain.telemetry import Recovery, Save
 from disttrain.testing.fake_clock import FakeClock
 
 

@@ -101,6 +101,22 @@ def test_another_call_in_the_same_place_is_refused_with_the_difference(half, cha
     assert sorted(path.name for path in half.rglob("commits/*")) == before
 
 
+def test_a_model_made_once_more_in_the_same_process_is_refused_with_what_gives_it_its_names_again(half):
+    def again():
+        dt.set_random_seed(7)
+        body = [layers.Dense(8, activation="relu"), layers.BatchNormalization(), layers.Dropout(0.3)]
+        model = dt.Sequential([dt.Input((6,)), *body, layers.Dense(3, activation="softmax")])
+        model.compile(optimizer=dt.optimizers.Adam(0.02), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        fit(model)
+
+    with pytest.raises(RunMismatch, match=r"try +dt\.clear_session\(\) before the model is made"), t.driven(2, url=str(half)):
+        layers.Dense(1), layers.Dense(1)  # names that are taken
+        again()
+    with pytest.raises(RunMismatch) as refused, t.driven(2, url=str(half)):
+        fit(model_of(units=16))
+    assert "clear_session" not in str(refused.value)
+
+
 def test_more_epochs_and_other_callbacks_are_said_and_go_on(half):
     with t.driven(2, url=str(half)) as run:
         fit(model_of(), epochs=6, callbacks=[dt.callbacks.EarlyStopping("loss", patience=50)])

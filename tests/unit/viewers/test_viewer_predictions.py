@@ -52,3 +52,13 @@ def test_results_of_a_pass_are_read_as_they_are():
     model = branched()
     found = top(forward.record(model, [torch.rand(1, 8, 8, 1), torch.rand(1, 4)]).results, None, 5, model.output_names)
     assert [(output["name"], output["kind"], len(output["entries"])) for output in found] == [("kind", "classes", 4), ("size", "values", 1)]
+
+
+def test_the_true_class_is_marked_and_shown_though_it_is_not_among_the_likeliest():
+    output = np.array([0.5, 0.3, 0.15, 0.05])
+    (found,) = top([output], None, 2, truth=1)
+    assert [(entry["index"], entry.get("truth")) for entry in found["entries"]] == [(0, None), (1, True)]
+    (found,) = top([output], None, 2, truth=3)
+    assert [(entry["index"], entry.get("truth")) for entry in found["entries"]] == [(0, None), (1, None), (3, True)]
+    (found,) = top([np.array([2.5, -1.0])], None, 2, truth=1)  # values are no classes
+    assert not any("truth" in entry for entry in found["entries"])
