@@ -152,15 +152,15 @@ def test_where_samples_lie_is_found_out_once_and_again_for_a_file_that_changed(m
 
 def test_loader_processes_change_no_bit_of_samples_that_draw():
     def outcome(data: Any, **arguments: Any) -> tuple[str, list[float]]:
-        model = make_model()
-        history = model.fit(data, epochs=2, verbose=0, **arguments)
-        return model.digest(), history.history["loss"]
+        with runner.installed(runner.LocalRunner(runner._InProcess(4, 1))):  # one each: the calls of a process are seeded by their number
+            model = make_model()
+            history = model.fit(data, epochs=2, verbose=0, **arguments)
+            return model.digest(), history.history["loss"]
 
     lines = urls("jsonl")
-    with runner.installed(runner.LocalRunner(runner._InProcess(4, 1))):
-        alone = outcome(dt.data.json_lines(lines, transform=noisy), batch_size=8)
-        assert outcome(dt.data.json_lines(lines, transform=noisy, workers=2), batch_size=8) == alone
-        assert outcome(DataLoader(dt.data.json_lines(lines, transform=noisy), 8, shuffle=True, num_workers=1)) == alone
+    alone = outcome(dt.data.json_lines(lines, transform=noisy), batch_size=8)
+    assert outcome(dt.data.json_lines(lines, transform=noisy, workers=2), batch_size=8) == alone
+    assert outcome(DataLoader(dt.data.json_lines(lines, transform=noisy), 8, shuffle=True, num_workers=1)) == alone
 
 
 def test_shards_are_cut_predicted_and_taken_as_part_of_other_datasets():
