@@ -72,7 +72,8 @@ def gathered(parts: list[tuple[Columns, NDArray[np.int64], NDArray[np.int64]]], 
                 whole[places] = array[rows]
             else:
                 for place, row in zip(places.tolist(), rows.tolist(), strict=True):
-                    whole[place] = array[row]
+                    value = array[row]
+                    whole[place] = value.copy() if isinstance(value, np.ndarray) else value  # Arrow's memory is read only
         found[column] = whole
     return Columns(found)
 

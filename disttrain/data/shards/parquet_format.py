@@ -101,7 +101,7 @@ def _array(column: Any, name: str, where: str) -> NDArray[Any]:
             return flat.reshape(len(column), int(lengths[0]), *flat.shape[1:])
         rows = np.empty(len(column), dtype=object)
         for place, row in enumerate(column):
-            rows[place] = np.array(_array(arrow.chunked_array([row.values]), name, where))  # else it is read only
+            rows[place] = _array(arrow.chunked_array([row.values]), name, where)
         return rows
     found: NDArray[Any] = column.to_numpy(zero_copy_only=False)
     return found
