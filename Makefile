@@ -77,7 +77,7 @@ fast: $(STAMP) ## tests that start no Ray and kill nothing
 
 docs: $(STAMP) ## the site, into build/site: every link checked, every block run
 	@test -x $(BIN)/mkdocs || $(BIN)/python -m pip install --quiet -e '.[docs]'
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@$(BIN)/python -m pytest -q tests/unit/docs tests/unit/test_coming_from.py tests/unit/callbacks/test_documented_callbacks.py \
 	  tests/unit/test_readme.py tests/integration/test_documented_commands.py
 	@echo "the site is in build/site: open build/site/index.html"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import audit
+import checkpoint
 import control_plane
 import fit
 import recovery
@@ -23,6 +24,7 @@ PROGRAMS = {
     "recovery": recovery.main,
     "control_plane": control_plane.main,
     "audit": audit.main,
+    "checkpoint": checkpoint.main,
     "viewer": viewer.main,
 }
 

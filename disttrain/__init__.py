@@ -37,8 +37,11 @@ _ROOMS = (
 _NAMES = {
     "Callback": "disttrain.callbacks",
     "DTypePolicy": "disttrain.mixed_precision",
+    "FloatDTypePolicy": "disttrain.mixed_precision",
     "Initializer": "disttrain.initializers",
     "Input": "disttrain.layers",
+    "InputSpec": "disttrain.layers",
+    "KerasTensor": "disttrain.layers.symbolic",
     "Layer": "disttrain.layers",
     "Loss": "disttrain.losses",
     "Metric": "disttrain.metrics",
@@ -54,6 +57,7 @@ _NAMES = {
     "custom_objects": "disttrain.models.saving",
     "distribute": "disttrain.launch",
     "load_model": "disttrain.models",
+    "name_scope": "disttrain.variables",
     "model_from_json": "disttrain.models",
     "pack_x_y_sample_weight": "disttrain.data.packing",
     "plot_model": "disttrain.models",
@@ -76,6 +80,7 @@ _MODULES = {
 # Where Keras has a module that gathers names from all over: {its name: {name in it: (module, name there)}}.
 _GATHERED = {
     "backend": {
+        "Variable": ("disttrain.variables", "Variable"),
         "backend": ("disttrain.layers.settings", "backend"),
         "clear_session": ("disttrain.layers", "clear_session"),
         "epsilon": ("disttrain.layers.settings", "epsilon"),
@@ -111,6 +116,7 @@ _GATHERED = {
         "set_image_data_format": ("disttrain.layers.settings", "set_image_data_format"),
     },
     "saving": {
+        "CustomObjectScope": ("disttrain.models.saving", "custom_objects"),
         "custom_object_scope": ("disttrain.models.saving", "custom_objects"),
         "deserialize_keras_object": ("disttrain.models.saving.any_object", "deserialize_any"),
         "load_model": ("disttrain.models.saving", "load_model"),
@@ -152,44 +158,6 @@ _GATHERED = {
     },
 }
 
-# What people look for that is not here, and what to use.
-_ELSEWHERE = {
-    "applications": """disttrain has no models that are trained already.
-  try  layers.TorchModule(torchvision.models.resnet18(...)), or a model of timm
-       or model.save("model.keras") with Keras, then disttrain.load_model("model.keras")""",
-    "datasets": """disttrain has no data of its own.
-  try  torchvision.datasets or keras.datasets: fit() takes arrays and DataLoaders""",
-}
-
-
-# What Keras has there and we have not: {module: {name: what to do instead}}.
-_INSTEAD = {
-    "config": {
-        "disable_flash_attention": "torch chooses its kernels; torch.nn.attention.sdpa_kernel(...) restricts them in a layer of your own",
-        "disable_interactive_logging": "pass verbose=0, or verbose=2 for a line an epoch",
-        "enable_traceback_filtering": "tracebacks are whole here",
-        "enable_unsafe_deserialization": "pass safe_mode=False where a file that you trust is loaded",
-        "max_epochs": "pass epochs= to fit",
-        "max_steps_per_epoch": "pass steps_per_epoch= to fit",
-        "set_max_epochs": "pass epochs= to fit",
-        "set_max_steps_per_epoch": "pass steps_per_epoch= to fit",
-    },
-    "utils": {
-        "Config": "a dataclass of your own",
-        "FeatureSpace": "one layer for each feature, such as Normalization, StringLookup, Hashing, HashedCrossing, and Concatenate",
-        "audio_dataset_from_directory": "a torch Dataset whose __getitem__ reads file i",
-        "bounding_boxes": "torchvision.ops",
-        "disable_interactive_logging": "pass verbose=0, or verbose=2 for a line an epoch",
-        "get_custom_objects": "register(cls), or custom_objects= where a file is loaded",
-        "get_file": "fetch the file before the run; every worker must see the same one",
-        "get_registered_name": "register(cls, package=...) says the name",
-        "get_registered_object": "custom_objects= where a file is loaded",
-        "get_source_inputs": "model.inputs",
-        "legacy": "Keras 2's files load by load_model",
-        "model_to_dot": "plot_model",
-    },
-}
-
 
 class _Gathered(ModuleType):
     """A module of names that live elsewhere, each loaded on first use."""
@@ -203,9 +171,6 @@ class _Gathered(ModuleType):
         if name in names:
             module, there = names[name]
             return getattr(import_module(module), there)
-        instead = _INSTEAD.get(self.__name__.removeprefix("disttrain."), {}).get(name)
-        if instead is not None:
-            raise AttributeError(f"{self.__name__}.{name} is not here.\n  try  {instead}")
         no_such_name = import_module("disttrain.identifiers").no_such_name  # late: see below
         raise no_such_name(self.__name__, name, names)
 
@@ -232,7 +197,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         return import_module("importlib.metadata").version("disttrain")  # late: 10 ms
     no_such_name = import_module("disttrain.identifiers").no_such_name  # late: most commands never need it
-    raise no_such_name("disttrain", name, __all__, _ELSEWHERE.get(name))
+    raise no_such_name("disttrain", name, __all__)
 
 
 def __dir__() -> list[str]:

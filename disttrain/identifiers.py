@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from disttrain.elsewhere import instead_of
+
 _IMPORT_FROM = dis.opmap["IMPORT_FROM"]
 
 
@@ -57,16 +59,15 @@ def to_snake_case(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def no_such_name(module: str, name: str, names: Iterable[str], instead: str | None = None) -> Exception:
-    """The error of a module for a name that it has not, with the nearest that it has; called in its `__getattr__`.
-
-    Args:
-        instead: what to do, in place of the nearest names.
+def no_such_name(module: str, name: str, names: Iterable[str]) -> Exception:
+    """The error of a module for a name that it has not, with the nearest that it has, or with what to use in place of a name of
+    Keras's; called in its `__getattr__`.
     """
     public = [known for known in names if not known.startswith("_")]
     lowered = {known.lower(): known for known in public}
     near = [lowered[found] for found in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.7)]
-    hint = f"\n  {instead}" if instead else f"\n  nearest  {', '.join(near)}" if near else ""
+    instead = instead_of(module, name)
+    hint = f"\n  try  {instead}" if instead else f"\n  nearest  {', '.join(near)}" if near else ""
     if name.startswith("__") or not _is_asked_by_an_import():
         return AttributeError(f"module {module!r} has no attribute {name!r}{hint}", name=name)
     return ImportError(f"cannot import name {name!r} from {module!r}{hint}", name=module)

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from disttrain.identifiers import no_such_name
+
 DTYPES: dict[str, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "bool": torch.bool,
@@ -86,7 +88,7 @@ class DTypePolicy:
         return f"<DTypePolicy {self.name!r}>"
 
 
-Policy = DTypePolicy  # Keras's older name
+Policy = FloatDTypePolicy = DTypePolicy  # Keras's other names
 _global: DTypePolicy = DTypePolicy("float32")
 
 
@@ -101,6 +103,16 @@ def get(dtype: Any) -> DTypePolicy:
     if isinstance(dtype, dict) and "DTypePolicy" in str(dtype.get("class_name")):
         dtype = (dtype.get("config") or {}).get("name")
     return DTypePolicy(dtype)
+
+
+def serialize(policy: DTypePolicy) -> dict[str, Any]:
+    """The policy as configs of layers hold it."""
+    return {"module": "keras", "class_name": "DTypePolicy", "config": policy.get_config(), "registered_name": None}
+
+
+def deserialize(config: Any) -> DTypePolicy:
+    """The inverse of `serialize`."""
+    return get(config)
 
 
 def dtype_policy() -> DTypePolicy:
@@ -119,3 +131,7 @@ def set_dtype_policy(policy: Any) -> None:
 
 global_policy = dtype_policy  # the names of keras.mixed_precision
 set_global_policy = set_dtype_policy
+
+
+def __getattr__(name: str) -> Any:
+    raise no_such_name("disttrain.mixed_precision", name, globals())

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,27 @@ from torch import Tensor, nn
 
 from disttrain import initializers, mixed_precision, watch
 from disttrain.alignment import on_border
+from disttrain.host_numbers import readable
+
+_scopes: ContextVar[tuple[str, ...]] = ContextVar("scopes", default=())
+
+
+@contextmanager
+def name_scope(name: str) -> Iterator[None]:
+    """Variables that are made within have `name` in front in their `path`; those of layers are called by their layers.
+
+    Example:
+        >>> with name_scope("encoder"):
+        ...     Variable([1.0], name="scale").path
+        'encoder/scale'
+    """
+    if not isinstance(name, str) or not name or "/" in name:
+        raise ValueError(f"name_scope(name={name!r}): expected a name without '/'.")
+    before = _scopes.set((*_scopes.get(), name))
+    try:
+        yield
+    finally:
+        _scopes.reset(before)
 
 
 class Variable(Tensor):
@@ -53,7 +77,7 @@ class Variable(Tensor):
     ) -> Any:
         value = _first_value(initializer, shape, dtype)
         trains = trainable and value.is_floating_point()
-        return as_variable(value, Weight if trains else State, name=name or "variable")
+        return as_variable(value, Weight if trains else State, name=name or "variable", scope="/".join(_scopes.get()))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """All is made in `__new__`, of the class that fits."""
@@ -68,12 +92,15 @@ class Variable(Tensor):
     def numpy(self, *, force: bool = True) -> np.ndarray:  # as torch has it
         """A copy of the values."""
         watch.sync_before_read()
-        values = self.detach().cpu().clone()
-        return values.float().numpy() if values.dtype is torch.bfloat16 else values.numpy()
+        return readable(self.detach().cpu().clone())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # always a copy
         values = self.numpy()
         return values if dtype is None else values.astype(dtype)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """A function of NumPy takes it for an array: `np.min(layer.kernel)`. Of torch's own tensors it would call the method."""
+        return function(*_arrays(args), **_arrays(kwargs))
 
     def assign(self, value: Any) -> Tensor:
         """Become `value`.
@@ -233,6 +260,15 @@ def own_all(owner: Any) -> None:
         for tensor in store.values():
             if isinstance(tensor, Variable):
                 tensor._owner = weakref.ref(owner)
+
+
+def _arrays(value: Any) -> Any:
+    """The variables in arguments as arrays."""
+    if isinstance(value, Variable):
+        return value.numpy()
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return type(value)(_arrays(item) for item in value)
+    return {key: _arrays(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _revived(kind: type[Variable], value: Tensor, facts: dict[str, Any]) -> Any:

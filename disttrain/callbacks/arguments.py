@@ -41,7 +41,10 @@ def every(owner: object, argument: str, value: Any) -> str | int:
             return value
     elif not isinstance(value, bool) and hasattr(value, "__index__") and operator.index(value) >= 1:
         return operator.index(value)
-    raise ValueError(f"{type(owner).__name__}({argument}={value!r}): expected 'epoch' or a number of batches, 1 or more.")
+    raise ValueError(
+        f"{type(owner).__name__}({argument}={value!r}): Invalid value, Unrecognized save_freq. "
+        "Expected 'epoch' or a number of batches, 1 or more."
+    )
 
 
 def one_of(owner: object, argument: str, value: Any, choices: Sequence[str]) -> str:

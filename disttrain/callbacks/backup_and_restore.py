@@ -46,7 +46,9 @@ class BackupAndRestore(Callback):
     ) -> None:
         super().__init__()
         if not isinstance(backup_dir, str | os.PathLike) or not os.fspath(backup_dir):
-            raise ValueError(f"BackupAndRestore(backup_dir={backup_dir!r}): expected a path or URL of a folder.")
+            raise ValueError(
+                f"BackupAndRestore(backup_dir={backup_dir!r}): Empty `backup_dir` argument passed, expected a path or URL of a folder."
+            )
         self.backup_dir = os.fspath(backup_dir).rstrip("/") or "/"
         self.save_freq = every(self, "save_freq", save_freq)
         self.double_checkpoint, self.delete_checkpoint = bool(double_checkpoint), bool(delete_checkpoint)

@@ -11,6 +11,7 @@ from disttrain.callbacks.arguments import real_number, verbosity, whole_number
 from disttrain.callbacks.base import Logs, from_json, to_json
 from disttrain.callbacks.monitor import MonitorCallback
 from disttrain.callbacks.progress_bar import note
+from disttrain.errors import CheckpointMismatch
 
 
 class EarlyStopping(MonitorCallback):
@@ -117,5 +118,16 @@ class EarlyStopping(MonitorCallback):
         return self.state_arrays()  # replaced by others, never changed
 
     def load_state_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        self.best_weights = [arrays[f"best_weights/{number}"] for number in range(len(arrays))]
-        self._weights_lost = False
+        found = [arrays[f"best_weights/{number}"] for number in range(len(arrays))]
+        if (weights := getattr(self.model, "weights", None)) is not None:
+            kept, expected = [tuple(weight.shape) for weight in found], [tuple(weight.shape) for weight in weights]
+            if kept != expected:
+                number = next((number for number, pair in enumerate(zip(kept, expected, strict=False)) if pair[0] != pair[1]), -1)
+                differs = f"{len(kept)} weights" if number < 0 else f"weight {number} with the shape {kept[number]}"
+                wanted = f"{len(expected)}" if number < 0 else f"{expected[number]}"
+                raise CheckpointMismatch(
+                    f"EarlyStopping: the best weights that a checkpoint kept are of another model: {differs}, expected {wanted}.\n"
+                    "  expected  the model that the run began with\n"
+                    "  try       that model, or another run directory"
+                )
+        self.best_weights, self._weights_lost = found, False

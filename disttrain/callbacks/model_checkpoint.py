@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from typing import Any
@@ -22,7 +23,7 @@ class ModelCheckpoint(MonitorCallback):
             `{batch}` (from 1) and the names in the logs are filled in, as in `"runs/{epoch:02d}-{val_loss:.2f}.keras"`. Folders are made.
         monitor, mode: the value that says which model is best.
         verbose: 1 says what is saved.
-        save_best_only: save only when the monitored value improves; where it is missing, warn and save.
+        save_best_only: save only when the monitored value improves; where it is missing, warn and save. After NaN any number is better.
         save_weights_only: the weights without the model.
         save_freq: "epoch", or a number of batches, counted across epochs.
         initial_value_threshold: the value to beat at first.
@@ -100,12 +101,14 @@ class ModelCheckpoint(MonitorCallback):
         if isinstance(current, list):
             warnings.warn(f"ModelCheckpoint(save_best_only=True): {self.monitor!r} is not one number; saving each time.", stacklevel=2)
             return True
+        if self.best is not None and math.isnan(self.best):
+            self.best = None  # which nothing would be better than
         before = "None" if self.best is None else f"{self.best:.5f}"
         if not self.is_improvement(current, self.best):
             self._say(f"Epoch {epoch + 1}: {self.monitor} did not improve from {before}")
             return False
         self._say(f"Epoch {epoch + 1}: {self.monitor} improved from {before} to {current:.5f}, saving model to {path}")
-        self.best = current
+        self.best = None if math.isnan(current) else current
         return True
 
     def _path(self, epoch: int, batch: int | None, logs: Logs) -> str:

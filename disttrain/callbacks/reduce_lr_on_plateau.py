@@ -8,6 +8,7 @@ from disttrain.callbacks.arguments import real_number, verbosity, whole_number
 from disttrain.callbacks.base import Logs, from_json, to_json
 from disttrain.callbacks.monitor import MonitorCallback
 from disttrain.callbacks.progress_bar import note
+from disttrain.callbacks.rates import named, rated, rates
 
 
 class ReduceLROnPlateau(MonitorCallback):
@@ -58,7 +59,7 @@ class ReduceLROnPlateau(MonitorCallback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         logs = {} if logs is None else logs
         self.find_direction(logs)
-        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        logs.update(rates(self.model.optimizer))
         current = self.monitored(logs, "ReduceLROnPlateau")
         if current is None:
             return
@@ -73,14 +74,14 @@ class ReduceLROnPlateau(MonitorCallback):
                 self._reduce(epoch)
 
     def _reduce(self, epoch: int) -> None:
-        optimizer = self.model.optimizer
-        old = float(optimizer.learning_rate)
-        if old <= self.min_lr:
-            return
-        optimizer.learning_rate = new = max(old * self.factor, self.min_lr)
-        self.cooldown_counter, self.wait = self.cooldown, 0
-        if self.verbose:
-            note(f"Epoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {new}.")
+        for name, optimizer in rated(self.model.optimizer).items():
+            old = float(optimizer.learning_rate)
+            if old <= self.min_lr:
+                continue
+            optimizer.learning_rate = new = max(old * self.factor, self.min_lr)
+            self.cooldown_counter, self.wait = self.cooldown, 0
+            if self.verbose:
+                note(f"Epoch {epoch + 1}: ReduceLROnPlateau reducing {named(name)}learning rate to {new}.")
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": to_json(self.best), "wait": self.wait, "cooldown_counter": self.cooldown_counter}

@@ -65,7 +65,11 @@ class RemoteMonitor(Callback):
         except (OSError, http.client.HTTPException) as error:  # a refused connection, a timeout, an answer of 400 and above
             if not self._away:
                 reason = f"it answered {error.code}" if isinstance(error, urllib.error.HTTPError) else f"{error}"
-                warnings.warn(f"RemoteMonitor: {self.root + self.path} took no logs of epoch {epoch}: {reason}. Going on.", stacklevel=2)
+                warnings.warn(
+                    f"Could not reach RemoteMonitor root server: {self.root + self.path} "
+                    f"took no logs of epoch {epoch}: {reason}. Going on.",
+                    stacklevel=2,
+                )
             if isinstance(error, urllib.error.HTTPError):
                 error.close()
             self._away = True

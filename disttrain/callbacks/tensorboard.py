@@ -14,6 +14,7 @@ from disttrain.callbacks.boards.health import HealthCurves
 from disttrain.callbacks.boards.log_directory import LogDirectory, Place
 from disttrain.callbacks.boards.profile import Trace, batches_to_trace
 from disttrain.callbacks.event_writer import OpenWriter
+from disttrain.callbacks.rates import rates
 from disttrain.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class TensorBoard(Callback):
         logs = logs or {}
         train = {name: value for name, value in logs.items() if not name.startswith("val_")}
         if self.model.optimizer is not None:
-            train["learning_rate"] = float(self.model.optimizer.learning_rate)
+            train.update(rates(self.model.optimizer))
         if self.write_steps_per_second:
             begun_s, iterations = self._epoch_start
             taken_s = self._clock.monotonic_s() - begun_s

@@ -29,7 +29,8 @@ class TerminateOnNaN(Callback):
             return
         if self.raise_error:
             raise RuntimeError(
-                f"the loss became {loss} at batch {batch}.\n  try       a smaller learning rate, or look for NaN in the data"
+                f"NaN or Inf loss encountered at batch {batch}: the loss became {loss}.\n"
+                "  try       a smaller learning rate, or look for NaN in the data"
             )
         note(f"Batch {batch}: Invalid loss, terminating training")
         self.model.stop_training = True

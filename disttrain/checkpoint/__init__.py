@@ -29,7 +29,7 @@ from disttrain.checkpoint.sealed import seal, unseal
 from disttrain.checkpoint.shards import ShardReport
 from disttrain.checkpoint.store import Store
 from disttrain.checkpoint.sweep import sweep
-from disttrain.checkpoint.writer import Arena, Snapshot, room_for, snapshot, write_shard
+from disttrain.checkpoint.writer import Arena, Snapshot, in_file_order, room_for, snapshot, write_shard
 
 __all__ = [
     "Arena",
@@ -54,6 +54,7 @@ __all__ = [
     "counts",
     "end_attempt",
     "fault_digest",
+    "in_file_order",
     "last_sequences",
     "list_checkpoints",
     "load",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from types import TracebackType
 
 import numpy as np
@@ -54,27 +55,50 @@ def _pages(nbytes: int) -> Bytes:
     return np.frombuffer(memory, np.uint8)
 
 
+_JOINED_BYTES = 1 << 16  # chunks below are joined: a call for each costs more than the copy
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A worker's pieces at one step, unmoved by what training does next. A `with` block, or `release`, frees the arena.
 
     Attributes:
-        entries: the pieces, in the order of their bytes.
-        data: their bytes, one after another.
+        entries: the pieces, in the order of the file.
+        data: what was copied, as it lies in the arena.
+        offsets: where in `data` the bytes of each entry begin.
         arena: what `data` is a part of.
     """
 
     entries: tuple[tuple[Piece, TensorSpec], ...]
     data: Bytes
+    offsets: tuple[int, ...]
     arena: Arena
 
     def places(self) -> Iterator[tuple[Piece, TensorSpec, Bytes]]:
         """Each piece, the tensor it is of, and where its bytes are."""
-        at = 0
-        for piece, spec in self.entries:
+        for (piece, spec), at in zip(self.entries, self.offsets, strict=True):
+            yield piece, spec, self.data[at : at + piece_bytes(piece, spec)]
+
+    def chunks(self) -> list[bytes | memoryview]:
+        """All bytes, in the order of the file, in few parts."""
+        runs: list[list[int]] = []
+        for (piece, spec), at in zip(self.entries, self.offsets, strict=True):
             nbytes = piece_bytes(piece, spec)
-            yield piece, spec, self.data[at : at + nbytes]
-            at += nbytes
+            if runs and runs[-1][1] == at:
+                runs[-1][1] += nbytes
+            elif nbytes:
+                runs.append([at, at + nbytes])
+        data = self.data.data
+        chunks: list[bytes | memoryview] = []
+        small: list[memoryview] = []
+        for start, stop in runs:
+            if stop - start >= _JOINED_BYTES:
+                chunks += [b"".join(small)] if small else []
+                chunks.append(data[start:stop])
+                small = []
+            else:
+                small.append(data[start:stop])
+        return [*chunks, *([b"".join(small)] if small else [])]
 
     def release(self) -> None:
         """Free the arena; `data` is not to be used after it."""
@@ -85,6 +109,11 @@ class Snapshot:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.release()
+
+
+def in_file_order(entries: Iterable[tuple[Piece, TensorSpec]]) -> tuple[tuple[Piece, TensorSpec], ...]:
+    """Widest elements first: that keeps every piece aligned to its element, without gaps, which safetensors forbids."""
+    return tuple(sorted(entries, key=lambda entry: (-_element_bytes(entry[1]), entry[0])))
 
 
 def room_for(specs: Mapping[str, TensorSpec], pieces: Sequence[Piece], arena: Arena) -> Snapshot:
@@ -103,11 +132,9 @@ def room_for(specs: Mapping[str, TensorSpec], pieces: Sequence[Piece], arena: Ar
         rows = specs[piece.tensor].rows
         if not 0 <= piece.row_start <= piece.row_stop <= rows:
             raise ValueError(f"{piece}: expected rows from 0 to {rows}, the length of {piece.tensor!r}.")
-    named = [(piece, specs[piece.tensor]) for piece in pieces]
-    # widest elements first keeps every piece aligned to its element, without gaps, which safetensors forbids
-    entries = tuple(sorted(named, key=lambda entry: (-_element_bytes(entry[1]), entry[0])))
-    data = arena.take(sum(piece_bytes(piece, spec) for piece, spec in entries))
-    return Snapshot(entries, data, arena)
+    entries = in_file_order((piece, specs[piece.tensor]) for piece in pieces)
+    *offsets, nbytes = accumulate((piece_bytes(piece, spec) for piece, spec in entries), initial=0)
+    return Snapshot(entries, arena.take(nbytes), tuple(offsets), arena)
 
 
 def snapshot(arrays: Mapping[str, NamedArray], pieces: Sequence[Piece], arena: Arena) -> Snapshot:
@@ -132,12 +159,12 @@ def write_shard(store: Store, path: str, snapshot: Snapshot) -> ShardReport:
     """
     head = header(snapshot.entries)
     reports: list[PieceReport] = []
-    at = 0
+    at = len(head)
     for piece, _, place in snapshot.places():
-        reports.append(PieceReport(piece, len(head) + at, place.size, digest_of(place.data)))
+        reports.append(PieceReport(piece, at, place.size, digest_of(place.data)))
         at += place.size
-    report = ShardReport(path, len(head) + at, len(head), digest_of(head), tuple(reports))
-    store.write_file(path, [head, snapshot.data.data])
+    report = ShardReport(path, at, len(head), digest_of(head), tuple(reports))
+    store.write_file(path, [head, *snapshot.chunks()])
     return report
 
 

@@ -194,7 +194,7 @@ class Controller:
             case m.Wanted() | m.Skipped():
                 self.feeding.hear(report)
             case m.SnapshotTaken():
-                self.saving.begun(report)
+                self.saving.begun(report, self.group.generation)
             case m.Predicted():
                 self.bulk.take(report.worker, report.parts, self._predicted)
             case m.Fetched():
@@ -365,7 +365,7 @@ class Controller:
         decision = self._decisions[tick]
         position: Position = self.job.program.at(tick)
         if self.around.checkpoint_interval.epoch and position.kind is Kind.EPOCH_BOUNDARY and not decision.end_call:
-            decision = replace(decision, save=True)
+            decision = replace(decision, save=self.saving.begins(self._clock.monotonic_s(), self.group.generation))
         self.group.tell(m.Proceed(self.number, tick, decision))
 
     # -- clocks and flags -----------------------------------------------------------------------------------------------------------
@@ -374,7 +374,7 @@ class Controller:
         now = self._clock.monotonic_s()
         self.group.look(now)
         self.trust.look(now)
-        if isinstance(self.call, c.Stepping) and self.saving.due(now):
+        if isinstance(self.call, c.Stepping) and self.saving.due(now, self.group.generation):
             self._advance(happened.SaveDue())
 
     def _look_at_saves(self) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from disttrain import watch
+from disttrain.host_numbers import plain, tensor_of
 from disttrain.layers.weight_holder import watched_attributes
 from disttrain.training.step.optimizer_slots import arrange_slots, slots_by_weight, trained_weights
 from disttrain.training.step.step_owners import counting_in, optimizers_of
@@ -90,7 +91,7 @@ class RemoteState:
             tensors = self._tensors([name for name in pulled if name.startswith("model/")])
             if "slots" in looked:
                 tensors |= self._slots_now()
-            now = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+            now = {name: plain(tensor) for name, tensor in tensors.items()}
         return {
             name: value.copy() for name, value in now.items() if name not in pulled or value.tobytes() != pulled[name].tobytes()
         } or None
@@ -120,7 +121,7 @@ class RemoteState:
         self._pulled |= arrays
         with self._unwatched(), torch.no_grad():
             for name, tensor in self._tensors(list(arrays)).items():
-                tensor.copy_(torch.tensor(arrays[name]))
+                tensor.copy_(tensor_of(arrays[name]))
             if what == "slots":
                 owners = {_parts(name)[0] for name in arrays}
                 for attribute, optimizer in self._optimizers().items():

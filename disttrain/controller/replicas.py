@@ -56,6 +56,11 @@ class Replicas:
 
     def digested(self, report: m.Digested) -> None:
         """A member's digest of a step."""
+        if report.first:
+            now = Comparison(report.tick, {report.worker: report.first, report.source: report.digest.packed})
+            if not now.agree:
+                self._differ(now, report.generation, report.digest.names)
+            return
         self._agree("step", report.generation, report.tick, report.size, report.worker, report.digest)
 
     def audited(self, report: m.Audited) -> None:

@@ -80,7 +80,7 @@ def serve(line: socket.socket, source: Any, settings: LoaderSettings, number: in
     """
     _let_go_of_sockets(line.fileno())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal: what follows from it is the parent's to say
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: None)  # likewise, where all of a job are told to end; programs that it starts hear it
     torch.set_num_threads(1)
     requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
     threading.Thread(target=_hear, args=(line, requests, parent), name="loader-requests", daemon=True).start()

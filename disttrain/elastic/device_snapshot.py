@@ -9,6 +9,7 @@ from torch import Tensor
 
 from disttrain.checkpoint import Arena, Piece, Snapshot, TensorSpec, room_for
 from disttrain.checkpoint.arrays import Bytes
+from disttrain.host_numbers import bytes_of
 
 
 def arena_for(device: torch.device) -> Arena:
@@ -25,7 +26,7 @@ def device_snapshot(tensors: Mapping[str, Tensor], specs: Mapping[str, TensorSpe
         rows = tensor[piece.row_start : piece.row_stop] if tensor.ndim else tensor
         if rows.numel():
             devices.add(rows.device)
-            torch.from_numpy(place).copy_(rows.contiguous().reshape(-1).view(torch.uint8), non_blocking=True)
+            torch.from_numpy(place).copy_(bytes_of(rows), non_blocking=True)
     for device in devices:
         if device.type == "cuda":
             torch.cuda.current_stream(device).synchronize()

@@ -31,6 +31,7 @@ from disttrain.elastic.meeting import torch_group
 from disttrain.elastic.opening import engine_of, opened
 from disttrain.elastic.outgoing import arrays_of, at_boundary, rest, state_of
 from disttrain.elastic.processor import processor
+from disttrain.elastic.saves_due import SavesDue, named
 from disttrain.elastic.shard_writer import ShardWriter
 from disttrain.elastic.to_the_end import end_this_process, tried
 from disttrain.elastic.transfer import share_state
@@ -39,7 +40,6 @@ from disttrain.training.allocator import keep_freed_memory
 from disttrain.training.job import Job
 from disttrain.training.program import BOUNDARIES, Kind
 from disttrain.training.step.engine import Engine
-from disttrain.training.step.side_channel import REQUESTS
 
 MakeGroup = Callable[[m.Form, int, torch.device, threading.Event], Group]
 _PACED_EVERY_S = 1.0
@@ -92,7 +92,7 @@ class Member:
         self._witness = Witness(name, report)
         self._settings: m.CallSettings | None = None
         self._shards: ShardWriter | None = None
-        self._paced = 0.0
+        self._saves_due, self._paced = SavesDue(), 0.0
 
     # -- from any thread ------------------------------------------------------------------------------------------------------------
 
@@ -181,9 +181,10 @@ class Member:
             return  # it failed to begin, and said so
         self._leave_group()
         self._generation = self.activity.generation = command.generation
-        self._formed, self._witness.watch_until = True, command.watch_until
+        self._formed, self._saves_due = True, SavesDue()
         aborted = self._flag(command.call, command.generation)
         rank = command.members.index(self.name)
+        self._witness.forming(command, rank, self._engine)
         self._holds_state = command.source is None or (command.restore is None and command.ticks[rank] is not None)
         self.activity.now("forming", command.tick)
         self._group = self._grouped(command, rank, aborted)
@@ -221,8 +222,9 @@ class Member:
         if engine.position.kind not in BOUNDARIES:
             return
         engine.apply(command.decision)
+        self._witness.arrived(engine, (self._call, self._generation))
         if command.decision.save and not engine.replica.ended:
-            self._save()
+            self._save(must=False)
         self._go()
 
     def _go(self) -> None:
@@ -251,18 +253,16 @@ class Member:
             if aborted.is_set():
                 raise GroupBroken("told to")
             self.activity.begin_tick(position.tick)
-            save, pause, stop = agreed = engine.run_tick(position, [name in requested for name in REQUESTS])
+            _, pause, stop, _ = agreed = engine.run_tick(position, self._saves_due.told(engine, settings, self._shards, requested))
             self.activity.end_tick()
             if position.kind is Kind.PREDICT:
                 self._send_predictions(all_of_them=False)
-            due = position.kind is Kind.TRAIN and settings.every_steps and engine.replica.optimizer.calls % settings.every_steps == 0
-            if position.kind is Kind.TRAIN:
-                self._witness.stepped(engine, group, settings, key)
-            if (save or stop or due) and engine.trains:
+            self._witness.stepped(engine, position, group, settings, key)
+            if self._saves_due.begins(engine, settings, position.kind, agreed):
                 self._save()
             if any(agreed):
                 with self._lock:
-                    requested.difference_update(name for name, given in zip(REQUESTS, agreed, strict=True) if given)
+                    requested -= named(agreed)
             if pause or stop:
                 return self._stop("asked to pause" if pause else "asked to stop")
             now = self._clock.monotonic_s()
@@ -297,25 +297,24 @@ class Member:
             self._report(m.Predicted(self.name, self._call, self._aside(parts)))
             self._engine.by_products.predictions = {}
 
-    def _save(self) -> None:
+    def _save(self, *, must: bool = True) -> None:
         if self._group is not None:
-            self._save_as(self._group.rank, self._group.size, self._generation)
+            self._save_as(self._group.rank, self._group.size, self._generation, must)
 
     def _save_held(self, command: m.SaveHeld) -> None:
         """Save all of the state alone, while the run waits for workers."""
         if self._engine is not None and self._engine.trains and self._holds_state and self._engine.tick == command.tick:
             self._save_as(0, 1, command.generation)
 
-    def _save_as(self, rank: int, size: int, generation: int) -> None:
+    def _save_as(self, rank: int, size: int, generation: int, must: bool = True) -> None:
         if self._shards is None or self._engine is None or self._settings is None:
             return
         with self.activity.during("copying"):
             sequence, attempt = self._settings.sequence_base + self._engine.tick + 1, self._settings.attempt
             by_products = self._engine.by_products
             audits, by_products.audits_passed = by_products.audits_passed, 0
-            self._shards.save(
-                self._engine.replica, rank, size, call=self._call, generation=generation, attempt=attempt, sequence=sequence, audits=audits
-            )
+            about = {"call": self._call, "generation": generation, "attempt": attempt, "sequence": sequence}
+            self._shards.save(self._engine.replica, rank, size, audits=audits, must=must, **about)
 
     def _aside(self, value: Any) -> Any:
         """Leave something that can be large where the driver collects it, so that no beat waits behind it."""

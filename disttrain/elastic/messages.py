@@ -240,6 +240,9 @@ class SnapshotTaken:
     tick: int
 
 
+STILL_WRITING = "the save before is not written yet"  # why a part is missing where the storage is slow
+
+
 @dataclass(frozen=True, slots=True)
 class ShardWritten:
     """This worker's part of the save of `tick` lies in storage, `seconds` after the step boundary; for `stall_seconds` of those the
@@ -267,7 +270,11 @@ class ShardWritten:
 
 @dataclass(frozen=True, slots=True)
 class Digested:
-    """The digest of this worker's state as of `tick`, one of `size` that are compared; rank 0 adds the names."""
+    """The digest of this worker's state as of `tick`, one of `size` that are compared; rank 0 adds the names.
+
+    Args:
+        first: what it was when this worker alone had done that tick; the group has done it again since, from the state of `source`.
+    """
 
     worker: str
     call: int
@@ -275,6 +282,8 @@ class Digested:
     tick: int
     size: int
     digest: StateDigest
+    first: bytes = b""
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

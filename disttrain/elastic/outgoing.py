@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from disttrain.host_numbers import plain
 from disttrain.training.program import Position
 from disttrain.training.step.engine import Engine
 
@@ -14,13 +15,13 @@ def arrays_of(engine: Engine, what: str) -> dict[str, Any]:
         return engine.by_products.gradient_arrays()
     tensors = engine.replica.state_dict().tensors
     chosen = [name for name in tensors if name != "totals" and name.startswith("model/") == (what == "weights")]
-    return {name: tensors[name].detach().cpu().numpy().copy() for name in chosen}
+    return {name: plain(tensors[name]).copy() for name in chosen}
 
 
 def state_of(engine: Engine) -> dict[str, Any]:
     """Copies of the whole state, as arrays by name, and the rest of it."""
     state = engine.replica.state_dict()
-    arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in state.tensors.items()}
+    arrays = {name: plain(tensor).copy() for name, tensor in state.tensors.items()}
     return {"arrays": arrays, "meta": dict(state.meta)}
 
 

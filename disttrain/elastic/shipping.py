@@ -27,6 +27,7 @@ from disttrain.elastic.module_travel import by_value, reduce_module
 from disttrain.elastic.parametrized import is_parametrized, reduce_parametrized
 from disttrain.elastic.unshippable import explain, find
 from disttrain.errors import UsageError
+from disttrain.host_numbers import bytes_of
 from disttrain.variables import State, Variable, Weight, as_variable
 
 
@@ -69,10 +70,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, Tensor) and type(obj) in (Tensor, nn.Parameter) and obj.device.type != "meta" and obj.layout == torch.strided:
-            data = obj.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            data = bytes_of(obj.cpu()).numpy()
             return _tensor, (data, obj.dtype, tuple(obj.shape), isinstance(obj, nn.Parameter), obj.requires_grad)
         if type(obj) in (Weight, State) and obj.device.type != "meta":
-            data = obj.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            data = bytes_of(obj.cpu()).numpy()
             return _variable, (type(obj), obj.facts(), data, obj.dtype, tuple(obj.shape), False, False)
         if isinstance(obj, np.ndarray):
             return reduced(obj) or NotImplemented

@@ -40,7 +40,10 @@ class Constant(Initializer):
     def __call__(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
         value = self.value.detach().cpu() if isinstance(self.value, Tensor) else torch.as_tensor(np.asarray(self.value))
         if value.numel() != 1 and tuple(value.shape) != tuple(shape):
-            raise ValueError(f"Constant(value of shape {tuple(value.shape)})(shape={tuple(shape)}): expected one number, or equal shapes.")
+            raise ValueError(
+                f"Constant(value of shape {tuple(value.shape)})(shape={tuple(shape)}): "
+                "Expected `shape` to be that of the value, or the value to be one number."
+            )
         value = value.to(dtype)
         return (value.reshape(()) if value.numel() == 1 else value).expand(tuple(shape)).clone(memory_format=torch.contiguous_format)
 

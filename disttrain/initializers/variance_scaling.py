@@ -42,13 +42,14 @@ class VarianceScaling(RandomInitializer):
     ) -> None:
         super().__init__(seed)
         if not scale > 0.0:
-            raise ValueError(f"VarianceScaling(scale={scale!r}): expected more than 0.")
+            raise ValueError(f"VarianceScaling(scale={scale!r}): Argument `scale` must be positive float.")
         if mode not in ("fan_in", "fan_out", "fan_avg"):
-            raise ValueError(f"VarianceScaling(mode={mode!r}): expected 'fan_in', 'fan_out' or 'fan_avg'.")
+            raise ValueError(f"VarianceScaling: Invalid `mode` argument: {mode!r}. Expected 'fan_in', 'fan_out' or 'fan_avg'.")
         chosen = "truncated_normal" if distribution.lower() == "normal" else distribution.lower()
         if chosen not in ("truncated_normal", "untruncated_normal", "uniform"):
             raise ValueError(
-                f"VarianceScaling(distribution={distribution!r}): expected 'truncated_normal', 'untruncated_normal' or 'uniform'."
+                f"VarianceScaling: Invalid `distribution` argument: {distribution!r}. "
+                "Expected 'truncated_normal', 'untruncated_normal' or 'uniform'."
             )
         self.scale, self.mode, self.distribution = scale, mode, chosen
         self.input_axes = None if input_axes is None else list(input_axes)

@@ -15,7 +15,7 @@ import torch
 from disttrain import seeds
 from disttrain.callbacks import CallbackList
 from disttrain.checkpoint import Manifest, Store, load, read_history
-from disttrain.elastic.shard_writer import as_tensor, state_digest
+from disttrain.elastic.shard_writer import state_digest
 from disttrain.elastic.shipping import pack, unpack
 from disttrain.errors import UsageError
 from disttrain.launch.config import RunConfig
@@ -30,6 +30,7 @@ from disttrain.training.job import Job
 from disttrain.training.local import runner
 from disttrain.training.program import BOUNDARIES, Kind
 from disttrain.training.step.engine import Engine
+from disttrain.training.step.named_arrays import as_tensor
 from disttrain.training.step.replica import StateDict
 
 

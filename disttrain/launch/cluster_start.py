@@ -196,6 +196,7 @@ def policy_of(config: RunConfig, virtual_workers: int, **limits: Any) -> o.Recov
         "max_workers": config.max_workers,
         "spares": config.spares,
         "hang_timeout_s": config.hang_timeout_s,
+        "redo_step": bool(config.audit or config.digest_every),
         "silence_limit_s": 15.0,  # beats come every second, whatever the step takes
     }
     return o.RecoveryPolicy(**asked | limits)

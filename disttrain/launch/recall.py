@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
 from disttrain.callbacks import CallbackList
 from disttrain.checkpoint import load
 from disttrain.checkpoint.trouble import answering
-from disttrain.elastic.shard_writer import as_tensor
 from disttrain.errors import CheckpointIncomplete, CheckpointMismatch, RunMismatch
+from disttrain.host_numbers import plain, tensor_of
 from disttrain.rundir.call_identity import call_identity
 from disttrain.rundir.directory import RunDirectory
 from disttrain.rundir.identity import Identity, differences, only_renumbered, refuse_other_call
@@ -19,6 +18,7 @@ from disttrain.rundir.resume import ResumePoint, arrays_of_callbacks
 from disttrain.rundir.timeline import Console
 from disttrain.training.job import Job
 from disttrain.training.step.engine import Engine
+from disttrain.training.step.named_arrays import as_tensor
 from disttrain.training.step.replica import StateDict
 
 
@@ -115,7 +115,7 @@ class Recall:
         """Give the script the result of a fit that an earlier attempt finished: weights, optimizer, callbacks and History."""
         with answering(self._directory.run_dir):
             loaded = load(self._directory.store, record["commit"])
-        arrays = {name: as_tensor(array).numpy() for name, array in loaded.arrays.items() if not name.startswith("callbacks/")}
+        arrays = {name: plain(as_tensor(array)) for name, array in loaded.arrays.items() if not name.startswith("callbacks/")}
         take_over_state(self._directory, job, arrays, loaded.manifest.extra["meta"])
         if "hooks" in loaded.manifest.extra:  # what the callbacks counted and kept, for a script that looks at it after the fit
             callbacks.load_state_dict(loaded.manifest.extra["hooks"]["callbacks"])
@@ -136,7 +136,7 @@ def take_over_state(directory: RunDirectory, job: Job, arrays: dict[str, np.ndar
     if "frozen" in meta:
         engine.rearrange(meta["frozen"])
     try:
-        engine.replica.load_state_dict(StateDict({name: torch.tensor(value) for name, value in arrays.items()}, meta))
+        engine.replica.load_state_dict(StateDict({name: tensor_of(value) for name, value in arrays.items()}, meta))
     except RunMismatch:
         raise
     except (KeyError, ValueError) as error:

@@ -24,7 +24,11 @@ def integer(value: Any, argument: str, owner: str, minimum: int = 1, meaning: st
     """
     found = _as_integer(value)
     if found is None or found < minimum:
-        raise ValueError(f"{owner}({argument}={value!r}): expected an integer, {minimum} or more{meaning and f', {meaning}'}.")
+        told = f"{owner}({argument}={value!r}): expected an integer, {minimum} or more{meaning and f', {meaning}'}."
+        if minimum == 1:  # Keras's words
+            told += f" `{argument}` must be a positive integer: Invalid value for argument `{argument}`. "
+            told += f"Expected a strictly positive value. Received {argument}={value}."
+        raise ValueError(told)
     return found
 
 
@@ -148,4 +152,7 @@ def check_rank(shape: Any, rank: int, described: str, meaning: str) -> None:
 def check_fits(sizes: Sequence[int | None], shape: Any, described: str) -> None:
     """Refuse a window that does not fit into the image once."""
     if any(size is not None and size < 1 for size in sizes):
-        raise ValueError(f"{described}: the window does not fit into an input of shape {tuple(shape)}.\n  try  padding='same'")
+        raise ValueError(
+            f"{described}: the window does not fit into an input of shape {tuple(shape)}. "
+            "Computed output size would be zero or negative.\n  try  padding='same'"
+        )

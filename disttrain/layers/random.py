@@ -145,7 +145,44 @@ def shuffle(x: Any, axis: int = 0, seed: Any = None) -> Tensor:
     return given.index_select(axis, philox.permutation(_key(seed), given.shape[axis], given.device))
 
 
-__all__ = ["SeedGenerator", "categorical", "dropout", "normal", "randint", "shuffle", "truncated_normal", "uniform"]
+def gamma(shape: Shape, alpha: Any, dtype: Any = None, seed: Any = None) -> Tensor:
+    """Numbers of the gamma distribution with the shape parameter `alpha`, which broadcasts to `shape`, and the rate 1."""
+    x = _empty(shape, dtype, "gamma")
+    return _gammas(x, as_tensor(alpha), _generator(seed, x.device))
+
+
+def beta(shape: Shape, alpha: Any, beta: Any, dtype: Any = None, seed: Any = None) -> Tensor:
+    """Numbers of the beta distribution from 0 to 1; `alpha` and `beta` broadcast to `shape`."""
+    x = _empty(shape, dtype, "beta")
+    generator = _generator(seed, x.device)
+    first = _gammas(x, as_tensor(alpha), generator)
+    return first / (first + _gammas(x, as_tensor(beta), generator))
+
+
+def binomial(shape: Shape, counts: Any, probabilities: Any, dtype: Any = None, seed: Any = None) -> Tensor:
+    """How many of `counts` tries succeed, each with `probabilities`; both broadcast to `shape`."""
+    x = _empty(shape, dtype, "binomial")
+    tries, chances = (as_tensor(value).to(x.dtype).expand(x.shape).contiguous() for value in (counts, probabilities))
+    return torch.binomial(tries, chances, generator=_generator(seed, x.device))
+
+
+def _gammas(like: Tensor, alpha: Tensor, generator: torch.Generator) -> Tensor:
+    return torch._standard_gamma(alpha.to(like.dtype).expand(like.shape).contiguous(), generator=generator)
+
+
+__all__ = [
+    "SeedGenerator",
+    "beta",
+    "binomial",
+    "categorical",
+    "dropout",
+    "gamma",
+    "normal",
+    "randint",
+    "shuffle",
+    "truncated_normal",
+    "uniform",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -239,6 +239,9 @@ class SymbolicTensor:
         return result
 
 
+KerasTensor = SymbolicTensor  # Keras's name
+
+
 class Node:
     """One call of a layer on symbolic tensors: the arguments as given, and what came out."""
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from disttrain import constraints, initializers, regularizers, variables, watch
 from disttrain.alignment import on_border
+from disttrain.host_numbers import LACKED
 from disttrain.layers import tracking
 from disttrain.layers.dtypes import DTYPES, standard_dtype
 from disttrain.layers.naming import scope_of
@@ -219,8 +220,9 @@ class WeightHolder(nn.Module):
         return self.non_trainable_weights
 
     def get_weights(self) -> list[np.ndarray]:
-        """Copies of all weights as arrays, in the order of `weights`."""
-        return [tensor.detach().cpu().clone().numpy() for tensor in self.weights]
+        """Copies of all weights as arrays, in the order of `weights`; of bfloat16, which NumPy lacks, as float32, which holds it."""
+        copies = [tensor.detach().cpu().clone() for tensor in self.weights]
+        return [(copy.float() if copy.dtype is torch.bfloat16 else copy).numpy() for copy in copies]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Copy arrays into the weights, in the order of `weights`.
@@ -246,7 +248,7 @@ class WeightHolder(nn.Module):
         """
         for number, (_, tensor) in enumerate(tracking.own_weights(self)):
             value = tensor.detach().cpu()
-            store[str(number)] = value if value.dtype is torch.bfloat16 else value.numpy()  # NumPy has no bfloat16
+            store[str(number)] = value if value.dtype in LACKED else value.numpy()
 
     def load_own_variables(self, store: dict[str, Any]) -> None:
         """The inverse of `save_own_variables`.

@@ -84,7 +84,10 @@ class Loss:
         self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: str | torch.dtype | None = None
     ) -> None:
         if reduction not in REDUCTIONS:
-            raise ValueError(f"{type(self).__name__}(reduction={reduction!r}): expected one of {list(REDUCTIONS)}.")
+            raise ValueError(
+                f"{type(self).__name__}(reduction={reduction!r}): Invalid value for argument `reduction`. "
+                f"Expected one of {list(REDUCTIONS)}."
+            )
         self.name = name or _snake_case(type(self).__name__)
         self.reduction = reduction
         self.dtype = self._dtype(dtype)

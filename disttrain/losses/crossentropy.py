@@ -80,7 +80,7 @@ def one_hot_beside(loss: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]
     targets = on_device(y_true, outputs.device, outputs.dtype)
     if targets.shape != outputs.shape or targets.ndim == 0:
         raise DataError(
-            f"{loss}: y_true has shape {tuple(targets.shape)}, y_pred has shape {tuple(outputs.shape)}.\n"
+            f"{loss}: y_true has shape {tuple(targets.shape)}, y_pred has shape {tuple(outputs.shape)}; they must have the same shape.\n"
             "  expected  equal shapes, one-hot targets\n"
             "  try       loss='sparse_categorical_crossentropy' for whole-number labels"
         )

@@ -46,7 +46,7 @@ def aligned(loss: str, y_true: Any, y_pred: Any, *, vector_is_batch: bool = True
     fitted = same_rank(y_true, y_pred)
     if fitted[0].shape != fitted[1].shape:
         raise DataError(
-            f"{loss}: y_true has shape {tuple(y_true.shape)}, y_pred has shape {tuple(y_pred.shape)}.\n"
+            f"{loss}: y_true has shape {tuple(y_true.shape)}, y_pred has shape {tuple(y_pred.shape)}; they must have the same shape.\n"
             "  expected  equal shapes, but for a last axis of size 1"
         )
     return fitted

@@ -60,15 +60,15 @@ class AUC(ConfusionMetric):
         from_logits: bool = False,
     ) -> None:
         if str(curve).upper() not in CURVES:
-            raise ValueError(f"AUC(curve={curve!r}): expected one of {list(CURVES)}.")
+            raise ValueError(f'AUC: Invalid AUC curve value: "{curve}". Expected one of {list(CURVES)}.')
         if str(summation_method).lower() not in SUMMATIONS:
-            raise ValueError(f"AUC(summation_method={summation_method!r}): expected one of {list(SUMMATIONS)}.")
+            raise ValueError(f'AUC: Invalid AUC summation method value: "{summation_method}". Expected one of {list(SUMMATIONS)}.')
         if num_labels and not multi_label:
             raise ValueError(f"AUC(num_labels={num_labels}): expected multi_label=True beside it.")
         self._given_thresholds = None if thresholds is None else sorted(checked_thresholds("AUC", thresholds))
         if self._given_thresholds is None:
             if isinstance(num_thresholds, bool) or not isinstance(num_thresholds, int) or num_thresholds < 2:
-                raise ValueError(f"AUC(num_thresholds={num_thresholds!r}): expected an integer, 2 or more.")
+                raise ValueError(f"AUC(num_thresholds={num_thresholds!r}): Argument `num_thresholds` must be an integer > 1.")
             inner = [(i + 1) / (num_thresholds - 1) for i in range(num_thresholds - 2)]
         else:
             inner = self._given_thresholds

@@ -21,11 +21,11 @@ SPACING = 1e-7  # how far thresholds may be from evenly spaced ones
 def checked_thresholds(metric: str, thresholds: Any, argument: str = "thresholds") -> list[float]:
     """The thresholds as a list. Raises ValueError for none, or one outside 0 to 1."""
     given = thresholds.tolist() if isinstance(thresholds, np.ndarray | Tensor) else thresholds
-    listed = [float(t) for t in given] if isinstance(given, Sequence) else [float(given)]
-    wrong = [t for t in listed if not 0.0 <= t <= 1.0]
+    several = list(given) if isinstance(given, Sequence) else [given]
+    wrong = [t for t in several if t is None or not 0.0 <= float(t) <= 1.0]
     if wrong:
-        raise ValueError(f"{metric}({argument}={thresholds!r}): {wrong[0]} is outside 0 to 1, where thresholds of probabilities lie.")
-    return listed
+        raise ValueError(f"{metric}({argument}={thresholds!r}): Threshold values must be in [0, 1]. Received: {wrong}")
+    return [float(t) for t in several]
 
 
 def check_class_id(metric: str, class_id: Any) -> None:
@@ -86,11 +86,12 @@ class ConfusionMetric(Metric):
         """(labels as bool, predictions as float32, weights as float64 or None), all of one shape."""
         y_pred = as_prediction(without_gradient(y_pred))
         self._check_classes(tuple(y_pred.shape))
+        classes = 0 if y_pred.ndim == 1 else -1  # where they lie below
         y_true, y_pred = comparable(type(self).__name__, y_true, y_pred)
         y_pred = y_pred.to(torch.float32)
         weights = None if sample_weight is None else fitted_weights(sample_weight, y_pred)
         if self.top_k is not None:
-            kept = torch.zeros_like(y_pred, dtype=torch.bool).scatter_(-1, y_pred.topk(self.top_k, dim=-1).indices, True)
+            kept = torch.zeros_like(y_pred, dtype=torch.bool).scatter_(classes, y_pred.topk(self.top_k, dim=classes).indices, True)
             y_pred = torch.where(kept, y_pred, NEVER)
         if self.class_id is not None:
             y_true, y_pred = y_true[..., self.class_id, None], y_pred[..., self.class_id, None]
@@ -100,9 +101,16 @@ class ConfusionMetric(Metric):
 
     def _check_classes(self, shape: tuple[int, ...]) -> None:
         for argument, least in (("top_k", self.top_k), ("class_id", None if self.class_id is None else self.class_id + 1)):
-            if least is not None and (len(shape) < 2 or shape[-1] < least):
+            # One vector is the classes of one sample where a metric is called by hand; in `fit` it is a batch, of which each slice
+            # would have its own k largest.
+            axes = 1 if argument == "top_k" and not self._fitted else 2
+            if least is not None and (len(shape) < axes or shape[-1] < least):
                 given = f"{type(self).__name__}({argument}={getattr(self, argument)})"
-                raise DataError(f"{given}: y_pred has shape {shape}.\n  expected  (samples, classes), {least} classes or more")
+                told = "When class_id is provided, y_pred must be a 2D array with shape (num_samples, num_classes), found shape:"
+                raise DataError(
+                    f"{given}: {told if argument == 'class_id' and len(shape) < 2 else 'y_pred has shape'} {shape}.\n"
+                    f"  expected  (samples, classes), {least} classes or more"
+                )
 
     def _counts(self, labels: Tensor, scores: Tensor, weights: Tensor | None, columns: int) -> dict[str, Tensor]:
         """The counts by name, each `(thresholds, columns)`; predictions of several axes are laid out as rows of `columns`."""

@@ -48,11 +48,20 @@ class FBetaScore(Metric):
         super().__init__(dtype, name)
         kind = type(self).__name__
         if average not in AVERAGES:
-            raise ValueError(f"{kind}(average={average!r}): expected one of {list(AVERAGES)}.")
+            raise ValueError(
+                f"{kind}(average={average!r}): Invalid `average` argument value. "
+                f"Expected one of: {{None, 'micro', 'macro', 'weighted'}}. Received: average={average}"
+            )
         if not isinstance(beta, float) or not beta > 0.0:
-            raise ValueError(f"{kind}(beta={beta!r}): expected a float above 0.")
+            wrong = "be > 0" if isinstance(beta, float) else "be a Python float"
+            raise ValueError(f"{kind}: Invalid `beta` argument value. It should {wrong}. Received: beta={beta!r}.")
         if threshold is not None and (not isinstance(threshold, float) or not 0.0 < threshold <= 1.0):
-            raise ValueError(f"{kind}(threshold={threshold!r}): expected a float above 0, up to 1, or None for the largest output.")
+            wrong = "verify 0 < threshold <= 1" if isinstance(threshold, float) else "be a Python float"
+            kindly = "" if isinstance(threshold, float) else f" of type '{type(threshold)}'"
+            raise ValueError(
+                f"{kind}: Invalid `threshold` argument value. It should {wrong}. Received: threshold={threshold}{kindly}. "
+                "None predicts the largest output of each sample."
+            )
         self.average, self.beta, self.threshold = average, beta, threshold
         self._classes: int | None = None
 

@@ -25,9 +25,9 @@ class _OperatingPoint(ConfusionMetric):
     def __init__(self, value: float, num_thresholds: int, class_id: int | None, name: str | None, dtype: str | None) -> None:
         kind = type(self).__name__
         if not 0.0 <= value <= 1.0:
-            raise ValueError(f"{kind}({self._given}={value!r}): expected a rate from 0 to 1.")
+            raise ValueError(f"{kind}({self._given}={value!r}): `{self._given}` must be in the range [0, 1].")
         if isinstance(num_thresholds, bool) or not isinstance(num_thresholds, int) or num_thresholds < 1:
-            raise ValueError(f"{kind}(num_thresholds={num_thresholds!r}): expected an integer, 1 or more.")
+            raise ValueError(f"{kind}(num_thresholds={num_thresholds!r}): Argument `num_thresholds` must be an integer > 0.")
         inner = [(i + 1) / (num_thresholds - 1) for i in range(num_thresholds - 2)]
         thresholds = [0.5] if num_thresholds == 1 else [0.0, *inner, 1.0]
         super().__init__(thresholds, num_thresholds > 1, name, dtype, class_id=class_id)

@@ -43,9 +43,14 @@ class R2Score(Metric):
     ) -> None:
         super().__init__(dtype, name)
         if class_aggregation not in AGGREGATIONS:
-            raise ValueError(f"R2Score(class_aggregation={class_aggregation!r}): expected one of {list(AGGREGATIONS)}.")
+            raise ValueError(
+                f"R2Score(class_aggregation={class_aggregation!r}): Invalid value for argument `class_aggregation`. "
+                f"Expected one of {list(AGGREGATIONS)}."
+            )
         if isinstance(num_regressors, bool) or not isinstance(num_regressors, int) or num_regressors < 0:
-            raise ValueError(f"R2Score(num_regressors={num_regressors!r}): expected an integer, 0 or more.")
+            raise ValueError(
+                f"R2Score(num_regressors={num_regressors!r}): Invalid value for argument `num_regressors`. Expected an integer, 0 or more."
+            )
         self.class_aggregation, self.num_regressors = class_aggregation, num_regressors
         self.num_samples = self.add_variable(name="num_samples")
         self._outputs: int | None = None

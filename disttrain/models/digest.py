@@ -6,13 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from disttrain.checkpoint import NamedArray
 from disttrain.checkpoint import weights_digest as digest_of_arrays
-
-_RAW = {torch.bfloat16: "BF16", torch.complex32: "C32"}  # dtypes that NumPy lacks
+from disttrain.training.step.named_arrays import named_array
 
 
 def weights_digest(pairs: Iterable[tuple[str, Any]]) -> str:
@@ -31,7 +29,4 @@ def as_array(value: Any) -> NamedArray:
         return value
     if not isinstance(value, Tensor):
         return NamedArray.from_numpy(np.asarray(value))
-    tensor = value.detach().cpu().contiguous()
-    if tensor.dtype in _RAW:
-        return NamedArray(_RAW[tensor.dtype], tuple(tensor.shape), tensor.reshape(-1).view(torch.uint8).numpy())
-    return NamedArray.from_numpy(tensor.numpy())
+    return named_array(value)

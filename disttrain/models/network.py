@@ -99,6 +99,10 @@ class Network(Trainer, Layer):
         """The layers directly inside: of a functional model from inputs to outputs, Inputs included; else in the order they were set."""
         return [layer for layer in self._graph.layers if not layer._is_operation] if self._graph is not None else _layers_in(self)
 
+    @layers.setter
+    def layers(self, value: Any) -> None:
+        raise AttributeError("`Model.layers` attribute is reserved and should not be used. Please use another name.")
+
     @property
     def operations(self) -> list[Layer]:
         """The layers, and among them what operators and functions of tensors made, such as `x + y`."""

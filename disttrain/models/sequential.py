@@ -68,7 +68,9 @@ class Sequential(Model):
             value = value.node.layer
         if isinstance(value, InputLayer):
             if self._input_layer is not None or self._chain:
-                raise ValueError(f"{self._described()}: Input must come first, once.")
+                raise ValueError(
+                    f"{self._described()}: Input must come first, once; the model has already been configured without this one."
+                )
             self._set_input(value)
             return
         layer = as_layer(value)
@@ -196,6 +198,12 @@ class Sequential(Model):
         """The layers, without the Input."""
         return list(self._chain)
 
+    @layers.setter
+    def layers(self, value: Any) -> None:
+        raise AttributeError(
+            "`Sequential.layers` attribute is reserved and should not be used. Use `add()` and `pop()` to change the layers in this model."
+        )
+
     def _ends(self) -> tuple[Any, Any]:
         if self._symbolic is None:
             if not self.built or self._input_layer is None:
@@ -224,6 +232,9 @@ class Sequential(Model):
             return super().from_config(config, custom_objects)
         from disttrain.models.saving.deserialize import deserialize_object  # late: files load where one is read or written
 
+        for layer in config["layers"]:
+            if not isinstance(layer, Layer) and not (isinstance(layer, dict) and "config" in layer):
+                raise ValueError(f"the config of a Sequential holds {layer!r}. Expected a dictionary containing a 'config' key.")
         layers = [layer if isinstance(layer, Layer) else deserialize_object(layer) for layer in config["layers"]]
         model = cls(layers, name=config.get("name"))
         shape = config.get("build_input_shape")

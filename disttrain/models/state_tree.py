@@ -29,7 +29,10 @@ def state_tree(model: Any, value_format: str) -> dict[str, Any]:
             for step in around:
                 inner = inner.setdefault(step, {})
             plain = value.detach().clone()
-            inner[name] = plain.cpu().numpy() if value_format == "numpy_array" else plain
+            if value_format == "numpy_array":
+                inner[name] = (plain.float() if plain.dtype is torch.bfloat16 else plain).cpu().numpy()  # NumPy has no bfloat16
+            else:
+                inner[name] = plain
         tree[kind] = of_kind
     return tree
 

@@ -17,6 +17,7 @@ from disttrain.optimizers.ftrl import Ftrl
 from disttrain.optimizers.lamb import Lamb
 from disttrain.optimizers.lion import Lion
 from disttrain.optimizers.loss_scale_optimizer import LossScaleOptimizer
+from disttrain.optimizers.multi_optimizer import MultiOptimizer, OptimizerMap
 from disttrain.optimizers.muon import Muon
 from disttrain.optimizers.nadam import Nadam
 from disttrain.optimizers.registry import BY_NAME, deserialize, get, serialize
@@ -25,8 +26,9 @@ from disttrain.optimizers.schedule_free_adamw import ScheduleFreeAdamW
 from disttrain.optimizers.sgd import SGD
 from disttrain.optimizers.torch_optimizer import TorchOptimizer
 
-BY_NAME["lossscaleoptimizer"] = LossScaleOptimizer  # it looks up there what it wraps, so it joins last
+BY_NAME["lossscaleoptimizer"] = LossScaleOptimizer  # they look up there what they wrap, so they join last
 CLASSES: dict[str, type[Optimizer]] = {cls.__name__: cls for cls in BY_NAME.values()}
+BY_NAME["multioptimizer"] = MultiOptimizer
 
 __all__ = [
     "SGD",
@@ -40,9 +42,11 @@ __all__ = [
     "Lamb",
     "Lion",
     "LossScaleOptimizer",
+    "MultiOptimizer",
     "Muon",
     "Nadam",
     "Optimizer",
+    "OptimizerMap",
     "RMSprop",
     "ScheduleFreeAdamW",
     "TorchOptimizer",

@@ -28,7 +28,7 @@ class AdamW(Adam):
         gradient_accumulation_steps: int | None = None, name: str | None = None, **unknown: Any,
     ) -> None:  # fmt: skip
         if weight_decay is None:
-            raise ValueError("AdamW(weight_decay=None): expected a number; without decay it is Adam.")
+            raise ValueError("Argument `weight_decay` must be a float. Received: weight_decay=None. Without decay it is Adam.")
         super().__init__(
             learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema,
             ema_momentum, ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name, **unknown,

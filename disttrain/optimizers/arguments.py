@@ -12,11 +12,11 @@ import numpy as np
 from torch import Tensor
 
 
-def number(owner: object, argument: str, value: Any, span: str = "[0, inf)") -> float:
+def number(owner: object, argument: str, value: Any, span: str = "[0, inf)", told: str = "") -> float:
     """`value` as a float, if it is a finite number in `span`, an interval such as `"[0, 1)"`.
 
     Raises:
-        ValueError: it is not; class, argument and interval are named.
+        ValueError: it is not; class, argument and interval are named, or in the words `told`.
     """
     plain = value.item() if isinstance(value, Tensor | np.ndarray | np.generic) and value.size == 1 else value
     low, high = (float(end) for end in span[1:-1].split(","))
@@ -25,7 +25,7 @@ def number(owner: object, argument: str, value: Any, span: str = "[0, inf)") -> 
         below = plain < high or (plain == high and span[-1] == "]")
         if above and below:
             return float(plain)
-    raise ValueError(f"{_called(owner)}({argument}={value!r}): expected a number in {span}.")
+    raise ValueError(told or f"{_called(owner)}({argument}={value!r}): expected a number in {span}.")
 
 
 def whole_number(owner: object, argument: str, value: Any, least: int) -> int:
@@ -39,7 +39,10 @@ def one_kind_of_clipping(owner: object, **limits: float | None) -> None:
     """Raise ValueError if more than one of the limits is given, or one that is not above 0."""
     given = {key: value for key, value in limits.items() if value is not None}
     if len(given) > 1:
-        raise ValueError(f"{_called(owner)}({', '.join(f'{k}={v}' for k, v in given.items())}): expected one kind of clipping at most.")
+        raise ValueError(
+            f"{_called(owner)}({', '.join(f'{k}={v}' for k, v in given.items())}): "
+            "Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set."
+        )
     for key, value in given.items():
         number(owner, key, value, "(0, inf)")
 

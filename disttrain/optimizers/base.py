@@ -240,7 +240,7 @@ class Optimizer(HasLearningRate, KerasVariables):
             places = [place for place, grad in enumerate(present) if grad is not None]
             if not places:
                 raise ValueError(
-                    f"{type(self).__name__}.apply: no variable has a gradient.\n  expected  a loss that depends on the weights"
+                    f"{type(self).__name__}.apply: No gradients provided for any variable.\n  expected  a loss that depends on the weights"
                 )
             some = {slot: [tensors[place] for place in places] for slot, tensors in slots.items()}
             named = places if numbers is None else [numbers[place] for place in places]
@@ -296,7 +296,8 @@ class Optimizer(HasLearningRate, KerasVariables):
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Tensor | None, Tensor]]) -> int:
         """A step by pairs of (gradient, variable), as a custom training loop has them; gives `iterations`."""
         pairs = list(grads_and_vars)
-        self.apply_to([param for _, param in pairs], [grad for grad, _ in pairs])
+        grads = [torch.as_tensor(grad, dtype=param.dtype) if isinstance(grad, np.ndarray) else grad for grad, param in pairs]
+        self.apply_to([param for _, param in pairs], grads)
         return self.calls
 
     def stateless_apply(

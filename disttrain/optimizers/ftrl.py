@@ -51,14 +51,17 @@ class Ftrl(Optimizer):
             learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum,
             ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name, **unknown,
         )  # fmt: skip
-        self.learning_rate_power = number(self, "learning_rate_power", learning_rate_power, "(-inf, 0]")
-        self.initial_accumulator_value = number(self, "initial_accumulator_value", initial_accumulator_value)
-        self.l1_regularization_strength = number(self, "l1_regularization_strength", l1_regularization_strength)
-        self.l2_regularization_strength = number(self, "l2_regularization_strength", l2_regularization_strength)
-        self.l2_shrinkage_regularization_strength = number(
-            self, "l2_shrinkage_regularization_strength", l2_shrinkage_regularization_strength
+        self.learning_rate_power = self._signed("learning_rate_power", learning_rate_power, "(-inf, 0]", "negative")
+        self.initial_accumulator_value = self._signed("initial_accumulator_value", initial_accumulator_value)
+        self.l1_regularization_strength = self._signed("l1_regularization_strength", l1_regularization_strength)
+        self.l2_regularization_strength = self._signed("l2_regularization_strength", l2_regularization_strength)
+        self.l2_shrinkage_regularization_strength = self._signed(
+            "l2_shrinkage_regularization_strength", l2_shrinkage_regularization_strength
         )
         self.beta = number(self, "beta", beta, "(-inf, inf)")
+
+    def _signed(self, argument: str, value: Any, span: str = "[0, inf)", sign: str = "positive") -> float:
+        return number(self, argument, value, span, f"`{argument}` needs to be {sign} or zero. Received: {argument}={value}.")
 
     def initial_slot(self, slot: str, param: Tensor) -> Tensor:
         value = self.initial_accumulator_value if slot == "accumulator" else 0.0

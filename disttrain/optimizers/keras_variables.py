@@ -10,6 +10,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from disttrain.variables import State, as_variable
+
+
+class OptimizerVariable(State):
+    """One of `optimizer.variables`: a slot, or a number that the optimizer holds, such as the count of its steps."""
+
+    _write: Callable[[Tensor], Any] | None = None
+
+    def assign(self, value: Any) -> Tensor:
+        new = super().assign(value)
+        if self._write is not None:
+            self._write(new)
+        return new
+
+    def _moved(self, value: Any, called: str, sign: int) -> Tensor:
+        new = super()._moved(value, called, sign)
+        if self._write is not None:
+            self._write(new)
+        return new
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -18,6 +38,12 @@ class Entry:
     name: str
     value: Tensor
     write: Callable[[Tensor], Any]
+
+    def variable(self, owner: str) -> Tensor:
+        """The value with the methods of Keras's variables, on the same memory; what is assigned reaches the optimizer."""
+        made: Tensor = as_variable(self.value, OptimizerVariable, name=self.name.replace("/", "_"), scope=owner)
+        made._write = self.write  # type: ignore[attr-defined]
+        return made
 
     @staticmethod
     def of(name: str, tensor: Tensor) -> Entry:
@@ -40,7 +66,7 @@ def write_all(owner: str, entries: Sequence[Entry], values: Sequence[Any]) -> No
     """
     if len(values) != len(entries):
         raise ValueError(
-            f"{owner} has {len(entries)} variables, but {len(values)} values are given.\n"
+            f"You are calling set_weights of {owner}, which has {len(entries)} variables, with {len(values)} values.\n"
             f"  expected  {', '.join(entry.name for entry in entries[:8])}{', ...' if len(entries) > 8 else ''}\n"
             "  try       an optimizer with the same arguments, on the same trainable weights, as the one that was saved"
         )
@@ -57,6 +83,7 @@ def write_all(owner: str, entries: Sequence[Entry], values: Sequence[Any]) -> No
 class KerasVariables:
     """The part of an optimizer that lists its variables; `Optimizer` has the state itself."""
 
+    name: str
     slot_names: tuple[str, ...]
     slots: dict[str, list[Tensor]]
     calls: int
@@ -96,8 +123,8 @@ class KerasVariables:
 
     @property
     def variables(self) -> list[Tensor]:
-        """What Keras lists under this name, in its order (see `entries`): the slots themselves, and numbers as copies."""
-        return [entry.value for entry in self.entries()]
+        """What Keras lists under this name, in its order (see `entries`): the slots themselves, and numbers, as variables."""
+        return [entry.variable(self.name) for entry in self.entries()]
 
     def named_variables(self, names: Sequence[str] | None = None) -> list[tuple[str, Tensor]]:
         """(name, tensor) of `variables`: `iteration`, `learning_rate`, then `<slot>/<variable>`, by number unless `names` are given."""

@@ -31,7 +31,8 @@ class HasLearningRate:
     def learning_rate(self, value: LearningRate) -> None:
         if self.has_schedule and not callable(value):
             raise TypeError(
-                f"learning_rate={value!r}: this optimizer follows {type(self._learning_rate).__name__}, a schedule of the step.\n"
+                f"learning_rate={value!r}: This optimizer was created with a `LearningRateSchedule`, "
+                f"{type(self._learning_rate).__name__}.\n"
                 "  try       an optimizer made with a number as its learning_rate, if callbacks are to change it"
             )
         self._learning_rate = self._checked_rate(value)

@@ -40,7 +40,8 @@ class Lion(Optimizer):
             learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum,
             ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name, **unknown,
         )  # fmt: skip
-        self.beta_1, self.beta_2 = number(self, "beta_1", beta_1, "(0, 1]"), number(self, "beta_2", beta_2, "[0, 1]")
+        told = f"Argument `beta_1` must be in the [0, 1] range. Otherwise, the optimizer degenerates to SignSGD. Received: beta_1={beta_1}."
+        self.beta_1, self.beta_2 = number(self, "beta_1", beta_1, "(0, 1]", told), number(self, "beta_2", beta_2, "[0, 1]")
 
     def update(self, params: list[Tensor], grads: list[Tensor], slots: Slots, step: int, learning_rate: float) -> None:
         momentums = slots["momentum"]

@@ -58,10 +58,16 @@ class LossScaleOptimizer(Optimizer):
         defaults = {"use_ema": False, "ema_momentum": 0.99, "dynamic": True}  # what older configs hold, without effect
         for key in (*_INNERS, "dynamic"):
             if unknown.pop(key, defaults.get(key)) != defaults.get(key):
+                instead = "loss_scale_factor" if key == "dynamic" else key
                 raise ValueError(
-                    f"LossScaleOptimizer({key}=...): not an argument of its own.\n  try       "
-                    + ("loss_scale_factor on the inner optimizer, and no wrapper" if key == "dynamic" else f"{key} on the inner optimizer")
+                    f"LossScaleOptimizer does not support `{key}`: not an argument of its own.\n"
+                    f"  try       set `{instead}` on the `inner_optimizer`{', and no wrapper' if key == 'dynamic' else ''}"
                 )
+        if unknown and "decay" not in unknown:
+            raise ValueError(
+                f"LossScaleOptimizer does not support arguments: `{'`, `'.join(unknown)}`: no such argument.\n"
+                "  expected  inner_optimizer, initial_scale, dynamic_growth_steps, name"
+            )
         refuse_unknown(self, unknown)
         # Not super().__init__(): all that it sets up is the inner optimizer's.
         self.inner_optimizer = inner_optimizer

@@ -50,7 +50,8 @@ class SGD(Optimizer):
             learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum,
             ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name, **unknown,
         )  # fmt: skip
-        self.momentum, self.nesterov = number(self, "momentum", momentum, "[0, 1]"), bool(nesterov)
+        told = f"SGD(momentum={momentum!r}): `momentum` must be a float between [0, 1]."
+        self.momentum, self.nesterov = number(self, "momentum", momentum, "[0, 1]", told), bool(nesterov)
         self.slot_names = ("momentum",) if self.momentum else ()
 
     def update(self, params: list[Tensor], grads: list[Tensor], slots: Slots, step: int, learning_rate: float) -> None:

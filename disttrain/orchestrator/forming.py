@@ -21,10 +21,14 @@ def form(roster: Roster, holders: Sequence[Holding], policy: RecoveryPolicy, bec
     The state comes from the holder that is furthest on (of several, the lowest rank), even one tick behind the newest checkpoint: a tick
     has only one possible result, so redoing one is as right as loading it, and faster. Further behind, the checkpoint is loaded: a save
     that was under way when everybody was lost can be told of after the run has begun anew from an older one.
+
+    With `policy.redo_step` it comes from one tick before, where somebody holds that: for a tick that not all have done, nobody can vouch.
     """
     chosen = (*(holding.worker for holding in holders), *roster.ready)[: policy.member_limit]
     held = [(holding.tick, holding.worker) for holding in holders if holding.tick is not None]
     best = max((tick for tick, _ in held), default=None)
+    if policy.redo_step and best is not None and any(tick == best - 1 for tick, _ in held):
+        best -= 1
     restore = roster.committed
     if restore is not None and best is not None and restore.tick <= best + 1:
         restore = None

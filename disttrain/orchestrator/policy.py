@@ -28,6 +28,7 @@ class RecoveryPolicy:
     hang_timeout_s: float | None = None  # no progress for so long is a hang; None: what the measured ticks suggest
     wait_s: float = 600.0  # with fewer than min_workers for so long, the call ends
     poison_limit: int = 3  # generations in succession that lost a worker at one and the same tick: the call ends
+    redo_step: bool = False  # where members stopped one tick apart, go on from the one before: all do the tick again
     break_limit: int = 20  # generations in succession that broke and got no further than before: the call ends
 
     def __post_init__(self) -> None:

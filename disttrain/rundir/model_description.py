@@ -41,11 +41,18 @@ class ModelDescription:
     def __init__(self, store: Store, console: Console, samples: int) -> None:
         self._store, self._console, self._samples = store, console, samples
         self._thread: threading.Thread | None = None
+        self._told: list[str] = []  # which layers keep more than checkpoints do
 
     def write(self, call: int, job: Job, *, fresh: bool) -> None:
         """Describe the model of a fit; `fresh`: what is there is of another run."""
         self.wait()
-        files = {description_path(call): record(FORM, described(call, job))}
+        description = described(call, job)
+        files = {description_path(call): record(FORM, description)}
+        if description["beside"] and description["beside"] != self._told:
+            self._told = description["beside"]
+            names = ", ".join(self._told[:4])
+            words = f"{names}: kept beside the weights, so in no checkpoint: load_model(RUN) cannot give it, model.save() at the end does"
+            self._console.event("kept beside", words, layers=self._told)
         try:
             samples = sampled(job, self._samples)
         except Exception as error:  # a dataset of the script's own may do anything; the workers will meet it too, and say more

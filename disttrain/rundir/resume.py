@@ -34,8 +34,11 @@ class ResumePoint:
 
     def state(self, what: What) -> dict[str, np.ndarray]:
         """The weights, or the slots of optimizers, by the names of `Engine.arrays`."""
+        from disttrain.host_numbers import plain  # late: whoever only looks at a run loads no torch
+        from disttrain.training.step.named_arrays import as_tensor
+
         loaded = load(self.store, self.name, prefix="model/" if what == "weights" else "")
-        found = {name: array.to_numpy() for name, array in loaded.arrays.items()}
+        found = {name: plain(as_tensor(array)) for name, array in loaded.arrays.items()}
         return found if what == "weights" else {name: a for name, a in found.items() if not name.startswith(_NO_SLOTS)}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from disttrain.host_numbers import readable
 from disttrain.layers import masking
 from disttrain.layers.context import CallContext, call_context
 from disttrain.layers.core.input_layer import InputLayer
@@ -139,7 +140,7 @@ def first_sample(tensor: Tensor) -> np.ndarray:
     tensor = tensor.detach()
     tensor = tensor[0] if tensor.ndim else tensor
     tensor = tensor.to_dense() if tensor.layout is not torch.strided else tensor
-    return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).cpu().numpy()
+    return readable(tensor)
 
 
 @contextlib.contextmanager

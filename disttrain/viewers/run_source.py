@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from disttrain.checkpoint import NamedArray, Store, list_checkpoints, load, read_attempts, read_history
-from disttrain.elastic.shard_writer import as_tensor
 from disttrain.errors import CheckpointError, DisttrainError, UsageError
 from disttrain.models import model_from_json
 from disttrain.models.saving.run_description import Described, described_calls, read_description
 from disttrain.parsing import parsed_object
+from disttrain.training.step.named_arrays import as_tensor
 from disttrain.viewers.copying import copied
 from disttrain.viewers.refusal import Refusal
 from disttrain.viewers.samples import Samples, read_samples

@@ -108,6 +108,52 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "integration/test_ray_in_scripts.py::test_breakpoint_in_a_callback_asks_at_the_terminal",
             "integration/test_ray_in_scripts.py::test_breakpoint_in_a_worker_is_an_error_with_its_line",
         ],
+        "a step is finished and committed, however long it takes": [
+            "integration/test_endings.py::test_sigterm_to_all_of_a_job_lets_a_step_of_five_seconds_end_and_commits_it",
+            "integration/test_endings.py::test_a_terminal_that_goes_lets_the_step_be_kept",
+        ],
+        "`nohup` is heeded": ["unit/launch/test_stopping.py::test_whoever_ignores_a_hangup_goes_on_without_a_terminal"],
+        "A reader of its output that leaves (`| head`), and a full disk under its log, end no run": [
+            "integration/test_endings.py::test_a_run_outlives_who_reads_what_it_prints",
+            "unit/cli/test_streams.py::test_a_full_disk_under_the_log_ends_nothing",
+        ],
+        "what no retry can mend: wrong use, bad data, a package that is not installed": [
+            "unit/test_errors.py::test_what_a_person_typed_is_a_value_error_and_exits_with_2",
+            "unit/checkpoint/test_checkpoint_trouble.py::test_what_is_not_installed_is_named_with_the_line_that_installs_it",
+        ],
+        "Also a bucket that does not answer or has no credentials yet, a full disk, a run that another driver still holds": [
+            "unit/checkpoint/test_checkpoint_trouble.py::test_what_a_first_small_file_meets_says_whether_a_retry_can_help",
+            "unit/test_errors.py::test_exit_codes_of_the_other_kinds",
+        ],
+        "or ended itself with a number, which stands in the record of the run's end": [
+            "unit/launch/test_session.py::test_the_number_with_which_a_script_ends_itself_stands_in_the_record_of_its_end"
+        ],
+        "is on loopback alone and, from Ray 2.52 on, asks for a random token; with an older one a line says so": [
+            "security/test_the_door.py::test_on_a_laptop_everything_listens_on_loopback_and_security_md_names_it",
+            "security/test_the_door.py::test_another_user_of_the_laptop_is_refused_by_everything",
+            "unit/clusters/test_tokens.py::test_with_a_ray_that_knows_no_tokens_it_is_told_which_one_does",
+        ],
+        "What looks like a secret among the arguments of a script": [
+            "unit/launch/test_secrets.py::test_the_script_is_given_the_secret_and_no_file_of_the_run_holds_it"
+        ],
+        "One that gets other bits (AVX2 beside AVX-512, Intel beside AMD, a bad core) is refused by name": [
+            "unit/elastic/test_admission.py::test_a_worker_of_another_processor_stays_outside_by_name",
+            "unit/elastic/test_audits_of_script_steps.py::test_a_worker_of_another_processor_stays_outside",
+        ],
+        "what differs is never committed": [
+            "unit/elastic/test_replicas.py::test_an_error_of_one_of_three_is_mended_and_laid_at_its_door",
+        ],
+        "No worker is placed on a machine that has erred twice": [
+            "unit/elastic/test_replicas.py::test_a_host_that_errs_twice_gets_no_worker_any_more"
+        ],
+        "so all see a difference before anything is updated, and only that step is done again": [
+            "unit/elastic/test_replicas.py::test_a_wrong_product_is_found_before_it_is_used_and_nothing_is_rolled_back_but_the_step",
+            "unit/elastic/test_audits_of_script_steps.py::test_a_wrong_product_is_found_in_its_round_and_only_the_step_is_done_again",
+        ],
+        "A commit is marked `audited`, and the newest such one is kept": [
+            "unit/elastic/test_replicas.py::test_a_commit_says_whether_audits_have_passed_since_the_one_before",
+            "unit/controller/test_commits.py::test_the_newest_commit_that_audits_have_passed_before_is_kept",
+        ],
         "What cannot be sent to a worker is named with its function, its variable and its line": [
             "unit/elastic/test_unshippable.py::test_what_a_script_ships_is_named_in_the_file_of_the_script"
         ],
@@ -147,6 +193,48 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "unit/launch/test_run_directory.py::test_attempts_that_are_gone_are_an_error_while_checkpoints_are_there",
             "unit/launch/test_run_directory.py::test_a_damaged_run_json_is_an_error_while_there_is_something_to_lose",
         ],
+    },
+    "SECURITY.md": {
+        "holds the table against the sockets of real runs, and attacks both kinds from another network namespace while they train": [
+            "security/test_the_door.py::test_on_a_laptop_everything_listens_on_loopback_and_security_md_names_it",
+            "security/test_the_door.py::test_on_a_cluster_what_listens_is_what_security_md_names",
+            "security/test_the_door.py::test_from_another_machine_nothing_of_a_run_on_a_laptop_can_be_reached",
+            "security/test_the_door.py::test_a_stranger_who_reaches_every_port_of_a_cluster_is_refused_by_everything",
+        ],
+        "in a file of mode 0600 in a folder of mode 0700 that goes with the run": [
+            "unit/clusters/test_tokens.py::test_a_ray_of_our_own_has_a_token_that_this_user_alone_reads_and_no_other_run_has",
+            "unit/clusters/test_ray_leaves_nothing.py::test_the_folder_is_for_its_owner_alone_and_a_stop_leaves_nothing",
+        ],
+        "a missing or a wrong one is said at once": [
+            "unit/clusters/test_tokens.py::test_a_cluster_that_asks_for_a_token_that_is_not_here_is_told_at_once",
+            "unit/clusters/test_tokens.py::test_another_token_than_the_clusters_is_told_with_its_place_and_not_shown",
+        ],
+        "A cluster that asks for none lets anybody who reaches it run code as its user": [
+            "unit/clusters/test_tokens.py::test_a_cluster_without_a_token_is_joined_without_one_and_that_is_told_in_a_line",
+            "unit/clusters/test_tokens.py::test_a_token_that_a_cluster_does_not_ask_for_protects_nothing_and_that_is_told",
+        ],
+        "Ray asks for tokens from 2.52 on": [
+            "unit/clusters/test_tokens.py::test_whether_a_ray_knows_tokens_is_known_by_its_version",
+            "unit/clusters/test_tokens.py::test_with_a_ray_that_knows_no_tokens_it_is_told_which_one_does",
+        ],
+        "The store of the run listens at one address": [
+            "unit/collectives/test_run_store.py::test_it_listens_at_its_own_address_alone",
+            "unit/collectives/test_run_store.py::test_who_does_not_know_the_secret_is_hung_up_on_and_has_changed_nothing",
+            "unit/collectives/test_run_store.py::test_a_client_of_torchs_own_store_learns_nothing",
+        ],
+        "every two workers show each other a proof that is good for this one forming": [
+            "unit/collectives/test_acquaintance.py::test_one_that_does_not_know_it_is_found_out_by_everybody"
+        ],
+        "What looks like a secret is hidden": [
+            "unit/launch/test_secrets.py::test_status_and_timeline_hide_what_was_given",
+            "unit/launch/test_secrets.py::test_the_line_that_goes_on_hides_the_secret_and_the_password_of_the_run_directory",
+        ],
+        "a renewed secret counts as the same": ["unit/launch/test_secrets.py::test_a_renewed_secret_goes_on_with_the_same_run"],
+        "records are sealed with digests; a damaged or hostile JSON file is an error in words": [
+            "unit/rundir/test_damaged_hints.py",
+            "unit/launch/test_run_directory.py::test_a_damaged_run_json_is_an_error_while_there_is_something_to_lose",
+        ],
+        "is read without running code unless `safe_mode=False`": ["unit/models/test_hostile_files.py"],
     },
     "k8s/README.md": {
         "1.6 or newer: older ones probe the pods with `wget`, which the image does not have": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -243,12 +244,14 @@ def test_after_ctrl_c_twice_nothing_is_left(tmp_path, trace):
     trace.nothing_is_left()
 
 
-def test_sigterm_lets_a_step_of_five_seconds_end_and_commits_it(tmp_path, trace):
+def test_sigterm_to_all_of_a_job_lets_a_step_of_five_seconds_end_and_commits_it(tmp_path, trace):
     path = script(tmp_path, epochs=1000, layer="time.sleep(5) if dt.layers.context.current().training else None")
     job = launch(tmp_path, "--workers", "2", "--checkpoint-every", "100000steps", script=path)
     at_work(job, trace)
     assert not job.commits()
-    job.process.send_signal(signal.SIGTERM)
+    for pid in trace.processes():  # as systemd and Slurm do
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
     done = job.wait()
     assert done.code == 130, done.out
     assert len(job.commits()) == 1 and job.status()["state"] == "interrupted"

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import venv
@@ -66,6 +67,8 @@ class Newcomer:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         said = ""
+        limit = threading.Timer(120.0, server.kill)  # one that says nothing would be waited for for ever
+        limit.start()
         try:
             assert server.stdout is not None
             for line in server.stdout:
@@ -74,6 +77,8 @@ class Newcomer:
                     return page_at(found[0])
             raise AssertionError(f"{command} named no address:\n{said}")
         finally:
+            limit.cancel()
+            limit.join()
             server.send_signal(signal.SIGINT)
             server.communicate(timeout=30)
 
@@ -116,6 +121,6 @@ def test_readme_from_top_to_bottom(newcomer: Newcomer):
 
     (after,) = re.findall(r"^```python\n(model\.save.*?)^```", README, re.MULTILINE | re.DOTALL)
     lines = after.replace("s3://bucket/run", "runs/train")
-    (newcomer.folder / "after.py").write_text(code.replace("epochs=3", "epochs=1") + lines)
+    (newcomer.folder / "after.py").write_text('import disttrain as dt\n\nmodel = dt.load_model("model.keras")\n' + lines)
     newcomer.run("python after.py")
     assert (newcomer.folder / "m.keras").is_file() and (newcomer.folder / "m.onnx").is_file()

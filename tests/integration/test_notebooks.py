@@ -21,6 +21,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of zmq and tornado
 ]
 
+PAGE = DOCS / "tutorials" / "notebook.md"  # its cells run after those below
 MODEL = """
 import time, threading
 import numpy as np
@@ -113,6 +114,7 @@ print("epochs", history.epoch, int(model.optimizer.iterations))
         CLEAN,
         on_workers,  # goes on
     ]
+    cells += [block.text.replace("workers=2)", f"workers=2, address={ray_address!r})") for block in blocks(PAGE)]
     interrupted = set()
 
     def interrupts(notebook: Notebook, cell: int, msg: dict[str, Any]) -> None:
@@ -138,16 +140,6 @@ print("epochs", history.epoch, int(model.optimizer.iterations))
     assert "waiting for workers" in notebook.printed(4) or "the first step of fit()" in notebook.printed(4), said
     assert "bar None threads [] children set()" in notebook.printed(5), said
     assert notebook.error(6) is None and "epochs [0, 1, 2] 30" in notebook.printed(6), said
+    assert [notebook.error(cell) for cell in range(7, len(cells))] == [None] * (len(cells) - 7), said
+    assert "this run is kept in" in notebook.printed(9) and "http://" in notebook.printed(10)
     assert "from     checkpoint" in notebook.printed(6) and counts(notebook.shown(6))[-1] == "10", said
-
-
-def test_the_cells_of_the_page_about_notebooks_run_one_after_the_other(jupyter: Path, ray_address: str):
-    cells = [
-        block.text.replace("workers=2)", f"workers=2, address={ray_address!r})") for block in blocks(DOCS / "tutorials" / "notebook.md")
-    ]
-    notebook = Notebook(cells, jupyter, lambda notebook, cell, message: None)
-    notebook.execute(cleanup_kc=True)
-    assert [notebook.error(cell) for cell in range(len(cells))] == [None] * len(cells), [
-        notebook.printed(cell) for cell in range(len(cells))
-    ]
-    assert "this run is kept in" in notebook.printed(2) and "http://" in notebook.printed(3)

@@ -111,7 +111,7 @@ def test_any_kind_of_model_takes_layers_with_a_state_for_each_row(model_of: Any)
 
 
 @pytest.mark.parametrize("variant", slice_models.VARIANTS)
-@pytest.mark.parametrize("name", optimizers.CLASSES)
+@pytest.mark.parametrize("name", [*optimizers.CLASSES, "MultiOptimizer"])
 def test_an_optimizer_gives_the_same_bits(name: str, variant: str):
     assert_workers_do_not_matter(slice_models.optimizer_task(name, variant), 3, (1, 3))
 

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -13,7 +14,7 @@ KINDS = ("threads", "processes", "environment")
 GRACE_S = 5.0  # for what was told to end and is on its way; nothing waits when nothing leaks
 
 # One for the life of the process, started by a library at first use and shared by all later ones.
-LASTING_THREADS = ("fsspecIO", "asyncio_")  # and those of its loop
+LASTING_THREADS = ("fsspecIO", "asyncio_", "tqdm_monitor")  # asyncio_: of fsspec's loop
 LASTING_PROCESSES = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 # PYTEST_CURRENT_TEST is pytest's own; Ray and scikit-learn set the others when they are first imported.
 LASTING_VARIABLES = frozenset({"PYTEST_CURRENT_TEST", "RAY_CLIENT_MODE", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"})
@@ -29,8 +30,7 @@ class Surroundings:
 
     @classmethod
     def now(cls) -> Surroundings:
-        children = psutil.Process().children(recursive=True)
-        return cls(frozenset(threading.enumerate()), frozenset(children), dict(os.environ))
+        return cls(frozenset(threading.enumerate()), frozenset(_children()), dict(os.environ))
 
 
 def clear_away(before: Surroundings, allowed: Collection[str] = ()) -> list[str]:
@@ -60,7 +60,7 @@ def _threads(before: Surroundings) -> list[str]:
 
 
 def _processes(before: Surroundings) -> list[str]:
-    new = [p for p in psutil.Process().children(recursive=True) if p not in before.processes]
+    new = [p for p in _children() if p not in before.processes]
     _, running = psutil.wait_procs([p for p in new if not _lasting(p)], timeout=GRACE_S)
     found = []
     for process in running:
@@ -82,6 +82,15 @@ def _environment(before: Surroundings) -> list[str]:
         else:
             os.environ[name] = was
     return found
+
+
+def _children() -> list[psutil.Process]:
+    """Children and theirs. psutil reads every process of the machine for them, so the kernel is asked first whether there is one."""
+    try:
+        with_children = any(Path(task, "children").read_bytes() for task in Path("/proc/self/task").iterdir())
+    except OSError:  # a thread ended meanwhile, or this kernel does not tell
+        with_children = True
+    return psutil.Process().children(recursive=True) if with_children else []
 
 
 def _lasting(process: psutil.Process) -> bool:

@@ -178,6 +178,10 @@ def optimizer_task(name: str, variant: str) -> Task:
     if name == "LossScaleOptimizer":  # the first gradients overflow: the update is left out, and the scale halved
         arguments.pop("loss_scale_factor", None)
         optimizer: Any = optimizers.LossScaleOptimizer(optimizers.Adam(**arguments), initial_scale=2.0**128, dynamic_growth_steps=2)
+    elif name == "MultiOptimizer":
+        arguments.pop("loss_scale_factor", None)
+        named = {".*dense/.*": optimizers.SGD(momentum=0.9, **arguments), ".*dense_1/bias": optimizers.Lamb(**arguments)}
+        optimizer = optimizers.MultiOptimizer(optimizers.OptimizerMap(optimizers.Adam(**arguments), named))
     else:
         optimizer = optimizers.CLASSES[name](**arguments)
     inner = [layers.Embedding(12, 3), layers.Flatten(), layers.Dense(4, "tanh"), layers.Dense(2)]

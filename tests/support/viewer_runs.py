@@ -28,8 +28,8 @@ from disttrain.checkpoint import (
     write_shard,
 )
 from disttrain.checkpoint.records import record
-from disttrain.elastic.shard_writer import named_array
 from disttrain.models.saving.run_description import FORM, description_path
+from disttrain.training.step.named_arrays import named_array
 
 
 class WrittenRun:

@@ -175,3 +175,26 @@ def test_training_leaves_the_variables_in_place():
     model.compile("adam", "mse")
     model.fit(np.ones((8, 2), "float32"), np.ones((8, 2), "float32"), batch_size=4, verbose=0)
     assert all(now is then for now, then in zip(model.weights, before, strict=True))
+
+
+def test_functions_of_numpy_take_a_variable_for_an_array():
+    variable = dt.Variable([[3.0, 1.0], [2.0, 4.0]])
+    assert np.min(variable) == 1.0 and np.allclose(np.mean(variable, axis=0), [2.5, 2.5])
+    assert np.concatenate([variable, variable], axis=1).shape == (2, 4) and np.allclose(variable, [[3.0, 1.0], [2.0, 4.0]])
+
+
+def test_weights_of_bfloat16_are_arrays_that_hold_them_exactly():
+    layer = layers.Dense(2, dtype="bfloat16", bias_initializer="ones")
+    layer.build((None, 3))
+    kernel, bias = layer.get_weights()
+    assert kernel.dtype == np.float32 and bias.tolist() == [1.0, 1.0]
+    layer.set_weights([kernel, bias])
+    assert np.array_equal(layer.get_weights()[0], kernel)
+
+
+def test_a_scope_stands_in_front_of_names():
+    with dt.name_scope("outer"), dt.name_scope("inner"):
+        variable = dt.Variable([1.0], name="scale")
+    assert variable.path == "outer/inner/scale" and dt.Variable([1.0], name="scale").path == "scale"
+    with pytest.raises(ValueError, match="without '/'"), dt.name_scope("a/b"):
+        pass

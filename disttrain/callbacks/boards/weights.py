@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from disttrain.callbacks.boards.images import image_summary, weight_image
+from disttrain.host_numbers import readable
 
 Named = Iterable[tuple[str, np.ndarray]]
 
@@ -16,7 +17,7 @@ def weights_of(model: Any) -> Iterator[tuple[str, np.ndarray]]:
     """Each weight as an array, by its place: `dense/kernel`."""
     for name, weight in model.named_weights():
         tensor = weight.detach().cpu()
-        yield name.replace(".", "/"), np.asarray(tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor)
+        yield name.replace(".", "/"), readable(tensor)
 
 
 def histograms(arrays: Named, kind: str = "") -> Iterator[tuple[str, np.ndarray]]:

@@ -18,6 +18,7 @@ from disttrain.clusters.ray.breakpoints import refuse_breakpoints
 from disttrain.clusters.ray.last_words import Testament
 from disttrain.clusters.ray.lease import Lease
 from disttrain.clusters.ray.lookout import ProcessFacts, oom_kills, start_of
+from disttrain.clusters.ray.own_signals import let_children_hear
 from disttrain.clusters.ray.prints import Prints, listen_to_this_process
 from disttrain.clusters.ray.reasons import LEASE_OVER, PLACE_FAILED
 from disttrain.devices.drivers import gpu_uuid, hide_gpus
@@ -96,6 +97,7 @@ class WorkerActor:
     def _run_member(self) -> None:
         """All its life. Without this thread nobody obeys, while others go on to renew the lease and to tell beats."""
         try:
+            let_children_hear()
             self._member.run()
         except BaseException as error:
             self._testament.write(f"the worker's own thread failed: {type(error).__name__}: {error}")

@@ -28,7 +28,7 @@ from ray.exceptions import RayTaskError
 from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
 
 from disttrain.clock import SystemClock
-from disttrain.clusters.ray import manners
+from disttrain.clusters.ray import manners, tokens
 from disttrain.errors import UsageError
 
 # Ray's own limits take 14 to 64 s to see a dead or frozen node.
@@ -104,7 +104,10 @@ def cluster_gpus() -> tuple[float, float]:
 
 
 def leave() -> None:
-    """Leave the Ray, and end it where it was started here."""
+    """Leave the Ray, and end it where it was started here: at once, since it heeds no SIGTERM (`own_signals`)."""
+    node: Any = _worker._global_node
+    for started in [] if node is None else [info for infos in node.all_processes.values() for info in infos]:
+        started.process.terminate = started.process.kill
     _worker.shutdown()
 
 
@@ -140,6 +143,13 @@ def resolved(address: str) -> str | None:
     except Exception:  # what is wrong with it, `ray.init` says
         return None
     return None if found is None else str(found)
+
+
+def without_tokens() -> str | None:
+    """The version of this Ray if it knows nothing of tokens; None where it does."""
+    first = tuple(int(number) for number in tokens.FIRST.split("."))
+    own = tuple(int(number) for number in re.findall(r"\d+", ray.__version__)[:2])
+    return None if own >= first and hasattr(_raylet, "AuthenticationTokenLoader") else str(ray.__version__)
 
 
 def reread_token() -> None:

@@ -97,7 +97,7 @@ class RayInstance:
             return
         compat.hush()
         if self._options.address is not None:
-            variables, note = tokens.of_another(compat.resolved(self._options.address))
+            variables, note = tokens.of_another(compat.resolved(self._options.address), compat.without_tokens())
             self.notes += [note] if note else []
             tokens.put(variables)
             compat.reread_token()
@@ -111,6 +111,8 @@ class RayInstance:
         os.mkdir(folder, 0o700)
         tokens.put(tokens.of_our_own(folder))
         compat.reread_token()
+        if (version := compat.without_tokens()) is not None:
+            self.notes.append(tokens.without(version))
         # Ray opens its own folder to everybody, so that one lies inside; the name is short since sockets in it may have 107 characters
         compat.init_new(f"{folder}/r", cpus=self._options.cpus, gpus=max(self._options.gpus, self._options.all_gpus), preloaded=_PRELOADED)
         self.own = True

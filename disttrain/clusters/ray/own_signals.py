@@ -4,13 +4,15 @@ Ray's C++ takes SIGTERM for itself as a driver begins: it prints a trace, passes
 later, whatever that is doing. No option turns that off, and it happens on whatever thread starts Ray, from where Python lets nobody set
 a handler. So the kernel's own table is looked at, and put right, through Python's C interface.
 
-Ray's processes are of our process group, and would die when a terminal hangs up, with the steps that we are about to keep. What the
-thread that starts them holds back, they hold back too.
+Ray's processes are of our process group, and would die when a terminal hangs up, or when systemd, Slurm or `timeout` tell all of a job to
+end, with the steps that we are about to keep. What the thread that starts them holds back, they hold back too, and so do the workers that
+they start: who ends a run ends its driver, which tells them.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_OF_THE_DRIVER = {signal.SIGHUP, signal.SIGTERM}
 _LOOK_S = 0.02
 _get = ctypes.pythonapi.PyOS_getsig
 _get.restype, _get.argtypes = ctypes.c_void_p, [ctypes.c_int]
@@ -27,7 +30,10 @@ _set.restype, _set.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
 
 @contextmanager
 def own_signals() -> Iterator[None]:
-    """Whatever takes a signal inside the block, past Python, loses it again within 20 ms. Processes begun inside it hear no hangup."""
+    """Whatever takes a signal inside the block, past Python, loses it again within 20 ms.
+
+    Processes begun inside it hear neither a hangup nor SIGTERM.
+    """
     over = threading.Event()
     pythons = _handler_of_python()
 
@@ -37,7 +43,7 @@ def own_signals() -> Iterator[None]:
 
     watcher = threading.Thread(target=watch, name="own-signals", daemon=True)
     watcher.start()
-    held_back = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # of this thread alone
+    held_back = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_DRIVER)  # of this thread alone
     try:
         yield
     finally:
@@ -45,6 +51,31 @@ def own_signals() -> Iterator[None]:
         over.set()
         watcher.join()
         put_right(pythons)
+
+
+def let_children_hear() -> None:
+    """For the thread of a worker that runs the script's code, where its process holds back what is the driver's: what it starts does not.
+
+    SIGTERM then does nothing to this process. It is C that does nothing, so that a program that is started has the kernel's own way again.
+    """
+    held_back = _OF_THE_DRIVER & set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    if signal.SIGTERM not in held_back:
+        return
+    for number in held_back:
+        _set(number, ctypes.cast(ctypes.CDLL(None).abs, ctypes.c_void_p).value)
+    masks: list[Any] = []  # of the thread that forks; what a child is sent in its first moments waits until it is itself
+
+    def in_child() -> None:
+        for number in held_back:
+            _set(number, None)
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop())
+
+    os.register_at_fork(
+        before=lambda: masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, held_back)),
+        after_in_child=in_child,
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop()),
+    )
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, held_back)
 
 
 def put_right(pythons: int | None) -> None:

@@ -18,6 +18,8 @@ MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PAT
 
 Variables = dict[str, str | None]  # None: not set
 
+FIRST = "2.52"  # the first Ray that knows of tokens
+
 _PROBE_S = 3.0
 _UNAUTHENTICATED = 16  # of gRPC's status codes
 
@@ -39,11 +41,12 @@ def of_our_own(folder: str) -> Variables:
     return {MODE: "token", TOKEN_PATH: path, TOKEN: None}
 
 
-def of_another(where: str | None) -> tuple[Variables, str | None]:
+def of_another(where: str | None, version: str | None = None) -> tuple[Variables, str | None]:
     """(how Ray is told of the token of a cluster that is joined, what its user should know about it).
 
     Args:
         where: "host:port"; None where that is not known.
+        version: of a Ray that knows nothing of tokens; None for one that does.
 
     Raises:
         UsageError: the cluster asks for a token, and none, or another one, is here.
@@ -59,8 +62,9 @@ def of_another(where: str | None) -> tuple[Variables, str | None]:
         variables = {MODE: "token" if shows else "disabled"}
     if (asks or shows) and (token is None or not shows):
         found = "none" if token is None else f"{MODE}={os.environ[MODE]}"
+        wants = f"{name} asks for a token" if asks else f"{MODE}={os.environ[MODE]} shows a token to {name}, and there is none to show"
         raise UsageError(
-            f"{name} asks for a token.\n"
+            f"{wants}.\n"
             f"  expected  the token of that cluster in {TOKEN}, in a file that {TOKEN_PATH} names, or in ~/.ray/auth_token\n"
             f"  found     {found}\n"
             f"  try       {TOKEN_PATH} with a file that whoever started the cluster gives you"
@@ -71,11 +75,18 @@ def of_another(where: str | None) -> tuple[Variables, str | None]:
             "  expected  the token with which the cluster was started\n"
             f"  try       {TOKEN} or {TOKEN_PATH} with that one"
         )
-    if shows or asks:
+    if asks or (shows and asks is None and version is None):
         return variables, None
-    return variables, (
-        f"warning: {name} asks for no token, so whoever reaches it can run code as its user and read this run: "
-        f"start it with {MODE}=token, or see to it that nobody does (SECURITY.md)"
+    reach = f"{name} asks for no token, so whoever reaches it can run code as its user and read this run: "
+    mend = f"start it with {MODE}=token" if version is None else f"Ray {version} knows none, take {FIRST} or newer and {MODE}=token"
+    return variables, f"warning: {reach}{mend}, or see to it that nobody does (SECURITY.md)"
+
+
+def without(version: str) -> str:
+    """What the user of a Ray of our own should know whose version knows nothing of tokens."""
+    return (
+        f"warning: Ray {version} knows no tokens, so whoever can log in to this machine can run code as you while this run lasts: "
+        f"it listens on loopback alone, and Ray {FIRST} or newer asks for a token too (SECURITY.md)"
     )
 
 

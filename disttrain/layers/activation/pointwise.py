@@ -25,5 +25,9 @@ def number(value: Any, argument: str, owner: str, minimum: float | None = 0.0) -
         ValueError: not a number of `minimum` or more.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or (minimum is not None and not value >= minimum):
-        raise ValueError(f"{owner}({argument}={value!r}): expected a number{'' if minimum is None else f', {minimum:g} or more'}.")
+        told = f"expected a number{'' if minimum is None else f', {minimum:g} or more'}"
+        if minimum == 0:  # Keras's words
+            of = f"{argument} of a {owner} layer" if owner == "ReLU" else f"The {argument} value of a {owner} layer"
+            told = f"{of} cannot be {'' if argument == 'max_value' else 'None or '}a negative value"
+        raise ValueError(f"{owner.replace(' ', '')}({argument}={value!r}): {told}.")
     return value

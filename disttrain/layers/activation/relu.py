@@ -55,7 +55,7 @@ class LeakyReLU(Pointwise):
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
         negative_slope = kwargs.pop("alpha", negative_slope)
         super().__init__(**kwargs)
-        self.negative_slope = number(negative_slope, "negative_slope", "LeakyReLU")
+        self.negative_slope = number(negative_slope, "negative_slope", "Leaky ReLU")
 
     def call(self, inputs: Tensor) -> Tensor:
         return activations.leaky_relu(inputs, self.negative_slope)

@@ -40,10 +40,8 @@ class Softmax(Pointwise):
             return activations.softmax(inputs, self._axis)
         pairs = zip(reversed(mask.shape), reversed(inputs.shape), strict=False)
         if mask.ndim > inputs.ndim or any(one not in (1, other) for one, other in pairs):
-            raise ValueError(
-                f"{self._described()}: the mask has shape {tuple(mask.shape)}, "
-                f"which does not broadcast to the input's, {tuple(inputs.shape)}."
-            )
+            wrong = "must not have more dimensions than the input" if mask.ndim > inputs.ndim else "must be broadcastable to the input"
+            raise ValueError(f"{self._described()}: the mask has shape {tuple(mask.shape)}, the input {tuple(inputs.shape)}; it {wrong}.")
         kept = mask if mask.dtype is torch.bool else mask > 0.5
         hidden = -3e4 if inputs.dtype is torch.float16 else -1e9
         # Where a whole axis is hidden, the softmax is uniform, not 0.

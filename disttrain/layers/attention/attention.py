@@ -49,7 +49,9 @@ class Attention(Layer):
         super().__init__(**kwargs)
         owner = type(self).__name__
         if score_mode not in ("dot", "concat"):
-            raise ValueError(f"{owner}(score_mode={score_mode!r}): expected 'dot' or 'concat'.")
+            raise ValueError(
+                f"{owner}: Invalid value for argument score_mode. Expected one of {{'dot', 'concat'}}. Received: score_mode={score_mode}"
+            )
         if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout <= 1:
             raise ValueError(f"{owner}(dropout={dropout!r}): expected a number from 0 to 1, the share of scores that is dropped.")
         self.use_scale, self.score_mode, self.dropout, self.seed = bool(use_scale), score_mode, dropout, seed
@@ -130,7 +132,7 @@ class Attention(Layer):
     def _check(self, given: Any, what: str) -> None:
         if not isinstance(given, list | tuple) or not 2 <= len(given) <= 3:
             raise ValueError(
-                f"{self._described()}: expected a list of 2 or 3 {what}, [query, value] or [query, value, key]; "
+                f"{self._described()}: must be called on a list of 2 or 3 {what}, [query, value] or [query, value, key]; "
                 f"got {'one' if not isinstance(given, list | tuple) else len(given)}."
             )
 

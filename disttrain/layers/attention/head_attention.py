@@ -164,7 +164,7 @@ class HeadAttention(Layer):
         if tuple(value_shape[1:-1]) != tuple((key_shape or value_shape)[1:-1]):
             raise ValueError(
                 f"{self._described()}: the value has shape {tuple(value_shape)}, the key {tuple(key_shape)}; "
-                "all axes but the last must agree."
+                "all axes but the last must be equal."
             )
 
     def _settings_config(self) -> dict[str, Any]:

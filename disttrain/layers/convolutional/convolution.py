@@ -62,7 +62,10 @@ class Convolution(Layer):
         self.strides = sizes(strides, self.rank, "strides", owner)
         self.dilation_rate = sizes(dilation_rate, self.rank, "dilation_rate", owner)
         if self._strides_exclude_dilation and max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            raise ValueError(f"{owner}(strides={strides}, dilation_rate={dilation_rate}): only one of them may be more than 1.")
+            raise ValueError(
+                f"{owner}: Specifying `strides > 1` is not compatible with `dilation_rate > 1`: only one of them may be more than 1. "
+                f"Received: strides={strides}, dilation_rate={dilation_rate}"
+            )
         self.padding = check_padding(padding, owner, self._causal)
         self.data_format = check_data_format(data_format, owner)
         self.use_bias = bool(use_bias)

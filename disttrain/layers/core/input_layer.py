@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from disttrain import text
@@ -148,7 +149,7 @@ def _of_tensor(tensor: Any, shape: Any, batch_size: int | None, batch_shape: Any
 
 def _sizes(shape: Any, argument: str) -> Shape:
     sizes = (shape,) if isinstance(shape, int) else tuple(shape)
-    if not all(size is None or (isinstance(size, int) and not isinstance(size, bool) and size >= 0) for size in sizes):
+    if not all(size is None or (isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 0) for size in sizes):
         raise ValueError(f"Input({argument}={shape!r}): expected sizes that are integers of 0 or more, or None.")
     return sizes
 

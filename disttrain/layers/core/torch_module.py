@@ -70,4 +70,7 @@ def as_layer(value: Any) -> Layer:
         return value
     if isinstance(value, nn.Module):
         return TorchModule(value)
-    raise ValueError(f"{value!r}: expected a layer or a torch.nn.Module.\n  try  layers.Lambda({getattr(value, '__name__', 'function')})")
+    raise ValueError(
+        f"{value!r}: expected a layer or a torch.nn.Module. Only instances of those can be added.\n"
+        f"  try  layers.Lambda({getattr(value, '__name__', 'function')})"
+    )

@@ -23,7 +23,10 @@ class Wrapper(Layer):
     def __init__(self, layer: Layer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not isinstance(layer, Layer):
-            raise ValueError(f"{type(self).__name__}(layer={layer!r}): expected a layer, such as Dense(8).")
+            raise ValueError(
+                f"Layer {layer!r} supplied to {type(self).__name__} isn't a supported layer type. "
+                "Please ensure wrapped layer is a valid Keras layer, such as Dense(8)."
+            )
         self.layer = wrapped(layer)
 
     def build(self, input_shape: Any = None) -> None:

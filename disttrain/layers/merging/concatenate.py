@@ -62,7 +62,10 @@ class Concatenate(Layer):
             if axis == joined:
                 output.append(None if None in sizes else sum(sizes))
             elif len(known) > 1:
-                raise ValueError(f"{self._described()}: shapes must agree except in axis {self.axis}; got {list(input_shape)}.")
+                raise ValueError(
+                    f"{self._described()}: requires inputs with matching shapes except for the concatenation axis, {self.axis}; "
+                    f"got {list(input_shape)}."
+                )
             else:
                 output.append(next(iter(known), None) if axis else sizes[0])
         return tuple(output)

@@ -46,12 +46,12 @@ class Subtract(Merge):
     def build(self, input_shape: list[Shape]) -> None:
         check_list(self, input_shape)
         if len(input_shape) != 2:
-            raise ValueError(f"{self._described()}: expected a list of 2 tensors, got {len(input_shape)}.")
+            raise ValueError(f"{self._described()}: a `Subtract` layer should be called on exactly 2 inputs, got {len(input_shape)}.")
         super().build(input_shape)
 
     def _merge(self, inputs: list[Tensor]) -> Tensor:
         if len(inputs) != 2:
-            raise ValueError(f"{self._described()}: expected a list of 2 tensors, got {len(inputs)}.")
+            raise ValueError(f"{self._described()}: a `Subtract` layer should be called on exactly 2 inputs, got {len(inputs)}.")
         return inputs[0] - inputs[1]
 
 

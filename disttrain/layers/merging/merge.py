@@ -67,7 +67,7 @@ class Merge(Layer):
         merged: Tensor | None = None
         for x, mask in zip(inputs, previous_mask, strict=True):
             assert mask is not None
-            x, mask = as_tensor(x), as_tensor(mask)
+            x, mask = x if hasattr(x, "ndim") else as_tensor(x), as_tensor(mask)  # x may be symbolic
             mask = _widened(mask, mask.ndim + rank - x.ndim)
             merged = mask if merged is None else torch.logical_or(merged, mask)
         return merged

@@ -75,11 +75,12 @@ def checked_axes(axis: Any, owner: str) -> int | list[int]:
     """An axis, or a list of several.
 
     Raises:
-        ValueError: something else, or none.
+        ValueError, TypeError: something else, or none.
     """
     several = list(axis) if isinstance(axis, list | tuple) else [axis]
     if not several or any(isinstance(item, bool) or not isinstance(item, int) for item in several):
-        raise ValueError(f"{owner}(axis={axis!r}): expected an integer, or a list of integers.")
+        wrong = ValueError if isinstance(axis, list | tuple | int) else TypeError  # as in Keras
+        raise wrong(f"{owner}(axis={axis!r}): Expected an int or a list/tuple of ints for the argument 'axis'.")
     return several if isinstance(axis, list | tuple) else int(axis)
 
 
@@ -104,5 +105,8 @@ def known_sizes(places: Sequence[int], input_shape: Shape, described: str) -> tu
     """
     sizes = tuple(size for size in (input_shape[place] for place in places) if size is not None)
     if len(sizes) != len(places):
-        raise ValueError(f"{described}: got an input of shape {input_shape}; the sizes of axes {list(places)} must be known.")
+        raise ValueError(
+            f"{described}: axes {list(places)} of the input tensor should have a defined dimension "
+            f"but the layer received an input with shape {input_shape}."
+        )
     return sizes

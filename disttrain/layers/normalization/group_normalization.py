@@ -71,7 +71,14 @@ class GroupNormalization(AffineNormalization):
         (channels,) = known_sizes(places, input_shape, self._described())
         groups = channels if self.groups == -1 else self.groups
         if channels % groups:
-            raise ValueError(f"{self._described()}(groups={groups}): got {channels} channels, which do not fall into that many groups.")
+            wrong = (
+                "Number of groups cannot be more than the number of channels"
+                if channels < groups
+                else "Number of groups must be a multiple of the number of channels"  # as Keras says it; the reverse is meant
+            )
+            raise ValueError(
+                f"{self._described()}(groups={groups}): got {channels} channels, which do not fall into that many groups. {wrong}."
+            )
         self.groups = groups  # so Keras writes -1 once it is built
         self._add_affine((channels,), scale=self.scale, center=self.center)
 

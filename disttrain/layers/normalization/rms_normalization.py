@@ -54,7 +54,7 @@ class RMSNormalization(Layer):
         dtype = wide(x.dtype, scale)
         wider = x.to(dtype)
         if self._trailing:
-            y = F.rms_norm(wider, wider.shape[self._places[0] :], scale.to(dtype), self.epsilon)
+            y = F.rms_norm(wider, scale.shape, scale.to(dtype), self.epsilon)
         else:
             factor = torch.rsqrt(wider.square().mean(self._places, keepdim=True) + self.epsilon)
             y = wider * factor * scale.to(dtype).view(self._spread)

@@ -43,14 +43,16 @@ class SpectralNormalization(Wrapper):
 
     def __init__(self, layer: Layer, power_iterations: int = 1, **kwargs: Any) -> None:
         super().__init__(layer, **kwargs)
-        self.power_iterations = integer(power_iterations, "power_iterations", "SpectralNormalization")
+        self.power_iterations = integer(
+            power_iterations, "power_iterations", "SpectralNormalization", meaning="`power_iterations` should be greater than zero"
+        )
 
     def build(self, input_shape: Any = None) -> None:
         super().build(input_shape)
         inner = self.layer
         found = next((name for name in ("kernel", "embeddings") if inner._parameters.get(name) is not None), None)
         if found is None:
-            raise ValueError(f"{self._described()}: {inner._described()} has neither 'kernel' nor 'embeddings'.")
+            raise ValueError(f"{self._described()}: {inner._described()} object has no attribute 'kernel' nor 'embeddings'.")
         self._inner_name = found
         self._inner_constraint = inner._constraints.get(found)
         kernel = inner._parameters[found]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,6 +58,9 @@ class RecurrentCell(Layer):
         for argument, rate in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
             if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0.0 <= rate <= 1.0:
                 raise ValueError(f"{owner}({argument}={rate!r}): expected a number from 0 to 1, the share that is zeroed.")
+        if implementation == 0:  # of older Keras
+            implementation = 1
+            warnings.warn(f"{owner}(implementation=0) is of older Keras; taken for 1.", stacklevel=3)
         if implementation not in (1, 2):
             raise ValueError(f"{owner}(implementation={implementation!r}): expected 1 or 2.")
         self.units, self.use_bias, self.seed = units, bool(use_bias), seed

@@ -62,7 +62,10 @@ class ConvLSTMCell(LSTMCell):
         self.strides = geometry.sizes(strides, rank, "strides", owner)
         self.dilation_rate = geometry.sizes(dilation_rate, rank, "dilation_rate", owner)
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            raise ValueError(f"{owner}(strides={strides}, dilation_rate={dilation_rate}): only one of them may be more than 1.")
+            raise ValueError(
+                f"{owner}: Specifying `strides > 1` is not compatible with `dilation_rate > 1`: only one of them may be more than 1. "
+                f"Received: strides={strides}, dilation_rate={dilation_rate}"
+            )
         self.padding = geometry.check_padding(padding, owner)
         self.data_format = geometry.check_data_format(data_format, owner)
         self.gate_axis = -1 if self.data_format == "channels_last" else -rank - 1

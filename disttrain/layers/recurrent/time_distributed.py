@@ -50,7 +50,8 @@ class TimeDistributed(Wrapper):
         self._of_a_step(shape)
         if mask is not None and tuple(mask.shape[:2]) != shape[:2]:
             raise ValueError(
-                f"{self._described()}: the mask has shape {tuple(mask.shape)}, expected (batch, time, ...), here {shape[:2]} at first."
+                f"{self._described()}: The `mask` passed to the `TimeDistributed` layer has a shape of {tuple(mask.shape)}, "
+                f"expected (batch, time, ...), here {shape[:2]} at first."
             )
         options: dict[str, Any] = {"training": training} if self.layer._signature.takes_training else {}
         given = mask if "mask" in self.layer._signature.call_names else None

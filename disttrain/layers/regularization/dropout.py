@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -63,7 +63,10 @@ def check_rate(rate: Any, owner: str, one: bool = True) -> float:
         ValueError: not a number from 0 to 1.
     """
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
-        raise ValueError(f"{owner}(rate={rate!r}): expected a number from 0 to 1, the share that is dropped.")
+        raise ValueError(
+            f"{owner}: Invalid value received for argument `rate`. Expected a float value between 0 and 1. "
+            f"Received: rate={rate!r}, expected a number from 0 to 1, the share that is dropped."
+        )
     if rate == 1 and not one:
         raise ValueError(f"{owner}(rate={rate!r}): expected a number below 1; nothing would be left to scale.")
     return rate
@@ -73,12 +76,22 @@ def check_noise_shape(noise_shape: Any, owner: str) -> tuple[int | None, ...] | 
     """`noise_shape` as a tuple of sizes of 1 or more and Nones, or None."""
     if noise_shape is None:
         return None
-    try:
-        sizes = tuple(None if size is None else operator.index(size) for size in noise_shape)
-    except TypeError:
-        sizes = (0,)
-    if isinstance(noise_shape, str) or any(size is not None and size < 1 for size in sizes):
-        raise ValueError(f"{owner}(noise_shape={noise_shape!r}): expected a tuple with an integer of 1 or more, or None, for each axis.")
+    wrong = ""
+    sizes: tuple[int | None, ...] = ()
+    if isinstance(noise_shape, str) or not isinstance(noise_shape, Iterable):
+        wrong = "a tuple or list of integers"
+    else:
+        try:
+            sizes = tuple(None if size is None else operator.index(size) for size in noise_shape)
+        except TypeError:
+            wrong = "all elements to be integers or None"
+        if any(size is not None and size < 1 for size in sizes):
+            wrong = "all dimensions to be positive integers or None"
+    if wrong:
+        raise ValueError(
+            f"{owner}: Invalid value received for argument `noise_shape`. Expected {wrong}. Received: noise_shape={noise_shape!r}, "
+            "expected a tuple with an integer of 1 or more, or None, for each axis."
+        )
     return sizes
 
 

@@ -44,7 +44,12 @@ class Cropping(Layer):
             for size, (before, after) in zip(spatial(input_shape, self.data_format), self._margins, strict=True)
         ]
         if any(size is not None and size < 1 for size in left):
-            raise ValueError(f"{self._described()}: cropping={self.cropping} leaves nothing of an input of shape {input_shape}.")
+            told = (
+                "`cropping` parameter of `Cropping1D` layer must be smaller than the number of steps"
+                if self.rank == 1
+                else "Values in `cropping` argument should be smaller than the corresponding spatial dimension of the input"
+            )  # Keras's words
+            raise ValueError(f"{self._described()}: cropping={self.cropping} leaves nothing of an input of shape {input_shape}. {told}.")
         return shape_of(input_shape[0], left, channels(input_shape, self.data_format), self.data_format)
 
     def get_config(self) -> dict[str, Any]:

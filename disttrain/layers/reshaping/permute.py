@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
-from disttrain.layers.geometry import check_rank, integer
+from disttrain.layers.geometry import check_rank
 from disttrain.layers.layer import Layer
 from disttrain.layers.symbolic import Shape
 
@@ -31,10 +32,15 @@ class Permute(Layer):
 
     def __init__(self, dims: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        given = list(dims) if isinstance(dims, list | tuple) else [dims]
-        self.dims = tuple(integer(axis, "dims", "Permute", 1, "for each axis after the batch") for axis in given)
-        if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
-            raise ValueError(f"Permute(dims={dims!r}): expected each of 1 to {len(self.dims)} once, the axes after the batch.")
+        given: list[Any] = list(dims) if isinstance(dims, list | tuple) else [dims]
+        if any(isinstance(axis, bool) or not isinstance(axis, int | np.integer) for axis in given) or sorted(given) != list(
+            range(1, len(given) + 1)
+        ):
+            raise ValueError(
+                f"Permute: Invalid permutation argument `dims`: expected each of 1 to {len(given)} once, the axes after the batch. "
+                f"Received: dims={dims!r}"
+            )
+        self.dims = tuple(int(axis) for axis in given)
 
     def build(self, input_shape: Shape) -> None:
         self.compute_output_shape(input_shape)

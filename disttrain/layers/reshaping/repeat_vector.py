@@ -32,7 +32,7 @@ class RepeatVector(Layer):
 
     def __init__(self, n: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.n = integer(n, "n", "RepeatVector", meaning="the number of steps")
+        self.n = integer(n, "n", "RepeatVector", meaning="the number of steps, which should be a positive integer")
 
     def build(self, input_shape: Shape) -> None:
         self.compute_output_shape(input_shape)

@@ -80,7 +80,7 @@ class UpSampling1D(UpSampling):
     rank = 1
 
     def __init__(self, size: int = 2, **kwargs: Any) -> None:
-        super().__init__(integer(size, "size", "UpSampling1D"), **kwargs)
+        super().__init__(integer(size, "size", "UpSampling1D", meaning="it should be a positive integer"), **kwargs)
         self.size = self._factors[0]
 
     def get_config(self) -> dict[str, Any]:

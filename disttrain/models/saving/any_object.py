@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from disttrain import activations, constraints, initializers, losses, metrics, optimizers, regularizers
+from disttrain import activations, constraints, initializers, losses, metrics, mixed_precision, optimizers, regularizers
 from disttrain.models.saving import registry
-from disttrain.models.saving.deserialize import plain
+from disttrain.models.saving.deserialize import deserialize_object, plain
 from disttrain.optimizers import schedules
 
 _KINDS: tuple[tuple[str, Callable[[Any], Any]], ...] = (
@@ -45,12 +45,42 @@ def _made(value: Any) -> Any:
     name, config = value.get("class_name"), value.get("config")
     if not isinstance(name, str) or "config" not in value:
         return {key: _made(item) for key, item in value.items()}
-    if name == "function" and isinstance(config, str):
-        return _function(config)
-    get = _getter(str(value.get("module", "")))
-    if get is None or not isinstance(config, dict) or registry.find(value.get("registered_name"), name) is not None:
+    registered, module = value.get("registered_name"), str(value.get("module", ""))
+    if name == "function":
+        if not isinstance(config, str):
+            raise TypeError(f"Expected 'config' to be a non-null str, the name of a function. Received: config={config!r}")
+        found = _function(config)
+        if registered not in (None, "", name, config) and registry.find(registered) is None:
+            raise _impostor(registered, config)
+        return found
+    if name == "__typespec__" and not isinstance(config, list | tuple):
+        raise TypeError(f"Expected 'config' to be a list or a tuple. Received: config={config!r}")
+    if not isinstance(config, dict):
+        raise TypeError(f"Expected 'config' to be a dict, that of a {name}. Received: config={config!r}")
+    if registry.find(registered, name) is not None:
         return plain(value)
-    return get({**value, "config": {key: plain(item) for key, item in config.items()}})
+    if registered not in (None, "", name) and module.startswith("keras"):
+        raise _impostor(registered, name)
+    get = _getter(module)
+    if get is not None:
+        return get({**value, "config": {key: plain(item) for key, item in config.items()}})
+    if module == "keras":
+        return mixed_precision.get(value) if name == "DTypePolicy" else deserialize_object(value)
+    made = plain(value)
+    if made is value:
+        raise TypeError(
+            f"Could not locate class {name!r}, of module {module!r}.\n"
+            f"  try  @disttrain.register() on it, or custom_objects={{{name!r}: {name}}}"
+        )
+    return made
+
+
+def _impostor(registered: Any, name: str) -> ValueError:
+    """The error of a config that says one class and means another."""
+    return ValueError(
+        f"a config registered as {registered!r} resolved to a Keras built-in, {name!r}: nothing is registered by that name.\n"
+        f"  try  @disttrain.register() on the class that was saved, or custom_objects={{{registered!r}: the class}}"
+    )
 
 
 def _function(name: str) -> Any:

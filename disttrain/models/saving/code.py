@@ -61,7 +61,7 @@ def make_function(config: Any) -> Callable[..., Any]:
     """
     if registry.session().safe_mode:
         raise ValueError(
-            "the file holds a lambda, which is code and could do anything: it is not run.\n"
+            "the file holds a lambda, which is code and could do anything (arbitrary code execution): it is not run.\n"
             "  try  load_model(path, safe_mode=False), if you trust whoever wrote the file"
         )
     config = config if isinstance(config, dict) else {}

@@ -10,9 +10,12 @@ import hashlib
 import json
 import logging
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import safetensors.torch
+from torch import Tensor
 
 from disttrain.parsing import parsed_object
 
@@ -25,6 +28,25 @@ def say_unchecked(source: str) -> None:
     logging.getLogger("disttrain").warning(
         "%s holds no digest: a bit that changed since it was written cannot be noticed; what save_weights() writes has one", source
     )
+
+
+def sealed_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """Weights by name as a sealed safetensors file.
+
+    Raises:
+        ValueError: one has a dtype that the format lacks.
+    """
+    try:
+        return seal_safetensors(safetensors.torch.save(dict(tensors), metadata={"format": "pt"}))
+    except KeyError as error:  # what the library does with such a dtype
+        dtype = error.args[0]
+        name = next((name for name, tensor in tensors.items() if tensor.dtype == dtype), None)
+        if name is None:
+            raise
+        raise ValueError(
+            f"a .safetensors file cannot hold {name!r}: the format has no {str(dtype).removeprefix('torch.')}.\n"
+            "  try       another file, which has: .weights.h5 or .keras, or a state_dict of torch (.pt)"
+        ) from error
 
 
 def seal_safetensors(data: bytes) -> bytes:
@@ -96,7 +118,7 @@ def _h5_digest(file: Any, limit: int | None) -> str:
         if not hasattr(member, "shape"):
             return
         plain = not member.is_virtual and member.external is None and member.chunks is None
-        if not plain or member.dtype.kind not in "fiubV" or (limit is not None and member.nbytes > limit):
+        if not plain or member.dtype.kind not in "fiubcV" or (limit is not None and member.nbytes > limit):
             raise ValueError(f"{name} is damaged: it is no plain array within the file")
         total.update(f"{member.shape} {member.dtype.str}".encode())
         total.update(np.ascontiguousarray(member[()]).tobytes())

@@ -11,7 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 
 def write_bytes(path: Any, data: bytes, overwrite: bool = True) -> None:
-    """Write `data`; folders are made.
+    """Write `data`, through a symbolic link to what it points to; folders are made.
 
     Raises:
         FileExistsError: the file is there and `overwrite` is False.
@@ -22,6 +22,7 @@ def write_bytes(path: Any, data: bytes, overwrite: bool = True) -> None:
     if not isinstance(system, LocalFileSystem):
         system.pipe_file(name, data)
         return
+    name = os.path.realpath(name)  # a link stays one, and its target is what is written
     folder = os.path.dirname(name) or "."
     os.makedirs(folder, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(name)}.", dir=folder)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import io
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from disttrain.host_numbers import LACKED, plain
 from disttrain.models.saving.file_seal import check_h5_digest, seal_h5
 from disttrain.models.saving.fitting import Found
 from disttrain.models.saving.h5_paths import name_of, weight_groups
@@ -37,11 +37,11 @@ def write_h5(model: nn.Module, optimizer: bool = True) -> bytes:
             group.attrs["name"] = name_of(module)
             for variable in variables_of(module, weights):
                 array = variable.value.contiguous()
-                if array.dtype is torch.bfloat16:  # NumPy has no such type; Keras, too, stores its two bytes
-                    dataset = group.create_dataset(variable.name, data=array.view(torch.int16).numpy().view("V2"))
-                    dataset.attrs["dtype"] = "bfloat16"
+                if array.dtype in LACKED:  # NumPy has no such type; Keras, too, stores the two bytes of a bfloat16
+                    dataset = group.create_dataset(variable.name, data=plain(array).view(f"V{array.itemsize}"))
+                    dataset.attrs["dtype"] = str(array.dtype).removeprefix("torch.")
                 else:
-                    dataset = group.create_dataset(variable.name, data=array.numpy())
+                    dataset = group.create_dataset(variable.name, data=plain(array))
                 if variable.key is not None:
                     dataset.attrs["key"] = variable.key
                 if variable.beside:
@@ -126,7 +126,7 @@ def _all_values(group: Any, size: int, source: str) -> dict[str, Any]:
         if dataset.nbytes > size:
             raise ValueError(f"{source}: {dataset.name}, of shape {dataset.shape}, is larger than the file.")
         value = value_of(dataset, source)
-        found[name] = value if value.dtype is torch.bfloat16 else value.numpy()
+        found[name] = value if value.dtype in LACKED else value.numpy()
     return found
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from disttrain.host_numbers import LACKED
 from disttrain.models.saving.foreign import refuse_foreign_hdf5
 
 MIN_CHUNK = 1 << 20  # numbers; HDF5 may take chunks of some size for a small dataset
@@ -61,10 +62,11 @@ def value_of(dataset: Any, source: str) -> Tensor:
     """
     if dataset.is_virtual or dataset.external is not None:
         raise ValueError(f"{source}: {dataset.name} keeps its bytes in another file, which no saved model does.")
-    if dataset.attrs.get("dtype") == "bfloat16" and dataset.dtype.itemsize == 2:
+    lacked = next((dtype for dtype in LACKED if dataset.attrs.get("dtype") == str(dtype).removeprefix("torch.")), None)
+    if lacked is not None and dataset.dtype.kind == "V" and dataset.dtype.itemsize == lacked.itemsize:
         raw = np.ascontiguousarray(dataset[()])
-        return torch.from_numpy(raw.reshape(-1).view(np.int16).copy()).view(torch.bfloat16).reshape(dataset.shape)
-    if dataset.dtype.kind not in "fiub":
+        return torch.from_numpy(raw.reshape(-1).view(np.uint8).copy()).view(lacked).reshape(dataset.shape)
+    if dataset.dtype.kind not in "fiubc":
         raise ValueError(f"{source}: {dataset.name} has dtype {dataset.dtype}; weights are numbers.")
     if dataset.chunks is not None and math.prod(dataset.chunks) > max(dataset.size, MIN_CHUNK):
         raise ValueError(f"{source}: {dataset.name} comes in chunks of shape {dataset.chunks}, larger than itself.")

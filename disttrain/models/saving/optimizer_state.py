@@ -38,11 +38,13 @@ def restore_optimizer(model: nn.Module, values: list[Any], source: str) -> None:
     expected = len(fresh.keras_variables(params, names))
     if len(values) != expected and len(values) <= 2:  # saved before its first step: a step count and a rate
         return
-    rate = getattr(optimizer, "_learning_rate", None)
+    each = getattr(optimizer, "optimizers", None) or [optimizer]  # those within a MultiOptimizer
+    rates = [getattr(one, "_learning_rate", None) for one in each]
     try:
         optimizer.set_keras_variables(params, values, names)
-        if isinstance(rate, float) and np.float32(rate) == np.float32(optimizer.current_learning_rate()):
-            optimizer.learning_rate = rate  # the file rounds it to float32; the same bits need all of it
+        for one, rate in zip(each, rates, strict=True):
+            if isinstance(rate, float) and np.float32(rate) == np.float32(one.current_learning_rate()):
+                one.learning_rate = rate  # the file rounds it to float32; the same bits need all of it
     except ValueError as error:
         warnings.warn(f"{source}: the optimizer starts afresh, since its state does not fit: {error}", stacklevel=4)
 

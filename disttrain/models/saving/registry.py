@@ -45,7 +45,9 @@ def register(package: str = "Custom", name: str | None = None) -> Callable[[T], 
     def decorate(thing: T) -> T:
         key = f"{package}>{name or thing.__name__}"  # type: ignore[attr-defined]
         if isinstance(thing, type) and not hasattr(thing, "get_config"):
-            raise ValueError(f"register: {key} has no get_config(), so a file could not hold it.")
+            raise ValueError(
+                f"register: Cannot register a class that does not have a get_config() method. {key} has none, so a file could not hold it."
+            )
         _registered[key] = thing
         return thing
 

@@ -7,13 +7,12 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import safetensors.torch
 import torch
 
 from disttrain.errors import UsageError
 from disttrain.models.digest import weights_digest
 from disttrain.models.export import export
-from disttrain.models.saving.file_seal import seal_safetensors
+from disttrain.models.saving.file_seal import sealed_safetensors
 from disttrain.models.saving.files import write_bytes
 from disttrain.models.saving.keras_file import save_model
 from disttrain.models.saving.trained_run import RunPlace, Trained, model_of, read_trained, run_at
@@ -109,7 +108,7 @@ def _write_model(place: RunPlace, trained: Trained, name: str, custom_objects: d
 
 def _weights(trained: Trained, name: str) -> bytes:
     if name.endswith(".safetensors"):
-        return seal_safetensors(safetensors.torch.save(trained.weights, metadata={"format": "pt"}))
+        return sealed_safetensors(trained.weights)
     buffer = io.BytesIO()
     torch.save(trained.weights, buffer)
     return buffer.getvalue()

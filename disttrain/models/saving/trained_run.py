@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,14 +12,15 @@ from torch import Tensor
 from disttrain.checkpoint import CommitName, Loaded, Store, list_checkpoints, load, load_newest, read_history
 from disttrain.checkpoint.address import split_address
 from disttrain.checkpoint.history import newest_of_step
-from disttrain.elastic.shard_writer import as_tensor
 from disttrain.errors import CheckpointCorrupt, UsageError
 from disttrain.models.saving.compiling import compile_as_written
 from disttrain.models.saving.fitting import Found
 from disttrain.models.saving.keras_file import json_of, made_of
 from disttrain.models.saving.run_description import Described, description_path, read_description
+from disttrain.models.saving.run_optimizers import Kept, kept_in, restore_optimizers
 from disttrain.models.saving.weights import fitted, put_weights
-from disttrain.training.step.optimizer_slots import arrange_slots, trained_weights
+from disttrain.training.step.named_arrays import as_tensor
+from disttrain.training.step.step_owners import counting_in
 
 _FILES = (".keras", ".h5", ".hdf5", ".safetensors", ".json")
 _LOOKS = 3  # a run that trains deletes old checkpoints, perhaps while one is read
@@ -47,16 +47,14 @@ class Trained:
     Args:
         name: of the checkpoint.
         weights: by their names in `state_dict()`.
-        slots: of the model's optimizer, by slot and weight; empty if not asked for.
-        counters: of that optimizer, as its `state_dict()` gives them.
+        optimizers: their state; nothing if not asked for.
         skipped: newer checkpoints that are damaged, and why.
     """
 
     name: str
     call: int
     weights: dict[str, Tensor]
-    slots: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    counters: Mapping[str, Any] = field(default_factory=dict)
+    optimizers: Kept = field(default_factory=Kept)
     skipped: tuple[str, ...] = ()
 
     @property
@@ -87,7 +85,7 @@ def read_trained(place: RunPlace, step: int | None = None, *, optimizer: bool = 
 
     Args:
         step: optimizer updates; the newest checkpoint of that step, and no other.
-        optimizer: read its state too.
+        optimizer: read the state of optimizers too.
 
     Raises:
         UsageError: there is no checkpoint, or none of that step.
@@ -95,11 +93,6 @@ def read_trained(place: RunPlace, step: int | None = None, *, optimizer: bool = 
     """
     loaded, skipped = _loaded(place, step, "" if optimizer else "model/")
     tensors = {name: as_tensor(array) for name, array in loaded.arrays.items()}
-    slots: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer/"):
-            slot, _, weight = name.removeprefix("optimizer/").partition("/")
-            slots.setdefault(slot, {})[weight] = tensor
     extra = loaded.manifest.extra
     call, meta = extra.get("call"), extra.get("meta")
     weights = {name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")}
@@ -107,7 +100,7 @@ def read_trained(place: RunPlace, step: int | None = None, *, optimizer: bool = 
         raise UsageError(
             f"{place.address}: {loaded.manifest.name} is no checkpoint of a model.\n  expected  one that disttrain launch wrote"
         )
-    return Trained(str(loaded.manifest.name), call, weights, slots, meta.get("optimizer") or {}, tuple(skipped))
+    return Trained(str(loaded.manifest.name), call, weights, kept_in(tensors, meta) if optimizer else Kept(), tuple(skipped))
 
 
 def load_run(
@@ -141,7 +134,8 @@ def model_of(place: RunPlace, trained: Trained, custom_objects: dict[str, Any] |
     settings = config.get("compile_config")
     if compile and isinstance(settings, dict) and settings:
         compile_as_written(model, settings, custom_objects)
-        _restore_optimizer(model, trained)
+        if model.compiled:
+            restore_optimizers(model, trained.optimizers, trained.name)
     return model
 
 
@@ -149,12 +143,12 @@ def load_run_weights(
     model: Any, place: RunPlace, skip_mismatch: bool = False, by_name: bool = False, step: int | None = None
 ) -> None:  # fmt: skip
     """The weights of a run into a model that is built; of a compiled one, the optimizer's state too. Otherwise as `load_weights`."""
-    compiled = bool(getattr(model, "optimizer", None) is not None and model.compiled and not by_name)
+    compiled = bool(getattr(model, "compiled", False) and counting_in(model) and not by_name)
     trained = read_trained(place, step, optimizer=compiled)
     _tell_skipped(place, trained)
     put_weights(model, _fitted(model, trained.weights, by_name), f"{place.address}, checkpoint {trained.name},", skip_mismatch)
     if compiled:
-        _restore_optimizer(model, trained)
+        restore_optimizers(model, trained.optimizers, trained.name)
 
 
 def _tell_skipped(place: RunPlace, trained: Trained) -> None:
@@ -230,22 +224,3 @@ def _fitted(model: Any, weights: dict[str, Tensor], by_name: bool = False) -> Fo
 
 def _row_states(model: Any) -> set[int]:
     return {id(module._buffers[name]) for module in model.modules() for name in getattr(module, "_row_states", ())}
-
-
-def _restore_optimizer(model: Any, trained: Trained) -> None:
-    """Where it does not fit, a warning, and the optimizer starts afresh: as with files."""
-    optimizer = getattr(model, "optimizer", None)
-    if optimizer is None or not model.compiled or not trained.counters:
-        return
-    params, names = trained_weights(model)
-    optimizer.build(params, names)
-    expected = {
-        f"{slot}/{name}": tensor.shape for slot, tensors in optimizer.slots.items() for name, tensor in zip(names, tensors, strict=True)
-    }
-    given = {f"{slot}/{name}": tensor.shape for slot, tensors in trained.slots.items() for name, tensor in tensors.items()}
-    if expected != given:
-        differing = sorted(name for name in {*expected, *given} if expected.get(name) != given.get(name))
-        warnings.warn(f"the optimizer starts afresh, since the state in {trained.name} does not fit: {differing[0]}", stacklevel=4)
-        return
-    arrange_slots(optimizer, params, names, trained.slots)
-    optimizer.load_state_dict(dict(trained.counters))

@@ -14,7 +14,7 @@ from torch import Tensor
 from disttrain.layers.layer import Layer
 from disttrain.models.module_state import lacks_weights
 from disttrain.models.saving.archive import read_member, sound_archive
-from disttrain.models.saving.file_seal import check_safetensors, is_sealed_safetensors, say_unchecked, seal_safetensors
+from disttrain.models.saving.file_seal import check_safetensors, is_sealed_safetensors, say_unchecked, sealed_safetensors
 from disttrain.models.saving.files import read_bytes, write_bytes
 from disttrain.models.saving.fitting import Found
 from disttrain.models.saving.foreign import refuse_foreign_members, refuse_foreign_path
@@ -46,7 +46,7 @@ def save_weights(model: Layer, filepath: Any, overwrite: bool = True, max_shard_
     if name.endswith(".safetensors"):
         refuse_kept_beside(model, name)
         tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in model.named_weights()}
-        write_bytes(filepath, seal_safetensors(safetensors.torch.save(tensors, metadata={"format": "pt"})), overwrite)
+        write_bytes(filepath, sealed_safetensors(tensors), overwrite)
     else:
         write_bytes(filepath, write_h5(model), overwrite)
 
@@ -97,6 +97,10 @@ def put_weights(model: Layer, found: Found, source: str, skip_mismatch: bool = F
             _say(model, failed, source, skip_mismatch)
         for weight, value in found.values:
             weight.copy_(value)
+    if found.rounded:
+        key, theirs, ours = found.rounded[0]
+        more = f", and {len(found.rounded) - 1} more" if len(found.rounded) > 1 else ""
+        warnings.warn(f"{source}: values of dtype {theirs} are rounded to {ours}, that of the model: {key}{more}.", stacklevel=4)
     for layer in model.modules():
         finalize = getattr(type(layer), "finalize_state", None)
         if finalize is not None and getattr(layer, "built", False):

@@ -151,6 +151,8 @@ def single_precision(output: Any) -> Any:
 
 def _resolved(entry: Any, target: Any, prediction: Any) -> Any:
     """A loss; `"crossentropy"` and `"ce"` by the shapes, as in Keras."""
+    if isinstance(entry, list | tuple) and len(entry) == 1:  # {"output": ["mse"]}, as in Keras
+        entry = entry[0]
     if not isinstance(entry, str) or entry.lower() not in _CHOSEN_BY_SHAPE:
         return with_fraction(losses.get(entry))
     if target is None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from disttrain.data.structure import flatten, map_structure
 from disttrain.errors import DataError
+from disttrain.host_numbers import readable
 
 
 class Outputs:
@@ -165,4 +165,4 @@ def _array(tensor: Any) -> Any:
             "  try       return the tensors alone; of a module of the hub, config.use_cache = False leaves its cache out"
         )
     tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
+    return readable(tensor)

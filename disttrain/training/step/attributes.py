@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from disttrain.host_numbers import bytes_of
 from disttrain.layers.layer import Layer
 from disttrain.metrics import Metric
 from disttrain.optimizers import Optimizer
@@ -211,8 +212,7 @@ def _is_plain_object(value: Any) -> bool:
 def _tensor_bytes(tensor: Tensor) -> Any:
     if tensor.layout != torch.strided or tensor.device.type == "meta":
         return "opaque"
-    values = tensor.detach().cpu().contiguous().reshape(-1)
-    return _hashed(values.view(torch.uint8).numpy().tobytes()) if values.numel() else b""
+    return _hashed(bytes_of(tensor.cpu()).numpy().tobytes()) if tensor.numel() else b""
 
 
 def _hashed(data: bytes) -> bytes:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from disttrain.host_numbers import bytes_of
+
 _ROW = 1 << 18  # words that have keys of their own; a row of words has a key as well
 _ROWS_AT_ONCE = 32  # 64 MB of products at a time
 _LANES = (0x243F6A8885A308D3, 0x13198A2E03707344)  # the first digits of pi, behind the point
@@ -44,7 +46,7 @@ def _lanes(tensor: Tensor) -> Tensor:
 
 def _words(tensor: Tensor) -> Tensor:
     """Its bytes in C order as 32-bit words, with zeros at the end where there are too few; what needs no copy is not copied."""
-    octets = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+    octets = bytes_of(tensor)
     if octets.numel() % 4 or octets.storage_offset() % 4:
         octets = pad(octets, (0, -octets.numel() % 4))
     return octets.view(torch.int32)

@@ -14,6 +14,7 @@ from disttrain.data import StreamPlan
 from disttrain.data.bad_samples import BadSample, Skip
 from disttrain.determinism import settle, told
 from disttrain.errors import NonFiniteLoss
+from disttrain.host_numbers import tensor_of
 from disttrain.training.boundary_decision import BoundaryDecision
 from disttrain.training.job import Job
 from disttrain.training.program import BOUNDARIES, Kind, Position
@@ -39,8 +40,8 @@ class Engine:
     """The ticks of a call on one worker, and the state that they move.
 
     Args:
-        audit_share: of the time of a training that computing slices a second time is to take; steps of the
-            script's own, losses that divide by a count of the whole batch, and data that are read in their own order, are not audited.
+        audit_share: of the time of a training that computing slices a second time is to take; losses that divide by a count of the
+            whole batch, and data that are read in their own order, are not audited.
 
     Attributes:
         replica: the state.
@@ -56,7 +57,8 @@ class Engine:
         self.trains = self.replica.trains
         forward = self.replica.forward
         streams = any(isinstance(plan, StreamPlan) for _, plan in self.program.plans)  # slices of others are not here
-        self._audit_share = 0.0 if Kind.TRAIN in forward.scripts or forward.asks or streams else audit_share
+        asks = forward.asks or any(script.asks for script in forward.scripts.values())
+        self._audit_share = 0.0 if asks or streams else audit_share
         self._next: Position | None = None
         self.attach(SoloGroup(), [(0, job.virtual_workers)])
 
@@ -137,7 +139,7 @@ class Engine:
             position = self.program.at(self.program.after_phase(position))
         return position
 
-    def run_tick(self, position: Position, requests: Sequence[bool] = (False, False, False)) -> tuple[bool, ...]:
+    def run_tick(self, position: Position, requests: Sequence[bool] = (False,) * len(REQUESTS)) -> tuple[bool, ...]:
         """Do one step; the requests that any worker had, the same on all of them.
 
         Raises:
@@ -232,7 +234,7 @@ class Engine:
             replica.optimizer_called(name).load_state_dict(counters)
         if decision.arrays is not None:
             own = replica.state_dict().tensors
-            changed = {name: torch.from_numpy(value) for name, value in decision.arrays.items() if name in own}  # not of frozen ones
+            changed = {name: tensor_of(value) for name, value in decision.arrays.items() if name in own}  # not of frozen ones
             replica.load_state_dict(StateDict(changed, {}), strict=False)
         self._move_to(tick, position)
         replica.ended = decision.end_call

@@ -87,14 +87,14 @@ class Snapshot:
 class ModelState:
     """A model's weights in few tensors; the model's own become views of them.
 
-    Buffers come together from the slices in three ways. Those of floating point become their old value plus the mean change over the
-    slices, weighted by samples. Others, such as counters, change as in the first slice. Row states, whose rows belong to the rows of
-    the batch, take each slice's own rows.
+    Buffers come together from the slices in three ways. Those of floating point, and complex ones, become their old value plus the mean
+    change over the slices, weighted by samples. Others, such as counters, change as in the first slice. Row states, whose rows belong to
+    the rows of the batch, take each slice's own rows.
 
     Attributes:
         params, names: the trainable parameters, and what they are called in `state_dict()`.
         space, flat_params: how they lie, and where.
-        floats, others, rows: the buffers; floats lie flat in `flat_buffers`.
+        floats, complexes, others, rows: the buffers; floats lie flat in `flat_buffers`.
         constraints: (number of the parameter, what it becomes after an update).
         moved: the parameters that a step of the script's own writes into itself.
     """
@@ -112,7 +112,8 @@ class ModelState:
         self.rows = [b for b in buffers if id(b) in row_states]
         buffers = [b for b in buffers if id(b) not in row_states]
         floats = [b for b in buffers if b.is_floating_point()]
-        self.others = [b for b in buffers if not b.is_floating_point()]
+        self.complexes = [b for b in buffers if b.is_complex()]
+        self.others = [b for b in buffers if not b.is_floating_point() and not b.is_complex()]
         self._floats, self._trains = floats, trains
         self.buffer_space = FlatSpace(floats, device)
         self.flat_buffers = self.buffer_space.gather(floats, device) if trains else list(floats)
@@ -152,13 +153,21 @@ class ModelState:
     @property
     def buffers_size(self) -> int:
         """How many numbers the other buffers hold, as they lie."""
-        return sum(flat.numel() for flat in self.flat_buffers) + sum(buffer.numel() for buffer in self.others)
+        return sum(flat.numel() for flat in self._averaged()) + sum(buffer.numel() for buffer in self.others)
+
+    def _averaged(self) -> list[Tensor]:
+        """What becomes its old value plus the mean change: flat float buffers, and the two halves of complex ones side by side."""
+        return [*self.flat_buffers, *(torch.view_as_real(buffer).reshape(-1) for buffer in self._stored_complexes())]
+
+    def _stored_complexes(self) -> list[Tensor]:
+        """The complex buffers as their memory has them: a lazily conjugated one without that, which its halves could not be seen with."""
+        return [buffer.detach().conj() if buffer.is_conj() else buffer.detach() for buffer in self.complexes]
 
     def snapshot(self) -> Snapshot:
         """A copy of all buffers."""
         self._take_back()
         return Snapshot(
-            [flat.clone() for flat in self.flat_buffers],
+            [flat.clone() for flat in self._averaged()],
             [b.clone() for b in self.others],
             [b.clone() for b in self.rows],
             [param.detach().clone() for param in self.moved],
@@ -166,7 +175,7 @@ class ModelState:
 
     def copied_for_backward(self) -> AbstractContextManager[Any]:
         """Inside, in this thread, a graph keeps copies of buffers: other slices move them before its backward pass."""
-        places = {tensor.untyped_storage().data_ptr() for tensor in (*self.flat_buffers, *self.others, *self.rows, *self.moved)}
+        places = {tensor.untyped_storage().data_ptr() for tensor in (*self._averaged(), *self.others, *self.rows, *self.moved)}
 
         def pack(saved: Tensor) -> Tensor:
             kept = saved.detach()
@@ -179,7 +188,7 @@ class ModelState:
         self._take_back()
         with torch.no_grad():
             for now, then in (
-                *zip(self.flat_buffers, before.floats, strict=True),
+                *zip(self._averaged(), before.floats, strict=True),
                 *zip(self.others, before.others, strict=True),
                 *zip(self.rows, before.rows, strict=True),
                 *zip(self.moved, before.moved, strict=False),
@@ -220,7 +229,7 @@ class ModelState:
         """A slice's part of the float and other buffers, as float64, into `target`, which is zero."""
         self._take_back()
         at = 0
-        for flat, old in zip(self.flat_buffers, before.floats, strict=True):
+        for flat, old in zip(self._averaged(), before.floats, strict=True):
             target[at : at + flat.numel()] = (flat.double() - old.double()) * samples  # divided by the batch's count once, after the sum
             at += flat.numel()
         if first:  # counters and the like: those of the first slice, which every batch has
@@ -231,7 +240,7 @@ class ModelState:
     def read_changes(self, source: Tensor, before: Snapshot, samples: int) -> None:
         """Every float and other buffer becomes its old value plus what the slices added."""
         at = 0
-        for flat, old in zip(self.flat_buffers, before.floats, strict=True):
+        for flat, old in zip(self._averaged(), before.floats, strict=True):
             flat.copy_(old.double() + source[at : at + flat.numel()] / samples)
             at += flat.numel()
         for buffer, old in zip(self.others, before.others, strict=True):
@@ -274,7 +283,7 @@ class ModelState:
         """All of it as few tensors."""
         frozen = [p.data for p in self.model.parameters() if not p.requires_grad]
         slots = [flat for state in self.optimizers for name in sorted(state.flat_slots) for flat in state.flat_slots[name]]
-        return [*self.flat_params, *self.flat_buffers, *self.others, *self.rows, *slots, *frozen]
+        return [*self.flat_params, *self.flat_buffers, *self._stored_complexes(), *self.others, *self.rows, *slots, *frozen]
 
 
 def _row_buffers(model: nn.Module) -> list[Tensor]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from disttrain.collectives import GroupBroken
 from disttrain.collectives.tree import local_merges
 from disttrain.data.packing import pack_x_y_sample_weight
 from disttrain.errors import UsageError
@@ -18,8 +19,11 @@ from disttrain.layers.context import CallContext
 from disttrain.seeds import fold_in
 from disttrain.training.program import Kind, Position
 from disttrain.training.step.asking import Ask, asker
+from disttrain.training.step.audit import Audit
+from disttrain.training.step.audited import audits, until_two_agree
 from disttrain.training.step.custom_step import SUMS, ApplyRequest, CustomStep, Update
 from disttrain.training.step.gradient_buffers import Contribution
+from disttrain.training.step.scripted_audit import RoundsAudit
 from disttrain.training.step.slice_thread import SliceThread
 from disttrain.training.step.workspace import Workspace, samples_of
 
@@ -38,7 +42,12 @@ class ScriptedStep:
             NonFiniteLoss: the loss is NaN or infinite; the state is that of the tick before.
             UsageError: the slices did not all make the same updates.
         """
-        rounds = _Rounds(self._workspace, self._custom, position)
+        if position.kind is not Kind.TRAIN:
+            return self._step(position, requests, None)
+        return until_two_agree(self._workspace, position, lambda audit: self._step(position, requests, audit))
+
+    def _step(self, position: Position, requests: Sequence[bool], audit: Audit | None) -> tuple[bool, ...]:
+        rounds = Rounds(self._workspace, self._custom, position, audit)
         try:
             with self._custom.installed():
                 return rounds.run(requests)
@@ -49,10 +58,10 @@ class ScriptedStep:
             rounds.close()
 
 
-class _Rounds:
+class Rounds:
     """One step: rounds of sums, each for one update, and a last one for logs, metrics and buffers."""
 
-    def __init__(self, workspace: Workspace, custom: CustomStep, position: Position) -> None:
+    def __init__(self, workspace: Workspace, custom: CustomStep, position: Position, audit: Audit | None = None) -> None:
         self.workspace, self.custom, self.position = workspace, custom, position
         self.kind = position.kind
         self.count = workspace.program.plan(self.kind).batch_count(position.epoch, position.step)
@@ -67,23 +76,26 @@ class _Rounds:
         self.slice_threads: list[SliceThread] = []
         self.step_key = workspace.step_key(position)
         self.ranks = range(workspace.start, min(workspace.stop, self.leaves))
+        self.hosted = [*self.ranks, *([audit.slice] if audit is not None and audits(workspace, audit) else [])]
+        audited = self.kind is Kind.TRAIN and workspace.audit_share
+        self.audit = RoundsAudit(workspace, position.tick, audit, self.leaves) if audited else None
         self.asking = workspace.asking if custom.asks else None
         self.updates_before = workspace.replica.optimizer.calls if self.kind is Kind.TRAIN else 0
 
     def run(self, requests: Sequence[bool]) -> tuple[bool, ...]:
         with torch.set_grad_enabled(self.kind is Kind.TRAIN):
-            if len(self.ranks) == 1:
+            if len(self.hosted) == 1:
                 ask = None if self.asking is None else self.asking.answer_at_once(self.leaves)
-                logs, context = self._slice(self.ranks[0], lambda request: self._inline(request), ask)
+                logs, context = self.slice(self.ranks[0], lambda request: self._inline(request), ask)
                 self._settle()
                 return self._finish(self._round([self._ending(self.ranks[0], logs, context)], requests))
             grad = torch.is_grad_enabled()
-            self.slice_threads = [SliceThread(self._work(rank, grad), self._save, self._restore) for rank in self.ranks]
+            self.slice_threads = [SliceThread(self._work(rank, grad), self._save, self._restore) for rank in self.hosted]
             while True:
                 contributions = []
                 if self.asking is not None:
                     self._advance_asking()
-                for rank, slice_thread in zip(self.ranks, self.slice_threads, strict=True):
+                for rank, slice_thread in zip(self.hosted, self.slice_threads, strict=True):
                     if self.asking is None:
                         slice_thread.advance()
                     contributions.append(
@@ -100,8 +112,8 @@ class _Rounds:
         def work(pause: Callable[[Any], None]) -> Any:
             with torch.set_grad_enabled(grad):  # a setting of each thread
                 if self.asking is None:
-                    return (*self._slice(rank, pause, None), None)
-                return (*self._slice(rank, pause, asker(pause)), self.workspace.save_slice())  # others go on before this is read
+                    return (*self.slice(rank, pause, None), None)
+                return (*self.slice(rank, pause, asker(pause)), self.workspace.save_slice())  # others go on before this is read
 
         return work
 
@@ -124,7 +136,7 @@ class _Rounds:
         if self.asking is not None:
             self.asking.settle(len(self.ranks), self.leaves)
 
-    def _slice(self, rank: int, apply: Callable[[ApplyRequest], None], ask: Ask | None) -> tuple[list[float], CallContext]:
+    def slice(self, rank: int, apply: Callable[[ApplyRequest], None], ask: Ask | None) -> tuple[list[float], CallContext]:
         """Run the step for one slice: its numbers, and what surrounded it. Buffers and states are left for whoever reads them next."""
         workspace = self.workspace
         workspace.state.restore(self.before)
@@ -145,7 +157,7 @@ class _Rounds:
                     for number, value in zip(update.numbers, self.sums, strict=True):
                         workspace.state.params[number].grad.copy_(value)  # type: ignore[union-attr]
 
-        with workspace.state.copied_for_backward() if len(self.ranks) > 1 else nullcontext():
+        with workspace.state.copied_for_backward() if len(self.hosted) > 1 else nullcontext():
             logs = self.custom.numbers(self.custom.run(data, context, stop, ask))
             self.left = self.left or self.custom.leaves_gradients()
         self._check_still()
@@ -217,14 +229,26 @@ class _Rounds:
 
     def _round(self, contributions: list[Contribution], requests: Sequence[bool]) -> Contribution:
         """The sum of all slices' contributions. Slices run side by side, so they are folded here, in the order of the tree."""
-        workspace, pool = self.workspace, self.workspace.pools[self.kind]
+        workspace, pool, audit = self.workspace, self.workspace.pools[self.kind], self.audit
+        if audit is not None:
+            audit.computed(dict(zip(self.hosted, contributions, strict=True)))
+        own, again = contributions[: len(self.ranks)], contributions[len(self.ranks) :]
         stack: list[Contribution] = []
-        for contribution, merge in zip(contributions, local_merges(workspace.start, workspace.stop, self.leaves), strict=True):
+        for contribution, merge in zip(own, local_merges(workspace.start, workspace.stop, self.leaves), strict=True):
             stack.append(contribution)
             pool.merge(stack, merge)
+        if audit is not None and stack:
+            audit.write(stack[0].side_channel)
         reduction = workspace.begin_reduction(self.kind, self.leaves)
-        total = workspace.reduce(self.kind, reduction, stack, requests)
-        pool.give(stack)
+        try:
+            total = workspace.reduce(self.kind, reduction, stack, requests)
+        except GroupBroken:
+            if audit is not None:
+                audit.broke()
+            raise
+        pool.give([*stack, *again])
+        if audit is not None:
+            audit.summed(total.side_channel)
         return total
 
     def _mark(self, total: Contribution) -> int:
@@ -281,6 +305,8 @@ class _Rounds:
         if self.left:
             raise self.custom.gradients_left()
         self._check_finite(total)
+        if self.audit is not None:
+            self.audit.passed()
         with torch.no_grad():
             if layout.buffers:
                 workspace.state.read_changes(layout.buffers_of(total.side_channel), self.before, self.count)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-REQUESTS = ("save", "pause", "stop")  # what a worker may ask of all; summed with the step, so all see it at the same step
+REQUESTS = ("save", "pause", "stop", "writing")  # what a worker may ask or tell all; summed with the step, so all see it at the same step
 
 MARKS = 3  # of a part of a scripted step: its number, that squared, and the value that it brings
 

@@ -99,6 +99,7 @@ class SliceWork:
                 state.write_changes(layout.buffers_of(contribution.side_channel), before, samples_of(context), first=rank == 0)
         return contribution
 
-    def digest(self, contribution: Contribution) -> bytes:
-        """Of what one slice contributes: equal digests, equal bits."""
-        return fault_digest(b"".join(fault_digest(as_bytes(part)) for part in (*contribution.flats, contribution.side_channel)))
+
+def digest_of(contribution: Contribution) -> bytes:
+    """Of what one slice contributes: equal digests, equal bits."""
+    return fault_digest(b"".join(fault_digest(as_bytes(part)) for part in (*contribution.flats, contribution.side_channel)))

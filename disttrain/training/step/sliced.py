@@ -16,22 +16,11 @@ from disttrain.collectives.tree import local_merges
 from disttrain.layers.context import call_context
 from disttrain.training.program import Kind, Position
 from disttrain.training.step.asking import Ask
-from disttrain.training.step.audit import (
-    ATTEMPTS,
-    WORDS,
-    Audit,
-    AuditDiffers,
-    AuditNote,
-    AuditUnsettled,
-    StatePieces,
-    StatesDiffer,
-    audit_of,
-    taking_part,
-    words_of,
-)
+from disttrain.training.step.audit import Audit, AuditDiffers
+from disttrain.training.step.audited import agreed, audits, note, until_two_agree, write_digests
 from disttrain.training.step.gradient_buffers import Contribution, Overlap
 from disttrain.training.step.model_state import Snapshot
-from disttrain.training.step.slice_work import Passed, SliceWork
+from disttrain.training.step.slice_work import Passed, SliceWork, digest_of
 from disttrain.training.step.step_times import clock
 from disttrain.training.step.workspace import Workspace
 
@@ -41,7 +30,6 @@ class SlicedStep:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._pieces: StatePieces | None = None
 
     def run(self, position: Position, requests: Sequence[bool]) -> tuple[bool, ...]:
         """One step; the requests that any worker had.
@@ -53,19 +41,7 @@ class SlicedStep:
         return self._train(position, requests) if position.kind is Kind.TRAIN else self._infer(position, requests)
 
     def _train(self, position: Position, requests: Sequence[bool]) -> tuple[bool, ...]:
-        workspace = self._workspace
-        if not workspace.audit_share:
-            return self._step(position, requests, None)
-        count = workspace.program.plan(Kind.TRAIN).batch_count(position.epoch, position.step)
-        leaves = min(workspace.job.virtual_workers, count)
-        audit = audit_of(workspace.job.seed, workspace.replica.optimizer.calls, workspace.audit_share, leaves, workspace.placement)
-        for _ in range(ATTEMPTS):
-            try:
-                return self._step(position, requests, audit)
-            except AuditDiffers:  # all workers see it, so all do the step once more
-                assert audit is not None
-                audit = audit.again(taking_part(workspace.placement, leaves))
-        raise AuditUnsettled(f"two workers get other bits for one slice of tick {position.tick} each time")
+        return until_two_agree(self._workspace, position, lambda audit: self._step(position, requests, audit))
 
     def _step(self, position: Position, requests: Sequence[bool], audit: Audit | None) -> tuple[bool, ...]:
         workspace, state = self._workspace, self._workspace.state
@@ -116,50 +92,33 @@ class SlicedStep:
                 send = partial(self._send_during_backward, reduction, stack, merge)
             stack.append(work.contribute(rank, before, send, None if asked is None else asked[number]))
             if rank == audited:
-                mine = work.digest(stack[-1])
+                mine = digest_of(stack[-1])
             pool.merge(stack, merge, gradients=not sends)
-        if audit is not None and workspace.group.rank == audit.auditor:
+        if audits(workspace, audit):
             state.restore(before)
             again = work.contribute(audited, before)
-            mine = work.digest(again)
+            mine = digest_of(again)
             pool.give([again])
         if workspace.audit_share and stack:
-            self._write_audits(stack[0].side_channel, audit, mine, taking_part(workspace.placement, work.leaves))
+            write_digests(workspace, stack[0].side_channel, audit, mine, work.leaves)
         waited = clock()
         try:
             total = workspace.reduce(Kind.TRAIN, reduction, stack, requests, sent=overlaps and bool(merges))
         except GroupBroken:
-            if mine and audit is not None and audit.attempt:  # whoever was done first has left: what this worker got counts all the same
-                workspace.by_products.audits.append(AuditNote(position.tick, audit.slice, audit.attempt, mine, agreed=False))
+            if audit is not None and audit.attempt:  # whoever was done first has left: what this worker got counts all the same
+                note(workspace, position.tick, audit, mine, agreed=False)
             raise
         step_times.exchange_seconds += clock() - waited
         if workspace.audit_share:
-            self._read_audits(total.side_channel, position.tick, audit, mine)
+            self._look(agreed(workspace, total.side_channel, position.tick), position.tick, audit, mine)
         return total, stack
 
-    def _write_audits(self, side_channel: Tensor, audit: Audit | None, mine: bytes, workers: int) -> None:
-        """Add this worker's digests to the sum, so that it is 0 where all agree."""
-        workspace = self._workspace
-        rank, audits = workspace.group.rank, workspace.layouts[Kind.TRAIN].audits_of(side_channel)
-        pieces = self._pieces = self._pieces or StatePieces(workspace.state)
-        piece = words_of(pieces.digest(workspace.job.seed, workspace.replica.optimizer.calls))
-        sign = 0 if audit is None else audit.sign(rank)
-        slice_words = [sign * word for word in words_of(mine)] if sign else [0.0] * WORDS
-        times = workers - 1 if rank == 0 else -1
-        audits.copy_(torch.tensor([*slice_words, *(times * word for word in piece)], dtype=torch.float64))
-
-    def _read_audits(self, side_channel: Tensor, tick: int, audit: Audit | None, mine: bytes) -> None:
-        """Look whether all agreed; the sum is the same on every worker, and so is what is raised."""
-        workspace = self._workspace
-        sums = workspace.layouts[Kind.TRAIN].audits_of(side_channel).tolist()
-        if any(sums[WORDS:]):
-            raise StatesDiffer(f"the states of the workers differ before tick {tick}")
+    def _look(self, agreed: bool, tick: int, audit: Audit | None, mine: bytes) -> None:
+        """Leave the step where two workers got other bits for the audited slice."""
         if audit is None:
             return
-        agreed = not any(sums[:WORDS])
-        if mine:
-            workspace.by_products.audits.append(AuditNote(tick, audit.slice, audit.attempt, mine, agreed))
-        workspace.by_products.audits_passed += agreed
+        note(self._workspace, tick, audit, mine, agreed=agreed)
+        self._workspace.by_products.audits_passed += agreed
         if not agreed:
             raise AuditDiffers
 

@@ -7,14 +7,14 @@ on the device it began on, so only digests of one kind meet.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from disttrain.checkpoint import fault_digest
+from disttrain.host_numbers import bytes_of
 from disttrain.training.step.device_digest import device_digests
 
 DIGEST_BYTES = 16
@@ -47,11 +47,19 @@ class StateDigest:
 
 def digest_of(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> StateDigest:
     """The digest of a state; `tensors` in the order of the state."""
-    told = json.dumps(dict(meta), sort_keys=True).encode()
     elsewhere = {name: tensor for name, tensor in tensors.items() if tensor.device.type != "cpu"}
     there = dict(zip(elsewhere, device_digests(list(elsewhere.values())), strict=True))
-    packed = b"".join([*(there.get(name) or fault_digest(as_bytes(tensor)) for name, tensor in tensors.items()), fault_digest(told)])
-    return StateDigest(packed, (*tensors, "meta"))
+    return _packed(tensors, [there.get(name) or fault_digest(as_bytes(tensor)) for name, tensor in tensors.items()], meta)
+
+
+def digest_of_bytes(parts: Mapping[str, Any], meta: Mapping[str, Any]) -> StateDigest:
+    """That of a state in the host's memory; `parts` has the bytes of each tensor, in the order of the state."""
+    return _packed(parts, [fault_digest(data) for data in parts.values()], meta)
+
+
+def _packed(names: Iterable[str], digests: Iterable[bytes], meta: Mapping[str, Any]) -> StateDigest:
+    told = json.dumps(dict(meta), sort_keys=True).encode()
+    return StateDigest(b"".join([*digests, fault_digest(told)]), (*names, "meta"))
 
 
 def first_difference(one: bytes, other: bytes, names: tuple[str, ...]) -> str:
@@ -65,4 +73,4 @@ def first_difference(one: bytes, other: bytes, names: tuple[str, ...]) -> str:
 
 def as_bytes(tensor: Tensor) -> memoryview:
     """The bytes of a tensor in C order; those of one in the CPU's memory are not copied."""
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return bytes_of(tensor.cpu()).numpy().data

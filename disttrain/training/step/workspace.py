@@ -18,11 +18,12 @@ from disttrain.collectives.reduction import Reduction, TreeReduction
 from disttrain.data import flatten
 from disttrain.data.plan import slice_of
 from disttrain.errors import DataError, NonFiniteLoss
+from disttrain.host_numbers import readable
 from disttrain.layers.context import CallContext
 from disttrain.seeds import fold_in
 from disttrain.training.program import Kind, Position
 from disttrain.training.step.asking import Asking
-from disttrain.training.step.audit import WORDS, AuditNote
+from disttrain.training.step.audit import WORDS, AuditNote, StatePieces
 from disttrain.training.step.custom_step import generator_states, set_generator_states
 from disttrain.training.step.gradient_buffers import Contribution, Pool, first_with_payload
 from disttrain.training.step.replica import Replica
@@ -41,6 +42,7 @@ class ByProducts:
         gradients: of the last step, by weight, where the job asks for them.
         step_times: where the time went.
         audits: attempts at audits that this worker had a part in, until they are told; `audits_passed` counts those that agreed.
+        audit_round: of the rounds of a step of the script's own, the one in which an audit differed last.
     """
 
     predictions: dict[int, Any] = field(default_factory=dict)
@@ -48,6 +50,7 @@ class ByProducts:
     step_times: StepTimes = field(default_factory=StepTimes)
     audits: list[AuditNote] = field(default_factory=list)
     audits_passed: int = 0
+    audit_round: int = 0
 
     @property
     def predicted_bytes(self) -> int:
@@ -58,7 +61,7 @@ class ByProducts:
 
     def gradient_arrays(self) -> dict[str, np.ndarray]:
         """Copies of the gradients: means over the global batch; empty where this worker did not take part in the last step."""
-        return {name: gradient.detach().cpu().numpy().copy() for name, gradient in self.gradients.items()}
+        return {name: readable(gradient).copy() for name, gradient in self.gradients.items()}
 
 
 class Workspace:
@@ -80,6 +83,7 @@ class Workspace:
         is_direct: is there one slice on one worker, so that nothing is ever summed and losses and metrics go straight into the totals?
         overlaps: do buckets leave during the backward pass?
         asking: the exchange in the middle of passes, None where no loss asks.
+        pieces: of the state, that audits compare in each step; made by whoever does so first.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class Workspace:
             parts = [*(state.space.parts if trains else ()), (torch.float64, layout.size)]
             plan = TreeReduction(group, placement, Layout.of(parts, border_of(self.device)), self.device)
             self.pools[kind] = Pool(plan, state.space if trains else None)
+        self.pieces: StatePieces | None = None
         self.overlaps = replica.trains and group.size > 1 and self.pools[Kind.TRAIN].plan.capacity >= OVERLAP_BYTES
         self.scratch = torch.zeros(states, dtype=torch.float64, device=self.device)
         self.is_direct = group.size == 1 and self.job.virtual_workers == 1 and not self.forward.scripts and not accumulator.own

@@ -255,5 +255,5 @@ def test_params_may_be_keywords_as_in_keras():
 def test_a_loss_that_is_no_number_is_offered_to_those_that_end_the_training_at_one(model, capsys):
     assert CallbackList([Recorder()], model=model).stops_at(3, float("nan")) is False and not model.stop_training
     assert CallbackList([TerminateOnNaN()], model=model).stops_at(3, float("nan")) is True and model.stop_training
-    with pytest.raises(RuntimeError, match="the loss became inf at batch 3"):
+    with pytest.raises(RuntimeError, match="encountered at batch 3: the loss became inf"):
         CallbackList([TerminateOnNaN(raise_error=True)], model=model).stops_at(3, float("inf"))

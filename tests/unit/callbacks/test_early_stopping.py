@@ -1,12 +1,15 @@
 import json
 import warnings
 
+import numpy as np
 import pytest
 from callback_model import FakeModel, run_epochs
 from hypothesis import given
 from hypothesis import strategies as st
 
+import disttrain as dt
 from disttrain.callbacks import EarlyStopping
+from disttrain.errors import CheckpointMismatch
 
 
 def begun(model, **arguments):
@@ -124,3 +127,19 @@ def test_a_restart_after_any_epoch_changes_nothing(values, cut, patience, restor
     assert repr(second.state_dict()) == repr(straight.state_dict())
     assert model.stop_training == straight_model.stop_training
     assert model.weight.tolist() == straight_model.weight.tolist()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"0": np.ones((2, 1))}, r"weight 0 with the shape \(2, 1\), expected \(2, 4\)"),
+        ({"0": np.ones((2, 4)), "1": np.ones(3)}, r"weight 1 with the shape \(3,\), expected \(4,\)"),
+        ({"0": np.ones((2, 4))}, "1 weights, expected 2"),
+    ],
+)
+def test_best_weights_of_another_model_are_refused(arrays, words):
+    callback = EarlyStopping("loss", restore_best_weights=True)
+    callback.set_model(dt.Sequential([dt.Input((2,)), dt.layers.Dense(4)]))
+    with pytest.raises(CheckpointMismatch, match=f"of another model: {words}"):
+        callback.load_state_arrays({f"best_weights/{number}": array for number, array in arrays.items()})
+    assert callback.best_weights is None

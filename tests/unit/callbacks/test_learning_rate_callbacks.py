@@ -77,7 +77,7 @@ def test_a_restart_within_an_epoch_does_not_reduce_twice(model):
 def test_training_ends_at_a_loss_that_is_no_number(model, loss, capsys):
     begun(TerminateOnNaN(), model).on_train_batch_end(3, {"loss": loss})
     assert model.stop_training and capsys.readouterr().out == "Batch 3: Invalid loss, terminating training\n"
-    with pytest.raises(RuntimeError, match=f"the loss became {loss} at batch 3"):
+    with pytest.raises(RuntimeError, match=f"NaN or Inf loss encountered at batch 3: the loss became {loss}"):
         begun(TerminateOnNaN(raise_error=True), model).on_train_batch_end(3, {"loss": loss})
 
 

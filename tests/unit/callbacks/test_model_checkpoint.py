@@ -5,6 +5,7 @@ import pytest
 from callback_model import FakeModel, run_epochs
 
 from disttrain.callbacks import ModelCheckpoint
+from disttrain.models.saving.files import write_bytes
 
 
 def begun(model, *arguments, **named):
@@ -96,3 +97,19 @@ def test_a_folder_in_the_place_of_the_file_is_named(tmp_path):
         IsADirectoryError, match=r"ModelCheckpoint\(filepath='.*m.keras'\): .*m.keras is a folder; expected the name of a file"
     ):
         begun(real, tmp_path / "m.keras").on_epoch_end(0, {})
+
+
+def test_nan_is_never_the_best_and_any_number_is_better(model):
+    nan = float("nan")
+    run_epochs(begun(model, "m{epoch}.keras", save_best_only=True), model, [nan, 0.5, nan, 0.6, 0.4])
+    assert model.saved == ["m1.keras", "m2.keras", "m5.keras"]
+
+
+def test_a_file_is_written_through_a_symbolic_link(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "real.keras", tmp_path / "best.keras"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    write_bytes(link, b"new")
+    assert link.is_symlink() and target.read_bytes() == b"new"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["best.keras", "elsewhere", "real.keras"]

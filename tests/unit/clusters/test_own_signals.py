@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -51,17 +52,55 @@ def test_a_handler_that_is_set_meanwhile_stays():
         signal.signal(signal.SIGTERM, before)
 
 
-def test_a_process_that_is_begun_meanwhile_outlives_the_terminal():
+def held_back(pid: int) -> set[int]:
+    """The signals that a process holds back."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigBlk")]
+    return {number for number in (signal.SIGHUP, signal.SIGTERM) if int(line.split()[1], 16) >> (number - 1) & 1}
+
+
+def test_a_process_that_is_begun_meanwhile_outlives_the_terminal_and_a_word_to_all_of_a_job():
     with own_signals():
         begun = subprocess.Popen(["sleep", "600"])
     try:
         begun.send_signal(signal.SIGHUP)
+        begun.send_signal(signal.SIGTERM)
         os.kill(begun.pid, 0)
-        held_back = [line for line in Path(f"/proc/{begun.pid}/status").read_text().splitlines() if line.startswith("SigBlk")]
-        assert int(held_back[0].split()[1], 16) >> (signal.SIGHUP - 1) & 1 and begun.poll() is None
+        assert held_back(begun.pid) == {signal.SIGHUP, signal.SIGTERM} and begun.poll() is None
     finally:
         begun.kill()
         begun.wait()
+
+
+WORKER = """
+import multiprocessing, os, signal, subprocess, sys, threading
+from disttrain.clusters.ray.own_signals import let_children_hear
+
+def serve():
+    let_children_hear()
+    os.kill(os.getpid(), signal.SIGTERM)
+    program = subprocess.Popen(["sleep", "600"])
+    fork = multiprocessing.get_context("fork").Process(target=threading.Event().wait, args=(600,))
+    fork.start()
+    for child in (program, fork):
+        child.terminate()
+    program.wait(60)
+    fork.join(60)
+    print(program.returncode, fork.exitcode, flush=True)
+
+thread = threading.Thread(target=serve)
+thread.start()
+thread.join()
+"""
+
+
+def test_what_the_script_starts_in_a_worker_that_hears_no_sigterm_hears_it():
+    with own_signals():  # as a raylet of ours is begun, and a worker by it
+        worker = subprocess.Popen([sys.executable, "-W", "ignore", "-c", WORKER], stdout=subprocess.PIPE, text=True)
+    try:
+        told, _ = worker.communicate(timeout=120)
+    finally:
+        worker.kill()
+    assert told.split() == [str(-signal.SIGTERM)] * 2 and worker.returncode == 0
 
 
 def test_it_is_taken_back_while_the_block_still_waits():

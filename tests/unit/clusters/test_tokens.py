@@ -88,6 +88,40 @@ def test_another_token_than_the_clusters_is_told_with_its_place_and_not_shown(cl
     assert "of-another-cluster" not in str(told.value)
 
 
+def test_a_token_that_a_cluster_does_not_ask_for_protects_nothing_and_that_is_told(cluster, monkeypatch):
+    monkeypatch.setenv(MODE, "token")
+    monkeypatch.setenv(TOKEN, "shown for nothing")
+    cluster(None)
+    variables, note = of_another(WHERE)
+    assert variables == {} and note is not None and "asks for no token" in note and "shown for nothing" not in note
+
+
+def test_a_mode_without_a_token_to_show_is_told_as_that(cluster, monkeypatch):
+    monkeypatch.setenv(MODE, "token")
+    cluster("?")
+    with pytest.raises(UsageError, match=r"RAY_AUTH_MODE=token shows a token to 10\.0\.0\.1:6379, and there is none"):
+        of_another(WHERE)
+
+
+@pytest.mark.parametrize("wants", [None, "?"])
+def test_with_a_ray_that_knows_no_tokens_it_is_told_which_one_does(wants, cluster, monkeypatch):
+    monkeypatch.setenv(TOKEN, "of the environment")
+    cluster(wants)
+    _, note = of_another(WHERE, "2.40.0")
+    assert note is not None and "Ray 2.40.0 knows none, take 2.52 or newer" in note
+    assert "Ray 2.40.0 knows no tokens, so whoever can log in to this machine" in tokens.without("2.40.0")
+
+
+def test_whether_a_ray_knows_tokens_is_known_by_its_version(monkeypatch):
+    pytest.importorskip("ray")
+    from disttrain.clusters.ray import compat
+
+    for version, knows in {"2.40.0": False, "2.51.1": False, "2.52.0": True, "2.60.0": True, "3.0.0.dev0": True}.items():
+        monkeypatch.setattr(compat.ray, "__version__", version)
+        monkeypatch.setattr(compat._raylet, "AuthenticationTokenLoader", object, raising=False)
+        assert (compat.without_tokens() is None) == knows, version
+
+
 @pytest.mark.parametrize("wants", ["right", "?"])
 def test_who_sets_the_mode_is_obeyed(wants, cluster, monkeypatch):
     monkeypatch.setenv(MODE, "token")

@@ -100,6 +100,17 @@ def test_old_commits_are_deleted_but_for_those_that_are_kept_or_pinned(saves, di
     assert kept == {names[0], *names[-2:]}
 
 
+def test_the_newest_commit_that_audits_have_passed_before_is_kept(saves, directory):
+    names = []
+    for tick in range(1, 6):
+        for part in parts(directory, tick):
+            saves.take(part, lambda part: ({"call": 0, "tick": part.tick, "audited": part.tick in (1, 2)}, {}))
+        names.append(outcomes(saves, 1)[0].name)
+    saves.close()
+    kept = {name.removesuffix(".json") for name in directory.store.list("checkpoints/commits")}
+    assert kept == {names[1], *names[-2:]}
+
+
 def test_what_was_saved_long_ago_or_in_another_call_is_not_remembered(saves, directory):
     for tick in range(1, 13):
         late = parts(directory, tick)

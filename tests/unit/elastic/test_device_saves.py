@@ -9,14 +9,15 @@ import pytest
 import torch
 from thread_runs import V, driven, train
 
-from disttrain.checkpoint import Arena, NamedArray, load, read_history, snapshot, split
+from disttrain.checkpoint import Arena, load, read_history, snapshot, split
 from disttrain.checkpoint.store import Store
 from disttrain.elastic import shard_writer
 from disttrain.elastic.device_snapshot import arena_for, device_snapshot
-from disttrain.elastic.shard_writer import named_array, spec_of
+from disttrain.elastic.state_copy import Copied, StateCopier
 from disttrain.testing.fake_cluster import FaultPlan
 from disttrain.training.local import runner
 from disttrain.training.step.device_digest import device_digests
+from disttrain.training.step.named_arrays import named_array, spec_of
 from disttrain.training.step.state_digest import StateDigest
 
 
@@ -49,17 +50,18 @@ def brought_down(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Lets saves go the way of devices; (bytes of the share, bytes of the state) of each."""
     shares: list[tuple[int, int]] = []
 
-    def sliced(self: Any, tensors: Any, specs: Any, pieces: Any, device: Any) -> Any:
-        self._arena = self._arena or arena_for(device)
-        shot = device_snapshot(tensors, {spec.name: spec for spec in specs}, pieces, self._arena)
-        shares.append((shot.data.size, sum(spec.nbytes for spec in specs)))
-        return shot
+    copied = shard_writer.ShardWriter._copied
 
-    def nothing_comes_down(tensor: torch.Tensor) -> NamedArray:
+    def sliced(self: Any, state: Any, rank: int, size: int, device: Any) -> Copied:
+        found = copied(self, state, rank, size, torch.device("meta"))
+        shares.append((found.snapshot.data.size, sum(spec.nbytes for spec in found.specs)))
+        return found
+
+    def nothing_comes_down(*arguments: Any) -> Any:
         raise AssertionError("a whole tensor was copied to the host")
 
-    monkeypatch.setattr(shard_writer.ShardWriter, "_snapshot", sliced)
-    monkeypatch.setattr(shard_writer, "named_array", nothing_comes_down)
+    monkeypatch.setattr(shard_writer.ShardWriter, "_copied", sliced)
+    monkeypatch.setattr(StateCopier, "copy", nothing_comes_down)
     monkeypatch.setattr(
         shard_writer, "digest_of", lambda tensors, meta: StateDigest(b"".join(device_digests(list(tensors.values()))), (*tensors, "meta"))
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ from thread_runs import Run, V, driven, train, wait_until
 
 import disttrain as dt
 from disttrain.checkpoint import Store, load, read_history
+from disttrain.collectives import GroupBroken
 from disttrain.elastic import transfer
 from disttrain.elastic.messages import Ready
 from disttrain.errors import InfrastructureError, NondeterministicStep
@@ -19,7 +21,9 @@ from disttrain.orchestrator.replicas import expected_steps
 from disttrain.testing.fake_cluster import FaultPlan
 from disttrain.testing.faulty_processor import PRODUCTS, SUMS, UPDATES, FaultyProcessor, OtherProcessor
 from disttrain.training.local import runner
+from disttrain.training.program import Kind
 from disttrain.training.step.slice_work import SliceWork
+from disttrain.training.step.workspace import Workspace
 
 HOSTS = ("good-1", "good-2", "bad")  # w0, w1 and w2 in their order
 
@@ -156,6 +160,35 @@ def test_a_step_that_is_not_deterministic_is_named_by_its_first_tensor(monkeypat
     monkeypatch.setattr(dt.optimizers.Adam, "apply_to", with_chance(torch.Generator()))
     with pytest.raises(NondeterministicStep, match=r"not deterministic.*first in model/"), driven(2, admission=False):
         train()
+
+
+@pytest.mark.parametrize(("options", "seen"), [({"digest_every": 100}, True), ({"audit": "1%"}, True), ({}, False)])
+def test_a_step_that_one_worker_alone_had_done_when_the_group_broke_is_done_again_and_compared(options, seen, alone, monkeypatch):
+    """Else its state is everybody's from then on, and nobody differs: what `{}` is the control for."""
+    reduce, ahead, broken = Workspace.reduce, threading.Event(), []
+
+    def breaks(self, kind, *how, **more):
+        total = reduce(self, kind, *how, **more)
+        updates = self.replica.optimizer.calls if kind is Kind.TRAIN else 0
+        if updates == 3 and self.group.rank == 0 and not broken:
+            broken.append(updates)
+            assert ahead.wait(60.0)
+            raise GroupBroken("its connection broke, after the other had the sum")
+        return total
+
+    def steps(self, *how, **more):
+        if self.group.rank == 1 and self.replica.optimizer.calls == 4:
+            ahead.set()
+        return begin(self, *how, **more)
+
+    begin = Workspace.begin_reduction
+    monkeypatch.setattr(Workspace, "reduce", breaks)
+    monkeypatch.setattr(Workspace, "begin_reduction", steps)
+    bad = FaultyProcessor(UPDATES, at=frozenset({4}))
+    with on(bad, hosts=("good-1", "bad"), **options) as run:
+        assert (train() == alone) == seen
+        assert bad.errors == 1 and broken
+        assert verdicts(run) == ([("transient", ["w1"])] if seen else [])
 
 
 # -- audits -----------------------------------------------------------------------------------------------------------------------------

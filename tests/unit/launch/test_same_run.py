@@ -2,6 +2,7 @@
 
 import errno
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ import disttrain as dt
 from disttrain import layers
 from disttrain.checkpoint.local_files import LocalFiles
 from disttrain.errors import CheckpointCorrupt, InfrastructureError, RunMismatch
+from disttrain.launch.cluster_start import ClusterStart
 from disttrain.rundir.directory import RunDirectory
 from disttrain.rundir.identity import differences
+from disttrain.testing.fake_cluster import FakeCluster, Started
 
 EPOCHS = 4
 
@@ -155,6 +158,24 @@ def test_of_a_dataset_that_never_gives_the_same_nothing_is_held_against_it(tmp_p
             model = model_of()
             model.fit(Wild(), batch_size=8, epochs=1, verbose=0)
     assert run.events("recalled")
+
+
+def test_from_python_a_second_training_in_the_same_folder_has_nothing_of_the_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    start = partial(ClusterStart, make=lambda config, timings: Started(FakeCluster()))
+    monkeypatch.setattr("disttrain.launch.cluster_start.ClusterStart", start)
+    with pytest.raises(KeyboardInterrupt), dt.distribute(workers=2, samples=0):
+        fit(model_of(), callbacks=[BreaksOff()])
+    digests, clean = [], tmp_path / "clean"
+    clean.mkdir()
+    for place in (tmp_path, clean):
+        monkeypatch.chdir(place)
+        with dt.distribute(workers=2, samples=0):
+            digests.append(fit(model_of(rate=0.001)))
+    assert digests[0] == digests[1]
+    told = capsys.readouterr().out
+    places = (tmp_path / "runs" / "session", tmp_path / "runs" / "session-2", clean / "runs" / "session")
+    assert all(f"this run is kept in {place}\n" in told for place in places)
 
 
 # -- finished -------------------------------------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def test_an_unknown_argument_is_refused_with_the_nearest_names_first():
         (lambda: L.Reshape((5,)).compute_output_shape((None, 4)), "cannot take target_shape"),
         (lambda: L.Dense(2, name="a/b"), "without '/'"),
         (lambda: L.Concatenate()(torch.ones(1, 2)), "list of tensors"),
-        (lambda: L.Concatenate()([torch.ones(1, 2, 2), torch.ones(1, 3, 2)]), "shapes must agree"),
+        (lambda: L.Concatenate()([torch.ones(1, 2, 2), torch.ones(1, 3, 2)]), "requires inputs with matching shapes"),
         (lambda: L.Input((2,), batch_shape=(None, 2)), "both `shape` and `batch_shape`"),
         (lambda: L.as_layer(3), "layer or a torch.nn.Module"),
     ],

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from disttrain import metrics
+from disttrain.errors import DataError
 
 # Yes-or-no data. Above 0.5: 0.9 (a positive) and 0.6 (a negative). Weighted: the positives weigh 1 + 2, the negatives 3 + 4.
 YES_NO = ([1, 1, 0, 0], [0.9, 0.4, 0.6, 0.1])
@@ -169,3 +170,12 @@ def test_nothing_added_gives_zero_or_nothing(name, arguments):
 def test_values_are_averaged_to_one_for_each_sample_or_added(values, weight, mean, total):
     assert float(metrics.Mean()(values, weight)) == pytest.approx(mean)
     assert float(metrics.Sum()(values, weight)) == pytest.approx(total)
+
+
+def test_a_vector_is_the_classes_of_one_sample_for_the_k_largest_but_not_in_a_fit():
+    scores, labels = [0.2, 0.1, 0.5, 0.0, 0.2], [0, 1, 1, 0, 0]
+    metric = metrics.Precision(top_k=3)
+    assert float(metric(labels, scores)) == pytest.approx(1 / 3)
+    metric.fitted_to((5,), (5,))
+    with pytest.raises(DataError, match="top_k=3"):
+        metric(labels, scores)

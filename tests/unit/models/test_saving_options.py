@@ -135,3 +135,28 @@ def test_objects_of_every_kind_come_back_from_their_configs():
 
 def _tripled(x: Any) -> Any:
     return 3 * x
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "message"),
+    [
+        ({"class_name": "Dense", "module": "keras.layers", "config": [1]}, TypeError, "Expected 'config' to be a dict"),
+        ({"class_name": "function", "config": ["relu"]}, TypeError, "Expected 'config' to be a non-null str"),
+        ({"class_name": "Nobody", "module": "my.code", "config": {}}, TypeError, "Could not locate class 'Nobody'"),
+        (
+            {"class_name": "Dense", "module": "keras.layers", "config": {"units": 1}, "registered_name": "os.system"},
+            ValueError,
+            "resolved to a Keras built-in",
+        ),
+        ({"class_name": "Sequential", "module": "keras", "config": {"name": "s", "layers": [{}]}}, ValueError, "a 'config' key"),
+    ],
+)
+def test_a_config_that_is_none_is_refused(config, error, message):
+    with pytest.raises(error, match=message):
+        dt.saving.deserialize_keras_object(config)
+
+
+def test_a_sequential_comes_back_from_its_config():
+    model = dt.Sequential([dt.Input((3,)), dt.layers.Dense(2)], name="small")
+    again = dt.saving.deserialize_keras_object(dt.saving.serialize_keras_object(model))
+    assert isinstance(again, dt.Sequential) and again.get_config() == model.get_config()

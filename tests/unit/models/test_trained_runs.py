@@ -144,6 +144,71 @@ def test_averaged_weights_are_what_the_script_s_model_has(tmp_path: Path):
     assert dt.load_model(tmp_path / "run").digest() == model.digest() != plain.digest()
 
 
+@dt.register("runs")
+class Two(dt.Sequential):
+    """Each of two optimizers has weights of its own."""
+
+    def compile(self, first: Any, second: Any) -> None:
+        super().compile(loss="sparse_categorical_crossentropy")
+        self.first, self.second = first, second
+
+    def get_compile_config(self) -> dict[str, Any]:
+        return {"first": dt.optimizers.serialize(self.first), "second": dt.optimizers.serialize(self.second)}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        self.compile(*(dt.optimizers.deserialize(config[name]) for name in ("first", "second")))
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        x, y = data
+        self.zero_grad()
+        loss = self.compute_loss(x, y, self(x, training=True))
+        loss.backward()
+        weights = self.trainable_weights
+        with torch.no_grad():
+            self.first.apply([weight.grad for weight in weights[:2]], weights[:2])
+            self.second.apply([weight.grad for weight in weights[2:]], weights[2:])
+        return {"loss": loss}
+
+
+def two() -> Two:
+    dt.clear_session()
+    dt.set_random_seed(7)
+    model = Two([dt.Input((6,)), layers.Dense(8, activation="relu"), layers.Dense(3, activation="softmax")])
+    model.compile(dt.optimizers.Adam(0.02), dt.optimizers.SGD(0.1, momentum=0.9))
+    return model
+
+
+def test_every_optimizer_of_a_step_of_the_script_s_own_goes_on_from_a_run(tmp_path: Path):
+    run, model = tmp_path / "run", two()
+    with t.driven(2, url=str(run)):
+        model.fit(t.X, t.Y, batch_size=8, epochs=2, verbose=0)
+    found, other = dt.load_model(run), two()
+    other.load_weights(run)
+    afresh = two()
+    afresh.set_weights(model.get_weights())
+    for one in (model, found, other, afresh):
+        dt.set_random_seed(1)
+        one.fit(t.X, t.Y, batch_size=8, shuffle=False, verbose=0)
+    assert model.digest() == found.digest() == other.digest() != afresh.digest()
+    assert [other.first.iterations, other.second.iterations, found.first.iterations, found.second.iterations] == [12] * 4
+
+
+def test_an_optimizer_that_does_not_fit_what_a_run_kept_is_named(tmp_path: Path):
+    run = tmp_path / "run"
+    with t.driven(2, url=str(run)):
+        two().fit(t.X, t.Y, batch_size=8, epochs=1, verbose=0)
+    other = two()
+    other.compile(dt.optimizers.Adam(0.02), dt.optimizers.Adam(0.1))
+    with pytest.warns(UserWarning, match="the optimizer 'second' starts afresh, since the state in step-.* does not fit"):
+        other.load_weights(run)
+    assert other.first.iterations == 4 and other.second.iterations == 0
+    plain = dt.Sequential([dt.Input((6,)), layers.Dense(8, name="dense"), layers.Dense(3, name="dense_1")])
+    plain.compile("adam", "sparse_categorical_crossentropy")
+    with pytest.warns(UserWarning, match="the optimizer '(first|second)' starts afresh.*: the model has none"):
+        plain.load_weights(run)
+    assert plain.optimizer.iterations == 0
+
+
 # -- code of one's own ------------------------------------------------------------------------------------------------------------------
 
 MODULE = """
@@ -225,9 +290,13 @@ class Remembers(layers.Layer):
         store["words"] = np.ones(2)
 
 
-def test_a_model_that_keeps_more_than_weights_is_not_given_without_them(tmp_path: Path):
+def test_a_model_that_keeps_more_than_weights_is_not_given_without_them(tmp_path: Path, capsys):
     with t.driven(1, url=str(tmp_path / "run")):
-        t.train(model=t.make_model(Remembers()), epochs=1)
+        model = t.make_model(Remembers())
+        for _ in range(2):
+            t.train(model=model, epochs=1)
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "kept beside the weights" in line]  # as it begins, and once
+    assert told.startswith("[disttrain] Remembers 'remembers' (words)") and "model.save()" in told
     with pytest.raises(UsageError, match=r"Remembers 'remembers' \(words\)[\s\S]*model\.save\('model\.keras'\) at the end"):
         dt.load_model(tmp_path / "run")
 

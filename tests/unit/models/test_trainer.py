@@ -314,3 +314,23 @@ def test_compiling_again_starts_the_optimizer_afresh_and_keeps_the_weights():
     assert model.optimizer.iterations == 1
     model.compile("adam", "sparse_categorical_crossentropy")
     assert model.optimizer.iterations == 0 and model.digest() == weights
+
+
+def test_a_list_of_one_loss_is_that_loss():
+    x, y = torch.ones(4, 3), torch.zeros(4, 1)
+    histories = []
+    for loss in ({"first": ["mse"], "second": ["mae"]}, {"first": "mse", "second": "mae"}):
+        inputs = dt.Input((3,))
+        ones = {"kernel_initializer": "ones"}
+        model = dt.Model(inputs, [dt.layers.Dense(1, name="first", **ones)(inputs), dt.layers.Dense(1, name="second", **ones)(inputs)])
+        model.compile("sgd", loss)
+        histories.append(model.fit(x, [y, y], verbose=0).history)
+    assert histories[0] == histories[1]
+
+
+@pytest.mark.parametrize("of", ["Model", "Sequential"])
+def test_the_layers_of_a_model_cannot_be_set(of):
+    inputs = dt.Input((3,))
+    model = dt.Sequential([dt.layers.Dense(1)]) if of == "Sequential" else dt.Model(inputs, dt.layers.Dense(1)(inputs))
+    with pytest.raises(AttributeError, match=f"`{of}.layers` attribute is reserved"):
+        model.layers = []

@@ -138,9 +138,9 @@ def test_only_another_optimizer_can_be_scaled(scaled):
 
 
 def test_arguments_of_the_inner_optimizer_belong_to_it():
-    with pytest.raises(ValueError, match="clipnorm on the inner optimizer"):
+    with pytest.raises(ValueError, match="set `clipnorm` on the `inner_optimizer`"):
         LossScaleOptimizer(SGD(), clipnorm=1.0)
-    with pytest.raises(ValueError, match="loss_scale_factor on the inner optimizer, and no wrapper"):
+    with pytest.raises(ValueError, match="set `loss_scale_factor` on the `inner_optimizer`, and no wrapper"):
         LossScaleOptimizer(SGD(), dynamic=False)
     with pytest.raises(ValueError, match="initial_scale=0"):
         LossScaleOptimizer(SGD(), initial_scale=0)

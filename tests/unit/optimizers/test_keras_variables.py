@@ -67,7 +67,7 @@ def test_values_that_do_not_fit_change_nothing():
     optimizer.build(PARAMS)
     values = optimizer.keras_variables()
     with pytest.raises(
-        ValueError, match=r"Adam has 6 variables, but 2 values are given.\n  expected  iteration, learning_rate, momentum/0"
+        ValueError, match=r"set_weights of Adam, which has 6 variables, with 2 values.\n  expected  iteration, learning_rate, momentum/0"
     ):
         optimizer.load_variables(values[:2])
     values[0], values[5] = np.int32(9), np.zeros((3, 3), "float32")
@@ -108,3 +108,21 @@ def test_bfloat16_state_is_written_as_float32():
     optimizer = Adam()
     optimizer.build([torch.ones(2, dtype=torch.bfloat16)])
     assert optimizer.keras_variables()[2].dtype == np.float32
+
+
+def test_variables_are_live_and_have_the_methods_of_keras():
+    optimizer, weight = SGD(0.1, momentum=0.9), torch.ones(2, requires_grad=True)
+    optimizer.apply([torch.ones(2)], [weight])
+    count, rate, velocity = optimizer.variables
+    count.assign(7)
+    rate.assign_add(0.4)
+    velocity.assign([5.0, 6.0])
+    assert int(optimizer.iterations) == 7 and round(float(optimizer.learning_rate), 6) == 0.5
+    assert optimizer.slots["momentum"][0].tolist() == [5.0, 6.0]
+    assert count.path == "sgd/iteration" and type(velocity.value + 1) is torch.Tensor
+
+
+def test_gradients_may_be_arrays_in_pairs_too():
+    weight = torch.ones(2)
+    Adafactor(0.1).apply_gradients([(np.ones(2, "float32"), weight)])
+    assert weight.tolist() != [1.0, 1.0]

@@ -52,7 +52,7 @@ def test_names_and_paths_are_keras_s():
 
 def test_the_rate_of_a_schedule_cannot_be_assigned():
     optimizer = optimizers.SGD(optimizers.schedules.ExponentialDecay(0.1, 10, 0.9))
-    with pytest.raises(TypeError, match="a schedule of the step"):
+    with pytest.raises(TypeError, match="created with a `LearningRateSchedule`"):
         optimizer.learning_rate.assign(0.5)
 
 

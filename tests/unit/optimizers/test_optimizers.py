@@ -157,7 +157,7 @@ def test_clipping_limits_each_variable_or_all_together():
     assert float(flat(together).norm()) == pytest.approx(1.0)
     assert torch.equal(flat(SGD(global_clipnorm=100.0).clip(grads)), flat(grads))
     assert flat(SGD(global_clipnorm=1.0).clip([torch.tensor([float("inf"), 1.0])])).isnan().any()
-    with pytest.raises(ValueError, match=r"SGD\(clipnorm=1.0, clipvalue=2.0\): expected one kind"):
+    with pytest.raises(ValueError, match=r"SGD\(clipnorm=1.0, clipvalue=2.0\): Only one of `clipnorm`"):
         SGD(clipnorm=1.0, clipvalue=2.0)
 
 
@@ -166,7 +166,7 @@ def test_a_variable_without_a_gradient_is_left_alone():
     optimizer.apply_gradients([(None, params[0]), (torch.ones(2), params[1])])
     assert torch.equal(params[0], variables()[0]) and not torch.equal(params[1], variables()[1])
     assert not optimizer.slots["velocity"][0].any()
-    with pytest.raises(ValueError, match="no variable has a gradient"):
+    with pytest.raises(ValueError, match="No gradients provided for any variable"):
         optimizer.apply_to(params, [None, None])
 
 
@@ -203,7 +203,7 @@ def test_the_learning_rate_can_be_set_unless_it_is_a_schedule():
     assert optimizer.learning_rate == 0.05 and not optimizer.has_schedule
     scheduled = Adam(ExponentialDecay(0.1, 1, 0.5))
     assert scheduled.has_schedule
-    with pytest.raises(TypeError, match="follows ExponentialDecay"):
+    with pytest.raises(TypeError, match="created with a `LearningRateSchedule`, ExponentialDecay"):
         scheduled.learning_rate = 0.1
     scheduled.iterations = 2
     assert scheduled.learning_rate == 0.025
@@ -252,7 +252,7 @@ def test_building_again_keeps_the_count():
     assert optimizer.iterations == 5
 
 
-@pytest.mark.parametrize("name", sorted(set(optimizers.BY_NAME) - {"lossscaleoptimizer"}))
+@pytest.mark.parametrize("name", sorted(set(optimizers.BY_NAME) - {"lossscaleoptimizer", "multioptimizer"}))
 def test_every_optimizer_is_rebuilt_from_its_config(name):
     optimizer = optimizers.BY_NAME[name](learning_rate=ExponentialDecay(0.1, 2, 0.5), clipnorm=1.0)
     config = json.loads(json.dumps(optimizer.get_config()))

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from disttrain import optimizers
-from disttrain.optimizers import Adam, LossScaleOptimizer, Nadam
+from disttrain.optimizers import Adam, LossScaleOptimizer, MultiOptimizer, Nadam
 from disttrain.optimizers.base import Optimizer
 from disttrain.optimizers.schedules import CosineDecayRestarts
 
 NAMES = ["kernel", "bias", "table", "scalar"]
 COMMON = {"use_ema": True, "ema_momentum": 0.6, "ema_overwrite_frequency": 2, "gradient_accumulation_steps": 3, "weight_decay": 0.1}
-RULES = {name: cls for name, cls in sorted(optimizers.BY_NAME.items()) if cls is not LossScaleOptimizer}
+RULES = {name: cls for name, cls in sorted(optimizers.BY_NAME.items()) if cls not in (LossScaleOptimizer, MultiOptimizer)}
 MORE = {"sgd": {"momentum": 0.9}, "rmsprop": {"momentum": 0.5, "centered": True}, "adam": {"amsgrad": True}}
 
 

@@ -56,6 +56,15 @@ def test_whoever_is_ahead_is_the_source():
     assert decision.effects == (Form(5, ("w0", "w2"), ((0, 3), (3, 6)), source="w2", tick=48, restore=None),)
 
 
+def test_where_steps_are_to_be_vouched_for_the_one_that_is_ahead_goes_back_to_the_others():
+    policy = replace(POLICY, redo_step=True)
+    ahead = decide(LOST_W1, Stopped("w2", 4, 48, at_s=100.1), policy).state
+    decision = decide(ahead, Stopped("w0", 4, 47, at_s=100.2), policy)
+    assert decision.effects == (Form(5, ("w0", "w2"), ((0, 3), (3, 6)), source="w0", tick=47, restore=None),)
+    together = decide(decide(LOST_W1, Stopped("w2", 4, 48, at_s=100.1), policy).state, Stopped("w0", 4, 48, at_s=100.2), policy)
+    assert together.effects == (Form(5, ("w0", "w2"), ((0, 3), (3, 6)), source="w0", tick=48, restore=None),)
+
+
 def test_a_worker_whose_transfer_was_cut_is_no_source():
     cut = decide(LOST_W1, Stopped("w0", 4, None, at_s=100.1), POLICY)
     assert cut.because == "w0 stopped with no state; waiting for w2 to stop"

@@ -23,6 +23,7 @@ from disttrain.training.program import Kind
 from disttrain.training.step import workspace as workspace_module
 from disttrain.training.step.engine import Engine
 from disttrain.training.step.replica import StateDict
+from disttrain.training.step.side_channel import REQUESTS
 
 
 class FromTorch(nn.Module):
@@ -267,14 +268,14 @@ def test_a_part_of_a_state_leaves_the_rest_as_it_is():
 
 
 def test_a_wish_of_one_worker_is_granted_to_all_at_the_same_step():
-    job = job_of(rich_model(), 4, *rich_data(24), batch_size=8)
+    job, nothing = job_of(rich_model(), 4, *rich_data(24), batch_size=8), (False,) * len(REQUESTS)
 
     def work(engine: Engine) -> list:
-        requests = (engine.workspace.group.rank == 2, False, False)
-        return [engine.run_tick(engine.position, requests if tick == 1 else (False, False, False)) for tick in range(3)]
+        wishes = (engine.workspace.group.rank == 2, *nothing[1:])
+        return [engine.run_tick(engine.position, wishes if tick == 1 else nothing) for tick in range(3)]
 
     for agreed in on_workers(job, 3, work):
-        assert agreed == [(False, False, False), (True, False, False), (False, False, False)]
+        assert agreed == [nothing, (True, *nothing[1:]), nothing]
 
 
 def test_orders_set_the_rate_the_weights_and_the_way():

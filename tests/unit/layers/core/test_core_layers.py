@@ -66,7 +66,7 @@ def test_einsum_dense_tells_the_sizes_that_it_knows():
         (lambda: L.Embedding(3, 2.5), "output_dim=2.5"),
         (lambda: L.ReversibleEmbedding(3, 2, logit_soft_cap=0.0), "logit_soft_cap=0.0"),
         (lambda: L.Masking("0"), "mask_value='0'"),
-        (lambda: L.Wrapper(3), "Wrapper\\(layer=3\\): expected a layer"),
+        (lambda: L.Wrapper(3), "Layer 3 supplied to Wrapper isn.t a supported layer type"),
     ],
 )
 def test_a_wrong_argument_is_named(make: Any, message: str):

@@ -240,7 +240,7 @@ def test_the_kernel_is_one_weight_in_lists_and_state_also_deep_in_a_module():
 
 
 def test_spectral_normalization_wants_a_kernel():
-    with pytest.raises(ValueError, match="has neither 'kernel' nor 'embeddings'"):
+    with pytest.raises(ValueError, match="object has no attribute 'kernel' nor 'embeddings'"):
         L.SpectralNormalization(L.BatchNormalization()).build((None, 2))
 
 
@@ -259,9 +259,9 @@ def test_spectral_normalization_wants_a_kernel():
         (lambda: L.BatchNormalization(momentun=0.5), "momentun.*no such argument.*\n.*one of momentum"),
         (lambda: L.BatchNormalization(-2).build((None, 3)), "whose axis -2 is that of the batch"),
         (lambda: L.BatchNormalization(2).build((None, 3)), "axis=2 is out of range"),
-        (lambda: L.BatchNormalization().build((None, None)), "must be known"),
-        (lambda: L.LayerNormalization("last"), "axis='last'.*a list of integers"),
-        (lambda: L.LayerNormalization([]), r"axis=\[\].*a list of integers"),
+        (lambda: L.BatchNormalization().build((None, None)), "should have a defined dimension"),
+        (lambda: L.LayerNormalization("last"), "axis='last'.*a list/tuple of ints"),
+        (lambda: L.LayerNormalization([]), r"axis=\[\].*a list/tuple of ints"),
         (lambda: L.LayerNormalization([1, -1]).build((None, 3)), "named twice"),
         (lambda: L.LayerNormalization(epsilon=math.nan), "epsilon=nan"),
         (lambda: L.GroupNormalization(0), "groups=0.*or -1"),
@@ -271,11 +271,11 @@ def test_spectral_normalization_wants_a_kernel():
         (lambda: L.UnitNormalization(None), "axis=None"),
         (lambda: L.UnitNormalization(3)(torch.ones(2, 4)), "axis=3 is out of range"),
         (lambda: L.SpectralNormalization(L.Dense(2), 0), "power_iterations=0"),
-        (lambda: L.SpectralNormalization("dense"), "expected a layer"),
+        (lambda: L.SpectralNormalization("dense"), "valid Keras layer, such as Dense"),
     ],
 )
 def test_arguments_are_checked(make: Any, message: str):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         make()
 
 
