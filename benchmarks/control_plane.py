@@ -60,7 +60,7 @@ class Driver:
     def __init__(self, policy: o.RecoveryPolicy) -> None:
         deaf: Any = _Deaf()
         around = CallEnvironment(
-            cluster=deaf, policy=policy, run_dir=None, attempt=1, threads=1, backend="gloo", meeting_place=lambda: StoreAddress("", 0, b""),
+            cluster=deaf, policy=policy, run_dir=None, attempt=1, threads=1, meeting_place=lambda: StoreAddress("", 0, b""),
             checkpoint_interval=CheckpointInterval(), console=deaf, interrupts=lambda: 0, first_step=lambda: None, clock=SystemClock(),
         )  # fmt: skip
         program: Any = SimpleNamespace(at=lambda tick: SimpleNamespace(tick=tick))

@@ -22,7 +22,7 @@ class CallEnvironment:
     Args:
         cluster: a Cluster port, with `put` for jobs.
         policy: sizes and limits.
-        run_dir, attempt, threads, backend, device, gpu_share: see `elastic.messages.CallSettings`.
+        run_dir, attempt, threads, device, gpu_share: see `elastic.messages.CallSettings`.
         meeting_place: where the next generation meets.
         interrupts: how often the user has asked to stop.
         first_step: called when a call has made its first progress.
@@ -41,7 +41,6 @@ class CallEnvironment:
     run_dir: str | None
     attempt: int
     threads: int
-    backend: str
     meeting_place: Callable[[], StoreAddress]
     checkpoint_interval: CheckpointInterval
     console: Console
@@ -66,7 +65,6 @@ class CallEnvironment:
             sequence_base=sequence_base,
             every_steps=self.checkpoint_interval.steps,
             threads=self.threads,
-            backend=self.backend,
             device=self.device,
             gpu_share=self.gpu_share,
             digest_every=self.digest_every,

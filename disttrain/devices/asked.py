@@ -37,9 +37,8 @@ class Choice:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What a call's environment is told: the group that carries tensors of this device, the device, and a worker's share of it."""
-        backend = "nccl" if self.device == "cuda" else "gloo"
-        return {"backend": backend, "device": self.device, "gpu_share": self.gpus_per_worker or 1.0}
+        """What a call's environment is told: the device, and a worker's share of it."""
+        return {"device": self.device, "gpu_share": self.gpus_per_worker or 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +149,21 @@ def choose_on_cluster(asked: Asked, now: float, limit: float, built_for: str | N
     if now < count:
         words += f"; all workers and spares take {count}: those that find none wait"
     return Choice("cuda", share, 0, (words,))
+
+
+def check_transport(transport: str, choice: Choice, workers: int) -> None:
+    """Raise UsageError where so many workers can never be connected by the transport that was asked for."""
+    why = ""
+    if choice.device != "cuda":
+        why = "this launch trains on CPUs"
+    elif choice.offered == 1 and workers > 1:
+        why = f"{workers} workers share the one GPU here"
+    if transport == "nccl" and why:
+        raise UsageError(
+            f"--transport nccl: {why}.\n"
+            "  expected  workers on NVIDIA GPUs, each with one of its own, which is what NCCL connects\n"
+            "  try       --transport auto, which sends over the memory of the hosts there"
+        )
 
 
 def same_device(began: str | None, asked: Asked, run_dir: str) -> Asked:

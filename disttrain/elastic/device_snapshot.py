@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from disttrain.checkpoint import Arena, Piece, Snapshot, TensorSpec, room_for
 from disttrain.checkpoint.arrays import Bytes
+from disttrain.collectives.copies import Copies, Done, copies_of
 from disttrain.host_numbers import bytes_of
 
 
@@ -17,20 +18,39 @@ def arena_for(device: torch.device) -> Arena:
     return Arena(_pinned) if device.type == "cuda" else Arena()
 
 
-def device_snapshot(tensors: Mapping[str, Tensor], specs: Mapping[str, TensorSpec], pieces: Sequence[Piece], arena: Arena) -> Snapshot:
-    """Copy `pieces` of `tensors` into `arena`. Returns when they are there; raises what `room_for` raises."""
+def device_snapshot(
+    tensors: Mapping[str, Tensor], specs: Mapping[str, TensorSpec], pieces: Sequence[Piece], arena: Arena,
+    copies: Copies | None = None, free: int = 0,
+) -> tuple[Snapshot, Callable[[], None]]:  # fmt: skip
+    """Begin to copy `pieces` of `tensors`, which may change when this returns, into `arena`; raises what `room_for` raises.
+
+    Where the device has room for the share twice, it sets it aside and sends it beside what it does next; else that is waited for here.
+
+    Args:
+        copies: how the device copies.
+        free: so many bytes are free there.
+
+    Returns:
+        (the snapshot, what returns once its bytes are there; any thread may call it).
+    """
     shot = room_for(specs, pieces, arena)
-    devices = set()
+    beside = 2 * shot.data.size <= free
+    under_way: list[Done] = []
     for piece, spec, place in shot.places():
         tensor = tensors[spec.name].detach()
         rows = tensor[piece.row_start : piece.row_stop] if tensor.ndim else tensor
         if rows.numel():
-            devices.add(rows.device)
-            torch.from_numpy(place).copy_(bytes_of(rows), non_blocking=True)
-    for device in devices:
-        if device.type == "cuda":
-            torch.cuda.current_stream(device).synchronize()
-    return shot
+            copies = copies or copies_of(rows.device)
+            rows = rows.clone() if beside else rows
+            under_way.append(copies.down(torch.from_numpy(place), bytes_of(rows)))
+
+    def arrived() -> None:
+        for copy in under_way:
+            copy.wait()
+
+    if not beside:
+        arrived()
+    return shot, arrived
 
 
 def _pinned(nbytes: int) -> Bytes:

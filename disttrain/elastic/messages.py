@@ -29,7 +29,6 @@ class CallSettings:
         sequence_base: saves of the call are numbered from here on.
         every_steps: save after every so many optimizer steps; None for never by count.
         threads: intra-op threads; a constant of the run, since bits depend on it.
-        backend: "gloo" or "nccl".
         device: "cpu" or "cuda": where tensors lie.
         gpu_share: of a GPU that is this worker's; below 1 others have theirs of the same one.
         progress_every_s: how often rank 0 says where it is.
@@ -44,7 +43,6 @@ class CallSettings:
     sequence_base: int
     every_steps: int | None
     threads: int
-    backend: str
     progress_every_s: float = 0.1
     digest_every: int | None = None
     probes: bool = True

@@ -29,6 +29,7 @@ from disttrain.clock import Clock, SystemClock
 from disttrain.elastic.device_snapshot import arena_for, device_snapshot
 from disttrain.elastic.messages import STILL_WRITING, ShardWritten, SnapshotTaken
 from disttrain.elastic.state_copy import Copied, StateCopier
+from disttrain.training.device_memory import read_memory
 from disttrain.training.step.named_arrays import as_tensor, spec_of
 from disttrain.training.step.replica import Replica, StateDict
 from disttrain.training.step.state_digest import StateDigest, digest_of
@@ -164,8 +165,10 @@ class ShardWriter:
             return self._copier.copy(state, rank, size)
         specs = {name: spec_of(name, tensor) for name, tensor in state.tensors.items()}
         self._arena = self._arena or arena_for(device)
-        shot = device_snapshot(state.tensors, specs, split(specs.values(), size)[rank], self._arena)
-        return Copied(shot, list(specs.values()), state_digest(state))
+        memory = read_memory(device)
+        free = 0 if memory is None else memory.free
+        shot, arrived = device_snapshot(state.tensors, specs, split(specs.values(), size)[rank], self._arena, free=free)
+        return Copied(shot, list(specs.values()), state_digest(state), arrived=arrived)
 
     def _committed_before(self) -> ShardReport | None:
         """The last part but one, if its save is committed: its bytes stay, and what has not changed lies there already.
@@ -180,6 +183,7 @@ class ShardWriter:
     def _write(self, name: CommitName, path: str, copied: Copied, about: dict[str, Any], began: float, until: float) -> None:
         try:
             with copied.snapshot as shot:
+                copied.arrived()
                 digest = copied.digest()
                 about["digest"] = digest if about["rank"] == 0 else digest.unnamed
                 report = write_shard_insistently(self._store, path, shot, until, self._clock, before=self._committed_before())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,7 @@ class Copied:
     Attributes:
         snapshot: the pieces of the rank.
         specs: all tensors of the state.
+        arrived: returns once the bytes of the snapshot are there; before, nobody reads them.
     """
 
     snapshot: Snapshot
@@ -46,6 +47,7 @@ class Copied:
     _digest: StateDigest | None
     _wholes: tuple[int, ...] = ()
     _meta: Mapping[str, Any] = field(default_factory=dict)
+    arrived: Callable[[], None] = lambda: None
 
     def digest(self) -> StateDigest:
         """That of the whole state; while the snapshot is not released. Any thread may ask."""

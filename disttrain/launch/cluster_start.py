@@ -11,7 +11,7 @@ from disttrain import orchestrator as o
 from disttrain.awaited import awaiting
 from disttrain.clock import Clock, SystemClock
 from disttrain.clusters.ray.meeting import one_ray
-from disttrain.devices.asked import Asked, Choice, choose_on_cluster, needed
+from disttrain.devices.asked import Asked, Choice, check_transport, choose_on_cluster, needed
 from disttrain.devices.drivers import torch_cuda, torch_version
 from disttrain.errors import DisttrainError, InfrastructureError, Interrupted
 from disttrain.launch.config import RunConfig
@@ -171,6 +171,7 @@ class OnRay:
             self._instance.start()
         try:
             self.choice = choice or choose_on_cluster(asked, *cluster_gpus(), torch_cuda(), torch_version())
+            check_transport(config.transport, self.choice, asked.workers)
             away_s = 0.0 if config.address is None else _CLUSTER_AWAY_S
             # one that was started here hands its environment on
             variables = environment(config.kernels) if config.address is not None else {}

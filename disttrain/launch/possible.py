@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from disttrain.devices import drivers
-from disttrain.devices.asked import Asked, Choice, choose_here, same_device
+from disttrain.devices.asked import Asked, Choice, check_transport, choose_here, same_device
 from disttrain.errors import UsageError
 from disttrain.launch.config import RunConfig
 from disttrain.launch.door import Entry
@@ -33,9 +33,11 @@ def _compute_of(config: RunConfig, entry: Entry, read: drivers.Read | None) -> t
     asked = same_device(began, config.asked_device, entry.directory.run_dir)
     if config.address is not None:
         return asked, None
-    if asked.kind == "cpu":  # nobody need be asked
-        return asked, Choice()
-    return asked, choose_here(asked, drivers.gpus_here(read), drivers.torch_cuda(), drivers.torch_version())
+    choice = Choice()
+    if asked.kind != "cpu":  # else nobody need be asked
+        choice = choose_here(asked, drivers.gpus_here(read), drivers.torch_cuda(), drivers.torch_version())
+    check_transport(config.transport, choice, asked.workers)
+    return asked, choice
 
 
 def check_script(asked: str, device: str) -> None:

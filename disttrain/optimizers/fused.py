@@ -45,7 +45,7 @@ def in_whole_vectors(kernel: Callable[..., None], changed: list[Tensor], read: l
 def powers(tensors: list[Tensor], exponent: float) -> list[Tensor]:
     """Each number to the power of `exponent`, as new tensors, with the same bits for any arrangement and any number of threads."""
     if exponent == 0.5:
-        return list(torch._foreach_sqrt(tensors))  # has one right answer
+        return list(torch._foreach_sqrt(tensors))  # a function of each number alone, if not always the nearest one: MKL's on CPUs
     found = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
     in_whole_vectors(lambda results, bases: _powers(results, bases, exponent), found, tensors)
     return found

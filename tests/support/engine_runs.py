@@ -6,6 +6,8 @@ import json
 import threading
 from typing import Any
 
+import torch
+
 from disttrain.collectives import GroupBroken
 from disttrain.collectives.threads import thread_groups
 from disttrain.elastic.shipping import pack, unpack
@@ -55,7 +57,7 @@ def bits(engine: Engine) -> dict[str, bytes]:
     """The whole state, byte for byte."""
     state = engine.replica.state_dict()
     return {
-        **{name: tensor.cpu().numpy().tobytes() for name, tensor in state.tensors.items()},
+        **{name: tensor.cpu().reshape(-1).view(torch.uint8).numpy().tobytes() for name, tensor in state.tensors.items()},
         "meta": json.dumps(state.meta).encode(),
     }
 

@@ -18,7 +18,7 @@ from disttrain.orchestrator.events import WorkerLost
 from disttrain.training.local import runner
 
 LIMIT_S = 60.0  # for a busy machine; nothing here waits for it when all is well
-SETTINGS = m.CallSettings(run_dir=None, attempt=1, sequence_base=0, every_steps=None, threads=1, backend="gloo")
+SETTINGS = m.CallSettings(run_dir=None, attempt=1, sequence_base=0, every_steps=None, threads=1)
 
 
 class Heard:
@@ -171,3 +171,8 @@ def say(text: str, error: str) -> None:
     print(text)
     print(error, file=sys.stderr)
     logging.getLogger("script").warning("and logged")
+
+
+def tell_visible_gpus() -> None:
+    """Raise what this process is shown of them."""
+    raise LookupError(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')!r}")

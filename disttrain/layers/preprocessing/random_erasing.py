@@ -55,7 +55,7 @@ class RandomErasing(RandomImageLayer):
         places = self._uniform(images, 0.0, 1.0, count=3)
         erased: Any = True
         for axis, size, share, place in zip((self._width_axis, self._height_axis), (width, height), shares, places, strict=False):
-            extent = share.sqrt() * size
+            extent = share.double().sqrt().to(share.dtype) * size  # the nearest everywhere, which a root in float32 is not on CPUs
             first = (place * (size - extent)).reshape(-1, 1, 1, 1)
             pixel = torch.arange(size, device=images.device).reshape([-1 if axis == a else 1 for a in (-4, -3, -2, -1)])
             erased = (pixel >= first) & (pixel < first + extent.reshape(-1, 1, 1, 1)) & erased

@@ -157,7 +157,7 @@ class Simulation:
         console: Any = self.checks
         interval = CheckpointInterval(steps=scenario.every_steps, seconds=scenario.every_s, epoch=scenario.every_epoch)
         return CallEnvironment(
-            cluster=cluster, policy=scenario.policy, run_dir="simulated", attempt=attempt, threads=1, backend="gloo",
+            cluster=cluster, policy=scenario.policy, run_dir="simulated", attempt=attempt, threads=1,
             meeting_place=lambda: StoreAddress("simulated", 0, b""), checkpoint_interval=interval, console=console,
             interrupts=lambda: self._interrupts, first_step=lambda: None, clock=self.world,
         )  # fmt: skip

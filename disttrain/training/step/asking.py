@@ -68,17 +68,20 @@ class Asking:
                 if question is not None:
                     size = question.value.numel()
                     question.answer = total.side_channel[1 : 1 + size].clone().reshape(question.value.shape)
-        self._pool.give([total, *stack])
+        self._pool.give([total])
         return asked
 
     def _summed(self, stack: list[Contribution], leaves: int) -> Contribution:
         if self._group.size == 1:
             return stack.pop()
         reduction = self._plan.start(leaves)
+        pieces = [contribution.buffer for contribution in stack]
+        total = stack[0] if stack else self._pool.take()
+        reduction.into(total.buffer)
         for bucket in range(len(self._plan.buckets)):
-            reduction.send(bucket, [contribution.buffer for contribution in stack])
-        total = self._pool.take()
-        reduction.finish(total.buffer)
+            reduction.send(bucket, pieces)
+        reduction.finish()
+        self._pool.give(stack[1:])
         return total
 
     def settle(self, slices: int, leaves: int) -> None:

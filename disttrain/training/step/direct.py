@@ -18,7 +18,7 @@ from disttrain.training.program import Kind, Position
 from disttrain.training.step.in_place_update import InPlaceUpdate
 from disttrain.training.step.step_context import StepContext
 from disttrain.training.step.step_times import clock
-from disttrain.training.step.workspace import Workspace
+from disttrain.training.step.workspace import Workspace, add_means
 
 
 class DirectStep:
@@ -131,8 +131,8 @@ class DirectStep:
         running = self._running
         if running is None:
             totals = self._workspace.totals
-            totals[: len(means)] += torch.stack([mean.detach().double() for mean in means]) * count
-            totals[-1] += count
+            add_means(totals, means, count)
+            totals[-1].add_(count)
             return
         for number, mean in enumerate(means):
             running[number] += mean.item() * count

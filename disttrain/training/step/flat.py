@@ -15,6 +15,8 @@ from torch import Tensor
 
 from disttrain.alignment import border_of, in_rounds
 
+_HALVES = (torch.bfloat16, torch.float16)
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -29,7 +31,8 @@ class Segment:
 class FlatSpace:
     """The arrangement of `tensors` in flat ones on `device`, a CPU unless told; holds no values itself.
 
-    `parts` gives (dtype, elements) of each flat tensor.
+    `parts` gives (dtype, elements) of each flat tensor; `sums` the same for sums of such tensors, which those in half precision have in
+    float32: rounded after each addition they would lose what small ones hold.
     """
 
     def __init__(self, tensors: Sequence[Tensor], device: torch.device | None = None) -> None:
@@ -47,6 +50,7 @@ class FlatSpace:
             sizes[group] += in_rounds(tensor.numel(), tensor.dtype.itemsize, self._round_bytes)
         self.segments: list[Segment] = [segment for segment in segments if segment is not None]
         self.parts: list[tuple[torch.dtype, int]] = list(zip(dtypes, sizes, strict=True))
+        self.sums = [(torch.float32 if dtype in _HALVES else dtype, size) for dtype, size in self.parts]
 
     def zeros(self, device: torch.device) -> list[Tensor]:
         """Flat tensors of zeros, in the arrangement of this space."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from disttrain.collectives.reduction import Reduction, TreeReduction, fold
 from disttrain.collectives.tree import Add
+from disttrain.errors import UsageError
 from disttrain.training.step.flat import FlatSpace
 
 
 class Contribution:
     """What one slice, or a sum of slices, adds: gradients and side_channel in one buffer of bytes.
 
-    `space` is the arrangement of the parameters, None where there are no gradients.
+    `space` is the arrangement of the parameters, None where there are no gradients. Those of parameters in half precision are added up in
+    float32, and rounded to it once, when the sum is there (`gradients`).
     """
 
     def __init__(self, plan: TreeReduction, space: FlatSpace | None) -> None:
@@ -23,20 +26,43 @@ class Contribution:
         *flats, self.side_channel = plan.layout.views(self.buffer)
         self.flats = flats
         self.views = [] if space is None else space.views(flats)
+        self._dtypes = [] if space is None else [dtype for dtype, _ in space.parts]
+
+    @property
+    def flat_gradients(self) -> list[Tensor]:
+        """The gradients as they lie, in the dtypes of the parameters."""
+        return [flat.to(dtype) for flat, dtype in zip(self.flats, self._dtypes, strict=True)]
+
+    def gradients(self, params: Sequence[nn.Parameter], numbers: Sequence[int] | None = None) -> list[Tensor]:
+        """Those of the parameters of these numbers, all unless told, each in its dtype."""
+        return [self.views[number].to(params[number].dtype) for number in (range(len(params)) if numbers is None else numbers)]
 
     def collect(self, params: Sequence[nn.Parameter], numbers: Sequence[int]) -> None:
         """Move the gradients of the parameters of these numbers in here; zeros where the loss does not depend on one."""
+        views, grads = self._taken(params, numbers, lambda view: view.zero_())
+        if views:
+            torch._foreach_copy_(views, grads)
+
+    def add(self, params: Sequence[nn.Parameter], numbers: Sequence[int]) -> None:
+        """Add them to what is in here, as the fold of another contribution with them would, bit for bit."""
+        views, grads = self._taken(params, numbers, lambda view: view.add_(0.0))  # which makes a 0 of a -0
+        if views:
+            torch._foreach_add_(views, grads)
+
+    def _taken(
+        self, params: Sequence[nn.Parameter], numbers: Sequence[int], without: Callable[[Tensor], Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Where they go, and they, which the parameters let go of; `without` is told of a view for which there is none."""
         views, grads = [], []
         for number in numbers:
             param, view = params[number], self.views[number]
             if param.grad is None:
-                view.zero_()
+                without(view)
             else:
                 views.append(view)
                 grads.append(param.grad)
                 param.grad = None
-        if views:
-            torch._foreach_copy_(views, grads)
+        return views, grads
 
 
 class Pool:
@@ -66,6 +92,57 @@ class Pool:
             self._free.append(right)
 
 
+class Collecting:
+    """A backward pass whose gradients go into a contribution one by one, each as soon as it is complete: there are never two of one.
+
+    Args:
+        params: whose gradients.
+        contribution: where they go.
+        adds: they are added to what is there, see `Contribution.add`.
+        collected: told of each parameter by number.
+    """
+
+    def __init__(
+        self, params: Sequence[nn.Parameter], contribution: Contribution, *, adds: bool = False,
+        collected: Callable[[int], None] = lambda number: None,
+    ) -> None:  # fmt: skip
+        self._params, self._contribution, self._adds, self._told = params, contribution, adds, collected
+        self._seen: set[int] = set()
+
+    def backward(self, objective: Tensor) -> None:
+        """Run it."""
+        if objective.requires_grad:
+            with self._hooked():
+                objective.backward()
+        for number in range(len(self._params)):  # those that the loss does not depend on
+            if number not in self._seen:
+                self._collect(number)
+
+    @contextmanager
+    def _hooked(self) -> Iterator[None]:
+        handles = [
+            param.register_post_accumulate_grad_hook(lambda _, number=number: self._collect(number))
+            for number, param in enumerate(self._params)
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _collect(self, number: int) -> None:
+        if number in self._seen:
+            shape = tuple(self._params[number].shape)
+            raise UsageError(
+                f"the gradient of a weight of shape {shape} comes in two parts, for a backward pass runs inside another one.\n"
+                "  expected  one backward pass for all of a model of this size\n"
+                "  try       torch.utils.checkpoint.checkpoint(..., use_reentrant=False)"
+            )
+        self._seen.add(number)
+        (self._contribution.add if self._adds else self._contribution.collect)(self._params, (number,))
+        self._told(number)
+
+
 class Overlap:
     """The backward pass of the last slice: a bucket is folded and shipped as soon as its gradients are complete.
 
@@ -73,16 +150,19 @@ class Overlap:
 
     Args:
         params, space: the parameters and how they lie.
-        stack: contributions of the slices before; `contribution` is filled by this pass.
-        merges: how many of the newest contributions are folded after it.
+        pieces: what the slices so far have come to.
+        contribution: this pass fills it, the newest of `pieces`; or, if it is that already, adds to it.
+        merges: how many of the newest pieces are folded after it.
     """
 
     def __init__(
         self, params: Sequence[nn.Parameter], space: FlatSpace, plan: TreeReduction, reduction: Reduction,
-        stack: list[Contribution], contribution: Contribution, merges: int,
+        pieces: list[Contribution], contribution: Contribution, merges: int,
     ) -> None:  # fmt: skip
-        self.params, self.plan, self.reduction = params, plan, reduction
-        self.contribution, self.pieces, self.merges = contribution, [*stack, contribution], merges
+        self.plan, self.reduction = plan, reduction
+        adds = bool(pieces) and pieces[-1] is contribution
+        self.pieces, self.merges = [*pieces] if adds else [*pieces, contribution], merges
+        self._collecting = Collecting(params, contribution, adds=adds, collected=self._ready)
         self.next, self.late = 0, first_with_payload(plan)
         self.waiting: list[set[int]] = [set() for _ in plan.buckets]
         self.buckets_of: list[list[int]] = []
@@ -97,24 +177,13 @@ class Overlap:
 
     def backward(self, objective: Tensor) -> None:
         """Run it, and send all buckets but those with side_channel."""
-        handles = [
-            param.register_post_accumulate_grad_hook(lambda _, number=number: self._ready(number))
-            for number, param in enumerate(self.params)
-        ]
-        try:
-            objective.backward()
-        finally:
-            for handle in handles:
-                handle.remove()
-        for number in sorted({number for bucket in self.waiting for number in bucket}):  # parameters that the loss does not depend on
-            self._ready(number)
+        self._collecting.backward(objective)
         for bucket in range(self.next, len(self.plan.buckets)):
             self._fold(bucket)
             if bucket < self.late:
                 self.reduction.send(bucket, self._folded())
 
     def _ready(self, number: int) -> None:
-        self.contribution.collect(self.params, (number,))
         for bucket in self.buckets_of[number]:
             self.waiting[bucket].discard(number)
         while self.next < self.late and not self.waiting[self.next]:

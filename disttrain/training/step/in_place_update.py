@@ -38,16 +38,24 @@ class InPlaceUpdate:
     def apply(self) -> None:
         """Update, and let go of the gradients; a parameter that the loss does not depend on has a gradient of zeros."""
         grads: list[Any] = []
+        views: list[Tensor] = []
+        ragged: list[Tensor] = []
         for param, padded, target in zip(self._params, self._padded, self._targets, strict=True):
             grad = param.grad
             if padded is not None:
                 room, view = padded
-                view.zero_() if grad is None else view.copy_(grad)
+                if grad is None:
+                    view.zero_()
+                else:
+                    views.append(view)
+                    ragged.append(grad)
                 grads.append(room)
             elif grad is None:
                 grads.append(torch.zeros_like(target))
             else:
                 grads.append(grad.reshape(-1) if self._flat else grad)
             param.grad = None
+        if views:
+            torch._foreach_copy_(views, ragged)
         if grads:
             self._optimizer.apply_to(self._targets, grads, self._slots)

@@ -95,7 +95,7 @@ def _update(engine: Engine, contribution: Contribution) -> dict[str, Any]:
     counters = optimizer.state_dict()
     try:
         with torch.no_grad():
-            optimizer.apply_to(params, [contribution.flats[0][:_UPDATED].clone()], slots)
+            optimizer.apply_to(params, [contribution.flats[0][:_UPDATED].to(params[0].dtype, copy=True)], slots)
     finally:
         optimizer.load_state_dict(counters)
     return {"update/weights": params[0], **{f"update/{slot}": tensors[0] for slot, tensors in slots.items()}}

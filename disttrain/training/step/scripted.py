@@ -206,10 +206,7 @@ class Rounds:
         for view in contribution.views:
             view.zero_()
         with torch.no_grad():
-            workspace.fill(layout, contribution.side_channel, numbers, context, rank)
-            if layout.buffers:
-                target = layout.buffers_of(contribution.side_channel)
-                workspace.state.write_changes(target, self.before, samples_of(context), first=rank == 0)
+            workspace.fill(layout, contribution.side_channel, numbers, context, rank, self.before)
             self._write_mark(contribution, 0)
             self._write_moved(contribution, self.moved.values(), samples_of(context))
         return contribution
@@ -291,13 +288,13 @@ class Rounds:
             workspace.keep_gradients(numbers, [total.views[number].clone() for number in numbers])
         with torch.no_grad():
             if chosen.flat and len(numbers) == len(workspace.state.params):
-                chosen.optimizer.apply_to(workspace.state.flat_params, total.flats, chosen.flat_slots)
+                chosen.optimizer.apply_to(workspace.state.flat_params, total.flat_gradients, chosen.flat_slots)
             else:
                 places = [chosen.places[number] for number in numbers]
                 slots = {slot: [tensors[place] for place in places] for slot, tensors in chosen.optimizer.slots.items()}
                 params = [workspace.state.params[number] for number in numbers]
                 some = None if len(places) == len(chosen.numbers) else places
-                chosen.optimizer.apply_to(params, [total.views[number] for number in numbers], slots, some)
+                chosen.optimizer.apply_to(params, total.gradients(workspace.state.params, numbers), slots, some)
             workspace.state.constrain(numbers)
 
     def _finish(self, total: Contribution) -> tuple[bool, ...]:

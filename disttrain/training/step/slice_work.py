@@ -16,11 +16,11 @@ from disttrain.seeds import fold_in
 from disttrain.training.compiled.outputs import as_arrays
 from disttrain.training.program import Kind, Position
 from disttrain.training.step.asking import Ask
-from disttrain.training.step.gradient_buffers import Contribution
+from disttrain.training.step.gradient_buffers import Collecting, Contribution
 from disttrain.training.step.model_state import Snapshot
 from disttrain.training.step.state_digest import as_bytes
 from disttrain.training.step.step_times import clock
-from disttrain.training.step.workspace import Workspace, samples_of
+from disttrain.training.step.workspace import Workspace
 
 
 @dataclass
@@ -67,17 +67,19 @@ class SliceWork:
         return Passed(context, y, weight, outputs, means)
 
     def contribute(
-        self, rank: int, before: Snapshot, backward: Callable[[Tensor, Contribution], None] | None = None, passed: Passed | None = None
+        self, rank: int, before: Snapshot, backward: Callable[[Tensor, Contribution], None] | None = None, passed: Passed | None = None,
+        onto: Contribution | None = None,
     ) -> Contribution:  # fmt: skip
         """What a slice adds to the sum of a training step. Buffers move; they are those of `before` when this begins.
 
         Args:
             backward: carries the backward pass out and moves the gradients into the contribution, where that is done in another way.
             passed: its forward pass, where that has been made.
+            onto: add it to that one, which is returned then.
         """
         workspace, state, forward = self._workspace, self._workspace.state, self._workspace.forward
         layout = workspace.layouts[Kind.TRAIN]
-        contribution = workspace.pools[Kind.TRAIN].take()
+        contribution = workspace.pools[Kind.TRAIN].take() if onto is None else onto
         passed = self.forward(rank) if passed is None else passed
         if passed.kept is not None:
             workspace.restore_slice(passed.kept)
@@ -87,16 +89,16 @@ class SliceWork:
             objective = forward.scale(objective)
         if backward is not None:
             backward(objective, contribution)
+        elif workspace.collects:
+            Collecting(state.params, contribution, adds=onto is not None).backward(objective)
         else:
             if objective.requires_grad:
                 objective.backward()
-            contribution.collect(state.params, range(len(state.params)))
+            (contribution.collect if onto is None else contribution.add)(state.params, range(len(state.params)))
         with torch.no_grad():
             if forward.compiled is not None:
                 forward.compiled.update_state(passed.y, passed.outputs, passed.weight)
-            workspace.fill(layout, contribution.side_channel, means, context, rank)
-            if state.has_buffers:
-                state.write_changes(layout.buffers_of(contribution.side_channel), before, samples_of(context), first=rank == 0)
+            workspace.fill(layout, contribution.side_channel, means, context, rank, before, adds=onto is not None)
         return contribution
 
 

@@ -21,7 +21,6 @@ from disttrain.training.step.audited import agreed, audits, note, until_two_agre
 from disttrain.training.step.gradient_buffers import Contribution, Overlap
 from disttrain.training.step.model_state import Snapshot
 from disttrain.training.step.slice_work import Passed, SliceWork, digest_of
-from disttrain.training.step.step_times import clock
 from disttrain.training.step.workspace import Workspace
 
 
@@ -74,7 +73,7 @@ class SlicedStep:
     ) -> tuple[Contribution, list[Contribution]]:
         """Forward and backward for the slices hosted here, and the sum over all: (the sum, this worker's own pieces)."""
         workspace, state = self._workspace, self._workspace.state
-        pool, step_times = workspace.pools[Kind.TRAIN], workspace.by_products.step_times
+        pool = workspace.pools[Kind.TRAIN]
         work = SliceWork(workspace, position)
         reduction = workspace.begin_reduction(Kind.TRAIN, work.leaves)
         stack: list[Contribution] = []
@@ -86,14 +85,19 @@ class SlicedStep:
         for number, (rank, merge) in enumerate(zip(ranks, merges, strict=True)):
             if number and asked is None:
                 state.restore(before)
+            # What is folded at once needs no place of its own, but where its digest is asked for.
+            onto = stack[-1] if merge and rank != audited else None
+            left = merge - (onto is not None)
             send: Callable[[Tensor, Contribution], None] | None = None
             if sends := overlaps and number == len(merges) - 1:
                 assert reduction is not None
-                send = partial(self._send_during_backward, reduction, stack, merge)
-            stack.append(work.contribute(rank, before, send, None if asked is None else asked[number]))
+                send = partial(self._send_during_backward, reduction, stack, left)
+            contribution = work.contribute(rank, before, send, None if asked is None else asked[number], onto)
+            if onto is None:
+                stack.append(contribution)
             if rank == audited:
-                mine = digest_of(stack[-1])
-            pool.merge(stack, merge, gradients=not sends)
+                mine = digest_of(contribution)
+            pool.merge(stack, left, gradients=not sends)
         if audits(workspace, audit):
             state.restore(before)
             again = work.contribute(audited, before)
@@ -101,14 +105,14 @@ class SlicedStep:
             pool.give([again])
         if workspace.audit_share and stack:
             write_digests(workspace, stack[0].side_channel, audit, mine, work.leaves)
-        waited = clock()
+        waited = workspace.watch.begin()
         try:
             total = workspace.reduce(Kind.TRAIN, reduction, stack, requests, sent=overlaps and bool(merges))
         except GroupBroken:
             if audit is not None and audit.attempt:  # whoever was done first has left: what this worker got counts all the same
                 note(workspace, position.tick, audit, mine, agreed=False)
             raise
-        step_times.exchange_seconds += clock() - waited
+        workspace.watch.end(waited)
         if workspace.audit_share:
             self._look(agreed(workspace, total.side_channel, position.tick), position.tick, audit, mine)
         return total, stack
@@ -197,8 +201,8 @@ class SlicedStep:
             return
         chosen = state.optimizers[0]
         if chosen.flat:
-            chosen.optimizer.apply_to(state.flat_params, total.flats, chosen.flat_slots)
+            chosen.optimizer.apply_to(state.flat_params, total.flat_gradients, chosen.flat_slots)
         else:
-            chosen.optimizer.apply_to(state.params, total.views, chosen.optimizer.slots)
+            chosen.optimizer.apply_to(state.params, total.gradients(state.params), chosen.optimizer.slots)
         if state.constraints:
             state.constrain()

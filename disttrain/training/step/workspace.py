@@ -26,11 +26,12 @@ from disttrain.training.step.asking import Asking
 from disttrain.training.step.audit import WORDS, AuditNote, StatePieces
 from disttrain.training.step.custom_step import generator_states, set_generator_states
 from disttrain.training.step.gradient_buffers import Contribution, Pool, first_with_payload
+from disttrain.training.step.model_state import Snapshot
 from disttrain.training.step.replica import Replica
 from disttrain.training.step.side_channel import MARKS, SideChannelLayout
-from disttrain.training.step.step_times import StepTimes
+from disttrain.training.step.step_times import StepTimes, watch_of
 
-OVERLAP_BYTES = 4 << 20  # from here on buckets leave during the backward pass; below, the hooks cost more than they hide
+OVERLAP_BYTES = 4 << 20  # from here on gradients and buckets leave during the backward pass; below, the hooks cost more than they hide
 
 
 @dataclass(slots=True)
@@ -81,7 +82,9 @@ class Workspace:
         layouts, pools: by kind of step, what a slice's side channel looks like, and buffers for what slices contribute.
         scratch: the variables of metrics while a slice runs.
         is_direct: is there one slice on one worker, so that nothing is ever summed and losses and metrics go straight into the totals?
+        collects: does each gradient go into the contribution as soon as it is complete, so that there are never two of one?
         overlaps: do buckets leave during the backward pass?
+        watch: measures exchanges.
         asking: the exchange in the middle of passes, None where no loss asks.
         pieces: of the state, that audits compare in each step; made by whoever does so first.
     """
@@ -92,6 +95,7 @@ class Workspace:
         self.replica, self.group, self.by_products = replica, group, by_products
         self.job, self.program, self.device = replica.job, replica.job.program, replica.device
         self.state, self.forward, self.totals = replica.state, replica.forward, replica.totals
+        self.watch = watch_of(by_products.step_times, self.device)
         self.seeds_generators = replica.seeds_generators
         self.placement, self.audit_share = placement, audit_share if group.size > 1 else 0.0
         self.start, self.stop = placement[group.rank]
@@ -110,12 +114,16 @@ class Workspace:
                 self.forward.scripts[kind].moved.size if kind in self.forward.scripts else 0,
                 2 * WORDS if trains and self.audit_share else 0,
             )  # fmt: skip
-            parts = [*(state.space.parts if trains else ()), (torch.float64, layout.size)]
+            parts = [*(state.space.sums if trains else ()), (torch.float64, layout.size)]
             plan = TreeReduction(group, placement, Layout.of(parts, border_of(self.device)), self.device)
             self.pools[kind] = Pool(plan, state.space if trains else None)
         self.pieces: StatePieces | None = None
-        self.overlaps = replica.trains and group.size > 1 and self.pools[Kind.TRAIN].plan.capacity >= OVERLAP_BYTES
-        self.scratch = torch.zeros(states, dtype=torch.float64, device=self.device)
+        self.collects = replica.trains and self.pools[Kind.TRAIN].plan.capacity >= OVERLAP_BYTES
+        self.overlaps = self.collects and group.size > 1
+        size = max(layout.size for layout in self.layouts.values())
+        self._side_channel = torch.zeros(size, dtype=torch.float64, device=self.device)  # of the slice that runs
+        self._blank = True
+        self.scratch = self._side_channel[width : width + states]
         self.is_direct = group.size == 1 and self.job.virtual_workers == 1 and not self.forward.scripts and not accumulator.own
         self.is_direct &= not self.torchmetrics.gathers
         asks = self.forward.asks or any(script.asks for script in self.forward.scripts.values())
@@ -142,7 +150,8 @@ class Workspace:
 
     def begin_slice(self) -> None:
         """Let the metrics count from nothing."""
-        self.scratch.zero_()
+        self._side_channel.zero_()
+        self._blank = True
         self.torchmetrics.begin_slice()
 
     def save_slice(self) -> Any:
@@ -164,22 +173,27 @@ class Workspace:
             param.grad = grad
 
     def fill(
-        self, layout: SideChannelLayout, side_channel: Tensor, means: Sequence[Tensor | float], context: CallContext, rank: int
-    ) -> None:
-        """The means, states of metrics and rows of the slice of virtual rank `rank` into its side channel; the rest of it zero."""
-        side_channel.zero_()
-        for number, mean in enumerate(means):
-            side_channel[number] = mean.detach() if isinstance(mean, Tensor) else mean
-        side_channel[: len(means)] *= samples_of(context)
+        self, layout: SideChannelLayout, target: Tensor, means: Sequence[Tensor | float], context: CallContext, rank: int,
+        before: Snapshot | None = None, *, adds: bool = False,
+    ) -> None:  # fmt: skip
+        """The means, states of metrics and rows of the slice of virtual rank `rank`, and what has changed of the buffers since `before`,
+        become the side channel `target`, the rest of it zero; or are added to it."""
+        own = self._side_channel[: layout.size]
+        if not self._blank:  # but for the states of metrics, which are this slice's
+            own[: layout.means].zero_()
+            own[layout.sums :].zero_()
+        self._blank = False
+        add_means(own, means, samples_of(context))
         self.torchmetrics.collect()
         if self.torchmetrics.gathers:
             assert context.rows is not None
-            self.torchmetrics.write(layout.gathered_of(side_channel), rank, context.rows)
-        if layout.states:
-            layout.states_of(side_channel).copy_(self.scratch)
+            self.torchmetrics.write(layout.gathered_of(own), rank, context.rows)
         if layout.rows:
             assert context.rows is not None
-            self.state.write_rows(layout.rows_of(side_channel), context.rows[0], context.rows[1])
+            self.state.write_rows(layout.rows_of(own), context.rows[0], context.rows[1])
+        if before is not None and layout.buffers:
+            self.state.write_changes(layout.buffers_of(own), before, samples_of(context), first=rank == 0)
+        target.add_(own) if adds else target.copy_(own)
 
     # -- the sum --------------------------------------------------------------------------------------------------------------------
 
@@ -190,16 +204,19 @@ class Workspace:
     def reduce(
         self, kind: Kind, reduction: Reduction | None, stack: list[Contribution], requests: Sequence[bool], *, sent: bool = False
     ) -> Contribution:
-        """The sum over all slices; with `sent`, the buckets without any of the side channel have left already."""
+        """The sum over all slices, in the first of `stack`, which it leaves; with `sent`, the buckets without any of the side channel
+        have left already."""
         pool, layout = self.pools[kind], self.layouts[kind]
         if stack and any(requests):
             layout.request(stack[0].side_channel, requests)
         if reduction is None:
             return stack.pop()
+        pieces = [contribution.buffer for contribution in stack]
+        total = stack.pop(0) if stack else pool.take()
+        reduction.into(total.buffer)
         for bucket in range(first_with_payload(pool.plan) if sent else 0, len(pool.plan.buckets)):
-            reduction.send(bucket, [contribution.buffer for contribution in stack])
-        total = pool.take()
-        reduction.finish(total.buffer)
+            reduction.send(bucket, pieces)
+        reduction.finish()
         return total
 
     def account(self, layout: SideChannelLayout, side_channel: Tensor, count: int) -> None:
@@ -207,8 +224,8 @@ class Workspace:
         if self.torchmetrics.gathers:
             kept = self.totals[layout.sums : layout.sums + self.torchmetrics.phase_size]
             self.torchmetrics.fold(kept, layout.gathered_of(side_channel), int(self.totals[-1]), count)
-        self.totals[: layout.sums] += side_channel[: layout.sums]
-        self.totals[-1] += count
+        self.totals[: layout.sums].add_(side_channel[: layout.sums])
+        self.totals[-1].add_(count)
 
     # -- beside it ------------------------------------------------------------------------------------------------------------------
 
@@ -249,6 +266,20 @@ class Workspace:
         for number, gradient in zip(numbers, gradients, strict=True):
             kept = torch.zeros_like(self.state.params[number]) if gradient is None else gradient
             self.by_products.gradients[self.state.names[number]] = kept if factor == 1.0 else kept * factor
+
+
+def add_means(target: Tensor, means: Sequence[Tensor | float], samples: int) -> None:
+    """Add means over so many samples, as sums over them, to the first numbers of `target`."""
+    if len(means) == 1 and isinstance(means[0], Tensor):
+        target[0].add_(means[0].detach().reshape(()), alpha=samples)
+        return
+    tensors = [mean.detach().reshape(()) for mean in means if isinstance(mean, Tensor)]
+    if len(tensors) == len(means):
+        if tensors:
+            target[: len(tensors)].add_(torch.stack([tensor.double() for tensor in tensors]), alpha=samples)
+        return
+    for number, mean in enumerate(means):
+        target[number].add_(mean.detach().reshape(()) if isinstance(mean, Tensor) else mean, alpha=samples)
 
 
 def samples_of(context: CallContext) -> int:

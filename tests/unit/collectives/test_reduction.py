@@ -12,6 +12,7 @@ from disttrain.collectives.layout import Layout
 from disttrain.collectives.reduction import TreeReduction, fold
 from disttrain.collectives.threads import thread_groups
 from disttrain.collectives.tree import Add, local_merges
+from disttrain.collectives.tree import pieces as tree_pieces
 from disttrain.data.plan import slice_of
 
 LAYOUT = Layout.of([(torch.float32, 1003), (torch.float64, 7)])
@@ -48,9 +49,7 @@ def reduced(slices: list[torch.Tensor], workers: int, leaves: int, bucket_bytes:
         running = plan.start(leaves)
         for bucket in range(len(plan.buckets)):
             running.send(bucket, stack)
-        total = plan.buffer()
-        running.finish(total)
-        results[group.rank] = total[: LAYOUT.size_bytes]
+        results[group.rank] = running.finish()[: LAYOUT.size_bytes].clone()
 
     threads = [threading.Thread(target=work, args=(group,)) for group in (thread_groups(workers) if workers > 1 else [SoloGroup()])]
     for thread in threads:
@@ -105,3 +104,34 @@ def test_an_aborted_group_lets_go_of_those_who_wait():
     second.abort()
     with pytest.raises(GroupBroken):
         pending.wait()
+
+
+@pytest.mark.parametrize(("workers", "pieces"), [(2, 1), (2, 3), (4, 1), (4, 3), (5, 1)])
+def test_what_comes_in_takes_the_memory_of_a_few_buckets_however_many_there_are(workers, pieces, monkeypatch):
+    monkeypatch.setattr(reduction, "WHOLE_BYTES", 0)
+    bucket, many = 4096 * workers, 40
+    layout = Layout.of([(torch.float32, bucket * many // 4)])
+    placement = [(rank * pieces, (rank + 1) * pieces) for rank in range(workers)]
+    kept, sums = {}, {}
+
+    def work(group) -> None:
+        plan = TreeReduction(group, placement, layout, torch.device("cpu"), bucket)
+        mine = [plan.buffer() for _ in tree_pieces(*placement[group.rank], workers * pieces)]
+        for number, buffer in enumerate(mine):
+            layout.views(buffer)[0].fill_(10.0**group.rank + number)
+        running = plan.start(workers * pieces)
+        for number in range(len(plan.buckets)):
+            running.send(number, mine)
+        sums[group.rank] = running.finish(plan.buffer()).clone()
+        assert len(plan.buckets) == many
+        kept[group.rank] = sum(memory.numel() for memory in plan._staging.values())
+
+    threads = [threading.Thread(target=work, args=(group,)) for group in thread_groups(workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    most = max(len(tree_pieces(*run, workers * pieces)) for run in placement)
+    for rank in range(workers):
+        assert torch.equal(sums[rank], sums[0]) and layout.views(sums[rank])[0].unique().numel() == 1
+        assert kept[rank] <= 5 * 2 * workers * most * bucket < many * bucket * 10

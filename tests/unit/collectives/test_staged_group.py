@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from late_copies import LateCopies
 from nccl_like import members
 
 from disttrain.collectives import GroupBroken
@@ -71,7 +72,7 @@ def test_memory_is_used_again_and_never_more_is_kept_than_was_in_use_at_once():
     staging.give_back(again)
     for size in range(1000, 500_000, 50_000):  # a state goes through, tensor by tensor
         staging.give_back(staging.take(torch.empty(size)))
-    kept = sum(buffer.nbytes for buffer in staging._free)
+    kept = sum(buffer.nbytes for buffer, _ in staging._free)
     assert kept <= 4 * 500_000 + 4096
 
 
@@ -99,3 +100,62 @@ def test_a_wait_that_has_to_wait_is_told():
     first.broadcast(torch.ones(1), 0).wait()
     late.join()
     assert seen == [True, False]
+
+
+# -- a device that copies in its own time --------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_sent_before_it_is_copied_and_nobody_waits_for_a_copy_but_who_needs_its_result():
+    late = [LateCopies(), LateCopies()]
+    inner = [Watched(group) for group in thread_groups(2)]
+    groups = [StagedGroup(group, Staging(CPU, copies)) for group, copies in zip(inner, late, strict=True)]
+    outputs = [[torch.zeros(2) for _ in range(3)] for _ in range(2)]
+
+    def exchange(rank: int) -> list[int]:
+        sent, pending = [], []
+        for number, output in enumerate(outputs[rank]):
+            pending.append(groups[rank].all_gather(output, torch.full((1,), 10.0 * number + rank)))
+            sent.append(len(inner[rank].given) // 2)
+            if number == 1:
+                late[rank].downs[0].wait()  # the device has come to the first one
+        pending[2].wait()  # the newest first: all before it are sent first, in their order
+        for other in pending[:2]:
+            other.wait()
+        late[rank].catch_up()
+        return sent
+
+    assert members(2, exchange) == [[0, 0, 1]] * 2
+    for rank in range(2):
+        assert [output.tolist() for output in outputs[rank]] == [[10.0 * number, 10.0 * number + 1] for number in range(3)]
+        assert not groups[rank]._unsent and groups[rank].usable
+
+
+def test_memory_that_a_copy_up_still_reads_is_not_written_again():
+    late = [LateCopies(), LateCopies()]
+    groups = [StagedGroup(group, Staging(CPU, copies)) for group, copies in zip(thread_groups(2), late, strict=True)]
+    outputs = [[torch.zeros(2) for _ in range(6)] for _ in range(2)]
+
+    def exchange(rank: int) -> int:
+        for number, output in enumerate(outputs[rank]):
+            groups[rank].all_gather(output, torch.full((1,), 10.0 * number + rank)).wait()
+        late[rank].catch_up()
+        return len(groups[rank]._staging._free)
+
+    kept = members(2, exchange)
+    for rank in range(2):
+        assert [output.tolist() for output in outputs[rank]] == [[10.0 * number, 10.0 * number + 1] for number in range(6)]
+        assert kept[rank] <= 2  # one way down, one up
+
+
+def test_a_group_that_breaks_while_the_device_still_copies_breaks_what_waits_and_keeps_no_memory():
+    late = LateCopies()
+    group = StagedGroup(thread_groups(2)[0], staging := Staging(CPU, late))
+    pending = [group.all_gather(torch.zeros(2), torch.ones(1)) for _ in range(2)]
+    assert not group.usable
+    group.abort()
+    for one in pending:
+        with pytest.raises(GroupBroken):
+            one.wait()
+        with pytest.raises(GroupBroken):
+            one.wait()
+    assert not staging._free and not staging._used and not group.usable

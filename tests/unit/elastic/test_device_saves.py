@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from late_copies import LateCopies
 from thread_runs import V, driven, train
 
 from disttrain.checkpoint import Arena, load, read_history, snapshot, split
@@ -40,9 +41,24 @@ def test_a_share_that_is_sliced_where_it_lies_has_the_bytes_of_one_that_came_dow
     specs = {name: spec_of(name, tensor) for name, tensor in tensors.items()}
     assert specs == {name: array.spec(name) for name, array in arrays.items()}
     for pieces in split(specs.values(), size):
-        whole, sliced = snapshot(arrays, pieces, Arena()), device_snapshot(tensors, specs, pieces, arena_for(torch.device("cpu")))
+        whole, (sliced, _) = snapshot(arrays, pieces, Arena()), device_snapshot(tensors, specs, pieces, arena_for(torch.device("cpu")))
         assert sliced.entries == whole.entries
         assert np.array_equal(sliced.data, whole.data)
+
+
+@pytest.mark.parametrize("free", [0, 1 << 20])
+def test_a_state_that_goes_on_changing_is_saved_as_it_was(free: int):
+    tensors = _tensors()
+    specs = {name: spec_of(name, tensor) for name, tensor in tensors.items()}
+    pieces = split(specs.values(), 1)[0]
+    before = snapshot({name: named_array(tensor) for name, tensor in tensors.items()}, pieces, Arena()).data.copy()
+    late = LateCopies()
+    shot, arrived = device_snapshot(tensors, specs, pieces, Arena(), late, free)
+    assert all(copy.done() for copy in late.downs) == (not free)  # without room to set it aside it is waited for
+    for tensor in tensors.values():
+        tensor.zero_()
+    arrived()
+    assert np.array_equal(shot.data, before)
 
 
 @pytest.fixture
@@ -60,6 +76,10 @@ def brought_down(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     def nothing_comes_down(*arguments: Any) -> Any:
         raise AssertionError("a whole tensor was copied to the host")
 
+    def late(tensors: Any, specs: Any, pieces: Any, arena: Any, free: int) -> Any:
+        return device_snapshot(tensors, specs, pieces, arena, LateCopies(), free=1 << 30)
+
+    monkeypatch.setattr(shard_writer, "device_snapshot", late)
     monkeypatch.setattr(shard_writer.ShardWriter, "_copied", sliced)
     monkeypatch.setattr(StateCopier, "copy", nothing_comes_down)
     monkeypatch.setattr(

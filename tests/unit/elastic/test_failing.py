@@ -145,7 +145,7 @@ def on_gpus(monkeypatch):
 
 class Fields:
     device = "cuda"
-    fields = {"backend": "gloo", "device": "cuda", "gpu_share": 1.0}  # noqa: RUF012
+    fields = {"device": "cuda", "gpu_share": 1.0}  # noqa: RUF012
 
 
 def worker_here():

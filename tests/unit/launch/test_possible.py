@@ -40,7 +40,7 @@ def torch_with_cuda(monkeypatch):
 def test_a_launch_uses_the_gpus_that_the_driver_knows(tmp_path):
     _, choice = compute_of(RunConfig(workers=2, spares=1), entry(tmp_path), gpus(4))
     assert choice == Choice("cuda", 1.0, 4, ("training on 2 x NVIDIA H200",))
-    assert choice.fields == {"backend": "nccl", "device": "cuda", "gpu_share": 1.0}
+    assert choice.fields == {"device": "cuda", "gpu_share": 1.0}
 
 
 def test_the_largest_number_of_workers_counts(tmp_path):
@@ -55,6 +55,18 @@ def test_on_cpus_nobody_asks_the_driver(tmp_path):
     asked, choice = compute_of(RunConfig(device="cpu"), entry(tmp_path), never)
     assert choice == Choice() and asked.kind == "cpu"
     assert compute_of(RunConfig(), entry(tmp_path, torch="2.13.0"), never)[1] == Choice()  # begun before there was a choice
+
+
+def test_nccl_that_no_worker_could_use_is_refused_before_anything_starts(tmp_path):
+    for config, there, why in (
+        (RunConfig(device="cpu", transport="nccl", workers=2), 2, "this launch trains on CPUs"),
+        (RunConfig(transport="nccl"), 0, "this launch trains on CPUs"),
+        (RunConfig(transport="nccl", workers=2, gpus_per_worker=0.5), 1, "2 workers share the one GPU here"),
+    ):
+        with pytest.raises(UsageError, match=f"--transport nccl: {why}(.|\n)*--transport auto"):
+            compute_of(config, entry(tmp_path), gpus(there))
+    assert compute_of(RunConfig(transport="nccl", workers=2), entry(tmp_path), gpus(2))[1].device == "cuda"
+    assert compute_of(RunConfig(transport="nccl", gpus_per_worker=0.5), entry(tmp_path), gpus(1))[1].device == "cuda"  # nobody to connect
 
 
 def test_a_cluster_says_what_it_has_once_it_is_joined(tmp_path):

@@ -9,10 +9,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from engine_runs import alone, bits, job_of, on_workers, run_to_end
+from engine_runs import alone, bits, job_of, on_workers, run_to_end, step
 
 import disttrain as dt
 from disttrain import layers
+from disttrain.errors import UsageError
 from disttrain.training.local import runner
 from disttrain.training.step import jit
 
@@ -32,7 +33,7 @@ def fresh():
 @pytest.fixture
 def without_inductor(monkeypatch):
     """Graphs are found by the compiler and run as they are: its C++ takes seconds for each."""
-    monkeypatch.setattr(jit, "_backend", lambda graph, inputs, described: graph.forward)
+    monkeypatch.setattr(jit, "_backend", lambda graph, inputs, **how: graph.forward)
 
 
 def model(jit_compile: bool) -> dt.Sequential:
@@ -77,7 +78,7 @@ def test_where_the_compiler_fails_one_warning_says_why_and_the_model_runs():
     """In a process of its own: torch 2.7 leaves code alone for good that it has once met where it could not follow, whatever is reset."""
     script = (
         "import warnings, numpy as np, disttrain as dt, torch._inductor.compile_fx as inductor\n"
-        "def broken(*arguments): raise RuntimeError('no C++ compiler here\\nand more words')\n"
+        "def broken(*arguments, **how): raise RuntimeError('no C++ compiler here\\nand more words')\n"
         "inductor.compile_fx = broken\n"
         "def evaluated(quick):\n"
         "    dt.clear_session(); dt.set_random_seed(0)\n"
@@ -92,6 +93,43 @@ def test_where_the_compiler_fails_one_warning_says_why_and_the_model_runs():
     quick, eager, *words = done.stdout.strip().splitlines()[-3:]
     assert float(quick) == pytest.approx(float(eager), rel=1e-6)
     assert len(words) == 1 and re.search("jit_compile=True: Sequential .* runs without the compiler, which failed: no C", words[0])
+
+
+def test_a_compiler_that_fails_is_refused_where_other_workers_may_have_one_that_works(monkeypatch):
+    def broken(*arguments, **how):
+        raise RuntimeError("no C++ compiler here\nand more words")
+
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", broken)
+    with (
+        runner.installed(runner.LocalRunner(runner._InProcess(2))),
+        pytest.raises(UsageError, match=r"Sequential .* cannot be compiled here: no C\+\+ compiler here(.|\n)*jit_compile=False"),
+    ):
+        model(True).fit(X, Y, batch_size=6, verbose=0)
+
+
+def test_what_is_compiled_depends_on_sizes_alone_so_that_a_late_worker_computes_as_the_others_do(monkeypatch):
+    compiled = []
+
+    def rounding_otherwise(graph, inputs, **how):
+        compiled.append([tuple(value.shape) for value in inputs if isinstance(value, torch.Tensor)])
+
+        def run(*arguments):
+            return [
+                part * (1 + 2.0**-20) if isinstance(part, torch.Tensor) and part.is_floating_point() else part
+                for part in graph.forward(*arguments)
+            ]
+
+        return run
+
+    monkeypatch.setattr(jit, "_backend", rounding_otherwise)
+    job = job_of(model(True), 3, X, Y, batch_size=6, epochs=4)
+    one = alone(job)
+    step(one)
+    first = len(compiled)
+    run_to_end(one)
+    assert first and len(compiled) == first  # neither keys nor steps are compiled in
+    for engine in on_workers(job, 3):
+        assert bits(engine) == bits(one)
 
 
 def test_what_the_models_own_code_raises_comes_through(without_inductor):

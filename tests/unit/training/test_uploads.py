@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 from torch import Tensor
@@ -23,20 +26,31 @@ def pinned() -> list[Tensor]:
 
 
 @pytest.mark.parametrize(("tensor", "over_pinned_memory"), [(LARGE, True), (SMALL, False)])
-def test_what_is_large_goes_over_pinned_memory(
+def test_what_is_large_goes_over_pinned_memory_on_a_stream_of_its_own(
     tensor: Tensor, over_pinned_memory: bool, pinned: list[Tensor], monkeypatch: pytest.MonkeyPatch
 ):
-    sent: list[tuple[Tensor, bool]] = []
-    monkeypatch.setattr(Tensor, "to", lambda self, device, non_blocking=False: sent.append((self, non_blocking)) or self)
+    sent: list[tuple[Tensor, bool, bool]] = []
+    inside: list[bool] = [False]
+    kept: list[Tensor] = []
+    monkeypatch.setattr(Tensor, "to", lambda self, device, non_blocking=False: sent.append((self, non_blocking, inside[-1])) or self)
     monkeypatch.setattr(Tensor, "is_pinned", lambda self: False)
+    monkeypatch.setattr(Tensor, "record_stream", lambda self, stream: kept.append(self))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
 
     def pin(given: Tensor) -> Tensor:
         pinned.append(given.clone())
         return pinned[-1]
 
-    uploaded(tensor, Cuda(), pin)  # type: ignore[arg-type]
-    ((last, without_waiting),) = sent
+    @contextmanager
+    def beside(device: torch.device) -> Iterator[None]:
+        inside.append(True)
+        yield
+        inside.pop()
+
+    uploaded(tensor, Cuda(), pin, beside)  # type: ignore[arg-type]
+    ((last, without_waiting, on_its_own_stream),) = sent
     assert without_waiting and [last is one for one in pinned] == [True] * over_pinned_memory
+    assert on_its_own_stream == over_pinned_memory == bool(kept)  # and its memory is kept until this stream has read it
 
 
 def test_on_a_cpu_nothing_is_copied(pinned: list[Tensor]):
