@@ -83,9 +83,9 @@ class Forward:
         self._pass: Callable[..., tuple[list[Tensor], Any]] = self._run
         if self.model.jit_compile:
             described = f"{type(self.model).__name__} {self.model.name!r}"
-            how = {"same_everywhere": job.virtual_workers > 1, "deterministic": job.numerics.deterministic}
-            self._call = compiled(lambda x: self.model(x), described, **how)
-            self._pass = compiled(self._run, described, self._undo, **how)
+            everywhere, deterministic = job.virtual_workers > 1, job.numerics.deterministic
+            self._call = compiled(lambda x: self.model(x), described, same_everywhere=everywhere, deterministic=deterministic)
+            self._pass = compiled(self._run, described, self._undo, same_everywhere=everywhere, deterministic=deterministic)
         self._noticed = Noticing()
         self._own_loss = "compute_loss" in overrides
         self._added: list[str] = []
