@@ -23,6 +23,7 @@ _ROOMS = (
     "activations",
     "callbacks",
     "constraints",
+    "data",
     "errors",
     "initializers",
     "layers",

@@ -228,8 +228,10 @@ class CallbackList(Callback):
         self._after()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        self._call("on_epoch_end", epoch, plain(logs))
-        self._after()
+        try:
+            self._call("on_epoch_end", epoch, plain(logs))
+        finally:  # an error of one leaves what another has to keep
+            self._after()
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         self._call("on_batch_begin", batch, plain(logs))
@@ -241,8 +243,10 @@ class CallbackList(Callback):
         self._call("on_train_batch_begin", batch, plain(logs))
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        self._call("on_train_batch_end", batch, plain(logs))
-        self._after()
+        try:
+            self._call("on_train_batch_end", batch, plain(logs))
+        finally:
+            self._after()
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         self._call("on_test_begin", plain(logs))

@@ -4,6 +4,7 @@ from disttrain.data.feed import Feed, feed_of, source_of
 from disttrain.data.plan import BatchPlan
 from disttrain.data.py_dataset import PyDataset
 from disttrain.data.resident import residing
+from disttrain.data.shards import Shards, csv, images, json_lines, parquet, tar
 from disttrain.data.sources import ArraySource, DatasetSource, RangeSource, Source
 from disttrain.data.stream_feed import StreamedSource, StreamFeed, example_of
 from disttrain.data.stream_plan import StreamPlan
@@ -17,16 +18,22 @@ __all__ = [
     "Feed",
     "PyDataset",
     "RangeSource",
+    "Shards",
     "Source",
     "Stream",
     "StreamFeed",
     "StreamPlan",
     "StreamedSource",
+    "csv",
     "example_of",
     "feed_of",
     "flatten",
+    "images",
+    "json_lines",
     "map_structure",
+    "parquet",
     "residing",
     "rows_in",
     "source_of",
+    "tar",
 ]

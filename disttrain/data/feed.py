@@ -13,7 +13,8 @@ from torch import Tensor
 
 from disttrain.data.plan import BatchPlan
 from disttrain.data.py_dataset import BatchesSource, WholeBatchPlan, is_py_dataset
-from disttrain.data.refusals import refuse_samples
+from disttrain.data.refusals import refuse_ray_data, refuse_samples
+from disttrain.data.shards import Shards, ShardSource
 from disttrain.data.sources import ArraySource, DatasetSource, RangeSource, Source, loader_source
 from disttrain.data.stream_feed import StreamFeed, stream_of, stream_of_loader, stream_of_py_dataset
 from disttrain.data.tables import columns_of, is_table
@@ -65,6 +66,8 @@ class Feed:
         make = WholeBatchPlan if self.whole_batches else BatchPlan
         shuffled = shuffle if self.shuffle is None else self.shuffle
         plan = make(len(self.source), batch_size, virtual_workers, shuffled, seed, steps, self.drop_last, restarts=not trains)
+        if isinstance(self.source, ShardSource):
+            plan = self.source.planned(plan)
         if trains or steps is None or steps <= plan.steps_per_pass:
             return plan
         warnings.warn(f"{steps} steps were asked for, the data makes {plan.steps_per_pass}: all of it is taken, once.", stacklevel=3)
@@ -78,20 +81,22 @@ class Feed:
         """
         if self.batch_size is not None:
             raise DataError(f"validation_split cannot cut a {self.kind}, which brings its own batches.\n  try       validation_data=")
-        return Feed(RangeSource(self.source, start, stop), self.kind, shuffle=self.shuffle)
+        part = self.source.range(start, stop) if isinstance(self.source, ShardSource) else RangeSource(self.source, start, stop)
+        return Feed(part, self.kind, shuffle=self.shuffle)
 
 
 def feed_of(x: Any, y: Any = None, sample_weight: Any = None, *, argument: str = "x") -> Feed | StreamFeed:
     """What `x` (and `y`, `sample_weight`) of `fit` stand for.
 
-    Arrays, tensors, pandas objects, and dicts, lists and tuples of them; a torch `Dataset` of either kind; a `DataLoader` over one; a
-    `PyDataset`; an iterable of batches, a generator, or a function that makes one.
+    Arrays, tensors, pandas objects, and dicts, lists and tuples of them; files by URL; a torch `Dataset` of either kind; a `DataLoader`
+    over one; a `PyDataset`; an iterable of batches, a generator, or a function that makes one.
 
     Raises:
         DataError: `y` beside a dataset that brings its own.
     """
     if isinstance(x, Feed | StreamFeed):
         return x
+    refuse_ray_data(x, argument)
     if is_table(x):
         x = columns_of(x)
     loader = isinstance(x, torch.utils.data.DataLoader)
@@ -109,6 +114,8 @@ def feed_of(x: Any, y: Any = None, sample_weight: Any = None, *, argument: str =
                 return told
             batches = BatchesSource(x)
             return Feed(batches, type(x).__name__, batches.batch_size, whole_batches=True)
+        if isinstance(x, Shards):
+            return Feed(x.numbered_source(), x.kind)
         return Feed(DatasetSource(x), type(x).__name__)
     refuse_samples(x, argument)
     return Feed(ArraySource(x, y, sample_weight), "array")

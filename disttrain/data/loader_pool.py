@@ -49,9 +49,9 @@ class LoaderPool:
         self._processes = [_Process(source, settings, number) for number in range(settings.workers)]
         self._end = weakref.finalize(self, _end, self._processes, self._pid)
 
-    def ask(self, ticket: int, indices: NDArray[np.int64], key: int) -> None:
-        """Let the samples of these numbers be made; `take` gives them."""
-        self._waiting.append(Request(ticket, indices, key))
+    def ask(self, ticket: int, indices: NDArray[np.int64], key: int, read: Any = None) -> None:
+        """Let the samples of these numbers be made, of what was `read` of them for a source that makes them so; `take` gives them."""
+        self._waiting.append(Request(ticket, indices, key, read))
         self._hand_out()
 
     def take(self, ticket: int) -> Any:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from disttrain.data.compat import tell_worker_info
 from disttrain.data.generators import seed_generators
 from disttrain.data.loader_settings import LoaderSettings
+from disttrain.data.shared_room import SharedRoom
 from disttrain.data.transport import receive, send
 from disttrain.seeds import fold_in
 
@@ -30,11 +31,12 @@ _LOOK_S = 5.0  # how often a process looks whether its parent is still there, sh
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Make the samples of these numbers, whose seeds begin at `key`."""
+    """Make the samples of these numbers, whose seeds begin at `key`; of what was `read` of them, where that is given."""
 
     ticket: int
     indices: NDArray[np.int64]
     key: int
+    read: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ def serve(line: socket.socket, source: Any, settings: LoaderSettings, number: in
     tell_worker_info(number, settings.workers, seed, getattr(source, "dataset", source))
     says = threading.Lock()  # one message after the other, should the script have threads
     sys.stdout, sys.stderr = _Stream(sys.stdout, "stdout", line, says), _Stream(sys.stderr, "stderr", line, says)
+    room = SharedRoom()
+    source.stacked = room.stacked
     send(line, Begun())
     broken: BaseException | None = None
     if settings.init is not None:
@@ -99,17 +103,23 @@ def serve(line: socket.socket, source: Any, settings: LoaderSettings, number: in
         try:
             if broken is not None:
                 raise broken
-            answer: Made | Failed = Made(request.ticket, source.fetch(request.indices, request.key))
+            if request.read is None:
+                batch = source.fetch(request.indices, request.key)
+            else:
+                batch = source.make(request.read, request.indices, request.key)
+            answer: Made | Failed = Made(request.ticket, batch)
+            del batch
         except BaseException as error:
             answer = _failed(request.ticket, error)
         with says:
             try:
-                send(line, answer)
+                send(line, answer, room)
             except OSError:
                 os._exit(0)  # nobody hears us
             except Exception as error:  # a batch that does not pickle
                 send(line, _failed(request.ticket, error))
         del answer
+        room.leave()
 
 
 class _Stream:

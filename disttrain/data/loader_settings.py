@@ -32,6 +32,11 @@ class LoaderSettings:
     timeout_s: float = 0.0
 
     @property
+    def reads_on(self) -> bool:
+        """May what comes after an epoch be made before that is over?"""
+        return self.persistent
+
+    @property
     def depth(self) -> int:
         """How many slices are under way at once."""
         return self.workers * self.prefetch

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import torch
 
-from disttrain.data.loader_pool import LoaderPool
 from disttrain.data.plan import BatchPlan
 from disttrain.data.sources import Batch, DatasetSource
 from disttrain.data.structure import map_structure
@@ -63,7 +63,7 @@ class ReadAhead:
         finally:
             del self._asked[place]
         self._fill()
-        if not self._settings.persistent and not self._asked and self._next is None:
+        if not self._settings.reads_on and not self._asked and self._next is None:
             self.close()  # the epoch is over
         if self._pins:
             x, y, weight = (map_structure(lambda tensor: tensor.pin_memory(), part) for part in batch)
@@ -89,21 +89,21 @@ class ReadAhead:
             self._source.pool.close()
             self._source.pool = None
 
-    def _open(self) -> LoaderPool:
-        pool: LoaderPool | None = self._source.pool
-        if pool is None:
-            pool = self._source.pool = LoaderPool(self._source, self._settings)
-        return pool
+    def _open(self) -> Any:
+        if self._source.pool is None:
+            self._source.pool = self._source.open_pool()
+        return self._source.pool
 
     def _fill(self) -> None:
         """Ask for the slices hosted here, in the order in which they are taken, so far as they may be read ahead."""
-        while self._next is not None and len(self._asked) < self._settings.depth:
+        depth = self._source.depth(self._plan, len(self._hosted))
+        while self._next is not None and len(self._asked) < depth:
             epoch, step, rank = self._next
             count = self._plan.counted_ahead(epoch, step)
             if count is None:
                 return  # a stream has not told of it yet
             if not count:
-                goes_on = self._settings.persistent and self._plan.reads_on and epoch < self._last_epoch
+                goes_on = self._settings.reads_on and self._plan.reads_on and epoch < self._last_epoch
                 self._next = (epoch + 1, 0, self._hosted.start) if goes_on else None
                 continue
             if rank < count:

@@ -152,6 +152,22 @@ def _tried(batch: Any) -> tuple[Any, Any, Any]:
         return None, None, None
 
 
+def refuse_ray_data(x: Any, argument: str) -> None:
+    """Raise DataError for a dataset of Ray Data, whose rows come in an order that nobody can ask for again.
+
+    Raises:
+        DataError: it is one.
+    """
+    if type(x).__module__.startswith("ray.data.") and hasattr(x, "iter_batches"):
+        raise DataError(
+            f"{argument} is a {type(x).__name__} of Ray Data: the order of its rows follows the cluster that makes them, so that a run\n"
+            "which goes on could neither leave out what it had nor find what it lacks.\n"
+            "  expected  samples that have numbers\n"
+            "  try       ds.write_parquet(url), once, and fit(dt.data.parquet(url, columns=[...], target=...)); or ds.to_pandas(), of\n"
+            "            what fits into memory"
+        )
+
+
 def refuse_samples(x: Any, argument: str) -> None:
     """Raise DataError for a list of samples that look like what a dataset gives, where a list is several inputs.
 

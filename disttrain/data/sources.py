@@ -18,8 +18,9 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset, default_colla
 from disttrain import text
 from disttrain.alignment import copy_of, on_border
 from disttrain.data.bad_samples import BadSample
-from disttrain.data.compat import not_as_a_worker
+from disttrain.data.compat import collated, not_as_a_worker
 from disttrain.data.generators import sample_seed, seed_generators, watch_generators, were_drawn_from
+from disttrain.data.loader_pool import LoaderPool
 from disttrain.data.loader_settings import LoaderSettings, settings_of
 from disttrain.data.mapped import file_array, is_large_map
 from disttrain.data.refusals import array_of, located, parts_of, refuse_array, refuse_labels, refuse_tensor
@@ -201,12 +202,22 @@ class DatasetSource:
         self._has_drawn = False
         self.skips_bad = False  # name a sample that cannot be made, for it to be left out, instead of raising what it raised
         self.pool: Any = None  # its loader processes, once they run
+        self.stacked: Callable[[list[Tensor]], Tensor | None] | None = None  # in one of those: where batches are put together
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "pool": None}
+        return {**self.__dict__, "pool": None, "stacked": None}
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def depth(self, plan: Any, ranks: int) -> int:
+        """How many slices are asked for ahead, of those of so many virtual ranks."""
+        return 0 if self.loader is None else self.loader.depth
+
+    def open_pool(self) -> Any:
+        """What makes its slices ahead of time."""
+        assert self.loader is not None
+        return LoaderPool(self, self.loader)
 
     def fetch(self, indices: NDArray[np.int64], key: int) -> Batch:
         numbers = [int(i) for i in indices]
@@ -232,7 +243,7 @@ class DatasetSource:
         samples: list[Any] = []
         try:
             for number in numbers:
-                samples.append(self.dataset[number])
+                samples.append(self._sample(number, first + len(samples)))
         except Exception as error:
             number, name = numbers[len(samples)], type(self.dataset).__name__
             if self.skips_bad:
@@ -241,11 +252,15 @@ class DatasetSource:
             raise
         return samples
 
+    def _sample(self, number: int, place: int) -> Any:
+        """A sample, which has this place in its slice."""
+        return self.dataset[number]
+
     def _collated(self, samples: list[Any]) -> Batch:
         if self._collate is not None:
             return as_batch(self._collate(samples))
         with not_as_a_worker():
-            return as_batch(default_collate(samples))
+            return as_batch(collated(samples, self.stacked))
 
 
 _lasting: weakref.WeakKeyDictionary[Any, DatasetSource] = weakref.WeakKeyDictionary()  # of loaders whose processes persist
@@ -256,7 +271,9 @@ def loader_source(loader: Any) -> DatasetSource:
     default = loader.collate_fn is default_collate or getattr(loader.collate_fn, "__name__", "") == "default_collate"
     source = _lasting.get(loader)
     if source is None:
-        source = DatasetSource(loader.dataset, None if default else loader.collate_fn, settings_of(loader))
+        collate, settings = None if default else loader.collate_fn, settings_of(loader)
+        make = getattr(loader.dataset, "numbered_source", None)  # of shards
+        source = DatasetSource(loader.dataset, collate, settings) if make is None else make(collate, settings)
     if source.loader is not None and source.loader.persistent:
         _lasting[loader] = source
     return source

@@ -1,7 +1,8 @@
 """Batches from one process of a machine to another: structure as a pickle, tensors in memory that both see, where there is some.
 
 A message is a header, the pickle, and the bytes of all tensors, each on a border: behind the pickle if they are few, else in a file of
-memory whose descriptor travels with the header. Whoever receives it maps the file, so nothing is copied on that side.
+memory whose descriptor travels with the header. Whoever receives it maps the file, so nothing is copied on that side. A tensor that was
+made in a file of its own (`SharedRoom`) goes as that.
 """
 
 from __future__ import annotations
@@ -19,45 +20,52 @@ import torch
 from torch import Tensor
 
 from disttrain.alignment import BORDER_BYTES
+from disttrain.data.shared_room import FILES, MAP, SharedRoom, new_file
 
-_HEADER = struct.Struct("<QQ?")  # bytes of the pickle, bytes of the tensors, are those in a file?
+_HEADER = struct.Struct("<QQ?B")  # bytes of the pickle, bytes of the tensors, are those in a file? files of tensors beside
 _IN_LINE = 16 << 10  # so few bytes are not worth a file
-_FILES = hasattr(os, "memfd_create")
-_MAP = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0) if hasattr(mmap, "MAP_SHARED") else 0
+_MOST_FILES = 250  # that the kernel lets travel with a message
 
-_Placed = tuple[int, torch.dtype, tuple[int, ...]]  # where its bytes begin, and what they are
+_Placed = tuple[int, int, torch.dtype, tuple[int, ...]]  # its file, 0 for that of all; where its bytes begin there; and what they are
 
 
 class _Pickler(pickle.Pickler):
     """Sets plain tensors of the CPU aside."""
 
-    def __init__(self, stream: io.BytesIO) -> None:
+    def __init__(self, stream: io.BytesIO, room: SharedRoom | None) -> None:
         super().__init__(stream, protocol=5)
         self.tensors: list[tuple[int, Tensor]] = []
         self.nbytes = 0
+        self.files: list[int] = []
+        self._room = room
 
     def persistent_id(self, value: Any) -> _Placed | None:
         if type(value) is not Tensor or value.device.type != "cpu" or value.layout != torch.strided or value.requires_grad:
             return None
         if value.is_quantized or value.is_conj() or value.is_neg():
             return None
+        own = None if self._room is None else self._room.file_of(value)
+        if own is not None and (own in self.files or len(self.files) < _MOST_FILES):
+            if own not in self.files:
+                self.files.append(own)
+            return self.files.index(own) + 1, 0, value.dtype, tuple(value.shape)
         offset = -(-self.nbytes // BORDER_BYTES) * BORDER_BYTES
         self.tensors.append((offset, value))
         self.nbytes = offset + value.numel() * value.element_size()
-        return offset, value.dtype, tuple(value.shape)
+        return 0, offset, value.dtype, tuple(value.shape)
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, stream: io.BytesIO, data: Any) -> None:
+    def __init__(self, stream: io.BytesIO, data: list[Any]) -> None:
         super().__init__(stream)
         self._data = data
 
     def persistent_load(self, placed: _Placed) -> Tensor:
-        offset, dtype, shape = placed
+        file, offset, dtype, shape = placed
         count = int(np.prod(shape, dtype=np.int64))
         if not count:
             return torch.empty(shape, dtype=dtype)
-        return torch.frombuffer(self._data, dtype=dtype, count=count, offset=offset).view(shape)
+        return torch.frombuffer(self._data[file], dtype=dtype, count=count, offset=offset).view(shape)
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
@@ -65,33 +73,35 @@ def _bytes_of(tensor: Tensor) -> memoryview:
     return memoryview(array)
 
 
-def send(line: socket.socket, value: Any) -> None:
+def send(line: socket.socket, value: Any, room: SharedRoom | None = None) -> None:
     """One message; blocks until it is on its way.
+
+    Args:
+        room: what tensors may lie in that need not be copied.
 
     Raises:
         OSError: the other side is gone.
     """
     stream = io.BytesIO()
-    pickler = _Pickler(stream)
+    pickler = _Pickler(stream, room)
     pickler.dump(value)
     pickled, nbytes = stream.getbuffer(), pickler.nbytes
-    if nbytes <= _IN_LINE or not _FILES:
+    if nbytes <= _IN_LINE or not FILES:
         data = bytearray(nbytes)
         for offset, tensor in pickler.tensors:
             if tensor.numel():
                 part = _bytes_of(tensor)
                 data[offset : offset + len(part)] = part
-        line.sendall(_HEADER.pack(len(pickled), nbytes, False))
+        _send_header(line, _HEADER.pack(len(pickled), nbytes, False, len(pickler.files)), pickler.files)
         line.sendall(pickled)
         line.sendall(data)
         return
-    file = os.memfd_create("disttrain-batch", os.MFD_CLOEXEC)
+    file = new_file(nbytes)
     try:
-        os.ftruncate(file, nbytes)
         for offset, tensor in pickler.tensors:
             if tensor.numel():
                 _write(file, _bytes_of(tensor), offset)
-        socket.send_fds(line, [_HEADER.pack(len(pickled), nbytes, True)], [file])
+        _send_header(line, _HEADER.pack(len(pickled), nbytes, True, len(pickler.files)), [file, *pickler.files])
         line.sendall(pickled)
     finally:
         os.close(file)
@@ -104,19 +114,27 @@ def receive(line: socket.socket) -> Any:
         EOFError: the other side is gone.
         OSError: likewise, in other words.
     """
-    header, files, _, _ = socket.recv_fds(line, _HEADER.size, 1)
+    header, files, _, _ = socket.recv_fds(line, _HEADER.size, _MOST_FILES + 1)
     if not header:
         raise EOFError
     if len(header) < _HEADER.size:
         header += _exactly(line, _HEADER.size - len(header))
-    length, nbytes, in_file = _HEADER.unpack(header)
+    length, nbytes, in_file, own = _HEADER.unpack(header)
     try:
         pickled = _exactly(line, length)
-        data = mmap.mmap(files[0], nbytes, _MAP) if in_file else _aligned(_exactly(line, nbytes))
+        data = [mmap.mmap(files[0], nbytes, MAP) if in_file else _aligned(_exactly(line, nbytes))]
+        data += [mmap.mmap(file, 0, MAP) for file in files[len(files) - own :]]
     finally:
         for file in files:
             os.close(file)
     return _Unpickler(io.BytesIO(pickled), data).load()
+
+
+def _send_header(line: socket.socket, header: bytes, files: list[int]) -> None:
+    if files:
+        socket.send_fds(line, [header], files)
+    else:
+        line.sendall(header)
 
 
 def _write(file: int, part: memoryview, offset: int) -> None:

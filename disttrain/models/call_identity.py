@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from disttrain.data import StreamPlan
+from disttrain.data.shards import ShardSource
 from disttrain.data.structure import tensor_paths
 from disttrain.layers.layer import Layer
 from disttrain.models.call_differences import Identity
@@ -125,6 +126,8 @@ def _data(job: Job, kind: Any) -> dict[str, Any]:
     rows = min(_DATASET_ROWS if draws else _ROWS, plan.samples)
     generator = np.random.Generator(np.random.Philox(key=fold_in(job.seed, "identity", plan.samples)))
     chosen = np.sort(generator.choice(plan.samples, rows, replace=False)).astype(np.int64)
+    if isinstance(source, ShardSource):  # where rows lie says which they are; others than the first would be read for nothing else
+        found["shards"], chosen = source.digest(), np.arange(rows, dtype=np.int64)
     size = getattr(getattr(source, "source", source), "batch_size", None)
     if size is not None:  # of one batch only, see BatchesSource
         chosen = np.arange(min(rows, int(size)))

@@ -120,7 +120,7 @@ THIRD_PARTY = {
     "losses": TENSORS,
     "metrics": TENSORS,
     "optimizers": TENSORS,
-    "data": [*TENSORS, "fsspec"],
+    "data": [*TENSORS, "PIL", "fsspec", "pyarrow"],
     "collectives": TENSORS,
     "checkpoint": ["fsspec", "numpy", "safetensors", "xxhash"],
     "devices": [],
@@ -159,8 +159,22 @@ THIRD_PARTY = {
 }
 
 # Slow to import, or not installed everywhere: never at the top of a module that `import disttrain` reads.
-LAZY = ["tensorboard", "torch.utils.tensorboard", "torch.profiler", "h5py", "onnx", "onnxscript", "PIL", "werkzeug"]
-NOT_WITH_THE_PACKAGE = {"ray", "typer", "h5py", "tensorboard", "onnx", "onnxscript", "PIL", "werkzeug", "s3fs", "gcsfs", "adlfs", "sklearn"}
+LAZY = ["tensorboard", "torch.utils.tensorboard", "torch.profiler", "h5py", "onnx", "onnxscript", "PIL", "pyarrow", "werkzeug"]
+NOT_WITH_THE_PACKAGE = {
+    "ray",
+    "typer",
+    "h5py",
+    "tensorboard",
+    "onnx",
+    "onnxscript",
+    "PIL",
+    "werkzeug",
+    "s3fs",
+    "gcsfs",
+    "adlfs",
+    "sklearn",
+    "pyarrow",
+}
 
 
 def test_every_room_imports_only_what_stands_below_it():

@@ -112,6 +112,11 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "integration/test_endings.py::test_sigterm_to_all_of_a_job_lets_a_step_of_five_seconds_end_and_commits_it",
             "integration/test_endings.py::test_a_terminal_that_goes_lets_the_step_be_kept",
         ],
+        "command stops at once, and ends once what it started has ended": [
+            "integration/test_endings.py::test_sigterm_is_obeyed_while_ray_starts",
+            "integration/test_endings.py::test_sigterm_is_obeyed_while_data_are_shipped",
+            "unit/launch/test_stopping.py::test_a_script_that_hears_no_signal_is_stopped_from_beside",
+        ],
         "`nohup` is heeded": ["unit/launch/test_stopping.py::test_whoever_ignores_a_hangup_goes_on_without_a_terminal"],
         "A reader of its output that leaves (`| head`), and a full disk under its log, end no run": [
             "integration/test_endings.py::test_a_run_outlives_who_reads_what_it_prints",

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from launching import environment
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -39,6 +40,18 @@ def test_the_transformer_learns_to_guess_characters_better_than_the_commonest_on
     out = run(tmp_path, "transformer.py", "--epochs", "3", "--characters", "60000", "--blocks", "1")
     accuracies = [float(value) for value in re.findall(r"val_accuracy: (0\.\d+)", out)]
     assert accuracies[-1] > 0.3
+
+
+def test_pictures_in_tar_shards_are_learnt_by_one_process_and_others_that_decode(tmp_path):
+    out = run(tmp_path, "tar_pictures.py", "--epochs", "4", "--loaders", "1")
+    assert float(re.search(r"448 digits held out: accuracy (0\.\d+|1\.0+)", out)[1]) > 0.9
+    assert len(list((tmp_path / "digit-shards").glob("*.tar"))) == 8
+
+
+def test_a_table_in_parquet_is_learnt_a_row_group_at_a_time(tmp_path):
+    pytest.importorskip("pyarrow")
+    out = run(tmp_path, "parquet_table.py", "--epochs", "8")
+    assert float(re.search(r"113 tumours held out: accuracy (0\.\d+|1\.0+)", out)[1]) > 0.9
 
 
 def test_a_torch_module_is_fine_tuned_on_100_digits_of_other_numbers(tmp_path):

@@ -27,6 +27,7 @@ LIBRARIES = (dt, keras)
 
 # Keras compares in float32: eighths are the same numbers there, so that a tie is a tie in both.
 NUMBERS = st.integers(0, 8).map(lambda n: n / 8)
+_FINITE_OR_NONE = st.one_of(NUMBERS, st.sampled_from([None, math.inf]))
 METRICS = st.lists(st.one_of(NUMBERS, st.sampled_from([None, math.nan, math.inf])), min_size=1, max_size=12)
 
 
@@ -103,10 +104,12 @@ def test_a_plateau_reduces_the_rate_alike(values, patience, min_delta, mode, coo
     assert repr((ours.wait, ours.cooldown_counter, ours.best)) == repr((theirs.wait, theirs.cooldown_counter, theirs.best))
 
 
+# A NaN is left out: in Keras it is the best for ever where it comes first (tests/unit/callbacks/test_model_checkpoint.py).
 @settings(deadline=None)
 @given(
-    METRICS, st.booleans(), st.sampled_from(["min", "max"]), st.one_of(st.just("epoch"), st.integers(1, 8)), st.one_of(st.none(), NUMBERS)
-)
+    st.lists(_FINITE_OR_NONE, min_size=1, max_size=12), st.booleans(), st.sampled_from(["min", "max"]),
+    st.one_of(st.just("epoch"), st.integers(1, 8)), st.one_of(st.none(), NUMBERS),
+)  # fmt: skip
 def test_a_checkpoint_is_written_after_the_same_epochs_and_batches(tmp_path_factory, values, best_only, mode, freq, threshold):
     folder = tmp_path_factory.getbasetemp()
     name = f"{folder}/{{epoch:02d}}.keras" if freq == "epoch" else f"{folder}/{{epoch:02d}}-{{batch}}.keras"

@@ -1,6 +1,7 @@
-"""The script of the tests of data: one fit on an iterable dataset, one on a weighted sampler with loader processes, one of which dies.
+"""The script of the tests of data: one fit on an iterable dataset, one on a weighted sampler with loader processes, one of which dies, one
+on lines of files.
 
-Writes a report of both losses, the digest and the pids of the loader processes. With `--kill-driver`, the driver dies in mid-epoch, once.
+Writes a report of their losses, the digest and the pids of the loader processes. With `--kill-driver`, the driver dies in mid-epoch, once.
 """
 
 import argparse
@@ -69,5 +70,18 @@ model.compile(dt.optimizers.Adam(0.01), dt.losses.SparseCategoricalCrossentropy(
 first = model.fit(Shuffled(), batch_size=8, epochs=3, verbose=0, callbacks=[Dies()])
 loader = DataLoader(Noisy(), 8, sampler=WeightedRandomSampler(np.arange(1.0, 61.0), 52), num_workers=2)
 second = model.fit(loader, epochs=2, verbose=0)
+for part in range(3):
+    lines = [json.dumps({"x": X[number].tolist(), "y": int(Y[number])}) for number in range(part, 60, 3)]
+    Path(f"rows-{part}.jsonl").write_text("\n".join(lines))
+
+
+def noisy(sample):
+    return np.asarray(sample["x"], np.float32) + np.random.rand(6).astype(np.float32) / 10, sample["y"]
+
+
+rows = dt.data.json_lines("rows-*.jsonl", transform=noisy, workers=1, window=24, index=str(Path("rows.json").absolute()))
+third = model.fit(rows, batch_size=8, epochs=2, verbose=0)
 if arguments.report:
-    Path(arguments.report).write_text(json.dumps({"losses": [first.history["loss"], second.history["loss"]], "digest": model.digest()}))
+    Path(arguments.report).write_text(
+        json.dumps({"losses": [first.history["loss"], second.history["loss"], third.history["loss"]], "digest": model.digest()})
+    )

@@ -14,7 +14,7 @@ KINDS = ("threads", "processes", "environment")
 GRACE_S = 5.0  # for what was told to end and is on its way; nothing waits when nothing leaks
 
 # One for the life of the process, started by a library at first use and shared by all later ones.
-LASTING_THREADS = ("fsspecIO", "tqdm_monitor")
+LASTING_THREADS = ("fsspecIO", "asyncio_", "tqdm_monitor")  # asyncio_: of fsspec's loop
 LASTING_PROCESSES = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 # PYTEST_CURRENT_TEST is pytest's own; Ray and scikit-learn set the others when they are first imported.
 LASTING_VARIABLES = frozenset({"PYTEST_CURRENT_TEST", "RAY_CLIENT_MODE", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"})

@@ -26,7 +26,7 @@ def test_names_gathered_as_in_keras_lead_somewhere_and_exist_there_too(gathered:
     theirs = {name for name in dir(getattr(keras, gathered)) if not name.startswith("_")}
     for name in theirs - set(dir(here)):
         if gathered != "saving":
-            with pytest.raises(AttributeError, match=rf"{gathered}.{name} is not here.\n  try  "):
+            with pytest.raises(AttributeError, match=rf"{gathered}'?.*{name}.*\n  try  "):
                 getattr(here, name)
     with pytest.raises(AttributeError, match=f"disttrain.{gathered}.*no attribute 'nothing'"):
         _ = here.nothing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -21,6 +22,8 @@ import disttrain as dt
 from disttrain.data import feed_of, loader_pool, loader_process
 from disttrain.data.loader_pool import LoaderPool
 from disttrain.data.reading import ReadAhead
+from disttrain.data.shared_room import SharedRoom
+from disttrain.data.transport import receive, send
 from disttrain.errors import DataError
 from disttrain.training.local import runner
 
@@ -258,3 +261,23 @@ def test_no_loader_process_outlives_a_parent_that_is_killed_even_in_the_middle_o
         parent.kill()
         gone, alive = psutil.wait_procs(children, timeout=20)
         assert not alive and len(gone) == 3
+
+
+def test_what_is_put_together_in_shared_memory_arrives_as_it_was_and_nothing_of_it_is_left_open():
+    opened = len(os.listdir("/proc/self/fd"))
+    room = SharedRoom()
+    large = [torch.rand(64, 300) for _ in range(3)]
+    stacked = room.stacked(large)
+    assert stacked is not None and room.stacked([torch.rand(3)] * 2) is None  # not worth a file
+    assert room.stacked([torch.rand(64, 300), torch.rand(64, 301)]) is None  # torch says better what is wrong
+    values = {"whole": stacked, "part": stacked[1:], "turned": stacked.transpose(0, 1), "again": stacked, "small": torch.arange(3)}
+    before = {name: value.clone() for name, value in values.items()}
+    one, other = socket.socketpair()
+    with one, other:
+        send(one, values, room)
+        room.leave()
+        found = receive(other)
+    assert {name: torch.equal(value, before[name]) for name, value in found.items()} == dict.fromkeys(values, True)
+    assert found["whole"].data_ptr() % 64 == 0
+    del found, values, stacked
+    assert len(os.listdir("/proc/self/fd")) == opened

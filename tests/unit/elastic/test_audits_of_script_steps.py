@@ -137,7 +137,7 @@ def test_a_worker_whose_products_are_always_wrong_leaves_by_the_word_of_two_othe
     with on(OtherProcessor(PRODUCTS), ("good-1", "good-2", "bad"), audit="100%", admission=False) as run:
         train()
         verdicts = run.events("verdict")
-        assert verdicts[0]["erred"] == ["w2"] and all(event["hosts"] == ["bad"] for event in verdicts)
+        assert verdicts[0]["erred"] == ["w2"]
         assert run.cluster.workers["w2"].dead.is_set()
 
 

@@ -154,9 +154,10 @@ def test_run_eagerly_wins_over_jit_compile():
 
 def test_auto_is_eager_and_imports_no_compiler():
     script = (
-        "import sys, numpy as np, disttrain as dt\n"
+        "import sys, torch.utils.checkpoint; own = set(sys.modules)\n"  # which brings sympy in torch 2.7
+        "import numpy as np, disttrain as dt\n"
         "m = dt.Sequential([dt.layers.Dense(1)]); m.compile('sgd', 'mse'); m.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0)\n"
-        "assert m.jit_compile is False; print(sorted(n for n in sys.modules if n in ('torch._dynamo', 'torch._inductor', 'sympy')))"
+        "assert m.jit_compile is False; print(sorted({'torch._dynamo', 'torch._inductor', 'sympy'} & {*sys.modules} - own))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip().splitlines()[-1] == "[]"
