@@ -95,6 +95,7 @@ def test_where_the_compiler_fails_one_warning_says_why_and_the_model_runs():
     assert len(words) == 1 and re.search("jit_compile=True: Sequential .* runs without the compiler, which failed: no C", words[0])
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 def test_a_compiler_that_fails_is_refused_where_other_workers_may_have_one_that_works(monkeypatch):
     def broken(*arguments, **how):
         raise RuntimeError("no C++ compiler here\nand more words")
