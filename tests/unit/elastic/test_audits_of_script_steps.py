@@ -99,6 +99,10 @@ class Once(FaultyProcessor):
         self.errors += struck
         return struck
 
+    def harm(self, result: torch.Tensor) -> None:
+        """All of it: of one lane, a ReLU might leave nothing."""
+        result.detach().add_(1.0)
+
 
 @pytest.mark.parametrize("update", [1, 2], ids=["for the first update", "for the second"])
 @pytest.mark.parametrize("part", ["hosts", "audits"])
