@@ -106,8 +106,15 @@ def test_a_command_that_is_told_to_stop_unwinds_as_after_ctrl_c():
 def test_a_script_that_hears_no_signal_is_stopped_from_beside():
     """In C, a lock that is taken twice: no signal gets its thread out of there."""
     program = """
-import ctypes, os, signal, sys
+import ctypes, os, signal, sys, threading, time
 from disttrain.launch.stopping import StopRequests, end_process
+
+def say_when_stuck():
+    main, looks = threading.main_thread().ident, 0
+    while looks < 20:  # each time with Python's own lock, so the line's call has let go of it
+        looks = looks + 1 if sys._current_frames()[main].f_lineno == LAST else 0
+        time.sleep(0.01)
+    print("stuck", flush=True)
 
 def stuck():
     print("left", flush=True)
@@ -116,10 +123,11 @@ def stuck():
 requests = StopRequests(lambda: True, lambda: None, stuck)
 requests.listen()
 c, lock = ctypes.CDLL(None), ctypes.create_string_buffer(64)
-print("stuck", flush=True)
+threading.Thread(target=say_when_stuck, daemon=True).start()
 c.pthread_mutex_lock(lock)
 c.pthread_mutex_lock(lock)
 """
+    program = program.replace("LAST", str(program.count("\n")))
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "stuck\n"
         process.send_signal(signal.SIGTERM)
