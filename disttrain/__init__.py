@@ -80,7 +80,6 @@ _MODULES = {
 # Where Keras has a module that gathers names from all over: {its name: {name in it: (module, name there)}}.
 _GATHERED = {
     "backend": {
-        "Variable": ("disttrain.variables", "Variable"),
         "backend": ("disttrain.layers.settings", "backend"),
         "clear_session": ("disttrain.layers", "clear_session"),
         "epsilon": ("disttrain.layers.settings", "epsilon"),

@@ -17,6 +17,7 @@ def weights_digest(pairs: Iterable[tuple[str, Any]]) -> str:
     """sha256, 64 hex digits, over (name, tensor or array) in any order: names, dtypes, shapes and every bit.
 
     Example:
+        >>> import torch
         >>> weights_digest([("w", torch.zeros(1))]) == weights_digest([("w", np.zeros(1, np.float32))])
         True
     """

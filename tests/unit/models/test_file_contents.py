@@ -171,7 +171,7 @@ def test_a_subclass_that_is_functional_keeps_its_class(tmp_path: Path):
 def test_registering_names_its_own_mistakes():
     with pytest.raises(ValueError, match="with brackets"):
         register(Scaled)
-    with pytest.raises(ValueError, match="no get_config"):
+    with pytest.raises(ValueError, match=r"does not have a get_config\(\)"):
         register("contents")(type("Bare", (), {}))
     with pytest.raises(ValueError, match="expected a class or a function"), custom_objects({"x": 3}):
         pass
