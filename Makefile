@@ -36,8 +36,8 @@ $(STAMP): pyproject.toml
 demo: $(STAMP) ## train on several workers, kill one on the way, and compare the weights with an undisturbed run
 	@$(BIN)/python examples/demo.py
 
-test: $(STAMP) ## every test, real Ray processes and faults included, in two processes
-	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
+test: $(STAMP) ## every test, real Ray processes and faults included, in three processes: one waits much, for others
+	@$(BIN)/python -m pytest -n 3 --no-loadscope-reorder
 
 # Rooms that meet other packages: the command line (typer, rich), storage (fsspec, xxhash), what travels (cloudpickle), models and layers (torch, h5py,
 # safetensors, pillow), the viewer (werkzeug), TensorBoard; then a real run on Ray that loses a worker.

@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of two processes that share the tests, file by file, the first begins with what needs other real processes, the second with the rest.
+    """Of processes that share the tests, file by file, the first begins with what needs other real processes, the others with the rest.
 
     Tests that wait and tests that compute are so done side by side, and whoever is done first takes of what is left.
     """
