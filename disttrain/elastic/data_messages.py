@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from disttrain.data.bad_samples import Skip
+if TYPE_CHECKING:  # it brings torch
+    from disttrain.data.bad_samples import Skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from disttrain.checkpoint import ShardReport, TensorSpec
-from disttrain.checkpoint.same_disk import Proof
-from disttrain.collectives.store_server import StoreAddress
-from disttrain.data.bad_samples import Skip
 from disttrain.elastic.data_messages import Portion as Portion
 from disttrain.elastic.data_messages import Skipped as Skipped
 from disttrain.elastic.data_messages import Wanted as Wanted
-from disttrain.training.boundary_decision import BoundaryDecision
-from disttrain.training.step.audit import AuditNote
-from disttrain.training.step.state_digest import StateDigest
+
+if TYPE_CHECKING:  # they bring torch, and the driver starts its workers while it loads that
+    from disttrain.checkpoint import ShardReport, TensorSpec
+    from disttrain.checkpoint.same_disk import Proof
+    from disttrain.collectives.store_server import StoreAddress
+    from disttrain.data.bad_samples import Skip
+    from disttrain.training.boundary_decision import BoundaryDecision
+    from disttrain.training.step.audit import AuditNote
+    from disttrain.training.step.state_digest import StateDigest
 
 # -- commands ---------------------------------------------------------------------------------------------------------------------------
 

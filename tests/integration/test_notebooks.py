@@ -17,7 +17,7 @@ pytest.importorskip("ipykernel")
 
 pytestmark = [
     pytest.mark.ray,
-    pytest.mark.leaves_behind("processes"),  # the shared Ray keeps idle processes
+    pytest.mark.leaves_behind("processes", "threads"),  # the shared Ray keeps idle processes, and Jupyter a thread
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of zmq and tornado
 ]
 

@@ -41,6 +41,11 @@ def test_names_may_be_imported_from_gathered_modules_without_loading_torch():
     assert register_keras_serializable is dt.register and set_random_seed is dt.set_random_seed
 
 
+def test_the_driver_starts_its_cluster_before_it_has_loaded_torch():
+    script = "import sys, disttrain.clusters.ray.cluster, disttrain.clusters.ray.instance; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_labels_become_one_hot_rows():
     assert to_categorical([0, 2]).tolist() == [[1, 0, 0], [0, 0, 1]]
     assert to_categorical([[0], [1]], 3).shape == (2, 3)
