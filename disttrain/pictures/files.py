@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from disttrain.data.pixels import MODES
 from disttrain.layers.geometry import check_data_format
 
 _RESAMPLING = ("bicubic", "bilinear", "box", "hamming", "lanczos", "nearest")
-_MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 
 
 def load_img(
@@ -34,7 +34,7 @@ def load_img(
     """
     from PIL import Image  # late: 50 ms, and most programs read no pictures
 
-    if color_mode not in _MODES:
+    if color_mode not in MODES:
         raise ValueError(f"load_img(color_mode={color_mode!r}): expected 'grayscale', 'rgb' or 'rgba'.")
     if isinstance(path, io.BytesIO):
         image: Any = Image.open(path)
@@ -42,8 +42,8 @@ def load_img(
         image = Image.open(io.BytesIO(Path(path.decode() if isinstance(path, bytes) else path).read_bytes()))
     else:
         raise TypeError(f"load_img: path is a {type(path).__name__}: expected a path or a BytesIO.")
-    if not (color_mode == "grayscale" and image.mode in ("L", "I;16", "I")) and image.mode != _MODES[color_mode]:
-        image = image.convert(_MODES[color_mode])
+    if not (color_mode == "grayscale" and image.mode in ("L", "I;16", "I")) and image.mode != MODES[color_mode]:
+        image = image.convert(MODES[color_mode])
     if target_size is None or image.size == (target_size[1], target_size[0]):
         return image
     if interpolation not in _RESAMPLING:

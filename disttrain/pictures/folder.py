@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from disttrain.data.folders import Files, Wish, batches_of_files
+from disttrain.data.pixels import MODES
 from disttrain.layers.geometry import check_data_format
 from disttrain.layers.preprocessing.resizing import Resizing
 
 _ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
-_MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 _MISSING = ("area", "gaussian", "lanczos3", "lanczos5", "mitchellcubic")
 
 
@@ -91,7 +91,7 @@ def image_dataset_from_directory(
         samples.
     """
     owner = "image_dataset_from_directory"
-    if color_mode not in _MODES:
+    if color_mode not in MODES:
         raise ValueError(f"{owner}(color_mode={color_mode!r}): expected 'rgb', 'rgba' or 'grayscale'.")
     if isinstance(image_size, int):
         image_size = (image_size, image_size)
@@ -104,4 +104,4 @@ def image_dataset_from_directory(
     resizing = Resizing(height, width, interpolation, crop, pad, data_format="channels_last")
     channels_first = check_data_format(data_format, owner) == "channels_first"
     wish = Wish(owner, directory, labels, label_mode, class_names, shuffle, seed, validation_split, subset, follow_links, verbose)
-    return batches_of_files(wish, _ENDINGS, lambda files: PictureFiles(files, _MODES[color_mode], resizing, channels_first), batch_size)
+    return batches_of_files(wish, _ENDINGS, lambda files: PictureFiles(files, MODES[color_mode], resizing, channels_first), batch_size)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import posixpath
 from typing import Any
 
+from disttrain.data.pixels import PICTURES, pixels_of
 from disttrain.data.shards.blocks import Span
 from disttrain.data.shards.files import Files
-from disttrain.data.shards.pixels import PICTURES, pixels_of
 from disttrain.errors import DataError
 
 ENDINGS = tuple(f".{ending}" for ending in PICTURES)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from disttrain.data.pixels import MODES
 from disttrain.data.shards.blocks import Blocks
 from disttrain.data.shards.dataset import Shards
 from disttrain.data.shards.files import Files, files_at
@@ -14,7 +15,6 @@ from disttrain.data.shards.folder_format import ENDINGS, FolderFormat, folder_of
 from disttrain.data.shards.formats import Format
 from disttrain.data.shards.parquet_format import ParquetFormat
 from disttrain.data.shards.picking import Picks
-from disttrain.data.shards.pixels import MODES
 from disttrain.data.shards.survey import survey
 from disttrain.data.shards.tar_format import TarFormat
 from disttrain.data.shards.text_format import Csv, JsonLines

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from disttrain.data.pixels import PICTURES, pixels_of
 from disttrain.data.shards.blocks import Span
 from disttrain.data.shards.files import Files
-from disttrain.data.shards.pixels import PICTURES, pixels_of
 from disttrain.errors import DataError
 
 _BLOCK_BYTES = 1 << 20
