@@ -62,7 +62,7 @@ def url(run) -> Any:
         raise AssertionError(said)
     yield found[0]
     served.send_signal(signal.SIGINT)
-    assert served.wait(30) == 0
+    assert served.wait(300) == 0
     served.stdout.close()
 
 

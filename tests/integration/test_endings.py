@@ -142,7 +142,7 @@ def test_sigterm_is_obeyed_while_data_are_shipped(tmp_path, ray_address):
     job = launch(tmp_path, "--workers", "2", script=path, address=ray_address)
     job.wait_for_words("shipping")
     job.process.send_signal(signal.SIGTERM)
-    done = job.wait(limit_s=30.0)
+    done = job.wait()
     assert done.code == 130 and "Go on with:" in done.out and "Traceback" not in done.out, done.out
     assert RunDirectory(str(job.run_dir)).status()["state"] == "interrupted"
 
@@ -172,7 +172,7 @@ class Trace:
 
     def nothing_is_left(self) -> None:
         assert self.folders, "no Ray was seen at work"
-        end = time.monotonic() + 10.0
+        end = time.monotonic() + 60.0
         while (left := self.processes()) and time.monotonic() < end:
             time.sleep(0.1)
         assert not left
@@ -203,7 +203,11 @@ def test_after_success_nothing_is_left_and_the_script_was_run_as_by_python(tmp_p
     )
     job = launch(tmp_path, "--workers", "2", script=path, arguments=("--flag", "a value"))
     now = at_work(job, trace)
-    assert len({worker["pid"] for worker in now["workers"]} & set(trace.processes())) == 2
+    running = trace.processes()
+    assert len({worker["pid"] for worker in now["workers"]} & set(running)) == 2
+    assert any("gcs_server" in command for command in running.values())
+    idle = ("monitor.py", "dashboard.py")  # of Ray: an autoscaler, a follower of logs, the rest of a dashboard
+    assert not [command for command in running.values() if any(program in command for program in idle)]
     done = job.wait()
     assert done.code == 0, done.out
     assert f"TOLD ['--flag', 'a value'] __main__ {tmp_path / 'helper.py'}" in done.out
@@ -275,12 +279,12 @@ def test_a_terminal_that_goes_lets_the_step_be_kept(tmp_path, trace):
 def test_sigterm_is_obeyed_while_ray_starts(tmp_path, trace):
     job = launch(tmp_path, "--workers", "2", script=script(tmp_path))
     stopped: list[int] = []
-    end = time.monotonic() + 60.0
+    end = time.monotonic() + 300.0
     while not stopped and time.monotonic() < end:
         stopped = [pid for pid, command in trace.processes().items() if "gcs_server" in command]
     os.kill(stopped[0], signal.SIGSTOP)  # Ray waits for it, for a minute and more
     job.process.send_signal(signal.SIGTERM)
-    done = job.wait(limit_s=30.0)
+    done = job.wait(limit_s=55.0)  # before Ray itself gives up
     assert done.code == 130 and "Go on with:" in done.out, done.out
     trace.nothing_is_left()
 

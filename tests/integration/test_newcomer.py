@@ -56,7 +56,7 @@ class Newcomer:
 
     def run(self, command: str) -> str:
         """A line of the shell; what it said."""
-        done = subprocess.run(command, shell=True, cwd=self.folder, env=self.variables, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, shell=True, cwd=self.folder, env=self.variables, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
@@ -83,7 +83,7 @@ class Newcomer:
             server.communicate(timeout=30)
 
 
-def page_at(url: str, limit_s: float = 60.0) -> str:
+def page_at(url: str, limit_s: float = 300.0) -> str:
     end = time.monotonic() + limit_s
     while True:
         try:

@@ -57,7 +57,7 @@ class Notebook(nbclient.NotebookClient):
 
     def __init__(self, cells: list[str], folder: Path, reacts: Callable[[Notebook, int, dict[str, Any]], None]) -> None:
         made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        super().__init__(made, timeout=150, allow_errors=True, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+        super().__init__(made, timeout=600, allow_errors=True, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
         self._reacts = reacts
         self.messages: list[tuple[int, dict[str, Any]]] = []
 

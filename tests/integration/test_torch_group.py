@@ -54,7 +54,7 @@ def together(size: int, store, generation: str, work, flags=None, patience_s: fl
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=300)
     return results
 
 
@@ -290,7 +290,7 @@ def test_nothing_is_left_of_many_generations_that_ended_well(store, generation):
     assert threads_after <= threads and files_after <= files + 4 and megabytes_after < megabytes + 4
 
 
-def settled(threads: int, files: int, limit_s: float = 60.0) -> tuple[int, int, float]:
+def settled(threads: int, files: int, limit_s: float = 300.0) -> tuple[int, int, float]:
     """What is held once the threads that let go of the last generations are through; a leak never comes that far down."""
     end = time.monotonic() + limit_s
     now = held()

@@ -196,7 +196,7 @@ class Loss:
 
     def __init__(self, tick: int, sums: int) -> None:
         self.tick, self.sums, self.fired = tick, sums, False
-        self.together = threading.Barrier(3, timeout=60)  # the tick before is over for all: a loss is seen in one tick
+        self.together = threading.Barrier(3, timeout=300)  # the tick before is over for all: a loss is seen in one tick
         self.next_generation = thread_groups(2)
 
     def __call__(self, job: Any, group: ThreadGroup) -> Any:

@@ -38,6 +38,9 @@ class Finished:
     report: dict[str, Any] | None
 
 
+HANGS_AFTER_S = 600.0  # no claim about speed: a busy machine is not a failure
+
+
 class Launch:
     """A `disttrain launch` under way."""
 
@@ -59,7 +62,7 @@ class Launch:
             start_new_session=terminal is not None, preexec_fn=None if terminal is None else _own_terminal,
         )  # fmt: skip
 
-    def wait(self, limit_s: float = 180.0) -> Finished:
+    def wait(self, limit_s: float = HANGS_AFTER_S) -> Finished:
         """Wait for the end; a run that hangs is killed and fails the test."""
         try:
             code = self.process.wait(limit_s)
@@ -91,7 +94,7 @@ class Launch:
             return {}
         return dict(found)
 
-    def wait_for(self, condition: Any, limit_s: float = 90.0) -> dict[str, Any]:
+    def wait_for(self, condition: Any, limit_s: float = HANGS_AFTER_S) -> dict[str, Any]:
         """The first status for which `condition` holds."""
         end = time.monotonic() + limit_s
         while time.monotonic() < end:
@@ -106,7 +109,7 @@ class Launch:
             time.sleep(0.05)
         raise AssertionError(f"this never came; last status {self.status()}\n{self.text()}")
 
-    def wait_for_words(self, words: str, limit_s: float = 90.0) -> None:
+    def wait_for_words(self, words: str, limit_s: float = HANGS_AFTER_S) -> None:
         """Until they have been printed."""
         end = time.monotonic() + limit_s
         while words not in self.text():

@@ -100,7 +100,7 @@ class Terminal:
     def type(self, keys: str) -> None:
         os.write(self._person, keys.encode())
 
-    def until(self, condition: Callable[[Terminal], bool], limit_s: float = 90.0) -> None:
+    def until(self, condition: Callable[[Terminal], bool], limit_s: float = 600.0) -> None:
         """Read on until it holds."""
         end = time.monotonic() + limit_s
         while not condition(self):
@@ -108,12 +108,12 @@ class Terminal:
             if not self._read():
                 assert condition(self), f"the command has ended:\n{self.text}"
 
-    def wait(self, limit_s: float = 90.0) -> int:
+    def wait(self, limit_s: float = 600.0) -> int:
         """Read to the end; the exit code."""
         end = time.monotonic() + limit_s
         while self._read():
             assert time.monotonic() < end, f"it does not end:\n{self.text}"
-        return self.process.wait(10)
+        return self.process.wait(300)
 
     def _read(self) -> bool:
         """What there is, within a moment; False at the end."""

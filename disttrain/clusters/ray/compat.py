@@ -2,7 +2,8 @@
 
 What is relied on: the options `_temp_dir`, `_node_ip_address` and `_system_config` of `ray.init`, the switch that keeps Ray on loopback
 where it is no cluster, what makes it read its token anew, the names in `SYSTEM_CONFIG`, the function with which a driver prints what its
-raylets say, the one that waits for a port and how the file is called that it waits for, the folder of a process's logs, the socket of its
+raylets say, the one that waits for a port and how the file is called that it waits for, the methods that start
+those of its processes which a machine alone has no use for, the folder of a process's logs, the socket of its
 raylet, the list of the processes that it has started, what its autoscaler may start, whether its node was started here, the label that
 holds a node's id, and the wording of what Ray says about a dead
 process. What Ray changes in this process is in `manners`.
@@ -22,6 +23,7 @@ import ray
 from ray import _raylet  # no public names lead to what is needed of these
 from ray._private import node as _node
 from ray._private import ray_constants, services
+from ray._private import utils as _ray_utils
 from ray._private import worker as _worker
 from ray._private.state import state as _state
 from ray.exceptions import RayTaskError
@@ -49,7 +51,7 @@ def init_new(folder: str, *, cpus: int, gpus: int, preloaded: list[str]) -> None
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False  # on Linux it would put the machine's address in the place of this one
     try:
-        with manners.around_init(), _waiting_with_open_doors():
+        with manners.around_init(), _waiting_with_open_doors(), _without_idlers():
             _worker.init(
                 address="local", num_cpus=cpus, num_gpus=gpus or None, resources={WORKER_CPUS: cpus}, include_dashboard=False,
                 _temp_dir=folder, _node_ip_address="127.0.0.1",
@@ -132,6 +134,31 @@ def _waiting_with_open_doors() -> Iterator[None]:
         yield
     finally:
         node.wait_for_persisted_port = wait
+
+
+_IDLERS = ("start_monitor", "start_log_monitor", "start_api_server")
+
+
+@contextmanager
+def _without_idlers() -> Iterator[None]:
+    """A Ray of our own starts neither an autoscaler, which has nothing to scale, nor who follows logs that no driver asks for, nor what is
+    left of a dashboard that was not asked for: each is a Python process, and for the last Ray waits. Nor does it load what a dashboard
+    would need in order to see whether it is there. On two cores all this is a fifth of what a launch waits for.
+    """
+    node: Any = _node.Node
+    started = {name: getattr(node, name) for name in _IDLERS if hasattr(node, name)}
+    look = getattr(_ray_utils, "get_dashboard_dependency_error", None)
+    for name in started:
+        setattr(node, name, lambda self, **_: None)
+    if look is not None:
+        _ray_utils.get_dashboard_dependency_error = lambda: ImportError("no dashboard was asked for")
+    try:
+        yield
+    finally:
+        for name, method in started.items():
+            setattr(node, name, method)
+        if look is not None:
+            _ray_utils.get_dashboard_dependency_error = look
 
 
 def resolved(address: str) -> str | None:

@@ -42,7 +42,7 @@ def peer(harness: Any, name: str, folder: Path, aborts: int) -> Any:
 
     def attempt(number: int) -> int:
         with harness.Job(name, [sys.executable, "-c", ABORTS_AT_FIRST, str(runs), str(aborts)], folder) as job:
-            job.wait(60)
+            job.wait(300)
         return len(runs.read_text())
 
     return attempt

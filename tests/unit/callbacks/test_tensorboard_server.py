@@ -159,7 +159,7 @@ def test_ctrl_c_stops_it_with_its_server(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
     line = process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == 0
     with pytest.raises(OSError):
         urllib.request.urlopen(line.split()[1])
@@ -174,7 +174,7 @@ def test_a_board_ends_with_its_command_however_that_ends(number, code, tmp_path)
         urllib.request.urlopen(url).close()
         (board,) = psutil.Process(process.pid).children()
         process.send_signal(number)
-        assert process.wait(timeout=60) == code
-    assert psutil.wait_procs([board], timeout=60)[1] == []
+        assert process.wait(timeout=300) == code
+    assert psutil.wait_procs([board], timeout=300)[1] == []
     with pytest.raises(OSError):
         urllib.request.urlopen(url)

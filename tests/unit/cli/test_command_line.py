@@ -198,7 +198,7 @@ def test_the_viewer_ends_in_order_when_it_is_told_to(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and "activation viewer: http" in process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (0, "") and "stopped" in out
 
 

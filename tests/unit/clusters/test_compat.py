@@ -83,6 +83,15 @@ def test_ray_still_waits_for_the_port_of_its_gcs_in_a_file_of_that_name(tmp_path
     assert "wait_for_persisted_port(" in inspect.getsource(node.Node.start_gcs_server), "who waits for it now? see compat.init_new"
 
 
+def test_ray_still_starts_what_a_machine_alone_has_no_use_for_with_these_methods(compat):
+    from ray._private import node, services
+
+    source = inspect.getsource(node.Node)
+    for name in compat._IDLERS:
+        assert callable(getattr(node.Node, name)) and f"self.{name}(" in source, f"who does {name} now? see compat._without_idlers"
+    assert "get_dashboard_dependency_error()" in inspect.getsource(services.start_raylet), "see compat._without_idlers"
+
+
 @pytest.mark.ray
 @pytest.mark.leaves_behind("threads", "processes", "environment")
 def test_ray_still_says_where_its_gcs_and_its_raylet_listen(compat, on_ray):

@@ -174,7 +174,7 @@ def test_the_reports_of_the_last_moment_are_not_lost_with_the_thread_that_hears(
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr("disttrain.clusters.ray.hearing.ray.wait", wait)
-    on_ray.cluster._hearing._thread.join(60.0)
+    on_ray.cluster._hearing._thread.join(300)
     assert on_ray.cluster.reports(60.0) == [WorkerLost("w", "heard before", 0.0)]
     for _ in range(2):
         with pytest.raises(InfrastructureError, match=r"OSError: .*Too many open files") as told:

@@ -31,7 +31,7 @@ def words_of(folder: Path, dies: str) -> LastWords | None:
     script = folder / "script.py"
     script.write_text(code)
     process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
-    process.wait(60.0)
+    process.wait(300)
     return read_last_words(str(folder / file_name(process.pid)))
 
 

@@ -17,7 +17,7 @@ from disttrain.clusters.ray.lease import Lease
 from disttrain.clusters.ray.lease_server import ASK, FENCED, GRANTED, LeaseServer, is_stopped
 from disttrain.errors import InfrastructureError
 
-_LIMIT_S = 60.0
+_LIMIT_S = 300.0
 
 # A driver that serves leases, does what it is told, and says when it has.
 _DRIVER = """

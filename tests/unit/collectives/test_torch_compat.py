@@ -111,7 +111,7 @@ def test_the_destructor_of_a_cut_group_ends_and_lets_other_threads_run(pair: lis
     works.clear()
     dropped = threading.Thread(target=pair.pop, args=(0,))
     dropped.start()
-    dropped.join(timeout=30)
+    dropped.join(timeout=300)
     assert not dropped.is_alive()
 
 

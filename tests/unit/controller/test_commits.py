@@ -50,7 +50,7 @@ def own_part(part):
 
 
 def outcomes(saves: Committer, count: int) -> list:
-    return [saves.results.get(timeout=30) for _ in range(count)]
+    return [saves.results.get(timeout=300) for _ in range(count)]
 
 
 def test_a_save_is_committed_once_every_part_is_there(saves, directory):
@@ -155,7 +155,7 @@ def test_a_thread_that_dies_of_a_mistake_of_ours_ends_the_run(saves, directory, 
     monkeypatch.setattr(saves, "_carry_out", lambda *_: {}["a mistake"])
     for part in parts(directory, tick=3):
         saves.take(part, own_part)
-    failed = saves.results.get(timeout=30)
+    failed = saves.results.get(timeout=300)
     assert failed.fatal and failed.tick == 3 and "KeyError: 'a mistake'" in failed.reason
     assert saves.close()  # does not wait for it
 
@@ -166,16 +166,16 @@ def test_closing_does_not_wait_for_ever_for_storage_that_hangs(directory, monkey
 
     def hang(*_):
         asked.set()
-        away.wait(30)
+        away.wait(300)
         return {}, None
 
     monkeypatch.setattr(made, "_write_own", hang)
     for tick in (3, 4):
         for part in parts(directory, tick):
             made.take(part, own_part)
-    assert asked.wait(30) and not made.close(limit_s=0.05)
+    assert asked.wait(300) and not made.close(limit_s=0.05)
     away.set()
-    made._thread.join(30)
+    made._thread.join(300)
     assert [outcome.tick for outcome in made.finished()] == [3]  # the second was not begun
 
 
@@ -200,13 +200,13 @@ def test_a_commit_that_hangs_is_given_up_and_told_when_it_has_ended_after_all(sa
 
     def hang(*arguments):
         asked.set()
-        assert away.wait(60)
+        assert away.wait(300)
         return write(*arguments)
 
     monkeypatch.setattr(saves, "_write_own", hang)
     for part in parts(directory, tick=3):
         saves.take(part, own_part)
-    assert asked.wait(60)
+    assert asked.wait(300)
     saves.give_up(0, 1, 3, 360.0)
     (told,) = saves.finished()
     assert told.storage and told.reason == "its commit has not ended within 360 s"

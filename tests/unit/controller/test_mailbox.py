@@ -37,13 +37,13 @@ def test_a_question_waits_for_its_reply_and_the_other_side_is_woken():
     mailbox = Mailbox(woken.set)
     mailbox.do("hook", lambda: mailbox.ask("weights") + 1)
     server = on_a_thread(mailbox.serve)
-    assert woken.wait(10.0)
+    assert woken.wait(300)
     (question,) = mailbox.answers(10.0)
     assert isinstance(question, Question) and question.what == "weights"
     question.answer(41)
     assert mailbox.answers(10.0) == [Done("hook", 42)]
     mailbox.end()
-    server.join(10.0)
+    server.join(300)
 
 
 def test_work_whose_question_will_never_be_answered_ends_and_the_next_is_done():
@@ -65,7 +65,7 @@ def test_work_whose_question_will_never_be_answered_ends_and_the_next_is_done():
         found += mailbox.answers(10.0)
     assert found == [Done("hook", given_up=True), Done("next", 1)]
     mailbox.end()
-    server.join(10.0)
+    server.join(300)
 
 
 def test_an_error_of_the_controller_is_raised_where_the_script_waits():

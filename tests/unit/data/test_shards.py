@@ -222,7 +222,7 @@ def test_a_read_that_takes_very_long_is_begun_a_second_time():
     def load(block: int, stopped: threading.Event) -> str:
         reads.append(block)
         if len(reads) == 1:
-            first.wait(30)
+            first.wait(300)
             return "late"
         return "second"
 

@@ -236,7 +236,7 @@ def test_an_assertion_in_a_kernel_is_told_as_that_and_takes_its_worker_with_it(o
         with pytest.raises(DeviceAssert, match=r"indices and labels within their range(.|\n)*--device cpu and another --run-dir"):
             train(model=make_model(Gpu()))
         (ended,) = [worker for worker in run.cluster.workers.values() if worker.gpu == "GPU-b"]
-        ended.thread.join(10)
+        ended.thread.join(300)
         assert not ended.thread.is_alive()  # deaf for ever, and not left as if it lived
 
 

@@ -67,7 +67,7 @@ class Heavy(layers.Layer):
 
     def __setstate__(self, state):
         Heavy.opening.set()
-        Heavy.opens.wait(20.0)
+        Heavy.opens.wait(300)
         time.sleep(self.seconds)
         super().__setstate__(state)
 
@@ -84,7 +84,7 @@ class Hangs(layers.Layer):
     def call(self, x):
         if current().training and x.device.type != "meta" and threading.current_thread().name == "fake-w1" and not Hangs.hung:
             Hangs.hung.append("w1")
-            Hangs.released.wait(20.0)
+            Hangs.released.wait(300)
         return x
 
 
@@ -186,7 +186,7 @@ def test_ctrl_c_while_a_later_call_opens_its_job_is_obeyed_after_one_step(tmp_pa
         Heavy.opens.clear()
 
         def interrupt() -> None:
-            Heavy.opening.wait(20.0)
+            Heavy.opening.wait(300)
             driver.interrupts = 1
             Heavy.opens.set()
 

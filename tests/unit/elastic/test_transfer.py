@@ -79,7 +79,7 @@ def _shared(engines: list[Engine], behind: list[bool], breaks_at: int | None = N
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60.0)
+        thread.join(300)
     return groups, beats, errors
 
 

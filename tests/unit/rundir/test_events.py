@@ -155,16 +155,16 @@ def test_storage_that_hangs_does_not_hold_the_end_up(tmp_path, monkeypatch):
 
     def hang(status):
         asked.set()
-        away.wait(30)
+        away.wait(300)
 
     monkeypatch.setattr(directory, "write_status", hang)
     monkeypatch.setattr("disttrain.rundir.heartbeat._LAST_S", 0.05)
     heartbeat = Heartbeat(directory, Console(quiet=True), dict)
     heartbeat.start()
-    assert asked.wait(30)
+    assert asked.wait(300)
     heartbeat.stop({"state": "finished"})
     away.set()
-    heartbeat._thread.join(30)
+    heartbeat._thread.join(300)
 
 
 def test_the_last_words_are_written(tmp_path):

@@ -29,7 +29,7 @@ def in_threads(*actions: Any) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     for result in results:
         if isinstance(result, BaseException):
             raise result
@@ -74,10 +74,10 @@ def test_fits_of_two_threads_that_take_turns_give_the_bits_that_each_gives_alone
         alone = [train(first, first_helper, lambda: None), train(second, second_helper, lambda: None)]
     with runner.installed(runner.LocalRunner(runner._InProcess())):
         first, first_helper, second, second_helper = models()
-        barrier, begun = threading.Barrier(2, timeout=30), threading.Event()
+        barrier, begun = threading.Barrier(2, timeout=300), threading.Event()
 
         def later() -> tuple[str, str]:
-            assert begun.wait(30)  # the first call of the script is the first fit, as above
+            assert begun.wait(300)  # the first call of the script is the first fit, as above
             return train(second, second_helper, barrier.wait)
 
         together = in_threads(lambda: train(first, first_helper, barrier.wait, begun.set), later)
@@ -103,7 +103,7 @@ def test_threads_that_set_a_seed_build_what_each_builds_alone():
         return b"".join(weight.tobytes() for weight in made().get_weights())
 
     dt.set_random_seed(3)
-    barrier = threading.Barrier(2, timeout=30)
+    barrier = threading.Barrier(2, timeout=300)
 
     def slowly() -> list[int]:
         dt.set_random_seed(11)
