@@ -32,7 +32,7 @@ from disttrain.checkpoint.layout import DATA
 from disttrain.testing.fake_clock import FakeClock
 
 pytestmark = [pytest.mark.stores, pytest.mark.faults]
-OBJECT_STORES = ("azurite", "ministack", "moto")
+OBJECT_STORES = ("ministack", "moto")  # Azure's own client waits 15 s and more before it asks again
 through_http = pytest.mark.parametrize("served", OBJECT_STORES, indirect=True)
 
 
@@ -115,7 +115,7 @@ def test_an_error_while_reading_is_never_taken_for_damage(served: Served, place:
     assert is_whole(Store(place), name)
 
 
-@pytest.mark.parametrize("served", ["azurite", "ministack"], indirect=True)
+@pytest.mark.parametrize("served", ["ministack"], indirect=True)  # moto forgets all that it held
 def test_a_server_that_is_killed_in_the_middle_of_a_save_and_comes_back_has_it_all(served: Served, place: str, proxied: Any) -> None:
     saver = Saver(Store(place))
     first = saver.save()

@@ -131,7 +131,11 @@ def _bucket(url: str, options: dict[str, Any]) -> None:
     import fsspec
 
     files, path = fsspec.core.url_to_fs(url, **options)
-    if not files.exists(path):
+    if files.exists(path):
+        return
+    if url.startswith("s3://"):
+        files.call_s3("create_bucket", Bucket=path)  # mkdir would name the region, which in this one is refused
+    else:
         files.mkdir(path)
 
 

@@ -31,6 +31,7 @@ from disttrain.testing.fake_cluster import FakeCluster, Started
 SECRET = "hunter2-of-this-storage"
 SCRIPT = """
 import numpy as np
+import disttrain as dt
 dt.clear_session()
 model = dt.Sequential([dt.Input((3,)), dt.layers.Dense(2)])
 model.compile("sgd", "mse")
