@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,8 @@ from disttrain.controller.checkpoint_interval import CheckpointInterval
 from disttrain.devices.asked import TRANSPORTS, Asked, check_options
 from disttrain.errors import UsageError
 from disttrain.launch.kernels import KERNELS
+
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):\d{1,5}")  # a name, an IPv4 or, in brackets, an IPv6 address
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,8 +109,15 @@ class RunConfig:
             raise UsageError(f"--kernels {self.kernels!r}: expected {' or '.join(KERNELS)}.")
         if self.transport not in TRANSPORTS:
             raise UsageError(f"--transport {self.transport!r}: expected {', '.join(TRANSPORTS[:-1])} or {TRANSPORTS[-1]}.")
+        if isinstance(self.run_dir, os.PathLike):  # pathlib's
+            object.__setattr__(self, "run_dir", os.fspath(self.run_dir))
         if self.run_dir is not None:
             _check_url(self.run_dir)
+        if self.address is not None and self.address != "auto" and not _ADDRESS.fullmatch(self.address):
+            client = "; ray:// is for Ray's clients, which drive no workers" if self.address.startswith("ray://") else ""
+            raise UsageError(
+                f"--address {self.address!r}: expected auto, or HOST:PORT such as 10.0.0.1:6379{client}. Without it a Ray starts here."
+            )
 
     @property
     def looks(self) -> dict[str, Any]:
@@ -145,6 +156,8 @@ def check_virtual_workers(virtual_workers: int, workers: int) -> None:
 
 
 def _check_url(url: str) -> None:
+    if not url.strip():  # a variable of a shell that is not set, most often
+        raise UsageError(f"--run-dir {url!r}: expected a folder or a URL; . is the one where the command runs.")
     import fsspec  # late: loads when a path is checked
 
     protocol = url.split("://", 1)[0] if "://" in url else "file"
