@@ -131,8 +131,9 @@ class Awaited:
                 self._draw(now)
             elif words != self._told or now - self._said_s >= (_AGAIN_S if now - self._since_s < _LONG_S else _LONG_AGAIN_S):
                 waited = int(now - self._since_s)
-                self._screen.write(f"[disttrain] {words}{f' ({waited} s)' if waited and words == self._told else ' ...'}\n")
-                self._told, self._said_s = words, now
+                begin = "" if self._free else "\n"  # somebody has printed a line without its end
+                self._screen.write(f"{begin}[disttrain] {words}{f' ({waited} s)' if waited and words == self._told else ' ...'}\n")
+                self._told, self._said_s, self._free = words, now, True
 
     def _draw(self, now: float) -> None:
         if not self._free:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from disttrain import quantities
@@ -15,6 +15,11 @@ from disttrain.errors import UsageError
 from disttrain.launch.kernels import KERNELS
 
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):\d{1,5}")  # a name, an IPv4 or, in brackets, an IPv6 address
+
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "bool": ((bool,), "True or False"), "float": ((int, float), "a number"), "int": ((int,), "an integer"), "str": ((str,), "text"),
+}  # fmt: skip
+_SUCH = {"audit": "'1%'", "checkpoint_every": "'100steps', '30s', '5min' or 'epoch'", "run_dir": "'runs/a' or 's3://bucket/run'"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +87,7 @@ class RunConfig:
                 raise UsageError(f"--{name.replace('_', '-')} {value!r}: expected an integer of 1 or more.")
         if not isinstance(self.samples, int) or isinstance(self.samples, bool) or self.samples < 0:
             raise UsageError(f"--samples {self.samples!r}: expected an integer of 0 or more.")
+        self._check_kinds()
         if self.hang_timeout_s is not None and not self.hang_timeout_s > 0:
             raise UsageError(f"--hang-timeout {self.hang_timeout_s!r}: expected a number of seconds above 0.")
         if self.spares < 0:
@@ -109,8 +115,6 @@ class RunConfig:
             raise UsageError(f"--kernels {self.kernels!r}: expected {' or '.join(KERNELS)}.")
         if self.transport not in TRANSPORTS:
             raise UsageError(f"--transport {self.transport!r}: expected {', '.join(TRANSPORTS[:-1])} or {TRANSPORTS[-1]}.")
-        if isinstance(self.run_dir, os.PathLike):  # pathlib's
-            object.__setattr__(self, "run_dir", os.fspath(self.run_dir))
         if self.run_dir is not None:
             _check_url(self.run_dir)
         if self.address is not None and self.address != "auto" and not _ADDRESS.fullmatch(self.address):
@@ -118,6 +122,20 @@ class RunConfig:
             raise UsageError(
                 f"--address {self.address!r}: expected auto, or HOST:PORT such as 10.0.0.1:6379{client}. Without it a Ray starts here."
             )
+
+    def _check_kinds(self) -> None:
+        """From Python anything may come; the command line and the file have looked already."""
+        if isinstance(self.run_dir, os.PathLike):  # pathlib's
+            object.__setattr__(self, "run_dir", os.fspath(self.run_dir))
+        for field in fields(self):
+            kind, _, others = str(field.type).partition(" | ")
+            value = getattr(self, field.name)
+            types, words = _KINDS[kind]
+            fits = isinstance(value, types) and (kind == "bool" or not isinstance(value, bool))
+            if not fits and not (value is None and others):
+                option = field.name.removesuffix("_s").replace("_", "-")
+                such = f" such as {_SUCH[field.name]}" if field.name in _SUCH else ""
+                raise UsageError(f"--{option} {value!r}: expected {words}{such}.")
 
     @property
     def looks(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ def tell_end(session: Session, script: str) -> None:
     """After a script that ended well. A directory that cannot be read any more costs these words, no more."""
     console, directory = session.console, session.directory
     if not session.calls:
-        console.note(f"{script} has ended without a call of fit, evaluate or predict: nothing was trained by disttrain")
+        console.note(f"{script} has ended without a call of fit, evaluate or predict for this launch to carry out")
         return
     try:
         lines = end_lines(directory)

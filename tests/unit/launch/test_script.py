@@ -151,7 +151,7 @@ model.fit(np.ones((8, 2), "float32"), np.ones((8, 1), "float32"), batch_size=4, 
     [
         (SMALL + "sys.exit(0)\n", 0, ("done     runs/train holds the trained model", "again    the same command")),
         (SMALL + "sys.exit('not good enough')\n", 1, ("not good enough",)),
-        ("def main(): ...\n", 0, ("train.py has ended without a call of fit, evaluate or predict: nothing was trained by disttrain",)),
+        ("def main(): ...\n", 0, ("train.py has ended without a call of fit, evaluate or predict for this launch",)),
     ],
     ids=["sys.exit(0)", "sys.exit(words)", "nothing is called"],
 )
