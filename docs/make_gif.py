@@ -2,7 +2,7 @@
 
 Four workers train README's first script (a few epochs more, so that there is time to look); once the bar moves, one of them gets SIGKILL,
 by the pid that `disttrain status --json` says. Then the digest of the run, and that of the same script in one process with as many virtual
-workers, are printed by `disttrain digest`. What is seen is what the commands wrote; waits without a change are cut to half a second.
+workers, are printed by `disttrain digest`. What is seen is what the commands wrote; of a wait only its first and its last moment are kept.
 
     python docs/make_gif.py [--output docs/images/kill.gif] [--font FILE.ttf]
 """
@@ -124,7 +124,9 @@ def worker(folder: Path, variables: dict[str, str]) -> int:
 def frames(film: Film) -> Iterator[tuple[list[str], float]]:
     """(the last rows, seconds) of each picture; what changes faster than people see is left out."""
     kept = film.shots[:1]
-    for shot in film.shots[1:]:
+    told = [said(lines) for _, lines in film.shots]
+    turning = [told[at - 1 : at + 2] == [told[at]] * 3 for at in range(len(told))]  # between two that say the same
+    for shot in [shot for shot, turns in zip(film.shots, turning, strict=True) if not turns][1:]:
         if shot[0] - kept[-1][0] >= SHORTEST_S or any(line not in kept[-1][1] for line in shot[1][:-1]):
             kept.append(shot)
     if kept[-1] is not film.shots[-1]:
@@ -133,6 +135,11 @@ def frames(film: Film) -> Iterator[tuple[list[str], float]]:
         last = lines is kept[-1][1]
         typed = lines[-1].startswith("another terminal")
         yield lines[-ROWS:], LAST_S if last else max(SHORTEST_S, min(LONGEST_S * (3 if typed else 1), following - at))
+
+
+def said(lines: list[str]) -> list[str]:
+    """The lines without what turns in place while something is awaited, and without the seconds that it has taken."""
+    return [re.sub(r"  \d+ s$", "", line[1:]) if re.match(r"[|/\\-] ", line) else line for line in lines]
 
 
 def draw(lines: list[str], font: ImageFont.FreeTypeFont) -> Image.Image:

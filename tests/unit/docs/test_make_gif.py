@@ -31,6 +31,12 @@ def test_a_wait_is_cut_a_flicker_is_left_out_and_the_end_stands(maker: ModuleTyp
     assert [round(seconds, 2) for _, seconds in shown] == [0.5, 0.3, 0.1, 6.0]
 
 
+def test_of_a_wait_the_first_and_the_last_moment_are_kept(maker: ModuleType):
+    waits = [(float(second), ["$ go", f"{'|/-'[second % 3]} starting Ray  {second} s"]) for second in range(1, 9)]
+    shown = [lines[-1] for lines, _ in maker.frames(maker.Film([(0.0, ["$ go"]), *waits, (9.0, ["$ go", "done"])]))]
+    assert shown == ["$ go", "/ starting Ray  1 s", "- starting Ray  8 s", "done"]
+
+
 def test_the_script_that_is_filmed_is_that_of_readme_with_more_epochs(maker: ModuleType):
     code = maker.script_of_readme()
     compile(code, "train.py", "exec")
