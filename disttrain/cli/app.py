@@ -19,7 +19,7 @@ from disttrain.cli.leaving import leave
 from disttrain.cli.missing import looking_at, no_run
 from disttrain.cli.runs import logs, runs
 from disttrain.cli.script_arguments import with_advice
-from disttrain.cli.settings_file import settings_here, sources
+from disttrain.cli.settings_file import settings_here, sources, table_of
 from disttrain.cli.simulate import simulate
 from disttrain.cli.stop import stop
 from disttrain.cli.streams import lasting_streams
@@ -100,6 +100,14 @@ def launch(
         ),
     ] = "auto",
     run_dir: Annotated[str | None, typer.Option(help="Where the run is kept, any fsspec URL.", show_default="runs/SCRIPT")] = None,
+    storage_options: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON",
+            help="For fsspec, to reach the storage of --run-dir. Secrets: in DISTTRAIN_LAUNCH_STORAGE_OPTIONS.",
+            show_default="what the environment says",
+        ),
+    ] = None,
     checkpoint_every: Annotated[
         str, typer.Option(help="100steps, 30s, 5min or epoch.", autocompletion=_one_of("100steps", "30s", "5min", "epoch"))
     ] = "epoch",
@@ -166,6 +174,7 @@ def launch(
     config = RunConfig(
         workers=workers, virtual_workers=virtual_workers, min_workers=min_workers, max_workers=max_workers, spares=spares,
         cpus_per_worker=cpus_per_worker, device=device, gpus_per_worker=gpus_per_worker, run_dir=run_dir,
+        storage_options=None if storage_options is None else table_of("--storage-options", storage_options),
         checkpoint_every=checkpoint_every, on_checkpoint_failure=on_checkpoint_failure, keep=keep, seed=seed, address=address,
         restart=restart, take_over=take_over, step=step,
         samples=samples, hang_timeout_s=hang_timeout, digest_every=digest_every, admission=admission, audit=audit, kernels=kernels,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from disttrain import quantities
@@ -37,6 +39,8 @@ class RunConfig:
         gpus_per_worker: 1, or a share of one such as 0.5, with which workers share a GPU; 0 is on CPUs. None for 1 on CUDA.
         transport: what carries tensors between workers on GPUs: "nccl", "host" (over the memory of their machines), or "auto".
         run_dir: where the run is kept, any fsspec URL; None for `runs/<script>`.
+        storage_options: for fsspec, such as `endpoint_url`, to reach the kind of storage of `run_dir` from here and from every worker. Kept
+            in no file, and shown nowhere.
         checkpoint_every: when to save, see `CheckpointInterval.parse`.
         on_checkpoint_failure: "continue" trains on where storage does not take a checkpoint, and tries again later; "stop" ends the run.
         keep: committed checkpoints kept beside those that finished calls need.
@@ -63,6 +67,7 @@ class RunConfig:
     device: str = "auto"
     gpus_per_worker: float | None = None
     run_dir: str | None = None
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
     checkpoint_every: str = "epoch"
     on_checkpoint_failure: str = "continue"
     keep: int = 3
@@ -117,6 +122,8 @@ class RunConfig:
             raise UsageError(f"--transport {self.transport!r}: expected {', '.join(TRANSPORTS[:-1])} or {TRANSPORTS[-1]}.")
         if self.run_dir is not None:
             _check_url(self.run_dir)
+        if self.storage_options is not None:
+            _check_options(self.storage_options, self.run_dir)
         if self.address is not None and self.address != "auto" and not _ADDRESS.fullmatch(self.address):
             client = "; ray:// is for Ray's clients, which drive no workers" if self.address.startswith("ray://") else ""
             raise UsageError(
@@ -127,15 +134,22 @@ class RunConfig:
         """From Python anything may come; the command line and the file have looked already."""
         if isinstance(self.run_dir, os.PathLike):  # pathlib's
             object.__setattr__(self, "run_dir", os.fspath(self.run_dir))
-        for field in fields(self):
-            kind, _, others = str(field.type).partition(" | ")
-            value = getattr(self, field.name)
+        for one in fields(self):
+            kind, _, others = str(one.type).partition(" | ")
+            if kind not in _KINDS:  # the storage options, which are never shown
+                continue
+            value = getattr(self, one.name)
             types, words = _KINDS[kind]
             fits = isinstance(value, types) and (kind == "bool" or not isinstance(value, bool))
             if not fits and not (value is None and others):
-                option = field.name.removesuffix("_s").replace("_", "-")
-                such = f" such as {_SUCH[field.name]}" if field.name in _SUCH else ""
+                option = one.name.removesuffix("_s").replace("_", "-")
+                such = f" such as {_SUCH[one.name]}" if one.name in _SUCH else ""
                 raise UsageError(f"--{option} {value!r}: expected {words}{such}.")
+
+    @property
+    def secrets(self) -> list[str]:
+        """Words in which some may stand."""
+        return [self.run_dir or "", json.dumps(dict(self.storage_options or {}))]
 
     @property
     def looks(self) -> dict[str, Any]:
@@ -159,8 +173,14 @@ class RunConfig:
 
     @property
     def saving(self) -> dict[str, Any]:
-        """When to save, and what if that fails; fields of `CallEnvironment`."""
-        return {"checkpoint_interval": self.checkpoint_interval, "on_checkpoint_failure": self.on_checkpoint_failure}
+        """When to save, how storage is reached, and what if that fails; fields of `CallEnvironment`."""
+        from disttrain.checkpoint.access import access_of  # late: brings NumPy, and this is read before a cluster is started
+
+        return {
+            "checkpoint_interval": self.checkpoint_interval,
+            "on_checkpoint_failure": self.on_checkpoint_failure,
+            "access": access_of(self.run_dir),
+        }
 
 
 def check_virtual_workers(virtual_workers: int, workers: int) -> None:
@@ -170,6 +190,26 @@ def check_virtual_workers(virtual_workers: int, workers: int) -> None:
             f"{virtual_workers} virtual workers for {workers} workers: each worker hosts one or more.\n"
             f"  expected  --virtual-workers of at least {workers}\n"
             f"  try       --virtual-workers {workers}, or --workers {virtual_workers}"
+        )
+
+
+def _check_options(options: Any, run_dir: str | None) -> None:
+    """Raise UsageError for options that would reach nobody. Values are not shown: they may be secret."""
+    from disttrain.checkpoint.access import protocol_of  # late: see above
+
+    try:
+        fits = isinstance(options, Mapping) and all(isinstance(name, str) for name in options) and bool(json.dumps(dict(options)))
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise UsageError(
+            f"storage options of the type {type(options).__name__}: expected names of options of fsspec with values that JSON has,\n"
+            """  such as {"endpoint_url": "http://localhost:9000"}"""
+        )
+    if protocol_of(run_dir) is None:
+        raise UsageError(
+            f"storage options ({', '.join(options) or 'none'}) without a URL that they are for: the run is kept in {run_dir or 'runs/'}.\n"
+            "  expected  --run-dir with a URL such as s3://bucket/run beside them"
         )
 
 

@@ -14,6 +14,7 @@ from bdb import BdbQuit
 from pathlib import Path
 
 from disttrain.awaited import awaiting
+from disttrain.checkpoint.access import told
 from disttrain.determinism import set_determinism
 from disttrain.errors import Interrupted, UsageError
 from disttrain.launch.cluster_start import ClusterStart
@@ -42,11 +43,20 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
     timings = Timings()
     timings.mark("command line parsed")
     given, arguments = arguments, hidden_arguments(arguments)  # only the script is given its secrets
-    remember([*given, *shlex.split(command), config.run_dir or ""])
+    remember([*given, *shlex.split(command), *config.secrets])
     text = path.read_bytes()
     with warnings.catch_warnings(action="ignore"):  # they come once more when it runs
         compile(text, str(path), "exec", dont_inherit=True)  # a script that is no Python must not begin a run
     sha256, code = hashlib.sha256(text).hexdigest(), _code_digest(text)
+    with told(config.run_dir, config.storage_options):
+        _train(config, script, given, arguments, sha256, code, timings, show_timings, command)
+
+
+def _train(
+    config: RunConfig, script: str, given: tuple[str, ...], arguments: tuple[str, ...], sha256: str, code: str, timings: Timings,
+    show_timings: bool, command: str,
+) -> None:  # fmt: skip
+    path = Path(script)
     with awaiting("looking at the run directory"):
         entry = enter(config, script=path.name, arguments=arguments, script_sha256=sha256, script_code=code)
     for note in entry.notes:

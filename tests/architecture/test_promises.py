@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROMISES: dict[str, dict[str, list[str]]] = {
     "README.md": {
         "Kill any worker at any moment": [
-            "faults/test_worker_loss.py::test_two_of_four_killed_at_random_moments_come_back_and_change_nothing"
+            "faults/test_worker_loss.py::test_two_at_once_and_two_of_four_killed_at_random_moments_come_back_and_change_nothing"
         ],
         "no step is lost": ["faults/test_worker_loss.py::test_a_worker_that_dies_at_a_place_costs_no_step_and_no_bit"],
         "bit for bit those of an undisturbed run, on any number of workers": [
@@ -21,7 +21,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "properties/test_workers_change_nothing.py::test_any_batches_in_any_slices_give_the_same_bits",
         ],
         "run the same command again, and it goes on from the last committed checkpoint": [
-            "integration/test_resume.py::test_a_driver_killed_in_mid_epoch_is_resumed_by_the_same_command"
+            "integration/test_resume.py::test_ctrl_c_keeps_the_step_and_a_killed_driver_is_resumed_by_the_same_command"
         ],
         "this process; Ray is not even imported": ["integration/test_endings.py::test_plain_python_trains_without_ray"],
         "without `run_dir` each such block gets a directory of its own": [
@@ -80,7 +80,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "unit/launch/test_same_run.py::test_a_fit_whose_last_state_lies_nowhere_is_not_finished"
         ],
         "Ctrl-C once finishes the step, commits a checkpoint and prints the command to go on": [
-            "integration/test_resume.py::test_ctrl_c_finishes_the_step_commits_and_says_how_to_go_on"
+            "integration/test_resume.py::test_ctrl_c_keeps_the_step_and_a_killed_driver_is_resumed_by_the_same_command"
         ],
         "twice stops at once": ["integration/test_endings.py::test_after_ctrl_c_twice_nothing_is_left"],
         "A worker that works is waited for, however long its step takes": [

@@ -67,7 +67,7 @@ class Newcomer:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         said = ""
-        limit = threading.Timer(120.0, server.kill)  # one that says nothing would be waited for for ever
+        limit = threading.Timer(600.0, server.kill)  # one that says nothing would be waited for for ever
         limit.start()
         try:
             assert server.stdout is not None
@@ -80,14 +80,14 @@ class Newcomer:
             limit.cancel()
             limit.join()
             server.send_signal(signal.SIGINT)
-            server.communicate(timeout=30)
+            server.communicate(timeout=600)
 
 
 def page_at(url: str, limit_s: float = 300.0) -> str:
     end = time.monotonic() + limit_s
     while True:
         try:
-            return str(urllib.request.urlopen(url, timeout=10).read().decode())
+            return str(urllib.request.urlopen(url, timeout=300).read().decode())
         except OSError:
             assert time.monotonic() < end, url
             time.sleep(0.1)
