@@ -12,11 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from disttrain.clock import Clock, SystemClock
 from disttrain.clusters.ray import manners, tokens
 from disttrain.clusters.ray.manners import Environment
 from disttrain.clusters.ray.room import refuse_without_room
 from disttrain.clusters.ray.sweeper import Sweeper
-from disttrain.clock import Clock, SystemClock
 from disttrain.errors import DisttrainError, InfrastructureError, UsageError
 
 # Workers import these while Ray is still starting, beside the script's own imports.
