@@ -32,6 +32,7 @@ from terminal import Terminal  # noqa: E402  # the pseudo-terminal of the tests
 COLUMNS, ROWS, SIZE = 100, 24, 13
 MONO = ("DejaVuSansMono.ttf", "LiberationMono-Regular.ttf", "Menlo.ttc", "Courier New.ttf")
 PAPER, INK, TYPED, STRUCK = (17, 20, 24), (214, 220, 226), (126, 211, 152), (240, 128, 112)
+INKS = ((INK, 2), (TYPED, 1), (STRUCK, 1))  # and how many shades of each
 LONGEST_S, SHORTEST_S, LAST_S = 0.5, 0.1, 6.0
 WORKERS, EPOCHS, KILLED = 4, 8, "w2"
 
@@ -153,6 +154,19 @@ def draw(lines: list[str], font: ImageFont.FreeTypeFont) -> Image.Image:
     return picture
 
 
+def save(pictures: list[Image.Image], durations: list[int], path: Path) -> None:
+    """As a GIF of few colours: with more shades at the letters' edges it is twice as large."""
+    colours = Image.new("P", (1, 1))
+    mixed = [
+        tuple(round(PAPER[i] + (ink[i] - PAPER[i]) * part / shades) for i in range(3))
+        for ink, shades in INKS
+        for part in range(1, shades + 1)
+    ]
+    colours.putpalette([value for shade in [PAPER, *mixed] for value in shade])
+    few = [picture.quantize(palette=colours, dither=Image.Dither.NONE) for picture in pictures]
+    few[0].save(path, save_all=True, append_images=few[1:], duration=durations, loop=0, optimize=True)
+
+
 def font_of(path: str | None) -> ImageFont.FreeTypeFont:
     for name in (path,) if path else MONO:
         try:
@@ -171,14 +185,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         film = record(Path(folder))
     shown = list(frames(film))
-    colours = Image.new("P", (1, 1))
-    shades = [PAPER, INK, TYPED, STRUCK]
-    mixed = [tuple(round(PAPER[i] + (ink[i] - PAPER[i]) * part / 5) for i in range(3)) for ink in shades[1:] for part in range(1, 6)]
-    colours.putpalette([value for shade in [PAPER, *mixed] for value in shade])
-    pictures = [draw(lines, font).quantize(palette=colours, dither=Image.Dither.NONE) for lines, _ in shown]
-    durations = [round(seconds * 1000) for _, seconds in shown]
-    pictures[0].save(options.output, save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True)
-    print(f"{options.output}: {len(pictures)} pictures, {sum(durations) / 1000:.0f} s, {options.output.stat().st_size / 1000:.0f} kB")
+    save([draw(lines, font) for lines, _ in shown], durations := [round(seconds * 1000) for _, seconds in shown], options.output)
+    print(f"{options.output}: {len(durations)} pictures, {sum(durations) / 1000:.0f} s, {options.output.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

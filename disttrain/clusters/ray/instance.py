@@ -8,11 +8,11 @@ import signal
 import socket
 import tempfile
 import threading
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from disttrain.clock import Clock, SystemClock
 from disttrain.clusters.ray import manners, tokens
 from disttrain.clusters.ray.manners import Environment
 from disttrain.clusters.ray.room import refuse_without_room
@@ -144,26 +144,27 @@ class RayInstance:
                     compat.reread_token()
 
 
-def wait_for_answer(address: str, limit_s: float = _ANSWER_S) -> None:
+def wait_for_answer(address: str, limit_s: float = _ANSWER_S, clock: Clock | None = None) -> None:
     """Until somebody listens at HOST:PORT: one that is just being started may take a moment, and Ray itself would ask for minutes.
 
     Raises:
         InfrastructureError: nobody does.
     """
     host, _, port = address.rpartition(":")
-    end = time.monotonic() + limit_s
+    clock = clock or SystemClock()
+    end = clock.monotonic_s() + limit_s
     while True:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
             return
         except OSError as error:
-            if time.monotonic() >= end:
+            if clock.monotonic_s() >= end:
                 raise InfrastructureError(
                     f"no Ray at {address}: {error}.\n"
                     f"  expected  the port of a running head, as ray start --head says it, reachable from {socket.gethostname()}\n"
                     f"  try       disttrain doctor --address {address}; or leave --address out to start Ray here"
                 ) from error
-        time.sleep(_AGAIN_S)
+        threading.Event().wait(_AGAIN_S)
 
 
 def _check_choice(options: RayOptions, chosen: str, room: tuple[float, float] | None) -> None:

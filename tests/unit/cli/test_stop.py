@@ -12,6 +12,7 @@ import pytest
 
 import disttrain as dt
 from disttrain import cli, errors, layers
+from disttrain.cli.stop import stop
 from disttrain.launch.cluster_start import ClusterStart
 from disttrain.launch.config import RunConfig
 from disttrain.launch.door import enter
@@ -66,7 +67,7 @@ def stopped(place: Path, ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_that_is_asked_finishes_its_step_and_keeps_it(tmp_path, monkeypatch, capsys):
     place = tmp_path / "run"
     with pytest.raises(errors.Interrupted):
-        stopped(place, lambda: run("stop", str(place), "--no-wait"), monkeypatch)
+        stopped(place, lambda: stop(str(place), wait=False), monkeypatch)  # not the whole command, which would end this process
     told = capsys.readouterr().out
     assert "asked to finish its step and keep it, driver pid" in told and "disttrain stop has asked for an end" in told
     status = RunDirectory(str(place)).status()
