@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from disttrain import quantities
@@ -13,6 +15,13 @@ from disttrain.controller.checkpoint_interval import CheckpointInterval
 from disttrain.devices.asked import TRANSPORTS, Asked, check_options
 from disttrain.errors import UsageError
 from disttrain.launch.kernels import KERNELS
+
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):\d{1,5}")  # a name, an IPv4 or, in brackets, an IPv6 address
+
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "bool": ((bool,), "True or False"), "float": ((int, float), "a number"), "int": ((int,), "an integer"), "str": ((str,), "text"),
+}  # fmt: skip
+_SUCH = {"audit": "'1%'", "checkpoint_every": "'100steps', '30s', '5min' or 'epoch'", "run_dir": "'runs/a' or 's3://bucket/run'"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +92,7 @@ class RunConfig:
                 raise UsageError(f"--{name.replace('_', '-')} {value!r}: expected an integer of 1 or more.")
         if not isinstance(self.samples, int) or isinstance(self.samples, bool) or self.samples < 0:
             raise UsageError(f"--samples {self.samples!r}: expected an integer of 0 or more.")
+        self._check_kinds()
         if self.hang_timeout_s is not None and not self.hang_timeout_s > 0:
             raise UsageError(f"--hang-timeout {self.hang_timeout_s!r}: expected a number of seconds above 0.")
         if self.spares < 0:
@@ -114,6 +124,27 @@ class RunConfig:
             _check_url(self.run_dir)
         if self.storage_options is not None:
             _check_options(self.storage_options, self.run_dir)
+        if self.address is not None and self.address != "auto" and not _ADDRESS.fullmatch(self.address):
+            client = "; ray:// is for Ray's clients, which drive no workers" if self.address.startswith("ray://") else ""
+            raise UsageError(
+                f"--address {self.address!r}: expected auto, or HOST:PORT such as 10.0.0.1:6379{client}. Without it a Ray starts here."
+            )
+
+    def _check_kinds(self) -> None:
+        """From Python anything may come; the command line and the file have looked already."""
+        if isinstance(self.run_dir, os.PathLike):  # pathlib's
+            object.__setattr__(self, "run_dir", os.fspath(self.run_dir))
+        for one in fields(self):
+            kind, _, others = str(one.type).partition(" | ")
+            if kind not in _KINDS:  # the storage options, which are never shown
+                continue
+            value = getattr(self, one.name)
+            types, words = _KINDS[kind]
+            fits = isinstance(value, types) and (kind == "bool" or not isinstance(value, bool))
+            if not fits and not (value is None and others):
+                option = one.name.removesuffix("_s").replace("_", "-")
+                such = f" such as {_SUCH[one.name]}" if one.name in _SUCH else ""
+                raise UsageError(f"--{option} {value!r}: expected {words}{such}.")
 
     @property
     def secrets(self) -> list[str]:
@@ -183,6 +214,8 @@ def _check_options(options: Any, run_dir: str | None) -> None:
 
 
 def _check_url(url: str) -> None:
+    if not url.strip():  # a variable of a shell that is not set, most often
+        raise UsageError(f"--run-dir {url!r}: expected a folder or a URL; . is the one where the command runs.")
     import fsspec  # late: loads when a path is checked
 
     protocol = url.split("://", 1)[0] if "://" in url else "file"

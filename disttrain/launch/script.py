@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import runpy
 import shlex
@@ -27,6 +28,8 @@ from disttrain.overheard import overhearing
 from disttrain.redaction import HIDDEN, hidden, hidden_arguments, remember
 from disttrain.rundir.identity import code_of
 
+_NEAR = 5  # scripts that are named beside one that is not there
+
 
 def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, show_timings: bool = False, command: str = "") -> None:
     """Train `script` as `config` says; returns when it is done, or at once when it was done before.
@@ -34,10 +37,7 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
     Raises:
         UsageError, InfrastructureError, Interrupted, or whatever the script raises.
     """
-    path = Path(script)
-    if not path.is_file():
-        near = sorted(str(other) for other in path.parent.glob("*.py"))[:5] if path.parent.is_dir() else []
-        raise UsageError(f"there is no script {script!r}.\n  expected  a Python file{', such as ' + ', '.join(near) if near else ''}")
+    path = checked_script(script)
     settle(config.kernels)
     set_determinism(config.determinism)
     timings = Timings()
@@ -99,7 +99,11 @@ def _train(
         heard, awaited = overhearing(session.console.prints.overhear), awaiting(lambda: awaited_in(session, path.name))
         with session, heard, timings.span("script"), awaited:
             runpy.run_path(str(path), run_name="__main__")
-        tell_end(session.console, session.directory)
+        tell_end(session, path.name)
+    except SystemExit as ended:
+        if not ended.code:  # sys.exit() at the end of a main() is an end like any other
+            tell_end(session, path.name)
+        raise
     except KeyboardInterrupt:
         tell_interrupted()
         raise
@@ -113,6 +117,27 @@ def _train(
         sys.argv, sys.path[:] = before
         if show_timings:
             print(timings.table())
+
+
+def checked_script(script: str) -> Path:
+    """The path of a script that may be run.
+
+    Raises:
+        UsageError: there is no such file, or it is a folder or a notebook.
+    """
+    path = Path(script)
+    if path.suffix == ".ipynb":
+        raise UsageError(
+            f"{script} is a notebook.\n  expected  a Python file\n"
+            "  try       with disttrain.distribute(workers=2): in one of its cells; or jupyter nbconvert --to script, and launch that"
+        )
+    if path.is_file():
+        return path
+    folder = path if path.is_dir() else path.parent
+    beside = sorted(folder.glob("*.py")) if folder.is_dir() else []
+    near = difflib.get_close_matches(path.name, [other.name for other in beside], n=_NEAR) or [other.name for other in beside[:_NEAR]]
+    such = f", such as {', '.join(str(folder / name) for name in near)}" if near else ""
+    raise UsageError(f"{f'{script} is a folder' if path.is_dir() else f'there is no script {script!r}'}.\n  expected  a Python file{such}")
 
 
 def _breakpoint_of(error: BdbQuit) -> str:
