@@ -34,3 +34,9 @@ def test_the_host_waits_once_a_step_for_the_loss_and_what_workers_ask_for(outcom
     for name, found in outcomes.items():
         once = [LOSS_BEFORE_THE_UPDATE], [LOSS_AND_REQUESTS]
         assert [wait for wait in found["waits"] if wait not in KNOWN.get(name, [])] in once, name
+
+
+@pytest.mark.parametrize(("case", "most"), [("direct", 70), ("two slices", 145), ("four slices", 275)])
+def test_a_small_step_launches_no_more_kernels_than_it_did(outcomes: dict[str, dict[str, Any]], case: str, most: int):
+    """66, 138 and 264 when this was written; a launch is what a small step takes its time with."""
+    assert 0 < outcomes[case]["launches"] <= most
