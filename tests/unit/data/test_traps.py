@@ -34,7 +34,7 @@ def gone_on(make: Any, epoch: int, step: int, other: Any = None) -> tuple[Any, A
 
 @pytest.mark.parametrize("step", [0, 1])
 def test_a_save_before_every_loader_process_has_given_a_batch_is_gone_on_from(step: int):
-    steady, fresh = gone_on(lambda: IterableStream(DataLoader(cases.OfShares(), BATCH, num_workers=3), name="loader"), 0, step)
+    steady, fresh = gone_on(lambda: IterableStream(DataLoader(cases.OfShares(), BATCH, num_workers=2), name="loader"), 0, step)
     assert torch.equal(steady[0], fresh[0]) and len(steady[1]) == len(fresh[1])
 
 
