@@ -214,7 +214,6 @@ KINDS: dict[str, Callable[[], tuple[Any, dict[str, Any]]]] = {
     "shuffles in place": lambda: (loader(sampler=InPlace()), {"steps_per_epoch": 4}),
     "seeks its epoch": lambda: (SeeksEpochs(), {"batch_size": BATCH}),
     "draws for itself": lambda: (Draws(), {}),
-    "shares of processes": lambda: (DataLoader(OfShares(), BATCH, num_workers=2, drop_last=True), {}),
     "a closure that draws": lambda: (drawn_batches(), {}),
 }
 
