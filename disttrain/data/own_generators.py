@@ -76,12 +76,12 @@ def _state(generator: Any) -> Any:
     return generator.get_state() if isinstance(generator, torch.Generator) else generator.getstate()
 
 
-_FUNCTIONS = types.FunctionType | types.MethodType | functools.partial
+_FUNCTIONS: Any = types.FunctionType | types.MethodType | functools.partial  # type: ignore[type-arg]
 
 
 def _reached(roots: Sequence[Any]) -> list[Any]:
     """Generators, functions and objects that can be reached, breadth first."""
-    everybodys = {id(random._inst), id(np.random.mtrand._rand), id(torch.default_generator)}  # type: ignore[attr-defined]
+    everybodys = {id(random._inst), id(np.random.mtrand._rand), id(torch.default_generator)}
     seen, found, waiting = set(everybodys), [], [root for root in roots if root is not None]
     while waiting and len(seen) < _NODES:
         value = waiting.pop(0)

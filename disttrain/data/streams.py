@@ -229,14 +229,14 @@ class IterableStream(_Forgetful):
     def memory(self) -> Any:
         found = self.own.memory()
         if self._make is None and not self.once and _can_seek(self._iterable):
-            state = self._fresh if self._unfinished else self._iterable.state_dict()
+            state = self._fresh if self._unfinished else self._iterable.state_dict()  # type: ignore[union-attr]
             found = {**(found or {"generators": [], "changed": []}), "state": copy.deepcopy(state)}
         return found
 
     def recall(self, memory: Any) -> None:
         self.own.recall(memory)
         if memory is not None and "state" in memory:
-            self._iterable.load_state_dict(copy.deepcopy(memory["state"]))
+            self._iterable.load_state_dict(copy.deepcopy(memory["state"]))  # type: ignore[union-attr]
             self._unfinished = False
 
 
