@@ -21,16 +21,16 @@ def whole(status, size, most=None):
 
 
 class Gates:
-    """Steps whose update waits until the gate is open: nothing is over before what a test waits for has come, however busy the machine."""
+    """Gate N holds the update after N of them until it is open: nothing ends before what a test waits for, however busy the machine."""
 
     def __init__(self, job, marks, steps):
-        self.job, self.marks, self.closed, self.done = job, marks, list(steps), 0
+        self.job, self.marks, self.closed, self.last = job, marks, list(steps), -1
 
     def open(self, last):
         """All of them up to this step."""
         while self.closed and self.closed[0] <= last:
-            self.done = self.closed.pop(0)
-            (self.marks / f"gate-{self.done}").touch()
+            self.last = self.closed.pop(0)
+            (self.marks / f"gate-{self.last}").touch()
 
     def until(self, condition):
         """The first status for which `condition` holds; where a group can only change once its members have done a step, they do one."""
@@ -41,7 +41,7 @@ class Gates:
             asks = [event["time"] for event in self.job.events("decision") if "joins at the next boundary" in event["because"]]
             lost = [event["time"] for event in self.job.events("worker lost")]
             formed = [event["time"] for event in self.job.events("formed")]
-            if formed and max([*asks, *lost, 0.0]) > formed[-1] and status["step"] >= self.done:
+            if formed and max([*asks, *lost, 0.0]) > formed[-1] and status["step"] > self.last:
                 self.open(self.closed[0])
             return False
 
@@ -55,8 +55,8 @@ def acts(*harm, gates, marks):
 def test_a_worker_that_dies_at_a_place_costs_no_step_and_no_bit(alone, tmp_path, ray_address):
     # What only one of a group can do, such as the second shard of a checkpoint, waits until others have come.
     # A gate holds the step after the checkpoint too, for a shard is written while steps go on.
-    marks, steps = tmp_path / "marks", (1, 2, 3, 6, 7, 8, 10, 11, 12, 13)
-    harm = acts("reduction:4:2", "optimizer:5:1", "checkpoint:9:1", "reduction:14:0", gates=steps, marks=marks)
+    marks, steps = tmp_path / "marks", (0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 12)
+    harm = acts("reduction:5:2", "optimizer:5:1", "checkpoint:9:1", "reduction:15:0", gates=steps, marks=marks)
     job = launch(tmp_path, "--workers", "3", *OPTIONS, arguments=harm, address=ray_address)
     gates = Gates(job, marks, steps)
     gates.until(lambda s: whole(s, 3))
@@ -65,9 +65,9 @@ def test_a_worker_that_dies_at_a_place_costs_no_step_and_no_bit(alone, tmp_path,
     gates.until(lambda s: whole(s, 2, 3))
     gates.open(8)
     job.wait_for(lambda s: len(job.events("worker lost")) == 3)
-    gates.open(10)
+    gates.open(9)
     gates.until(lambda s: whole(s, 2, 3))
-    gates.open(13)
+    gates.open(12)
     done = job.wait()
     assert done.code == 0, done.out
     assert len(list(marks.glob("done-*"))) == 4, f"not every act happened\n{done.out}"
@@ -77,12 +77,12 @@ def test_a_worker_that_dies_at_a_place_costs_no_step_and_no_bit(alone, tmp_path,
 
 def test_two_at_once_and_two_of_four_killed_at_random_moments_come_back_and_change_nothing(alone, tmp_path, ray_address):
     chance = random.Random(7)
-    marks, steps = tmp_path / "marks", (1, 2, 3, 4, *range(6, 18))
+    marks, steps = tmp_path / "marks", (0, 1, 2, 3, *range(5, 18))
     harm = acts("reduction:5:0", "reduction:5:2", gates=steps, marks=marks)
     job = launch(tmp_path, "--workers", "4", *OPTIONS, arguments=(*harm, "--delay", "0.2"), address=ray_address)
     gates = Gates(job, marks, steps)
     gates.until(lambda s: whole(s, 4))
-    gates.open(4)
+    gates.open(3)
     job.wait_for(lambda s: len(job.events("worker lost")) == 2)
     for _ in range(2):
         now = gates.until(lambda s: whole(s, 4))
@@ -102,7 +102,7 @@ def test_two_at_once_and_two_of_four_killed_at_random_moments_come_back_and_chan
 
 
 def test_a_stopped_worker_is_replaced_and_when_every_worker_dies_at_once_the_newest_checkpoint_goes_on(alone, tmp_path, ray_address):
-    marks, steps = tmp_path / "marks", range(1, 17)
+    marks, steps = tmp_path / "marks", range(17)
     job = launch(tmp_path, "--workers", "2", *OPTIONS, arguments=acts(gates=steps, marks=marks), address=ray_address)
     gates = Gates(job, marks, steps)
     stopped = gates.until(lambda s: whole(s, 2))["workers"][1]["pid"]
@@ -110,7 +110,7 @@ def test_a_stopped_worker_is_replaced_and_when_every_worker_dies_at_once_the_new
     gates.open(gates.closed[0])
     gates.until(lambda s: job.events("kill") and whole(s, 2) and all(worker["pid"] != stopped for worker in s["workers"]))
     gates.open(10)
-    now = job.wait_for(lambda s: whole(s, 2) and s["step"] == gates.done and job.commits())
+    now = job.wait_for(lambda s: whole(s, 2) and s["step"] == gates.last + 1 and job.commits())
     for worker in now["workers"]:
         os.kill(worker["pid"], signal.SIGKILL)
     gates.open(16)
