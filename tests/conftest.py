@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 from leaks import Surroundings, clear_away
 
-pytest.register_assert_rewrite("keras_parity")  # so that a failure there shows both sides
+pytest.register_assert_rewrite("keras_parity", "store_suite")  # so that a failure there shows both sides
 
 pytest_plugins = ["ray_fixture", "told", "undisturbed"]  # a Ray and a report that tests share, and what is told under the results
 

@@ -66,7 +66,8 @@ class WeightHolder(nn.Module):
                 f"{type(self).__name__} {self.name!r}: add_weight({name!r}) after building: you cannot add new elements of state then.\n"
                 "  try  make weights in __init__ or in build(self, input_shape)"
             )
-        shape = () if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
+        shape = () if shape is None else (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+        shape = tuple(int(size) if isinstance(size, np.integer) else size for size in shape)  # of np.prod and the like
         if not all(isinstance(size, int) and size >= 0 for size in shape):
             raise ValueError(f"{type(self).__name__} {self.name!r}: weight {name!r} of shape {shape} has a size that is not known.")
         torch_dtype = DTYPES[self.dtype if dtype is None else standard_dtype(dtype)]

@@ -32,6 +32,11 @@ class CalledAsInKeras:
     def __init__(self, loss: Any) -> None:
         self._loss = loss
 
+    @property
+    def called(self) -> Any:
+        """The loss itself."""
+        return self.__dict__["_loss"]
+
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None, slice_fraction: float = 1.0) -> Any:
         token = _fraction.set(slice_fraction)
         try:
@@ -40,7 +45,7 @@ class CalledAsInKeras:
             _fraction.reset(token)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_loss"], name)
+        return getattr(self.called, name)
 
 
 def with_fraction(loss: Any) -> Any:

@@ -39,9 +39,11 @@ from disttrain.models.trained_pictures import note_of
 from disttrain.seeds import fold_in, random_seed
 from disttrain.training.compiled.loss import CompiledLoss
 from disttrain.training.compiled.metrics import CompiledMetrics
+from disttrain.training.compiled.own_metrics import check_own_metrics, is_own
 from disttrain.training.job import Job
 from disttrain.training.local import runner
 from disttrain.training.program import Kind, Program
+from disttrain.training.step.losses_by_slice import SAMPLES, tell_of_losses_by_slice, tell_of_own_loss, wants_several
 from disttrain.training.step.model_state import kept_rows
 
 
@@ -361,7 +363,26 @@ class Trainer(TrainStep):
         checked = self._checked(example, targets, list(plans.values()), predicts=kind is Kind.PREDICT)
         if targets and self.compiled:
             self.compiled_loss.note_targets(targets)
+            self._try_losses_and_metrics(checked[0], plan.virtual_workers)
         return checked
+
+    def _try_losses_and_metrics(self, example: Any, slices: int) -> None:
+        """What the script wrote itself: is it told what slices make of it, and do its metrics add up?"""
+        metrics, overrides = self.compiled_metrics, self.overridden_steps()
+        own_loss = slices > 1 and "compute_loss" in overrides
+        functions = slices > 1 and not own_loss and wants_several(self.compiled_loss, metrics)
+        own_metrics = metrics is not None and any(is_own(metric) for metric in metrics.metrics)
+        if not (own_loss or functions or own_metrics) or "train_step" in overrides or not self._has_outputs():
+            return
+        with runner.kept_generators():
+            x, y, _ = example
+            outputs = self._example_outputs(x)
+            if own_metrics and metrics is not None:
+                check_own_metrics(metrics, y, outputs, in_parts=not runner.is_plain(runner.current()))
+            if functions:
+                tell_of_losses_by_slice(self.compiled_loss, metrics, y, outputs, slices)
+            elif own_loss:
+                tell_of_own_loss(self, x, y, outputs, slices)
 
     def prepare_batch(self, batch: tuple[Any, Any, Any], plan: BatchPlan) -> tuple[Any, bool]:
         """The same for a batch that is already there."""
@@ -397,6 +418,9 @@ class Trainer(TrainStep):
             return min(samples, plan.batch_size)
         if self.overridden_steps() & {"train_step", "test_step", "compute_metrics"}:
             return max(1, min(samples, plan.batch_size) // plan.virtual_workers)
+        tried = plan.virtual_workers > 1 and self.compiled
+        if tried and ("compute_loss" in self.overridden_steps() or wants_several(self.compiled_loss, self.compiled_metrics)):
+            return min(samples, plan.batch_size, SAMPLES)
         return 1
 
     def _has_outputs(self) -> bool:

@@ -21,6 +21,7 @@ from disttrain.optimizers.keras_variables import KerasVariables
 from disttrain.optimizers.learning_rate import HasLearningRate, LearningRate
 from disttrain.optimizers.schedules import LearningRateSchedule
 from disttrain.optimizers.weight_decay import which_decay
+from disttrain.variables import Variable
 
 Slots = dict[str, list[Tensor]]
 
@@ -208,6 +209,7 @@ class Optimizer(HasLearningRate, KerasVariables):
         grads = [torch.as_tensor(grad) if isinstance(grad, np.ndarray) else grad for grad in grads]
         grads, params = gradients_and_weights(self, list(grads), None if trainable_variables is None else list(trainable_variables))
         self.apply_to(params, grads)
+        constrain(params)
 
     @torch.no_grad()
     def apply_to(
@@ -297,7 +299,9 @@ class Optimizer(HasLearningRate, KerasVariables):
         """A step by pairs of (gradient, variable), as a custom training loop has them; gives `iterations`."""
         pairs = list(grads_and_vars)
         grads = [torch.as_tensor(grad, dtype=param.dtype) if isinstance(grad, np.ndarray) else grad for grad, param in pairs]
-        self.apply_to([param for _, param in pairs], grads)
+        params = [param for _, param in pairs]
+        self.apply_to(params, grads)
+        constrain(params)
         return self.calls
 
     def stateless_apply(
@@ -363,3 +367,11 @@ class Optimizer(HasLearningRate, KerasVariables):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} learning_rate={self._learning_rate!r} iterations={self.iterations}>"
+
+
+@torch.no_grad()
+def constrain(weights: Iterable[Tensor]) -> None:
+    """Weights of layers become what their constraints make of them, as after each update of a training."""
+    for weight in weights:
+        if isinstance(weight, Variable) and weight.constraint is not None:
+            weight.copy_(weight.constraint(weight.detach()))

@@ -100,6 +100,18 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "unit/training/test_allocator.py::test_who_says_otherwise_is_heard",
             "unit/training/test_allocator.py::test_settings_of_malloc_that_are_there_stay",
         ],
+        "`--watch` follows the run to its end: a page on a terminal, lines in a pipe": [
+            "unit/cli/test_watching.py::test_the_page_follows_the_run_on_a_screen_of_its_own_and_ends_with_it",
+            "unit/cli/test_watching.py::test_a_pipe_gets_lines_until_the_run_has_ended",
+        ],
+        "the driver looks into its run directory every second": [
+            "unit/cli/test_stop.py::test_a_run_that_is_asked_finishes_its_step_and_keeps_it",
+        ],
+        "`disttrain --install-completion` teaches bash, zsh or fish commands, options and values": [
+            "unit/cli/test_completion.py::test_bash_completes_commands_options_and_values",
+            "unit/cli/test_completion.py::test_fish_completes_commands_options_and_values",
+            "unit/cli/test_completion.py::test_zsh_completes_what_is_typed",
+        ],
         "one Ray for the script and its workers": [
             "integration/test_ray_in_scripts.py::test_a_script_that_uses_ray_before_between_and_after_its_fits_shares_the_ray_of_the_launch",
             "integration/test_ray_in_scripts.py::test_from_python_a_ray_that_the_script_began_is_the_runs_and_stays_the_scripts",

@@ -113,6 +113,8 @@ def test_readme_from_top_to_bottom(newcomer: Newcomer):
     assert "finished" in newcomer.run("disttrain status runs/train") and "train" in newcomer.run("disttrain runs")
     assert "epoch" in newcomer.run("disttrain status runs/train --json").lower()
     newcomer.run("disttrain logs runs/train")
+    as_printed("disttrain launch train.py --workers 1 --virtual-workers 4 --run-dir runs/one")
+    assert as_printed("disttrain digest runs/one") == newcomer.run("disttrain digest runs/train")
     assert len(newcomer.run("disttrain digest runs/train").strip()) == 64
     newcomer.run("disttrain export runs/train --format keras -o model.keras")
     newcomer.run(f'python -c "{PICTURES}"')

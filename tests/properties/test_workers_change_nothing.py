@@ -32,6 +32,9 @@ from disttrain.orchestrator import place
 from disttrain.training.program import Kind
 from disttrain.training.step.engine import Engine
 
+# Losses and metrics of a batch as a whole are among the cases; that they are told of has tests of its own.
+pytestmark = pytest.mark.filterwarnings("ignore:.* is no mean over samples")
+
 
 def assert_workers_do_not_matter(
     task: Task, virtual_workers: int = 4, workers: tuple[int, ...] = (1, 2, 3), within: Callable[[], Any] = nullcontext
@@ -171,6 +174,8 @@ LOSING: dict[str, tuple[Callable[[], Task], int]] = {
     "between an update and two schedulers": (lambda: state_cases.step_task("schedulers in a step"), 2),
     "between an update and its schedule in compile": (lambda: batch_cases.batch_task("a schedule in compile"), 0),
     "between two optimizers with schedules": (lambda: batch_cases.batch_task("an encoding's attributes in a step"), 3),
+    "a rate set by hand, before the update": (lambda: state_cases.step_task("rates set by hand"), 0),
+    "a rate set by hand, after the update": (lambda: state_cases.step_task("rates set by hand"), 1),
     "between two updates of one step": (lambda: slice_models.feature_task("steps of the script's own"), 1),
 }
 

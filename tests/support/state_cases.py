@@ -225,6 +225,45 @@ class Scratch(Base):
         return {"loss": loss, "last": self.last.mean()}
 
 
+class RateByHand(Base):
+    """A rate that the step computes, and one that it halves after each update."""
+
+    def start(self) -> None:
+        first, last = self.net[0], self.net[2]
+        self.opt = torch.optim.SGD([{"params": first.parameters()}, {"params": last.parameters(), "lr": 0.2}], lr=0.1, momentum=0.5)
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        self.count += 1
+        self.opt.param_groups[0]["lr"] = 0.1 / int(self.count)
+        loss = self.update(data)
+        self.opt.param_groups[1]["lr"] *= 0.5
+        return {"loss": loss}
+
+
+class OwnArithmetic(Base):
+    """Gradients measured and scaled by hand; and weights that lie elsewhere for a second pass."""
+
+    def update(self, data: Any) -> Tensor:
+        loss = self.loss_of(data)
+        self.opt.zero_grad()
+        loss.backward()
+        weights = list(self.net.parameters())
+        with torch.no_grad():
+            moves = [0.1 * weight.grad / weight.grad.abs().max() for weight in weights]
+            for weight, move in zip(weights, moves, strict=True):
+                weight.add_(move)
+        self.loss_of(data).backward()
+        with torch.no_grad():
+            for weight, move in zip(weights, moves, strict=True):
+                weight.sub_(move)
+        length = torch.sqrt(sum((weight.grad**2).sum() for weight in weights))
+        for weight in weights:
+            weight.grad = weight.grad * torch.clamp(0.3 / length, max=1.0)
+        self.opt.step()
+        return loss
+
+
 class CompiledTorch(Base):
     """torch's optimizer from `compile`, in a step of torch's style."""
 
@@ -252,6 +291,8 @@ STEPS: dict[str, Callable[[], Any]] = {
     "codes that follow the samples": Codes,
     "what a step computes for itself": Scratch,
     "compile and step": CompiledTorch,
+    "rates set by hand": RateByHand,
+    "gradients measured by hand": OwnArithmetic,
 }
 
 

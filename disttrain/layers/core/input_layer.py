@@ -148,10 +148,10 @@ def _of_tensor(tensor: Any, shape: Any, batch_size: int | None, batch_shape: Any
 
 
 def _sizes(shape: Any, argument: str) -> Shape:
-    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    sizes = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     if not all(size is None or (isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 0) for size in sizes):
         raise ValueError(f"Input({argument}={shape!r}): expected sizes that are integers of 0 or more, or None.")
-    return sizes
+    return tuple(None if size is None else int(size) for size in sizes)
 
 
 __all__ = ["Input", "InputLayer"]

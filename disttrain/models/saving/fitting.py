@@ -35,16 +35,18 @@ class Found:
 def misfit(weight: Tensor, value: Tensor) -> str | None:
     """What is wrong with `value` for `weight`, in words; None if it fits, bit for bit.
 
-    Whole numbers may be of another width, since other libraries count with others, as long as each stays what it is.
+    A number may be of another width (counts of other libraries, half precision read into single) as long as each stays what it is.
     """
     if value.shape != weight.shape:
         return f"shape {tuple(value.shape)} in the file, {tuple(weight.shape)} in the model"
     if value.dtype == weight.dtype:
         return None
-    whole = not any(tensor.dtype.is_floating_point or tensor.dtype.is_complex for tensor in (weight, value))
-    if whole and torch.equal(value.to(weight.dtype).to(value.dtype), value):
+    kinds = {(tensor.dtype.is_floating_point, tensor.dtype.is_complex) for tensor in (weight, value)}
+    wider = torch.promote_types(value.dtype, weight.dtype) == weight.dtype
+    if len(kinds) == 1 and (wider or torch.equal(value.to(weight.dtype).to(value.dtype), value)):
         return None
-    return f"dtype {_name(value)} in the file, {_name(weight)} in the model"
+    rounded = "" if len(kinds) > 1 else ", which would round it: load into a model of the file's dtype, then set_weights(its get_weights())"
+    return f"dtype {_name(value)} in the file, {_name(weight)} in the model{rounded}"
 
 
 def _name(tensor: Tensor) -> str:

@@ -71,6 +71,11 @@ class CompiledLoss:
         return self
 
     @property
+    def given(self) -> Any:
+        """What `compile(loss=...)` was given."""
+        return self._given
+
+    @property
     def empty(self) -> bool:
         """Has no output a loss?"""
         return not any(self.wanted) if self.built else self._given is None
@@ -136,6 +141,10 @@ class CompiledLoss:
                 check(np.asarray(target), tuple(output.shape))
             except DataError as error:
                 raise (DataError(f"output {name!r}: {error}") if self.outputs.count > 1 else error) from None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the losses of the last pass, which belong to its graph: a model can be copied after it was trained."""
+        return {**self.__dict__, "parts": []}
 
 
 def single_precision(output: Any) -> Any:

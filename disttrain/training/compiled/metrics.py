@@ -47,6 +47,11 @@ class CompiledMetrics:
         self._wanted: list[bool] = []
 
     @property
+    def functions(self) -> list[Any]:
+        """What was given, in its nesting."""
+        return [self._given, self._weighted]
+
+    @property
     def built(self) -> bool:
         """Is it fitted to a model's outputs?"""
         return self.outputs is not None

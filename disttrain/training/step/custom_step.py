@@ -24,6 +24,7 @@ from disttrain.training.step.custom_step_optimizer import StepOptimizer
 from disttrain.training.step.gradient_sums import GradientSums
 from disttrain.training.step.model_state import ModelState
 from disttrain.training.step.moved import MovedWeights
+from disttrain.training.step.rates import Rates
 from disttrain.training.step.step_owners import check_holdings, optimizers_of, schedulers_of
 from disttrain.training.step.torch_in_step import stopped_at, strangers_refused
 from disttrain.training.step.trial import refuse_carried, refuse_moved, tried
@@ -92,7 +93,7 @@ class CustomStep:
         self._local = threading.local()
         self._rehearsing = False
         self.optimizers, self.schedulers = optimizers_of(model), schedulers_of(model)
-        self.moved, self.scratch = MovedWeights(model, state, ()), Scratch()
+        self.moved, self.scratch = MovedWeights(model, state, (), Rates(self.optimizers)), Scratch()
 
     # -- running --------------------------------------------------------------------------------------------------------------------
 
@@ -106,7 +107,8 @@ class CustomStep:
         assert context.key is not None
         seed_generators(context.key)
         self._local.apply, self._local.updates = apply, 0
-        with call_context(context), self.noticed.slice(ask, context.slice_fraction), self._summing(context.slice_fraction):
+        measuring = self._local.measuring = self._summing(context.slice_fraction)
+        with call_context(context), self.noticed.slice(ask, context.slice_fraction), measuring:
             logs = getattr(self.model, self.method)(data)
         if not isinstance(logs, dict):
             raise UsageError(
@@ -222,7 +224,9 @@ class CustomStep:
                 )
             self.updates.append(update)
         self._local.updates += bool(update.numbers) and update.name != SUMS
-        self._local.apply(ApplyRequest(self.updates.index(update) + 1, grads, value))
+        measuring = self._local.measuring
+        with measuring.suspended() if isinstance(measuring, GradientSums) else nullcontext():
+            self._local.apply(ApplyRequest(self.updates.index(update) + 1, grads, value))
 
     # -- trying it out --------------------------------------------------------------------------------------------------------------
 
@@ -245,6 +249,8 @@ class CustomStep:
 
         self._rehearsing = True
         iterations = {name: optimizer.calls for name, optimizer in self.optimizers.items()}
+        rates = self.moved.rates
+        before = rates.values()
         try:
             for optimizer in self.optimizers.values():
                 optimizer.calls = 0  # so that every worker sees the same, and what happens every so many steps happens
@@ -256,6 +262,7 @@ class CustomStep:
                     metric.measure(context.rows[2])
         finally:
             self._rehearsing = False
+            rates.set(before)
             for name, optimizer in self.optimizers.items():
                 optimizer.calls = iterations[name]
             for metric in self.metrics:
@@ -264,7 +271,7 @@ class CustomStep:
         refuse_carried(found, where, virtual_workers)
         if self.method != "train_step":
             refuse_moved(found.moved, where, self.model, "do that in train_step, or in a callback")
-        self.moved, self.scratch = MovedWeights(self.model, self.state, found.moved), found.scratch
+        self.moved, self.scratch = MovedWeights(self.model, self.state, found.moved, rates), found.scratch
         self.state.moved = [*self.state.moved, *found.moved]
         by_name = {metric.name: metric for metric in self.metrics}
         for name, value in logs.items():

@@ -130,12 +130,13 @@ class Forward:
         testing = {"test_step", "compute_metrics"} & overrides and any(kind is Kind.VALIDATE for kind, _ in job.program.plans)
         context = CallContext(training=False, key=0, rows=None)
         if not training or job.has_outputs:
-            before = state.snapshot() if state.rows else None
-            noticing = self._noticed if job.virtual_workers > 1 else nullcontext()
+            tries = job.virtual_workers > 1
+            before = state.snapshot() if state.rows or (tries and self._own_loss) else None  # what a compute_loss counts is undone
+            noticing = self._noticed if tries else nullcontext()
             with torch.no_grad(), call_context(context), noticing:
                 outputs = model(x)
                 model.build_compiled(outputs, y)
-                if job.virtual_workers > 1:
+                if tries:
                     self._try_loss(x, y, outputs, weight)
             for metric in own:
                 if isinstance(metric, TorchMetric):

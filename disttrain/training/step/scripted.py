@@ -69,6 +69,7 @@ class Rounds:
         self.before = workspace.state.snapshot()
         self.moved = custom.moved
         self.base, self.still = self.moved.values(), self.moved.still()  # what they were when all slices saw them alike last
+        self.rates_before = self.base
         self.optimizers_before: list[tuple[Any, dict[str, Any]]] | None = None
         self.flats_before: list[Tensor] = []
         self.sums: list[Tensor] = []  # of the gradients that a slice measures
@@ -140,6 +141,7 @@ class Rounds:
         """Run the step for one slice: its numbers, and what surrounded it. Buffers and states are left for whoever reads them next."""
         workspace = self.workspace
         workspace.state.restore(self.before)
+        self.moved.set_rates(self.base)
         workspace.begin_slice()
         for param in workspace.state.params:
             param.grad = None
@@ -195,7 +197,7 @@ class Rounds:
                 view = contribution.views[number]
                 view.copy_(grad if share == 1.0 else grad * share)
             self._write_mark(contribution, request.mark, request.value * (stop - first))
-            self._write_moved(contribution, request.moved, stop - first)
+            self._write_moved(contribution, request.moved, stop - first, rank)
         return contribution
 
     def _ending(self, rank: int, numbers: list[float], context: CallContext, kept: Any = None) -> Contribution:
@@ -208,21 +210,22 @@ class Rounds:
         with torch.no_grad():
             workspace.fill(layout, contribution.side_channel, numbers, context, rank, self.before)
             self._write_mark(contribution, 0)
-            self._write_moved(contribution, self.moved.values(), samples_of(context))
+            self._write_moved(contribution, self.moved.values(), samples_of(context), rank)
         return contribution
 
     def _write_mark(self, contribution: Contribution, mark: int, value: float = 0.0) -> None:
         marks = self.workspace.layouts[self.kind].marks_of(contribution.side_channel)
         marks[0], marks[1], marks[2] = mark, mark * mark, value
 
-    def _write_moved(self, contribution: Contribution, values: Sequence[Tensor], samples: int) -> None:
-        if self.moved.params:
-            self.moved.write(self.workspace.layouts[self.kind].moved_of(contribution.side_channel), values, self.base, samples)
+    def _write_moved(self, contribution: Contribution, values: Sequence[Tensor], samples: int, rank: int) -> None:
+        if self.moved.any:
+            target = self.workspace.layouts[self.kind].moved_of(contribution.side_channel)
+            self.moved.write(target, values, self.base, samples, first=rank == 0)
 
     def _read_moved(self, total: Contribution) -> None:
         """The weights that the step writes into, as all slices together have left them."""
-        if self.moved.params:
-            self.moved.read(self.workspace.layouts[self.kind].moved_of(total.side_channel), self.base, self.count)
+        if self.moved.any:
+            self.moved.read(self.workspace.layouts[self.kind].moved_of(total.side_channel), self.base, self.count, self.leaves)
 
     def _round(self, contributions: list[Contribution], requests: Sequence[bool]) -> Contribution:
         """The sum of all slices' contributions. Slices run side by side, so they are folded here, in the order of the tree."""
@@ -344,6 +347,7 @@ class Rounds:
                     flat.copy_(old)
             for owner, old_state in self.optimizers_before:
                 owner.load_state_dict(old_state)
+        self.moved.set_rates(self.rates_before)
         self.workspace.state.restore(self.before)  # last: it has the weights that the step itself writes into as they were
 
     def close(self) -> None:

@@ -110,7 +110,10 @@ def quick_beats(monkeypatch):
     monkeypatch.setattr(activity, "BEAT_S", 0.03)
 
 
-LIMITS = {"stop_limit_s": 1.0, "silence_limit_s": 1.0}  # what a busy machine may keep a thread waiting, and far below what a long step takes
+LIMITS = {
+    "stop_limit_s": 1.0,
+    "silence_limit_s": 1.0,
+}  # what a busy machine may keep a thread waiting, and far below what a long step takes
 
 
 def test_steps_longer_than_every_limit_cost_no_healthy_worker_when_one_dies_and_one_joins(quick_beats, monkeypatch):

@@ -121,3 +121,20 @@ def test_another_dtype_is_refused_by_name(ending, tmp_path):
         half.load_weights(path)
     assert half.digest() == before
     assert torch.float16 in {weight.dtype for _, weight in half.named_weights()}
+
+
+@pytest.mark.parametrize("ending", [".weights.h5", ".safetensors", ".keras"])
+@pytest.mark.parametrize(("narrow", "wide"), [("bfloat16", "float32"), ("float16", "float32"), ("float32", "float64")])
+def test_numbers_of_a_narrower_dtype_are_read_as_they_are(ending, narrow, wide, tmp_path):
+    def model_of(dtype: str):
+        dt.clear_session()
+        return dt.Sequential([dt.Input((5,)), layers.Dense(7, dtype=dtype)])
+
+    model, wider = model_of(narrow), model_of(wide)
+    with torch.no_grad():
+        model.weights[1][0] = float("nan")
+    path = tmp_path / f"model{ending}"
+    save(model, path) if ending != ".keras" else model.save(path)
+    wider.load_weights(path)
+    for weight, there in zip(wider.weights, model.weights, strict=True):
+        assert weight.dtype == getattr(torch, wide) and torch.equal(weight.nan_to_num(7.0), there.to(weight.dtype).nan_to_num(7.0))

@@ -92,6 +92,19 @@ def test_calls_in_between_leave_the_loop_over_batches_as_it_is():
         assert np.array_equal(one, other)
 
 
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_a_model_can_be_copied_after_it_was_trained(outputs: int):
+    inputs = dt.Input((4,))
+    model = dt.Model(inputs, [layers.Dense(3)(inputs) for _ in range(outputs)])
+    model.compile("adam", "mse")
+    x = np.random.default_rng(0).random((8, 4)).astype("float32")
+    y = [x[:, :3]] * outputs
+    model.fit(x, y, shuffle=False, verbose=0)
+    twin = copy.deepcopy(model)
+    assert twin.fit(x, y, shuffle=False, verbose=0).history == model.fit(x, y, shuffle=False, verbose=0).history
+    assert twin.digest() == model.digest()
+
+
 def test_freezing_a_layer_between_batches_holds_from_the_next_one_on():
     model = classifier()
     model.train_on_batch(X, Y)
