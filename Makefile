@@ -14,7 +14,7 @@ TORCH ?= $(TORCH_CPU_BUILD)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-lowest test-browser check format lint types fast docs bench gpu-check clean
+.PHONY: help venv demo test test-lowest test-browser test-stores check format lint types fast docs bench gpu-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -58,6 +58,18 @@ test-lowest: ## the lowest versions that pyproject.toml allows, in build/lowest:
 
 test-browser: $(STAMP) ## the viewer and TensorBoard in a headless Chromium; screenshots go to build/screenshots
 	@$(BIN)/python -m pytest -m browser --require-browser
+
+# Servers in a folder of their own: their packages bound versions of what disttrain's clients need too. Azurite comes from npm, sshd from the
+# system (apt install openssh-server); what is not there is skipped, and said.
+STORES := build/stores
+
+test-stores: $(STAMP) ## checkpoints on real servers on loopback (S3, Azure, GCS, SFTP, WebDAV), with requests that fail: into build/stores
+	@test -x $(STORES)/bin/python || $(PYTHON) -m venv $(STORES)
+	@$(STORES)/bin/python -m pip install --quiet -r tests/stores/servers.txt
+	@$(BIN)/python -m pip install --quiet -e '.[demo,dev,stores]'
+	@if command -v npm >/dev/null; then test -x $(STORES)/node_modules/.bin/azurite-blob || \
+	  npm install --silent --no-audit --no-fund --prefix $(STORES) azurite; fi
+	@$(BIN)/python -m pytest -m stores tests/stores
 
 check: lint types fast ## format, lint, types and the fast tests: the quick half of CI
 

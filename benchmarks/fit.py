@@ -1,9 +1,9 @@
 """One process, one thread: steps a second of fit, evaluate and predict, calls of one sample, and the time to import.
 
 Beside us, alternating within one run: the loop that a person writes by hand (torch.nn, torch.optim.Adam with its defaults), the same
-with the fused Adam, Keras 3 on torch, Lightning. Each system lives in a process of its own for each model and does about a second of
-work at a time, in turns. Work is counted in CPU time, which a busy machine disturbs least; ratios are medians over the turns, and
-above 1.0 is faster than the hand-written loop.
+with the fused Adam, Keras 3 on torch, Lightning, Hugging Face Accelerate. Each system lives in a process of its own for each model and
+does about a second of work at a time, in turns. Work is counted in CPU time, which a busy machine disturbs least; ratios are medians
+over the turns, and above 1.0 is faster than the hand-written loop.
 """
 
 from __future__ import annotations
@@ -30,18 +30,20 @@ SCRIPTS = {
     "fused Adam": ["peers/fit_torch.py", "--fused"],
     "keras": ["peers/fit_keras.py"],
     "lightning": ["peers/fit_lightning.py"],
+    "accelerate": ["peers/fit_accelerate.py"],
 }
-PACKAGES = {"keras": "keras", "lightning": "lightning"}
+PACKAGES = {"keras": "keras", "lightning": "lightning", "accelerate": "accelerate"}
 KINDS = ["train", "train and accuracy", "evaluate", "predict", "call one", "predict one"]
 # From the project's aims: at least this many times the hand-written loop; for one sample at most so many times as slow.
 BARS = {"train": 1.0, "evaluate": 1.0, "predict": 1.0, "call one": 1 / 2, "predict one": 1 / 4}
-_ONLY_TRAIN = {"lightning"}
+_ONLY_TRAIN = {"lightning", "accelerate"}
 _ONE_SAMPLE = "mlp"  # the model whose single calls are measured: others hide the cost of the call
 _IMPORTS = {
     "disttrain": "import disttrain",  # rooms load when they are named
     "disttrain with its rooms": "import disttrain as dt; dt.Sequential, dt.layers, dt.losses, dt.metrics, dt.optimizers, dt.callbacks",
     "keras": "import keras",
     "lightning": "import lightning",
+    "accelerate": "import accelerate",
 }
 
 

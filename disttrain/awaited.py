@@ -30,13 +30,13 @@ class Screen(Protocol):
 
 
 class Descriptor:
-    """A file descriptor as a screen; what nobody can take is dropped."""
+    """A file descriptor as a screen; what nobody can take, or its encoding has no letter for, is dropped."""
 
-    def __init__(self, number: int) -> None:
-        self._number = number
+    def __init__(self, number: int, encoding: str = "ascii") -> None:
+        self._number, self._encoding = number, encoding
 
     def write(self, text: str) -> None:
-        rest = text.encode("ascii", "replace")
+        rest = text.encode(self._encoding, "replace")
         try:
             while rest:
                 rest = rest[os.write(self._number, rest) :]
@@ -131,8 +131,9 @@ class Awaited:
                 self._draw(now)
             elif words != self._told or now - self._said_s >= (_AGAIN_S if now - self._since_s < _LONG_S else _LONG_AGAIN_S):
                 waited = int(now - self._since_s)
-                self._screen.write(f"[disttrain] {words}{f' ({waited} s)' if waited and words == self._told else ' ...'}\n")
-                self._told, self._said_s = words, now
+                begin = "" if self._free else "\n"  # somebody has printed a line without its end
+                self._screen.write(f"{begin}[disttrain] {words}{f' ({waited} s)' if waited and words == self._told else ' ...'}\n")
+                self._told, self._said_s, self._free = words, now, True
 
     def _draw(self, now: float) -> None:
         if not self._free:
@@ -166,11 +167,12 @@ _told: Awaited | None = None  # of this process's command
 
 
 @contextmanager
-def told_on(descriptor: int, what: What) -> Iterator[None]:
+def told_on(descriptor: int, what: What, encoding: str = "ascii") -> Iterator[None]:
     """Inside the block, what is awaited is told on this file descriptor; `what` comes first, until something else is awaited."""
     global _told
     terminal = os.isatty(descriptor) and os.environ.get("TERM") != "dumb"
-    mine = _told = Awaited(Descriptor(descriptor), terminal=terminal, columns=lambda: os.get_terminal_size(descriptor).columns or 80)
+    screen = Descriptor(descriptor, encoding)
+    mine = _told = Awaited(screen, terminal=terminal, columns=lambda: os.get_terminal_size(descriptor).columns or 80)
     os.register_at_fork(after_in_child=_forget)  # the thread stays behind, and may hold the lock
     mine.start(what)
     try:

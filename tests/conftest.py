@@ -12,9 +12,9 @@ import hypothesis
 import pytest
 from leaks import Surroundings, clear_away
 
-pytest.register_assert_rewrite("keras_parity")  # so that a failure there shows both sides
+pytest.register_assert_rewrite("keras_parity", "store_suite")  # so that a failure there shows both sides
 
-pytest_plugins = ["ray_fixture"]  # the shared Ray of the tests that train on one
+pytest_plugins = ["ray_fixture", "told", "undisturbed"]  # a Ray and a report that tests share, and what is told under the results
 
 # Before any test imports torch or numpy, which read these once. One thread, since sums split over threads differ between machines.
 os.environ.update({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
@@ -43,7 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Of processes that share the tests, file by file, the first begins with what needs other real processes, the others with the rest.
 
-    Tests that wait and tests that compute are so done side by side, and whoever is done first takes of what is left.
+    Tests that wait and tests that compute are so done side by side, and whoever is done first takes of what is left: long files first, so
+    that all end together.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -53,18 +54,27 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
         def _assign_work_unit(self, node: Any) -> None:
             waits = node is self.nodes[0]
-            self.workqueue.move_to_end(min(self.workqueue, key=lambda path: _rank(path) if waits else -_rank(path)), last=False)
+            self.workqueue.move_to_end(min(self.workqueue, key=lambda path: (_needs_processes(path) != waits, _rank(path))), last=False)
             super()._assign_work_unit(node)
 
     return Sharing(config, log)
 
 
-_PROCESSES = ("unit/clusters", "faults", "security", "conformance", "browser", "integration")
+_PROCESSES = ("faults", "security", "unit/clusters", "conformance", "browser", "integration")
+_LONG = (
+    "faults/test_worker_loss", "security/test_the_door", "integration/test_endings", "integration/test_examples",
+    "integration/test_newcomer", "integration/test_documented_commands", "integration/test_tensorboard_under_launch",
+    "integration/test_ray_in_scripts", "integration/test_one_digest", "integration/test_resume", "simulation/test_simulation",
+)  # fmt: skip
+
+
+def _needs_processes(path: str) -> bool:
+    return path.startswith(tuple(f"tests/{folder}/" for folder in _PROCESSES))
 
 
 def _rank(path: str) -> int:
-    """The folders of tests that need other real processes come first, those that share nothing of this machine last of them."""
-    return next((number for number, folder in enumerate(_PROCESSES) if path.startswith(f"tests/{folder}/")), len(_PROCESSES))
+    """Where a file stands among those of its kind: the long ones first, the longest at the head."""
+    return next((number for number, file in enumerate(_LONG) if path == f"tests/{file}.py"), len(_LONG))
 
 
 @pytest.fixture(autouse=True)

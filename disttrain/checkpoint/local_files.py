@@ -13,7 +13,6 @@ from disttrain.checkpoint.arrays import Bytes
 
 _READ_BYTES = 1 << 20  # stays in the cache until it is hashed
 _WRITE_BYTES = 1 << 30  # Linux writes at most 2 GiB - 4 KiB a call
-_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 class LocalFiles:
@@ -28,9 +27,7 @@ class LocalFiles:
             os.link(temporary, path)
         except FileExistsError:
             return self._holds(path, data)
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
-                raise
+        except OSError:  # EPERM, EMLINK, EXDEV ...: each file system without links has its own; should the disk be at fault, the next tells
             return self._create_in_place(path, data)
         finally:
             with contextlib.suppress(OSError):
@@ -123,7 +120,10 @@ class LocalFiles:
         return False
 
     def _create_in_place(self, path: str, data: bytes) -> bool:
-        """Without hard links (exFAT, some FUSE mounts): as exclusive, but a kill may leave a part, which its digest then refuses."""
+        """Without hard links (exFAT, some FUSE mounts): as exclusive, but a kill may leave a part, which its digest then refuses.
+
+        Also where a link was made and its reply was lost: then the file holds these bytes.
+        """
         try:
             _write_new(path, [data])
         except FileExistsError:

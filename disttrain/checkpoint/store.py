@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 
 from disttrain.checkpoint.arrays import Bytes
+from disttrain.checkpoint.folder_files import FolderFiles
 from disttrain.checkpoint.local_files import LocalFiles
 from disttrain.checkpoint.object_files import ObjectFiles
 from disttrain.checkpoint.trouble import file_system, first_contact, refusal, unwritable
@@ -53,6 +55,12 @@ class Files(Protocol):
         """Remove a folder and the files in it; one that is gone already is no error."""
 
 
+def _remote_files(fs: Any) -> Files:
+    """Clients of object stores are asynchronous, all of them; those of file systems that have folders are not."""
+    flat = getattr(fs, "async_impl", False) or isinstance(fs, MemoryFileSystem)
+    return ObjectFiles(fs) if flat else FolderFiles(fs)
+
+
 class Store:
     """A folder, by URL.
 
@@ -69,7 +77,7 @@ class Store:
         self.url = url.rstrip("/") or url
         self.is_local = isinstance(fs, LocalFileSystem)
         self.root = root.rstrip("/")
-        self.files: Files = files or (LocalFiles() if self.is_local else ObjectFiles(fs))
+        self.files: Files = files or (LocalFiles() if self.is_local else _remote_files(fs))
 
     def __repr__(self) -> str:
         return f"Store({self.url!r})"
@@ -173,7 +181,7 @@ class Store:
             raise first_contact(self.url, error, is_local=self.is_local) from error
         if found not in (b"first", b"second"):
             raise unwritable(self.url, "what was written reads back as something else")
-        return refuses
+        return refuses and not getattr(self.files, "guesses", False)
 
     def _full(self, path: str) -> str:
         if path and any(part in ("", ".", "..") for part in path.split("/")):

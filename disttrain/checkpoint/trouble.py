@@ -9,6 +9,7 @@ from typing import Any
 
 import fsspec
 
+from disttrain.checkpoint.access import plainly
 from disttrain.errors import DisttrainError, RunUnwritable, StorageUnavailable, UsageError
 
 _LASTING = {
@@ -33,7 +34,7 @@ def file_system(url: str, **options: Any) -> tuple[Any, str]:
     """
     protocol = url.split("://", 1)[0] if "://" in url else "file"
     try:
-        fs, path = fsspec.core.url_to_fs(url, **options)
+        fs, path = fsspec.core.url_to_fs(url, **plainly(url, options))
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
         remedy = f"pip install 'disttrain[{extra}]'" if extra else f"pip install what speaks {protocol}: {error}"

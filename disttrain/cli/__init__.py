@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     with ExitStack() as telling:
         script = _launched(words)
         if script is not None and (descriptor := _own(sys.stdout)) is not None:
-            telling.enter_context(told_on(descriptor, f"loading disttrain, to launch {script}"))
+            telling.enter_context(told_on(descriptor, f"loading disttrain, to launch {script}", sys.stdout.encoding))
         try:
             from disttrain.cli.app import run  # late: brings the libraries of all commands
         except KeyboardInterrupt:  # run hears it from here on

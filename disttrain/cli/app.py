@@ -16,10 +16,12 @@ from disttrain.cli.doctor import doctor
 from disttrain.cli.export import export
 from disttrain.cli.failures import report_failure
 from disttrain.cli.leaving import leave
+from disttrain.cli.missing import looking_at, no_run
 from disttrain.cli.runs import logs, runs
 from disttrain.cli.script_arguments import with_advice
-from disttrain.cli.settings_file import settings_here, sources
+from disttrain.cli.settings_file import settings_here, sources, table_of
 from disttrain.cli.simulate import simulate
+from disttrain.cli.stop import stop
 from disttrain.cli.streams import lasting_streams
 from disttrain.cli.tables import print_sources
 from disttrain.errors import UsageError
@@ -29,7 +31,6 @@ app = typer.Typer(
     name="disttrain",
     help="Keras-like models on PyTorch, trained data-parallel by Ray actors, bit for bit the same whichever workers die.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -51,6 +52,11 @@ def _options(
     if context.invoked_subcommand == "launch":
         settings, file = settings_here(launch)
         context.default_map, context.obj = {"launch": settings}, file
+
+
+def _one_of(*words: str) -> Callable[[str], list[str]]:
+    """What a shell completes of an option that takes one of these."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]  # typer looks at the name
 
 
 class _Launch(TyperCommand):
@@ -77,19 +83,42 @@ def launch(
     spares: Annotated[int, typer.Option(help="Warm workers kept beside.")] = 0,
     cpus_per_worker: Annotated[int, typer.Option(help="CPUs, and intra-op threads, of each worker.")] = 1,
     device: Annotated[
-        str, typer.Option(help="cpu, cuda, or auto: CUDA where it is there. GPUs are experimental: tested on fakes, never yet on a GPU.")
+        str,
+        typer.Option(
+            help="cpu, cuda, or auto: CUDA where it is there. GPUs are experimental: tested on fakes, never yet on a GPU.",
+            autocompletion=_one_of("auto", "cpu", "cuda"),
+        ),
     ] = "auto",
     gpus_per_worker: Annotated[
         float | None, typer.Option(help="1, or a share such as 0.5: then workers share a GPU.", show_default="1 on CUDA")
     ] = None,
     transport: Annotated[
-        str, typer.Option(help="Between GPUs: nccl, host (over the machines' memory), or auto: host where two workers share a GPU.")
+        str,
+        typer.Option(
+            help="Between GPUs: nccl, host (over the machines' memory), or auto: host where two workers share a GPU.",
+            autocompletion=_one_of("auto", "host", "nccl"),
+        ),
     ] = "auto",
     run_dir: Annotated[str | None, typer.Option(help="Where the run is kept, any fsspec URL.", show_default="runs/SCRIPT")] = None,
-    checkpoint_every: Annotated[str, typer.Option(help="100steps, 30s, 5min or epoch.")] = "epoch",
+    storage_options: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON",
+            help="For fsspec, to reach the storage of --run-dir. Secrets: in DISTTRAIN_LAUNCH_STORAGE_OPTIONS.",
+            show_default="what the environment says",
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        str, typer.Option(help="100steps, 30s, 5min or epoch.", autocompletion=_one_of("100steps", "30s", "5min", "epoch"))
+    ] = "epoch",
     keep: Annotated[int, typer.Option(help="Committed checkpoints to keep.")] = 3,
     on_checkpoint_failure: Annotated[
-        str, typer.Option(metavar="stop|continue", help="Where storage does not take a checkpoint: train on and try again, or stop.")
+        str,
+        typer.Option(
+            metavar="stop|continue",
+            help="Where storage does not take a checkpoint: train on and try again, or stop.",
+            autocompletion=_one_of("continue", "stop"),
+        ),
     ] = "continue",
     seed: Annotated[int | None, typer.Option(help="Seed of the run.", show_default="0")] = None,
     address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto or HOST:PORT.", show_default="starts Ray here")] = None,
@@ -114,7 +143,12 @@ def launch(
     audit: Annotated[
         str | None, typer.Option(metavar="SHARE", help="Compute so much a second time on another worker, 1% say, and compare.")
     ] = None,
-    kernels: Annotated[str, typer.Option(help="common: the same bits on processors of different makes; own: each one's best.")] = "own",
+    kernels: Annotated[
+        str,
+        typer.Option(
+            help="common: the same bits on processors of different makes; own: each one's best.", autocompletion=_one_of("common", "own")
+        ),
+    ] = "own",
     determinism: Annotated[
         bool, typer.Option("--determinism/--no-determinism", help="On GPUs, compute so that a step has one result; CPUs always do.")
     ] = True,
@@ -140,6 +174,7 @@ def launch(
     config = RunConfig(
         workers=workers, virtual_workers=virtual_workers, min_workers=min_workers, max_workers=max_workers, spares=spares,
         cpus_per_worker=cpus_per_worker, device=device, gpus_per_worker=gpus_per_worker, run_dir=run_dir,
+        storage_options=None if storage_options is None else table_of("--storage-options", storage_options),
         checkpoint_every=checkpoint_every, on_checkpoint_failure=on_checkpoint_failure, keep=keep, seed=seed, address=address,
         restart=restart, take_over=take_over, step=step,
         samples=samples, hang_timeout_s=hang_timeout, digest_every=digest_every, admission=admission, audit=audit, kernels=kernels,
@@ -159,20 +194,25 @@ def launch(
 @app.command()
 def status(
     run_dir: Annotated[str, typer.Argument(help="A run directory, any fsspec URL.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; with --watch a line for each change.")] = False,
+    follow: Annotated[bool, typer.Option("--watch", "-w", help="Follow the run to its end: a page on a terminal, else lines.")] = False,
 ) -> None:
     """What a run does or has done, read from its directory alone.
 
-    Example: disttrain status runs/train
+    Example: disttrain status runs/train --watch
     """
-    from disttrain.checkpoint.trouble import answering  # late: each command loads what it needs
-    from disttrain.cli.tables import print_status
+    from disttrain.cli.tables import print_status  # late: each command loads what it needs
+    from disttrain.cli.watching import watch
     from disttrain.rundir.directory import RunDirectory
 
-    with answering(run_dir):
-        found = RunDirectory(run_dir).status()
-    if found["state"] == "empty":
-        raise UsageError(f"{run_dir} holds no run.\n  expected  a directory that disttrain launch --run-dir has written")
+    directory = RunDirectory(run_dir)
+    with looking_at(run_dir):
+        found = directory.status()
+        if found["state"] == "empty":
+            raise no_run(run_dir)
+        if follow:
+            watch(directory, run_dir, as_json=as_json)
+            return
     if as_json:
         print(json.dumps(found, indent=1))
     else:
@@ -237,6 +277,7 @@ def tensorboard(
 app.command()(export)
 app.command()(runs)
 app.command()(logs)
+app.command()(stop)
 app.command()(doctor)
 app.command()(simulate)
 app.add_typer(checkpoints)
@@ -248,10 +289,9 @@ def digest(path: Annotated[str, typer.Argument(help="A run directory, one of its
 
     Example: disttrain digest runs/train
     """
-    from disttrain.checkpoint.trouble import answering  # late: each command loads what it needs
-    from disttrain.rundir.digests import digest_of
+    from disttrain.rundir.digests import digest_of  # late: each command loads what it needs
 
-    with answering(path):
+    with looking_at(path):
         print(digest_of(path))
 
 
@@ -284,7 +324,9 @@ def run(arguments: list[str], quiet: Callable[[], None] = lambda: None) -> NoRet
     """
     with stopped_by_signals(), lasting_streams():
         try:
-            code = app(arguments, standalone_mode=False)  # what typer makes of Exit, and of Ctrl-C, comes back as a number
+            code = app(
+                arguments, prog_name="disttrain", standalone_mode=False
+            )  # what typer makes of Exit, and of Ctrl-C, comes back as a number
         except BaseException as error:
             quiet()
             code = report_failure(with_advice(error, arguments))

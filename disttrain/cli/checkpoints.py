@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from disttrain.cli.missing import looking_at
 from disttrain.cli.tables import ago, plain_console, size_words, text_of
 from disttrain.redaction import hidden
 
@@ -203,9 +204,7 @@ def text_of_lines(text: str) -> str:
 
 @contextmanager
 def _at(*places: str) -> Iterator[None]:
-    from disttrain.checkpoint.trouble import answering  # late: each command loads what it needs
-
-    with answering(places[0]):
+    with looking_at(places[0]):
         yield
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from disttrain.cli.missing import looking_at
 from disttrain.errors import UsageError
 
 
@@ -43,7 +44,8 @@ def export(
     for module in imports or []:
         known.update(_things_of(module))
     try:
-        done = export_run(run, format, output, step=step, custom_objects=known, overwrite=overwrite)
+        with looking_at(run):
+            done = export_run(run, format, output, step=step, custom_objects=known, overwrite=overwrite)
     except UsageError as error:
         if "cannot be made without its script" not in str(error):
             raise

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from disttrain.cli.missing import looking_at, no_run
 from disttrain.cli.tables import ago, plain_console, size_words, text_of
 from disttrain.errors import UsageError
 
@@ -28,10 +29,9 @@ def runs(
 
     Example: disttrain runs runs
     """
-    from disttrain.checkpoint.trouble import answering  # late: each command loads what it needs
-    from disttrain.rundir.summaries import runs_in
+    from disttrain.rundir.summaries import runs_in  # late: each command loads what it needs
 
-    with answering(folder):
+    with looking_at(folder):
         found = runs_in(folder)
     if as_json:
         print(json.dumps([asdict(run) for run in found], indent=1))
@@ -70,13 +70,12 @@ def logs(
 
     Example: disttrain logs runs/train --worker w0
     """
-    from disttrain.checkpoint.trouble import answering  # late: each command loads what it needs
-    from disttrain.rundir.directory import RunDirectory
+    from disttrain.rundir.directory import RunDirectory  # late: each command loads what it needs
 
     directory = RunDirectory(run_dir)
-    with answering(run_dir):
+    with looking_at(run_dir):
         if directory.status()["state"] == "empty":
-            raise UsageError(f"{run_dir} holds no run.\n  expected  a directory that disttrain launch --run-dir has written")
+            raise no_run(run_dir)
         seen = set()
         for line in _followed(directory) if follow else directory.prints():
             seen.add(line["source"])

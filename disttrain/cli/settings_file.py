@@ -5,6 +5,8 @@
     run-dir = "s3://bucket/run"
     checkpoint-every = "5min"
     admission = false
+    [storage-options]
+    endpoint_url = "http://localhost:9000"
 
 Flags go before the environment (`DISTTRAIN_LAUNCH_WORKERS`), the environment before the file, the file before the defaults.
 """
@@ -12,6 +14,7 @@ Flags go before the environment (`DISTTRAIN_LAUNCH_WORKERS`), the environment be
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -20,6 +23,7 @@ from typing import Any, get_args, get_type_hints
 from disttrain.errors import UsageError
 
 OWN, SHARED = "disttrain.toml", "pyproject.toml"
+_TABLE = "storage-options"
 _NO_OPTIONS = ("context", "script", "arguments", "return", "print_config", "dry_run")
 _NOT_IN_A_FILE = (*_NO_OPTIONS, "restart", "take_over", "step", "timings")  # each is said for one launch
 
@@ -66,9 +70,12 @@ def _names(table: dict[str, Any], known: Collection[str], file: str) -> dict[str
 
 
 def _checked(file: str, name: str, value: Any, kind: type) -> Any:
+    if name == _TABLE and isinstance(value, dict):
+        return json.dumps(value, default=str)  # as on the command line
     fits = isinstance(value, (int, float) if kind is float else kind)
     if not fits or (isinstance(value, bool) and kind is not bool):
         wanted = {int: "a whole number", float: "a number", bool: "true or false", str: 'text, in ""'}[kind]
+        wanted = "a table, [storage-options]" if name == _TABLE else wanted
         raise UsageError(f"{file}: {name} = {value!r}: expected {wanted}.")
     return value
 
@@ -111,4 +118,19 @@ def sources(context: Any, file: str) -> list[tuple[str, Any, str]]:
         came = "DEFAULT" if source is None else source.name
         where = f"environment {context.auto_envvar_prefix}_{name.upper()}" if came == "ENVIRONMENT" else words.get(came, "default")
         found.append((f"--{_written(name)}", value, where))
+    return found
+
+
+def table_of(option: str, text: str) -> dict[str, Any]:
+    """The JSON object that an option or a variable holds. The text is not shown: it may hold secrets.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UsageError(f"""{option}: expected a JSON object such as '{{"endpoint_url": "http://localhost:9000"}}'.""")
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -17,36 +17,44 @@ def plain_console() -> Console:
 
 
 def print_status(run_dir: str, status: dict[str, Any]) -> None:
-    """The status of a run as a person reads it. Whatever stands in it, only text is printed: no control characters."""
+    """The status of a run as a person reads it."""
     console = plain_console()
+    for part in status_parts(run_dir, status):
+        console.print(part)
+
+
+def status_parts(run_dir: str, status: dict[str, Any]) -> list[RenderableType]:
+    """The same, part by part, the first of which says which run it is. Whatever stands in it, only text: no control characters."""
     driver = status.get("driver", {})
     where = f"driver pid {text_of(driver.get('pid'))} on {text_of(driver.get('host'))}"
-    console.print(
-        Text(text_of(hidden(run_dir)), "bold"), f" {text_of(status['state'])}   attempt {text_of(status.get('attempt'))}, {where}"
-    )
+    parts: list[RenderableType] = [
+        Text.assemble(
+            (text_of(hidden(run_dir)), "bold"), f"  {text_of(status['state'])}   attempt {text_of(status.get('attempt'))}, {where}"
+        )
+    ]
+    logs = "  ".join(f"{name} {value:.4g}" for name, value in sorted(status.get("logs", {}).items()))
     if "problem" in status:
-        console.print(Text(text_of(status["problem"]), "yellow"))
+        parts.append(Text(text_of(status["problem"]), "yellow"))
     if status["state"] not in ("running", "starting") and "epoch" in status:
         epochs = "" if status.get("epochs") is None else f"/{status['epochs']}"
-        console.print(f"epoch {status['epoch']}{epochs}  step {status.get('step', '?')}")
-        console.print("  ".join(f"{text_of(name)} {value:.4g}" for name, value in sorted(status.get("logs", {}).items())))
+        parts += [Text(f"epoch {status['epoch']}{epochs}  step {status.get('step', '?')}"), Text(text_of(logs))]
     elif all(name in status for name in ("call", "kind", "epoch", "epochs", "step", "step_in_epoch", "steps_per_epoch", "generation")):
-        logs = "  ".join(f"{name} {value:.4g}" for name, value in sorted(status.get("logs", {}).items()))
-        console.print(
+        line = (
             f"call {status['call']} ({text_of(status['kind'])})  epoch {status['epoch']}/{status['epochs']}  "
             f"step {status['step']} ({status['step_in_epoch']}/{status['steps_per_epoch']} of the epoch)  generation {status['generation']}"
         )
-        console.print(text_of(logs))
+        parts += [Text(line), Text(text_of(logs))]
     if status.get("workers"):
         table = Table("rank", "worker", "pid", "host", "virtual ranks")
         for worker in status["workers"]:
             ranks = ", ".join(map(str, worker["virtual_ranks"]))
             table.add_row(str(worker["rank"]), text_of(worker["worker"]), str(worker["pid"]), text_of(worker["host"]), ranks)
-        console.print(table)
+        parts.append(table)
     table = Table("committed checkpoint", "step")
     for checkpoint in status["checkpoints"]:
         table.add_row(checkpoint["name"] + ("  damaged" if checkpoint.get("damaged") else ""), str(checkpoint["step"]))
-    console.print(table if status["checkpoints"] else "no committed checkpoint yet")
+    parts.append(table if status["checkpoints"] else Text("no committed checkpoint yet"))
+    return parts
 
 
 def print_sources(options: list[tuple[str, Any, str]]) -> None:

@@ -34,6 +34,7 @@ class CallEnvironment:
         place: the run directory, where workers on other hosts must prove that it is theirs too.
         on_checkpoint_failure: "stop" ends the call where storage does not take a checkpoint; "continue" tries again later.
         transport: what is to carry tensors between workers, see `controller.transport`.
+        access: how the storage of `run_dir` is reached, see `checkpoint.access`.
     """
 
     cluster: Any
@@ -56,6 +57,7 @@ class CallEnvironment:
     transport: str = "auto"
     device: str = "cpu"
     gpu_share: float = 1.0
+    access: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def settings(self, kind: str, sequence_base: int) -> m.CallSettings:
         """What workers are told of a call of this kind; its saves are numbered from `sequence_base` on."""
@@ -71,6 +73,7 @@ class CallEnvironment:
             probes=self.admission and kind == "fit",
             audit_share=self.audit_share,
             proof=None if self.place is None else self.place.proof,
+            access=self.access,
         )
 
 

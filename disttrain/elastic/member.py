@@ -166,8 +166,8 @@ class Member:
         self._begun, self._settings = command, command.settings
         torch.set_num_threads(command.settings.threads)
         keep_freed_memory()
-        if command.settings.run_dir is not None and self._shards is None:
-            self._shards = ShardWriter(command.settings.run_dir, self.name, self._report, self._clock, self.activity.during)
+        if (settings := command.settings).run_dir is not None and self._shards is None:
+            self._shards = ShardWriter(settings.run_dir, self.name, self._report, self._clock, self.activity.during, settings.access)
         found = opened(lambda: self._open_job(command.job), command.settings, self._clock)
         self._engine, self._stepped = found.engine, False
         self._inlets.begin(self._call, found.engine.job)

@@ -38,6 +38,7 @@ class CallSettings:
         probes: compute a slice before saying that one is ready.
         digest_every: tell the digest of the state after every so many optimizer steps; None for only at saves.
         proof: what a local run directory holds, for a worker on another host to find; None where its URL means the same everywhere.
+        access: how its storage is reached, see `checkpoint.access`; may hold secrets.
     """
 
     run_dir: str | None
@@ -52,6 +53,7 @@ class CallSettings:
     proof: Proof | None = None
     device: str = "cpu"
     gpu_share: float = 1.0
+    access: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

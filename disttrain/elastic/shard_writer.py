@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -23,6 +23,7 @@ from disttrain.checkpoint import (
     split,
     write_shard_insistently,
 )
+from disttrain.checkpoint.access import tell
 from disttrain.checkpoint.layout import commit_path
 from disttrain.checkpoint.trouble import answering
 from disttrain.clock import Clock, SystemClock
@@ -70,8 +71,9 @@ class ShardWriter:
 
     def __init__(
         self, run_dir: str, worker: str, report: Callable[[object], None], clock: Clock | None = None,
-        during: Callable[[str], AbstractContextManager[None]] | None = None,
+        during: Callable[[str], AbstractContextManager[None]] | None = None, access: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
+        tell(run_dir, access or {})
         self._store = Store(run_dir)
         self._during = during or (lambda _: nullcontext())
         self._worker, self._report, self._clock = worker, report, clock or SystemClock()

@@ -29,6 +29,7 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
     """
     from disttrain.awaited import awaiting, told_by
     from disttrain.callbacks.progress_bar import note as tell
+    from disttrain.checkpoint.access import told
     from disttrain.determinism import chosen
     from disttrain.errors import UsageError  # late: RunConfig alone brings no torch
     from disttrain.launch.awaiting import of_session
@@ -46,19 +47,20 @@ def distribute(workers: int = 1, **options: Any) -> Iterator[Any]:
         raise UsageError(f"distribute({unknown[0]}=...): unknown option; there are {sorted(RunConfig.__dataclass_fields__)}.")
     config = RunConfig(workers=workers, **options)
     settle(config.kernels)
-    remember([config.run_dir or ""])
-    entry = enter(config, script="", arguments=(), script_sha256="")
-    if entry.finished:
-        with finished_run(entry) as run:
-            yield run
-        return
-    if entry.claimed:
-        print(f"[disttrain] this run is kept in {hidden(entry.directory.run_dir)}", flush=True)
-    for note in entry.notes:
-        print(f"[disttrain] {hidden(note)}", flush=True)
-    timings = Timings()
-    start = ClusterStart(config, timings, compute=compute_of(config, entry))
-    with told_by(tell), chosen(config.determinism):
-        start.begin()
-        with Session(config, entry, start, timings) as session, awaiting(lambda: of_session(session)):
-            yield session
+    remember(config.secrets)
+    with told(config.run_dir, config.storage_options):
+        entry = enter(config, script="", arguments=(), script_sha256="")
+        if entry.finished:
+            with finished_run(entry) as run:
+                yield run
+            return
+        if entry.claimed:
+            print(f"[disttrain] this run is kept in {hidden(entry.directory.run_dir)}", flush=True)
+        for note in entry.notes:
+            print(f"[disttrain] {hidden(note)}", flush=True)
+        timings = Timings()
+        start = ClusterStart(config, timings, compute=compute_of(config, entry))
+        with told_by(tell), chosen(config.determinism):
+            start.begin()
+            with Session(config, entry, start, timings) as session, awaiting(lambda: of_session(session)):
+                yield session

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from disttrain import quantities
@@ -11,6 +15,13 @@ from disttrain.controller.checkpoint_interval import CheckpointInterval
 from disttrain.devices.asked import TRANSPORTS, Asked, check_options
 from disttrain.errors import UsageError
 from disttrain.launch.kernels import KERNELS
+
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):\d{1,5}")  # a name, an IPv4 or, in brackets, an IPv6 address
+
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "bool": ((bool,), "True or False"), "float": ((int, float), "a number"), "int": ((int,), "an integer"), "str": ((str,), "text"),
+}  # fmt: skip
+_SUCH = {"audit": "'1%'", "checkpoint_every": "'100steps', '30s', '5min' or 'epoch'", "run_dir": "'runs/a' or 's3://bucket/run'"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +39,8 @@ class RunConfig:
         gpus_per_worker: 1, or a share of one such as 0.5, with which workers share a GPU; 0 is on CPUs. None for 1 on CUDA.
         transport: what carries tensors between workers on GPUs: "nccl", "host" (over the memory of their machines), or "auto".
         run_dir: where the run is kept, any fsspec URL; None for `runs/<script>`.
+        storage_options: for fsspec, such as `endpoint_url`, to reach the kind of storage of `run_dir` from here and from every worker. Kept
+            in no file, and shown nowhere.
         checkpoint_every: when to save, see `CheckpointInterval.parse`.
         on_checkpoint_failure: "continue" trains on where storage does not take a checkpoint, and tries again later; "stop" ends the run.
         keep: committed checkpoints kept beside those that finished calls need.
@@ -54,6 +67,7 @@ class RunConfig:
     device: str = "auto"
     gpus_per_worker: float | None = None
     run_dir: str | None = None
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
     checkpoint_every: str = "epoch"
     on_checkpoint_failure: str = "continue"
     keep: int = 3
@@ -78,6 +92,7 @@ class RunConfig:
                 raise UsageError(f"--{name.replace('_', '-')} {value!r}: expected an integer of 1 or more.")
         if not isinstance(self.samples, int) or isinstance(self.samples, bool) or self.samples < 0:
             raise UsageError(f"--samples {self.samples!r}: expected an integer of 0 or more.")
+        self._check_kinds()
         if self.hang_timeout_s is not None and not self.hang_timeout_s > 0:
             raise UsageError(f"--hang-timeout {self.hang_timeout_s!r}: expected a number of seconds above 0.")
         if self.spares < 0:
@@ -107,6 +122,34 @@ class RunConfig:
             raise UsageError(f"--transport {self.transport!r}: expected {', '.join(TRANSPORTS[:-1])} or {TRANSPORTS[-1]}.")
         if self.run_dir is not None:
             _check_url(self.run_dir)
+        if self.storage_options is not None:
+            _check_options(self.storage_options, self.run_dir)
+        if self.address is not None and self.address != "auto" and not _ADDRESS.fullmatch(self.address):
+            client = "; ray:// is for Ray's clients, which drive no workers" if self.address.startswith("ray://") else ""
+            raise UsageError(
+                f"--address {self.address!r}: expected auto, or HOST:PORT such as 10.0.0.1:6379{client}. Without it a Ray starts here."
+            )
+
+    def _check_kinds(self) -> None:
+        """From Python anything may come; the command line and the file have looked already."""
+        if isinstance(self.run_dir, os.PathLike):  # pathlib's
+            object.__setattr__(self, "run_dir", os.fspath(self.run_dir))
+        for one in fields(self):
+            kind, _, others = str(one.type).partition(" | ")
+            if kind not in _KINDS:  # the storage options, which are never shown
+                continue
+            value = getattr(self, one.name)
+            types, words = _KINDS[kind]
+            fits = isinstance(value, types) and (kind == "bool" or not isinstance(value, bool))
+            if not fits and not (value is None and others):
+                option = one.name.removesuffix("_s").replace("_", "-")
+                such = f" such as {_SUCH[one.name]}" if one.name in _SUCH else ""
+                raise UsageError(f"--{option} {value!r}: expected {words}{such}.")
+
+    @property
+    def secrets(self) -> list[str]:
+        """Words in which some may stand."""
+        return [self.run_dir or "", json.dumps(dict(self.storage_options or {}))]
 
     @property
     def looks(self) -> dict[str, Any]:
@@ -130,8 +173,14 @@ class RunConfig:
 
     @property
     def saving(self) -> dict[str, Any]:
-        """When to save, and what if that fails; fields of `CallEnvironment`."""
-        return {"checkpoint_interval": self.checkpoint_interval, "on_checkpoint_failure": self.on_checkpoint_failure}
+        """When to save, how storage is reached, and what if that fails; fields of `CallEnvironment`."""
+        from disttrain.checkpoint.access import access_of  # late: brings NumPy, and this is read before a cluster is started
+
+        return {
+            "checkpoint_interval": self.checkpoint_interval,
+            "on_checkpoint_failure": self.on_checkpoint_failure,
+            "access": access_of(self.run_dir),
+        }
 
 
 def check_virtual_workers(virtual_workers: int, workers: int) -> None:
@@ -144,7 +193,29 @@ def check_virtual_workers(virtual_workers: int, workers: int) -> None:
         )
 
 
+def _check_options(options: Any, run_dir: str | None) -> None:
+    """Raise UsageError for options that would reach nobody. Values are not shown: they may be secret."""
+    from disttrain.checkpoint.access import protocol_of  # late: see above
+
+    try:
+        fits = isinstance(options, Mapping) and all(isinstance(name, str) for name in options) and bool(json.dumps(dict(options)))
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise UsageError(
+            f"storage options of the type {type(options).__name__}: expected names of options of fsspec with values that JSON has,\n"
+            """  such as {"endpoint_url": "http://localhost:9000"}"""
+        )
+    if protocol_of(run_dir) is None:
+        raise UsageError(
+            f"storage options ({', '.join(options) or 'none'}) without a URL that they are for: the run is kept in {run_dir or 'runs/'}.\n"
+            "  expected  --run-dir with a URL such as s3://bucket/run beside them"
+        )
+
+
 def _check_url(url: str) -> None:
+    if not url.strip():  # a variable of a shell that is not set, most often
+        raise UsageError(f"--run-dir {url!r}: expected a folder or a URL; . is the one where the command runs.")
     import fsspec  # late: loads when a path is checked
 
     protocol = url.split("://", 1)[0] if "://" in url else "file"

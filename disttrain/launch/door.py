@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from disttrain.checkpoint.trouble import answering, refusal
@@ -39,6 +39,12 @@ class Entry:
     notes: tuple[str, ...] = ()
 
 
+_OVERWRITES = (
+    "does not refuse to create a file that exists: of two drivers that start in the same instant, neither is refused. "
+    "One driver at a time is safe there."
+)
+
+
 def enter(config: RunConfig, *, script: str, arguments: tuple[str, ...], script_sha256: str, script_code: str = "") -> Entry:
     """Open the run directory of a launch.
 
@@ -53,9 +59,10 @@ def enter(config: RunConfig, *, script: str, arguments: tuple[str, ...], script_
     asked = Asked(script, arguments, script_sha256, script_code, config.cpus_per_worker)
     if config.run_dir is not None:
         directory = RunDirectory(config.run_dir)
-        directory.store.probe()
+        refuses = directory.store.probe()
         with answering(directory.run_dir):
-            return _opened(config, directory, asked)
+            entry = _opened(config, directory, asked)
+        return entry if refuses else replace(entry, notes=(*entry.notes, f"{directory.run_dir} {_OVERWRITES}"))
     notes: tuple[str, ...] = ()
     if script and not config.restart:
         found = _newest_of(script, arguments)

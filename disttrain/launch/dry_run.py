@@ -6,7 +6,6 @@ import resource
 import runpy
 import sys
 import time
-from pathlib import Path
 from typing import Any, NoReturn
 
 from disttrain import seeds
@@ -14,6 +13,7 @@ from disttrain.callbacks import CallbackList
 from disttrain.determinism import set_determinism
 from disttrain.errors import UsageError
 from disttrain.launch.config import RunConfig, check_virtual_workers
+from disttrain.launch.script import checked_script
 from disttrain.launch.telling import cores_here, start_lines
 from disttrain.rundir.timeline import Console
 from disttrain.training.job import Job
@@ -83,9 +83,7 @@ def dry_run(config: RunConfig, script: str, arguments: tuple[str, ...] = ()) -> 
     Raises:
         UsageError: there is no such script, or it makes no call; or whatever the script raises.
     """
-    path = Path(script)
-    if not path.is_file():
-        raise UsageError(f"there is no script {script!r}.\n  expected  a Python file")
+    path = checked_script(script)
     set_determinism(config.determinism)
     seeds.set_random_seed(config.seed if config.seed is not None else seeds.random_seed())
     run = DryRun(config, config.run_dir or f"runs/{path.stem}", Console())

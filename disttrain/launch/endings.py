@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from disttrain.launch.session import Session
 from disttrain.launch.telling import quoted, shown
 from disttrain.rundir.directory import RunDirectory
-from disttrain.rundir.timeline import Console
 
 _BOARD = "tensorboard"  # where the TensorBoard callback of a launch writes
 
 
-def tell_end(console: Console, directory: RunDirectory) -> None:
+def tell_end(session: Session, script: str) -> None:
     """After a script that ended well. A directory that cannot be read any more costs these words, no more."""
+    console, directory = session.console, session.directory
+    if not session.calls:
+        console.note(f"{script} has ended without a call of fit, evaluate or predict for this launch to carry out")
+        return
     try:
         lines = end_lines(directory)
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import runpy
 import shlex
@@ -13,6 +14,7 @@ from bdb import BdbQuit
 from pathlib import Path
 
 from disttrain.awaited import awaiting
+from disttrain.checkpoint.access import told
 from disttrain.determinism import set_determinism
 from disttrain.errors import Interrupted, UsageError
 from disttrain.launch.cluster_start import ClusterStart
@@ -26,6 +28,8 @@ from disttrain.overheard import overhearing
 from disttrain.redaction import HIDDEN, hidden, hidden_arguments, remember
 from disttrain.rundir.identity import code_of
 
+_NEAR = 5  # scripts that are named beside one that is not there
+
 
 def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, show_timings: bool = False, command: str = "") -> None:
     """Train `script` as `config` says; returns when it is done, or at once when it was done before.
@@ -33,20 +37,26 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
     Raises:
         UsageError, InfrastructureError, Interrupted, or whatever the script raises.
     """
-    path = Path(script)
-    if not path.is_file():
-        near = sorted(str(other) for other in path.parent.glob("*.py"))[:5] if path.parent.is_dir() else []
-        raise UsageError(f"there is no script {script!r}.\n  expected  a Python file{', such as ' + ', '.join(near) if near else ''}")
+    path = checked_script(script)
     settle(config.kernels)
     set_determinism(config.determinism)
     timings = Timings()
     timings.mark("command line parsed")
     given, arguments = arguments, hidden_arguments(arguments)  # only the script is given its secrets
-    remember([*given, *shlex.split(command), config.run_dir or ""])
+    remember([*given, *shlex.split(command), *config.secrets])
     text = path.read_bytes()
     with warnings.catch_warnings(action="ignore"):  # they come once more when it runs
         compile(text, str(path), "exec", dont_inherit=True)  # a script that is no Python must not begin a run
     sha256, code = hashlib.sha256(text).hexdigest(), _code_digest(text)
+    with told(config.run_dir, config.storage_options):
+        _train(config, script, given, arguments, sha256, code, timings, show_timings, command)
+
+
+def _train(
+    config: RunConfig, script: str, given: tuple[str, ...], arguments: tuple[str, ...], sha256: str, code: str, timings: Timings,
+    show_timings: bool, command: str,
+) -> None:  # fmt: skip
+    path = Path(script)
     with awaiting("looking at the run directory"):
         entry = enter(config, script=path.name, arguments=arguments, script_sha256=sha256, script_code=code)
     for note in entry.notes:
@@ -89,7 +99,11 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
         heard, awaited = overhearing(session.console.prints.overhear), awaiting(lambda: awaited_in(session, path.name))
         with session, heard, timings.span("script"), awaited:
             runpy.run_path(str(path), run_name="__main__")
-        tell_end(session.console, session.directory)
+        tell_end(session, path.name)
+    except SystemExit as ended:
+        if not ended.code:  # sys.exit() at the end of a main() is an end like any other
+            tell_end(session, path.name)
+        raise
     except KeyboardInterrupt:
         tell_interrupted()
         raise
@@ -103,6 +117,27 @@ def launch(config: RunConfig, script: str, arguments: tuple[str, ...] = (), *, s
         sys.argv, sys.path[:] = before
         if show_timings:
             print(timings.table())
+
+
+def checked_script(script: str) -> Path:
+    """The path of a script that may be run.
+
+    Raises:
+        UsageError: there is no such file, or it is a folder or a notebook.
+    """
+    path = Path(script)
+    if path.suffix == ".ipynb":
+        raise UsageError(
+            f"{script} is a notebook.\n  expected  a Python file\n"
+            "  try       with disttrain.distribute(workers=2): in one of its cells; or jupyter nbconvert --to script, and launch that"
+        )
+    if path.is_file():
+        return path
+    folder = path if path.is_dir() else path.parent
+    beside = sorted(folder.glob("*.py")) if folder.is_dir() else []
+    near = difflib.get_close_matches(path.name, [other.name for other in beside], n=_NEAR) or [other.name for other in beside[:_NEAR]]
+    such = f", such as {', '.join(str(folder / name) for name in near)}" if near else ""
+    raise UsageError(f"{f'{script} is a folder' if path.is_dir() else f'there is no script {script!r}'}.\n  expected  a Python file{such}")
 
 
 def _breakpoint_of(error: BdbQuit) -> str:

@@ -73,7 +73,7 @@ class Session:
         self._began = tuple(sys.path) if script else None  # before the script could add to it
         self._text = {"script_sha256": script_sha256, "script_code": script_code}
         self.timings = timings
-        self._calls = 0
+        self.calls = 0
         self._state: o.State | None = None
         self._facts: dict[str, WorkerFacts] = {}
         self._clock, self._limits = clock or SystemClock(), dict(limits or {})
@@ -121,7 +121,7 @@ class Session:
             self._recall.tell()
             tell_versions(self.console, self._description, self.config)
         seeds.set_random_seed(self._seed())
-        self._heartbeat = Heartbeat(self.directory, self.console, self._status)
+        self._heartbeat = Heartbeat(self.directory, self.console, self._status, self._stops.ask)
         self._heartbeat.start()
         self._stops.listen()
         self._installed = runner.installed(self)
@@ -218,13 +218,13 @@ class Session:
     def next_call(self) -> int:
         if self.controller is not None:
             return self._local.next_call()  # made by a callback: not one of the run's own
-        self._calls += 1
-        return self._calls - 1
+        self.calls += 1
+        return self.calls - 1
 
     def fit(self, job: Job, callbacks: CallbackList) -> None:
         if self.controller is not None:
             return self._nested().fit(job, callbacks)
-        number = self._calls - 1
+        number = self.calls - 1
         record, identity = self._recall.result(number, job)
         if record is not None:
             self._newest_commit = record["commit"]
@@ -246,7 +246,7 @@ class Session:
     def evaluate(self, job: Job, callbacks: CallbackList | None = None) -> dict[str, Any]:
         if self.controller is not None:
             return self._nested().evaluate(job, callbacks)
-        number = self._calls - 1
+        number = self.calls - 1
         record, identity = self._recall.result(number, job)
         if record is not None:
             return dict(record["logs"])
@@ -259,7 +259,7 @@ class Session:
     def predict(self, job: Job, callbacks: CallbackList | None = None) -> Any:
         if self.controller is not None:
             return self._nested().predict(job, callbacks)
-        with self._carried(self._calls - 1, job, callbacks, {}) as controller:
+        with self._carried(self.calls - 1, job, callbacks, {}) as controller:
             controller.run()
         return join_predictions(controller.outputs.parts)
 
@@ -391,7 +391,7 @@ class Session:
     def _status(self) -> dict[str, Any]:
         attempt = self.directory.attempt
         status = {"state": "starting"} if self.controller is None else self.controller.status()
-        if self.controller is None and self._calls:
+        if self.controller is None and self.calls:
             status = {"state": "running", "phase": "between calls"}
         return {
             "attempt": None if attempt is None else attempt.number,

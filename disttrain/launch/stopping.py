@@ -96,6 +96,17 @@ class StopRequests:
             self._watcher = threading.Thread(target=self._watch, args=(self._pipe[0],), name="stop-requests", daemon=True)
             self._watcher.start()
 
+    def ask(self, times: int = 1) -> None:
+        """Ask as signals do, so often, from any thread."""
+        if self.deaf:
+            return
+        if not self._handlers:  # a session on another thread than the main one: no signal of its own, but its loop looks
+            self.count += times
+            self._wake()
+            return
+        self.count += times - 1
+        os.kill(self._pid, signal.SIGTERM)
+
     def keep(self) -> None:
         """Take them back from a library that the script has let take them; what the script itself wants of a signal stays."""
         if threading.current_thread() is threading.main_thread():

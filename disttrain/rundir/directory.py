@@ -8,14 +8,16 @@ events/a0001.jsonl              the timeline of an attempt, see `events.py`
 prints/a0001.jsonl              what its script and its workers printed, see `prints.py`
 model/                          what the viewer needs: the model without weights, a few samples
 status.json                     a hint for people, see `status.py`
+stop/a0001                      asks the driver of an attempt to stop, see `stop_requests.py`
 
-What is believed, all but the last four, is sealed: damage to it is an error, and never a beginning from nothing.
+What is believed, all but the last five, is sealed: damage to it is an error, and never a beginning from nothing.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -37,7 +39,7 @@ from disttrain.checkpoint.messages import explain, some
 from disttrain.checkpoint.records import read_record, record
 from disttrain.clock import Clock, SystemClock
 from disttrain.errors import CheckpointCorrupt, CheckpointIncomplete, RunInUse
-from disttrain.rundir.events import EventFile, read_events
+from disttrain.rundir.events import EventFile, read_events, recent_events
 from disttrain.rundir.finished_calls import FOLDER as CALLS
 from disttrain.rundir.finished_calls import read_finished, write_finished
 from disttrain.rundir.identity import RunDescription
@@ -46,6 +48,8 @@ from disttrain.rundir.prints import read_prints
 from disttrain.rundir.process import is_alive, this_process
 from disttrain.rundir.resume import ResumePoint, choose
 from disttrain.rundir.status import beat, read_status, write_status
+from disttrain.rundir.stop_requests import FOLDER as STOP
+from disttrain.rundir.stop_requests import ask_to_stop, asked_to_stop
 
 _WATCH_S = 4.0  # a live driver renews status.json at least every second
 _RUN_REMEDY = "restore this file from a copy, or --restart to begin anew on purpose; the checkpoints are untouched"
@@ -143,7 +147,7 @@ class RunDirectory:
             raise RunInUse(
                 f"{self.run_dir} is in use by the driver with pid {info.get('pid')} on {info.get('host')}, since {info.get('started')}.\n"
                 "  expected  one driver for a run\n"
-                f"  try       stop that one (kill -INT {info.get('pid')}), another --run-dir, or --take-over if it is not there any more"
+                f"  try       stop that one (disttrain stop {shlex.quote(self.run_dir)}), another --run-dir, or --take-over if it is gone"
             )
 
     def _beats(self) -> bool:
@@ -215,7 +219,7 @@ class RunDirectory:
 
     def discard(self) -> None:
         """Take away what an attempt leaves that made no call, and the folder if nothing else is in it. Of a local run only."""
-        for folder in ("attempts", "events", PRINTS):
+        for folder in ("attempts", "events", PRINTS, STOP):
             self.store.delete_folder(folder)
         self.store.delete("status.json")
         try:
@@ -251,6 +255,10 @@ class RunDirectory:
         """The timelines of all attempts, one after the other."""
         return read_events(self.store)
 
+    def recent_events(self, count: int) -> list[dict[str, Any]]:
+        """The last of them, oldest first, by one short read."""
+        return recent_events(self.store, count)
+
     def add_prints(self, lines: Sequence[str]) -> None:
         """Write lines of JSON behind what this attempt has printed."""
         assert self.attempt is not None
@@ -274,6 +282,16 @@ class RunDirectory:
     def status(self) -> dict[str, Any]:
         """What the run does, read from storage alone."""
         return read_status(self.store)
+
+    # -- being told to stop ---------------------------------------------------------------------------------------------------------
+
+    def ask_to_stop(self, *, now: bool = False) -> None:
+        """Ask whoever drives the newest attempt, wherever that is; a later one does not hear it."""
+        ask_to_stop(self.store, self.newest_number(), now=now)
+
+    def asked_to_stop(self) -> int:
+        """How often this attempt's driver has been asked, as with Ctrl-C: 0, 1 or 2."""
+        return 0 if self.attempt is None else asked_to_stop(self.store, self.attempt.number)
 
 
 def _root(attempts: list[Attempt]) -> int:

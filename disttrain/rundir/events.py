@@ -52,6 +52,27 @@ def read_events(store: Store, folder: str = FOLDER) -> Iterator[dict[str, Any]]:
                 yield parsed_object(line)
 
 
+def recent_events(store: Store, count: int, folder: str = FOLDER) -> list[dict[str, Any]]:
+    """The last events of the newest attempt, oldest first: as many as one short read brings, `count` at most."""
+    names = store.list(folder)
+    if not names:
+        return []
+    path = f"{folder}/{names[-1]}"
+    if not path.endswith(".jsonl"):
+        pieces = store.list(path)
+        if not pieces:
+            return []
+        path = f"{path}/{pieces[-1]}"
+    size = store.size(path)
+    start = max(0, size - _PIECE_BYTES)
+    lines = store.read(path, start, size).split(b"\n")
+    found = []
+    for line in lines[1:] if start else lines:  # the first one is cut off
+        with suppress(ValueError):
+            found.append(parsed_object(line))
+    return found[-count:]
+
+
 def _lines(store: Store, path: str) -> Iterator[bytes]:
     rest = b""
     for start in range(0, store.size(path), _READ_BYTES):

@@ -19,10 +19,17 @@ class Heartbeat:
     """Writes status.json and the timeline on a thread of its own; a store that is slow or away costs the training nothing.
 
     What could not be written is kept by the timeline and written once the store is back.
+
+    Args:
+        status: what the driver does now.
+        stop: called when `disttrain stop` asks for an end, with how often that counts as Ctrl-C.
     """
 
-    def __init__(self, directory: RunDirectory, console: Console, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, directory: RunDirectory, console: Console, status: Callable[[], dict[str, Any]], stop: Callable[[int], None] | None = None
+    ) -> None:
         self._directory, self._timeline, self._prints, self._status = directory, console.timeline, console.prints, status
+        self._console, self._on_stop, self._asked = console, stop, 0
         self._over = threading.Event()
         self._beats = 0
         self._where: dict[str, Any] = {}  # how far the newest fit was
@@ -42,12 +49,26 @@ class Heartbeat:
 
     def _run(self) -> None:
         self._beat({})
-        waited = 0.0
+        waited = heeded = 0.0
         while not self._over.wait(_LOOK_S):
-            waited += _LOOK_S
+            waited, heeded = waited + _LOOK_S, heeded + _LOOK_S
+            if heeded >= _EVERY_S:
+                heeded = 0.0
+                self._heed()
             if waited >= _EVERY_S or (not self._failures and (self._prints.waiting or self._timeline.unwritten() is not None)):
                 waited = 0.0
                 self._beat({})
+
+    def _heed(self) -> None:
+        """Has somebody asked for an end through the directory?"""
+        try:
+            asked = self._directory.asked_to_stop()
+        except Exception:  # a store that is away asks for nothing
+            return
+        if self._on_stop is not None and asked > self._asked:
+            times, self._asked = asked - self._asked, asked
+            self._console.event("stop asked", "disttrain stop has asked for an end")
+            self._on_stop(times)
 
     def _beat(self, last: dict[str, Any]) -> None:
         self._beats += 1

@@ -37,6 +37,8 @@ def holds_run(url: str) -> bool:
     try:
         store = Store(url)
         return bool(store.list("attempts") or list_checkpoints(store))
+    except NotADirectoryError:
+        raise UsageError(f"{url} is a file, and no saved model.\n  expected  a .keras file or a run directory") from None
     except (ValueError, ImportError, OSError) as error:
         raise UsageError(f"{url} cannot be read: {error}") from None
 

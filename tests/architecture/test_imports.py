@@ -122,7 +122,7 @@ THIRD_PARTY = {
     "optimizers": TENSORS,
     "data": [*TENSORS, "PIL", "fsspec", "pyarrow"],
     "collectives": TENSORS,
-    "checkpoint": ["fsspec", "numpy", "safetensors", "xxhash"],
+    "checkpoint": ["botocore", "fsspec", "numpy", "safetensors", "xxhash"],
     "devices": [],
     "simulation": [],
     "orchestrator": [],

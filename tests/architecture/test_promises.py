@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROMISES: dict[str, dict[str, list[str]]] = {
     "README.md": {
         "Kill any worker at any moment": [
-            "faults/test_worker_loss.py::test_two_of_four_killed_at_random_moments_come_back_and_change_nothing"
+            "faults/test_worker_loss.py::test_two_at_once_and_two_of_four_killed_at_random_moments_come_back_and_change_nothing"
         ],
         "no step is lost": ["faults/test_worker_loss.py::test_a_worker_that_dies_at_a_place_costs_no_step_and_no_bit"],
         "bit for bit those of an undisturbed run, on any number of workers": [
@@ -21,7 +21,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "properties/test_workers_change_nothing.py::test_any_batches_in_any_slices_give_the_same_bits",
         ],
         "run the same command again, and it goes on from the last committed checkpoint": [
-            "integration/test_resume.py::test_a_driver_killed_in_mid_epoch_is_resumed_by_the_same_command"
+            "integration/test_resume.py::test_ctrl_c_keeps_the_step_and_a_killed_driver_is_resumed_by_the_same_command"
         ],
         "this process; Ray is not even imported": ["integration/test_endings.py::test_plain_python_trains_without_ray"],
         "without `run_dir` each such block gets a directory of its own": [
@@ -80,7 +80,7 @@ PROMISES: dict[str, dict[str, list[str]]] = {
             "unit/launch/test_same_run.py::test_a_fit_whose_last_state_lies_nowhere_is_not_finished"
         ],
         "Ctrl-C once finishes the step, commits a checkpoint and prints the command to go on": [
-            "integration/test_resume.py::test_ctrl_c_finishes_the_step_commits_and_says_how_to_go_on"
+            "integration/test_resume.py::test_ctrl_c_keeps_the_step_and_a_killed_driver_is_resumed_by_the_same_command"
         ],
         "twice stops at once": ["integration/test_endings.py::test_after_ctrl_c_twice_nothing_is_left"],
         "A worker that works is waited for, however long its step takes": [
@@ -99,6 +99,18 @@ PROMISES: dict[str, dict[str, list[str]]] = {
         "leaves `malloc` alone, and so do settings of your own": [
             "unit/training/test_allocator.py::test_who_says_otherwise_is_heard",
             "unit/training/test_allocator.py::test_settings_of_malloc_that_are_there_stay",
+        ],
+        "`--watch` follows the run to its end: a page on a terminal, lines in a pipe": [
+            "unit/cli/test_watching.py::test_the_page_follows_the_run_on_a_screen_of_its_own_and_ends_with_it",
+            "unit/cli/test_watching.py::test_a_pipe_gets_lines_until_the_run_has_ended",
+        ],
+        "the driver looks into its run directory every second": [
+            "unit/cli/test_stop.py::test_a_run_that_is_asked_finishes_its_step_and_keeps_it",
+        ],
+        "`disttrain --install-completion` teaches bash, zsh or fish commands, options and values": [
+            "unit/cli/test_completion.py::test_bash_completes_commands_options_and_values",
+            "unit/cli/test_completion.py::test_fish_completes_commands_options_and_values",
+            "unit/cli/test_completion.py::test_zsh_completes_what_is_typed",
         ],
         "one Ray for the script and its workers": [
             "integration/test_ray_in_scripts.py::test_a_script_that_uses_ray_before_between_and_after_its_fits_shares_the_ray_of_the_launch",

@@ -413,6 +413,7 @@ def test_a_viewer_that_went_away_is_named_and_found_again(opened: Opener, watche
 def test_light_and_dark_are_a_switch_that_stays(opened: Opener, watched: Any, pictures: Path) -> None:
     page = watched.page
     opened(models.branches(), pictures)
+    choose(page, "strided")
     ground = "() => getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(ground)
     page.click("#theme")
@@ -420,6 +421,11 @@ def test_light_and_dark_are_a_switch_that_stays(opened: Opener, watched: Any, pi
     page.reload()
     page.wait_for_selector("#maps:visible")
     assert dark != light and page.evaluate(ground) == dark
+    page.wait_for_function(DRAWN_FOR, arg="dark")
+    page.evaluate("() => { delete document.documentElement.dataset.theme; }")  # nobody has chosen: as the system is
+    for theme in ("light", "dark", "light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        page.wait_for_function(DRAWN_FOR, arg=theme)
     watched.screenshot("viewer-dark")
     page.set_viewport_size({"width": 1000, "height": 700})
     page.wait_for_selector("#maps:visible")
@@ -435,6 +441,10 @@ OUTSIDE = """() => [...document.querySelectorAll("button, select, input, h2, #ma
 }).map((one) => one.id || one.className)"""
 SIZES = """() => [window.__viewer.shown.packs[0].header, ...["#maps", "#figure"].map((one) =>
     document.querySelector(one).getBoundingClientRect().toJSON())]"""
+DRAWN_FOR = """(theme) => {
+    const ground = document.querySelector("#maps").getContext("2d").getImageData(2, 2, 1, 1).data;
+    return theme === "dark" ? ground[1] < 128 : ground[1] >= 128;
+}"""
 FOCUSED = """() => {
     const one = document.activeElement;
     return [one.id || one.className, one.getBoundingClientRect().width > 0];
@@ -456,7 +466,9 @@ def test_at_every_width_all_is_there_nothing_lies_outside_and_maps_fill_their_pl
         )
         assert min(free) < 0.25 or header["count"] == 1, (width, free)  # full in one direction: larger would not fit
         for theme in ("light", "dark"):
-            page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
+            if page.evaluate("() => document.documentElement.dataset.theme ?? 'light'") != theme:
+                page.click("#theme")
+                page.wait_for_function(DRAWN_FOR, arg=theme)
             watched.screenshot(f"viewer-{width}-{theme}", full_page=width < 920)
     assert watched.errors == []
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 
 import pytest
-from launching import launch, python
+from launching import launch
 from shared_ray import SharedRay
 
 OPTIONS = ("--virtual-workers", "4", "--seed", "3", "--checkpoint-every", "3steps")
@@ -26,9 +26,8 @@ pytestmark = [
 ]
 
 
-def test_a_host_with_another_disk_is_refused_as_a_newcomer_and_at_the_start(tmp_path):
+def test_a_host_with_another_disk_is_refused_as_a_newcomer_and_at_the_start(alone, tmp_path):
     kept, marks = tmp_path / "kept", tmp_path / "marks"
-    alone = python(tmp_path / "alone", "--virtual-workers", "4")
     kept.mkdir(), marks.mkdir()
     with SharedRay(cpus=1) as ray:
         waits = ("--sabotage", "gate:8:any", "--marks", str(marks))

@@ -108,6 +108,6 @@ def test_a_run_directory_of_another_script_or_other_slices_is_refused_by_name(re
 def test_data_that_do_not_fit_are_refused_by_name(change, words, tmp_path, ray_address):
     script = tmp_path / "train.py"
     script.write_text(SCRIPT.format(change=change))
-    done = launch(tmp_path, "--workers", "2", "--virtual-workers", "4", script=script, address=ray_address).wait()
+    done = launch(tmp_path, "--workers", "1", "--virtual-workers", "4", script=script, address=ray_address).wait()
     assert done.code == 2, done.out
     assert words in done.out and "Traceback" not in done.out

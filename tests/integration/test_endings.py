@@ -14,13 +14,14 @@ import uuid
 from pathlib import Path
 
 import pytest
-from launching import Launch, environment, launch
+from launching import HANGS_AFTER_S, Launch, environment, launch
 
 from disttrain.rundir.directory import RunDirectory
 
 pytestmark = [pytest.mark.ray, pytest.mark.leaves_behind("processes")]  # the shared Ray keeps idle processes
 
 SCRIPT = """
+import os
 import sys
 import time
 
@@ -29,6 +30,16 @@ import torch
 
 import disttrain as dt
 from disttrain import layers
+
+
+HOLD, seen = os.path.abspath("hold"), []
+
+
+def hold():
+    if dt.layers.context.current().training:
+        seen.append(os.getpid())
+    while seen.count(os.getpid()) > 4 and os.path.exists(HOLD):  # once this process has done a few steps
+        time.sleep(0.02)
 
 
 class Half(layers.Layer):
@@ -75,23 +86,26 @@ RAISE = "raise ArithmeticError('a mistake of the script')"
     [
         ("layer", f"if dt.layers.context.current().training: {RAISE}"),
         ("data", f"if number == 9: {RAISE}"),
-        ("callback", RAISE),
     ],
 )
 def test_an_error_of_the_script_is_told_once_and_is_not_tried_again(place, line, tmp_path, ray_address):
-    job = launch(tmp_path, "--workers", "2", script=script(tmp_path, **{place: line}), address=ray_address)
+    told_once(launch(tmp_path, "--workers", "2", script=script(tmp_path, **{place: line}), address=ray_address))
+
+
+def told_once(job: Launch) -> None:
+    """The run ends, and with it the error of the script."""
     done = job.wait()
     assert done.code == 1, done.out
     assert done.out.count("Traceback (most recent call last)") == 1, done.out
     assert done.out.count("ArithmeticError: a mistake of the script") == 1
-    assert RAISE in done.out.split("Traceback")[1] and str(tmp_path / "train.py") in done.out
+    assert RAISE in done.out.split("Traceback")[1] and str(job.log.with_name("train.py")) in done.out
     assert len(job.events("formed")) == 1
     assert job.status()["state"] == "failed"
 
 
 def test_a_layer_that_ends_its_process_is_told_with_its_line(tmp_path, ray_address):
     path = script(tmp_path, layer="if dt.layers.context.current().training: sys.exit(3)")
-    done = launch(tmp_path, "--workers", "2", script=path, address=ray_address).wait()
+    done = launch(tmp_path, "--workers", "1", script=path, address=ray_address).wait()
     assert done.code == 1, done.out
     assert "sys.exit(3)" in done.out and str(path) in done.out and "SystemExit: 3" in done.out
 
@@ -99,7 +113,7 @@ def test_a_layer_that_ends_its_process_is_told_with_its_line(tmp_path, ray_addre
 def test_a_run_outlives_who_reads_what_it_prints(tmp_path, ray_address):
     path = script(tmp_path, epochs=6, layer="time.sleep(0.02)", callback="print('an epoch', flush=True)")
     reads, writes = os.pipe()
-    job = launch(tmp_path, "--workers", "2", script=path, address=ray_address, stdout=writes)
+    job = launch(tmp_path, "--workers", "1", script=path, address=ray_address, stdout=writes)
     os.close(writes)
     assert os.read(reads, 1)
     os.close(reads)  # as `| head -1` does
@@ -139,7 +153,7 @@ model.fit(Stuck(), batch_size=4, verbose=0)
 def test_sigterm_is_obeyed_while_data_are_shipped(tmp_path, ray_address):
     path = tmp_path / "train.py"
     path.write_text(SHIPS)
-    job = launch(tmp_path, "--workers", "2", script=path, address=ray_address)
+    job = launch(tmp_path, "--workers", "1", script=path, address=ray_address)
     job.wait_for_words("shipping")
     job.process.send_signal(signal.SIGTERM)
     done = job.wait()
@@ -172,7 +186,7 @@ class Trace:
 
     def nothing_is_left(self) -> None:
         assert self.folders, "no Ray was seen at work"
-        end = time.monotonic() + 60.0
+        end = time.monotonic() + HANGS_AFTER_S
         while (left := self.processes()) and time.monotonic() < end:
             time.sleep(0.1)
         assert not left
@@ -186,24 +200,26 @@ def trace(monkeypatch) -> Trace:
     return Trace(mark)
 
 
-def at_work(job: Launch, trace: Trace) -> dict:
+def at_work(job: Launch, trace: Trace, workers: int = 1) -> dict:
     """Wait until the workers step; the status."""
-    now = job.wait_for(lambda status: status["kind"] == "fit" and status["step"] >= 1 and len(status["workers"]) == 2)
+    now = job.wait_for(lambda status: status["kind"] == "fit" and status["step"] >= 1 and len(status["workers"]) == workers)
     trace.processes()
     return now
 
 
 def test_after_success_nothing_is_left_and_the_script_was_run_as_by_python(tmp_path, trace):
     (tmp_path / "helper.py").write_text("import os\n\nDRIVER = os.getpid()\n\n\ndef half(x):\n    return x / 2\n")
+    (tmp_path / "hold").touch()
     path = script(
         tmp_path,
         epochs=3,
-        layer="time.sleep(0.1); import helper; return helper.half(x)",
+        layer="hold(); import helper; return helper.half(x)",
         after="import helper\nprint('TOLD', sys.argv[-2:], __name__, helper.__file__, flush=True)",
     )
     job = launch(tmp_path, "--workers", "2", script=path, arguments=("--flag", "a value"))
-    now = at_work(job, trace)
+    now = at_work(job, trace, workers=2)
     running = trace.processes()
+    (tmp_path / "hold").unlink()
     assert len({worker["pid"] for worker in now["workers"]} & set(running)) == 2
     assert any("gcs_server" in command for command in running.values())
     idle = ("monitor.py", "dashboard.py")  # of Ray: an autoscaler, a follower of logs, the rest of a dashboard
@@ -214,18 +230,19 @@ def test_after_success_nothing_is_left_and_the_script_was_run_as_by_python(tmp_p
     trace.nothing_is_left()
 
 
-def test_after_an_error_of_the_script_nothing_is_left(tmp_path, trace):
-    path = script(tmp_path, layer="time.sleep(0.1)", after=RAISE)
-    job = launch(tmp_path, "--workers", "2", script=path)
+def test_after_an_error_of_the_script_in_a_callback_which_is_told_once_nothing_is_left(tmp_path, trace):
+    (tmp_path / "hold").touch()
+    job = launch(tmp_path, "--workers", "1", script=script(tmp_path, epochs=3, layer="hold()", callback=RAISE))
     at_work(job, trace)
-    assert job.wait().code == 1
+    (tmp_path / "hold").unlink()
+    told_once(job)
     trace.nothing_is_left()
 
 
 def test_after_ctrl_c_twice_nothing_is_left(tmp_path, trace):
     path = script(tmp_path, epochs=1000, layer="time.sleep(0.3)")
     job = launch(tmp_path, "--workers", "2", script=path)
-    at_work(job, trace)
+    at_work(job, trace, workers=2)
     told = subprocess.run(
         [sys.executable, "-m", "disttrain", "status", str(job.run_dir), "--json"],
         capture_output=True,
@@ -240,7 +257,7 @@ def test_after_ctrl_c_twice_nothing_is_left(tmp_path, trace):
     assert [worker["virtual_ranks"] for worker in status["workers"]] == [[0], [1]]
     assert {"attempt", "call", "epoch", "step", "step_in_epoch", "generation", "logs", "phase", "checkpoints"} <= set(status)
     job.process.send_signal(signal.SIGINT)
-    time.sleep(0.1)
+    job.wait_for_words("stopping after this step")
     job.process.send_signal(signal.SIGINT)
     done = job.wait()
     assert done.code == 130, done.out
@@ -251,7 +268,7 @@ def test_after_ctrl_c_twice_nothing_is_left(tmp_path, trace):
 def test_sigterm_to_all_of_a_job_lets_a_step_of_five_seconds_end_and_commits_it(tmp_path, trace):
     path = script(tmp_path, epochs=1000, layer="time.sleep(5) if dt.layers.context.current().training else None")
     job = launch(tmp_path, "--workers", "2", "--checkpoint-every", "100000steps", script=path)
-    at_work(job, trace)
+    at_work(job, trace, workers=2)
     assert not job.commits()
     for pid in trace.processes():  # as systemd and Slurm do
         with contextlib.suppress(ProcessLookupError):
@@ -266,7 +283,7 @@ def test_sigterm_to_all_of_a_job_lets_a_step_of_five_seconds_end_and_commits_it(
 def test_a_terminal_that_goes_lets_the_step_be_kept(tmp_path, trace):
     path = script(tmp_path, epochs=1000, layer="time.sleep(1) if dt.layers.context.current().training else None")
     person, terminal = os.openpty()
-    job = launch(tmp_path, "--workers", "2", "--checkpoint-every", "100000steps", script=path, terminal=terminal)
+    job = launch(tmp_path, "--workers", "1", "--checkpoint-every", "100000steps", script=path, terminal=terminal)
     os.close(terminal)
     at_work(job, trace)
     assert not job.commits()
@@ -277,9 +294,9 @@ def test_a_terminal_that_goes_lets_the_step_be_kept(tmp_path, trace):
 
 
 def test_sigterm_is_obeyed_while_ray_starts(tmp_path, trace):
-    job = launch(tmp_path, "--workers", "2", script=script(tmp_path))
+    job = launch(tmp_path, "--workers", "1", script=script(tmp_path))
     stopped: list[int] = []
-    end = time.monotonic() + 300.0
+    end = time.monotonic() + HANGS_AFTER_S
     while not stopped and time.monotonic() < end:
         stopped = [pid for pid, command in trace.processes().items() if "gcs_server" in command]
     os.kill(stopped[0], signal.SIGSTOP)  # Ray waits for it, for a minute and more
@@ -292,12 +309,12 @@ def test_sigterm_is_obeyed_while_ray_starts(tmp_path, trace):
 @pytest.mark.parametrize(("program", "words"), [("gcs_server", "Ray's GCS at "), ("raylet/raylet", "the raylet of this machine at ")])
 def test_a_part_of_ray_that_dies_ends_the_run_in_words_of_ours(program, words, tmp_path, trace):
     path = script(tmp_path, epochs=1000, layer="time.sleep(0.1)")
-    job = launch(tmp_path, "--workers", "2", "--checkpoint-every", "100000steps", script=path)
+    job = launch(tmp_path, "--workers", "1", "--checkpoint-every", "100000steps", script=path)
     at_work(job, trace)
     (pid,) = [pid for pid, command in trace.processes().items() if program in command.split(" ")[0]]
     os.kill(pid, signal.SIGKILL)
-    done = job.wait(limit_s=50.0)  # Ray itself would end the driver after 60 s, with 1
-    assert done.code == 3, done.out
+    done = job.wait()
+    assert done.code == 3, done.out  # Ray itself would end the driver after 60 s, with 1
     assert f"InfrastructureError: {words}" in done.out and "try       the same command again" in done.out
     assert job.status()["state"] == "lost"
     if program == "gcs_server":  # the workers live on, and so there is time to keep what they hold

@@ -37,7 +37,7 @@ def test_one_encoder_called_on_two_inputs_learns_which_digits_are_the_same(tmp_p
 
 
 def test_the_transformer_learns_to_guess_characters_better_than_the_commonest_one(tmp_path):
-    out = run(tmp_path, "transformer.py", "--epochs", "3", "--characters", "60000", "--blocks", "1")
+    out = run(tmp_path, "transformer.py", "--epochs", "3", "--characters", "30000", "--blocks", "1")
     accuracies = [float(value) for value in re.findall(r"val_accuracy: (0\.\d+)", out)]
     assert accuracies[-1] > 0.3
 

@@ -67,7 +67,7 @@ class Newcomer:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         said = ""
-        limit = threading.Timer(120.0, server.kill)  # one that says nothing would be waited for for ever
+        limit = threading.Timer(600.0, server.kill)  # one that says nothing would be waited for for ever
         limit.start()
         try:
             assert server.stdout is not None
@@ -80,14 +80,14 @@ class Newcomer:
             limit.cancel()
             limit.join()
             server.send_signal(signal.SIGINT)
-            server.communicate(timeout=30)
+            server.communicate(timeout=600)
 
 
 def page_at(url: str, limit_s: float = 300.0) -> str:
     end = time.monotonic() + limit_s
     while True:
         try:
-            return str(urllib.request.urlopen(url, timeout=10).read().decode())
+            return str(urllib.request.urlopen(url, timeout=300).read().decode())
         except OSError:
             assert time.monotonic() < end, url
             time.sleep(0.1)
@@ -113,6 +113,8 @@ def test_readme_from_top_to_bottom(newcomer: Newcomer):
     assert "finished" in newcomer.run("disttrain status runs/train") and "train" in newcomer.run("disttrain runs")
     assert "epoch" in newcomer.run("disttrain status runs/train --json").lower()
     newcomer.run("disttrain logs runs/train")
+    as_printed("disttrain launch train.py --workers 1 --virtual-workers 4 --run-dir runs/one")
+    assert as_printed("disttrain digest runs/one") == newcomer.run("disttrain digest runs/train")
     assert len(newcomer.run("disttrain digest runs/train").strip()) == 64
     newcomer.run("disttrain export runs/train --format keras -o model.keras")
     newcomer.run(f'python -c "{PICTURES}"')

@@ -110,7 +110,7 @@ def test_breakpoint_in_a_callback_asks_at_the_terminal(tmp_path, ray_address):
     path = tmp_path / "train.py"
     path.write_text(DEBUGGED)
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "disttrain", "launch", str(path), "--workers", "2", "--address", ray_address]
+    command = [sys.executable, "-m", "disttrain", "launch", str(path), "--workers", "1", "--address", ray_address]
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, env={**environment(), "TERM": "dumb"})
     os.close(theirs)
     shown = _until(ours, "(Pdb) ")
@@ -127,7 +127,7 @@ def test_breakpoint_in_a_callback_asks_at_the_terminal(tmp_path, ray_address):
 def test_breakpoint_without_a_terminal_ends_as_under_plain_python_and_says_why(tmp_path, ray_address):
     path = tmp_path / "train.py"
     path.write_text(DEBUGGED)
-    command = [sys.executable, "-m", "disttrain", "launch", str(path), "--workers", "2", "--address", ray_address]
+    command = [sys.executable, "-m", "disttrain", "launch", str(path), "--workers", "1", "--address", ray_address]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=tmp_path, env=environment())
     bare = [sys.executable, str(path)]
     plain = subprocess.run(bare, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=tmp_path, env=environment())
@@ -155,7 +155,7 @@ model.fit(x, y, batch_size=8, verbose=0)
 def test_breakpoint_in_a_worker_is_an_error_with_its_line(tmp_path, ray_address):
     path = tmp_path / "train.py"
     path.write_text(STOPS_IN_A_WORKER)
-    done = launch(tmp_path, "--workers", "2", script=path, address=ray_address).wait()
+    done = launch(tmp_path, "--workers", "1", script=path, address=ray_address).wait()
     assert done.code != 0 and "in a worker, which has no terminal" in done.out and "train.py:" in done.out, done.out
 
 

@@ -6,7 +6,7 @@ from launching import SCRIPTS, launch, python
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.leaves_behind("processes")]
 
 SCRIPT = SCRIPTS / "many_callbacks.py"
-OPTIONS = ("--workers", "2", "--virtual-workers", "4", "--checkpoint-every", "4steps")
+OPTIONS = ("--virtual-workers", "4", "--checkpoint-every", "4steps")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def of_the_training(found: dict) -> dict:
 def test_a_worker_killed_in_mid_epoch_changes_nothing_that_callbacks_see(alone, tmp_path, ray_address):
     report, drawn = alone
     harm = ("--sabotage", "reduction:12:1", "--marks", str(tmp_path / "marks"))
-    job = launch(tmp_path, *OPTIONS, script=SCRIPT, arguments=harm, address=ray_address)
+    job = launch(tmp_path, "--workers", "2", *OPTIONS, script=SCRIPT, arguments=harm, address=ray_address)
     done = job.wait()
     assert done.code == 0, done.out
     assert len(job.events("worker lost")) == 1, done.out
@@ -67,9 +67,9 @@ def test_a_driver_killed_three_times_leaves_single_unbroken_curves_and_every_cou
     report, drawn = alone
     plan = ("--kill-driver", "2:no-checkpoint,14,after-fit", "--marks", str(tmp_path / "marks"), "--run-dir", str(tmp_path / "run"))
     for _ in range(3):  # before there is a checkpoint; in the middle of an epoch; between fit and evaluate
-        killed = launch(tmp_path, *OPTIONS, script=SCRIPT, arguments=plan, address=ray_address)
+        killed = launch(tmp_path, "--workers", "1", *OPTIONS, script=SCRIPT, arguments=plan, address=ray_address)
         assert killed.wait().code == -9, killed.text()
-    job = launch(tmp_path, *OPTIONS, script=SCRIPT, arguments=plan, address=ray_address)
+    job = launch(tmp_path, "--workers", "2", *OPTIONS, script=SCRIPT, arguments=plan, address=ray_address)
     done = job.wait()
     assert done.code == 0, done.out
     assert "resuming" in done.out and "was finished before" in done.out

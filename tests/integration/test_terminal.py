@@ -72,7 +72,7 @@ def test_with_no_color_there_is_none_and_on_a_dumb_terminal_nothing_but_text(tmp
 
 
 def test_ctrl_c_once_keeps_the_step_and_says_how_to_go_on_also_on_a_narrow_terminal(tmp_path: Path, ray_address: str):
-    words = ("-m", "disttrain", "launch", "train.py", "--workers", "2", "--address", ray_address)
+    words = ("-m", "disttrain", "launch", "train.py", "--workers", "1", "--address", ray_address)
     with on_terminal(tmp_path, *words, epochs=1000, columns=50) as terminal:
         terminal.until(moves)
         terminal.type("\x03")
@@ -83,7 +83,7 @@ def test_ctrl_c_once_keeps_the_step_and_says_how_to_go_on_also_on_a_narrow_termi
 
 
 def test_ctrl_c_twice_ends_at_once_though_a_step_takes_long(tmp_path: Path, ray_address: str):
-    words = ("-m", "disttrain", "launch", "train.py", "--workers", "2", "--address", ray_address)
+    words = ("-m", "disttrain", "launch", "train.py", "--workers", "1", "--address", ray_address)
     with on_terminal(tmp_path, *words, epochs=1000, pause=0.3) as terminal:
         terminal.until(lambda seen: any("/20 " in state for state in seen.states))
         terminal.type("\x03")
@@ -93,7 +93,7 @@ def test_ctrl_c_twice_ends_at_once_though_a_step_takes_long(tmp_path: Path, ray_
 
 
 def test_ctrl_c_while_ray_is_being_started_leaves_a_clean_line_and_nothing_else(tmp_path: Path):
-    with on_terminal(tmp_path, "-m", "disttrain", "launch", "train.py", "--workers", "2") as terminal:
+    with on_terminal(tmp_path, "-m", "disttrain", "launch", "train.py", "--workers", "1") as terminal:
         terminal.until(lambda seen: "starting Ray" in seen.text)
         terminal.type("\x03")
         assert terminal.wait() == 130 and "Traceback" not in terminal.text

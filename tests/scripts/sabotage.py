@@ -38,7 +38,7 @@ class Saboteur(optimizers.Adam):
     def update(self, params, grads, slots, step, learning_rate):
         self._patch()
         if any(where == "gate" and when == step for where, when, _ in self.plan):
-            end = time.monotonic() + 120
+            end = time.monotonic() + 600  # a guard, that no process waits for ever
             while not Path(self.marks, f"gate-{step}").exists() and time.monotonic() < end:
                 time.sleep(0.02)
         if self._due("optimizer", step):

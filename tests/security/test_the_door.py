@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
-from launching import Finished, Launch, launch, python
+from launching import Finished, Launch, launch
 from listeners import Listener, listeners_of, processes_of
 from shared_ray import SharedRay
 from two_networks import STRANGER, VICTIM, TwoNetworks, why_not
@@ -28,8 +28,8 @@ from disttrain.clusters.ray.tokens import TOKEN
 pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
 _OPTIONS = ("--workers", "2", "--virtual-workers", "4", "--seed", "3", "--hang-timeout", "300")
-_LAST = 58  # of 60 steps; it waits for the end of the attack
-_SCRIPT = ("--virtual-workers", "4", "--epochs", "10")
+_LAST = 16  # of 18 steps; it waits for the end of the attack
+_SCRIPT = ("--virtual-workers", "4")
 _LIMIT_S = 600.0
 _REFUSED = {"12", "16", "None"}  # it has no such method, unauthenticated, or no answer of gRPC's at all
 
@@ -54,11 +54,6 @@ def networks() -> Iterator[TwoNetworks]:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> dict[str, Any]:
-    return python(tmp_path_factory.mktemp("alone"), *_SCRIPT)
-
-
-@pytest.fixture(scope="module")
 def laptop(networks, tmp_path_factory) -> Siege:
     folder = tmp_path_factory.mktemp("laptop")
     job = started(folder, networks)
@@ -68,7 +63,7 @@ def laptop(networks, tmp_path_factory) -> Siege:
 @pytest.fixture(scope="module")
 def cluster(networks, tmp_path_factory) -> Iterator[Siege]:
     folder = tmp_path_factory.mktemp("cluster")
-    with SharedRay(cpus=4, host=VICTIM, token="of-this-cluster", within=networks.at(VICTIM)) as ray:
+    with SharedRay(cpus=4, host=VICTIM, token="of-this-cluster", within=networks.at(VICTIM), all_of_it=True) as ray:
         job = started(folder, networks, address=ray.address, variables={TOKEN: "of-this-cluster"})
         yield besieged(job, folder, networks, [(STRANGER, VICTIM)], [job.process.pid, ray.pid])
 

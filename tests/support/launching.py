@@ -128,6 +128,14 @@ class Launch:
         return [event for event in map(json.loads, lines) if event["event"] == kind]
 
 
+def ended(pid: int) -> bool:
+    """Is no such process left, or only its zombie?"""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 def environment() -> dict[str, str]:
     """One thread for maths, whatever the machine; no colours; none of the debugger that Ray sets where these tests have begun one."""
     own = {name: value for name, value in os.environ.items() if name != "PYTHONBREAKPOINT"}

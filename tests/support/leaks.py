@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 KINDS = ("threads", "processes", "environment")
-GRACE_S = 5.0  # for what was told to end and is on its way; nothing waits when nothing leaks
+GRACE_S = 60.0  # for what was told to end and is on its way; nothing waits when nothing leaks
 
 # One for the life of the process, started by a library at first use and shared by all later ones.
 LASTING_THREADS = ("fsspecIO", "asyncio_", "tqdm_monitor")  # asyncio_: of fsspec's loop

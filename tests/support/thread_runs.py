@@ -121,7 +121,7 @@ class AtEpoch(dt.Callback):
             self.act()
 
 
-def wait_until(condition: Any, limit_s: float = 120.0) -> None:
+def wait_until(condition: Any, limit_s: float = 600.0) -> None:
     """Look until it holds."""
     end = time.monotonic() + limit_s
     while not condition():

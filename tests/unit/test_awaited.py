@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from disttrain import awaited as module
-from disttrain.awaited import Awaited, awaiting, told_by
+from disttrain.awaited import Awaited, Descriptor, awaiting, told_by
 from disttrain.testing.fake_clock import FakeClock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +45,24 @@ def test_in_a_pipe_each_wait_is_told_once_and_again_while_it_lasts():
     awaited.remove(key)
     look(awaited, clock, 10.0)
     assert screen.text.count("\n") == 2
+
+
+def test_in_a_pipe_a_line_that_somebody_has_begun_is_ended_first():
+    awaited, screen, clock = made(terminal=False)
+    with awaited.aside(b"without an end"):
+        screen.write("without an end")
+    awaited.add("ending the run")
+    look(awaited, clock, 3.0)
+    assert screen.text == "without an end\n[disttrain] ending the run ...\n[disttrain] ending the run (2 s)\n"
+
+
+def test_what_is_awaited_has_the_letters_that_the_stream_has():
+    read, write = os.pipe()
+    for encoding in ("utf-8", "ascii"):
+        Descriptor(write, encoding).write("trän")
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        assert pipe.read() == "trän".encode() + b"tr?n"
 
 
 def test_no_gap_between_two_words_is_longer_than_three_seconds():

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import tempfile
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from disttrain.clock import Clock, SystemClock
 from disttrain.clusters.ray import manners, tokens
 from disttrain.clusters.ray.manners import Environment
 from disttrain.clusters.ray.room import refuse_without_room
@@ -28,6 +30,7 @@ _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
 }
+_ANSWER_S, _CONNECT_S, _AGAIN_S = 30.0, 5.0, 0.5  # to an address; one try; between two
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +100,10 @@ class RayInstance:
             return
         compat.hush()
         if self._options.address is not None:
-            variables, note = tokens.of_another(compat.resolved(self._options.address), compat.without_tokens())
+            place = compat.resolved(self._options.address)
+            if place is not None:
+                wait_for_answer(place)
+            variables, note = tokens.of_another(place, compat.without_tokens())
             self.notes += [note] if note else []
             tokens.put(variables)
             compat.reread_token()
@@ -136,6 +142,29 @@ class RayInstance:
                 self._environment.put_back()
                 if not self._of_the_script:
                     compat.reread_token()
+
+
+def wait_for_answer(address: str, limit_s: float = _ANSWER_S, clock: Clock | None = None) -> None:
+    """Until somebody listens at HOST:PORT: one that is just being started may take a moment, and Ray itself would ask for minutes.
+
+    Raises:
+        InfrastructureError: nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    clock = clock or SystemClock()
+    end = clock.monotonic_s() + limit_s
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+            return
+        except OSError as error:
+            if clock.monotonic_s() >= end:
+                raise InfrastructureError(
+                    f"no Ray at {address}: {error}.\n"
+                    f"  expected  the port of a running head, as ray start --head says it, reachable from {socket.gethostname()}\n"
+                    f"  try       disttrain doctor --address {address}; or leave --address out to start Ray here"
+                ) from error
+        threading.Event().wait(_AGAIN_S)
 
 
 def _check_choice(options: RayOptions, chosen: str, room: tuple[float, float] | None) -> None:

@@ -111,6 +111,11 @@ async function load() {
 }
 
 function startTheme() {
+  const redraw = () => {
+    draw();
+    showLayer();
+    refreshStatistics().catch(failed); // its picture has the colours of the theme
+  };
   const keep = (/** @type {string} */ theme) => {
     document.documentElement.dataset.theme = theme;
     try {
@@ -118,9 +123,7 @@ function startTheme() {
     } catch {
       // A browser that keeps nothing: the choice lasts as long as the page.
     }
-    draw();
-    showLayer();
-    refreshStatistics().catch(failed); // its picture has the colours of the theme
+    redraw();
   };
   try {
     const theme = localStorage.getItem("theme");
@@ -128,8 +131,12 @@ function startTheme() {
   } catch {
     // See above.
   }
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  system.addEventListener("change", () => {
+    if (!document.documentElement.dataset.theme && ready) redraw(); // the page has changed with it, its pictures have not
+  });
   find("theme").addEventListener("click", () => {
-    const set = document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+    const set = document.documentElement.dataset.theme ?? (system.matches ? "dark" : "light");
     keep(set === "dark" ? "light" : "dark");
   });
 }

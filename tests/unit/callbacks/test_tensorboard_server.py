@@ -89,7 +89,7 @@ def asked(server, path, **query):
 
 def shown(server, path, **query):
     """The answer, once TensorBoard has read its files."""
-    for _ in range(300):
+    for _ in range(6000):  # 0.1 s each
         try:
             found = asked(server, path, **query)
         except urllib.error.HTTPError:

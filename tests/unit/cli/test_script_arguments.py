@@ -40,3 +40,23 @@ def test_an_option_of_the_script_is_told_where_it_belongs(capsys, monkeypatch):
 def test_a_slip_of_the_pen_is_told_as_that(capsys, monkeypatch):
     told = refused(capsys, monkeypatch, "args.py", "--wrokers", "2")
     assert "--workers" in told and " -- " not in told
+
+
+@pytest.mark.parametrize(
+    ("given", "advised"),
+    [
+        ("train.py --workers 2", "disttrain launch train.py --workers 2"),
+        ("run train.py --workers 2", "disttrain launch train.py --workers 2"),
+        ("help", "disttrain --help"),
+        ("version", "disttrain --version"),
+        ("ps", "disttrain runs"),
+        ("lanch train.py", "Did you mean 'launch'?"),
+        ("frobnicate", "There are audit, checkpoints, digest,"),
+        ("launch -m package.train --workers 2", "such as package/train.py"),
+    ],
+)
+def test_a_command_that_there_is_none_of_is_told_with_the_one_that_was_meant(given, advised, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(given.split())
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and advised in told and "Traceback" not in told

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 
 import pytest
 
 from disttrain.clusters.ray.breakpoints import refuse_breakpoints
-from disttrain.clusters.ray.instance import RayOptions, _check_choice
+from disttrain.clusters.ray.instance import RayOptions, _check_choice, wait_for_answer
 from disttrain.clusters.ray.manners import Environment
-from disttrain.errors import UsageError
+from disttrain.errors import InfrastructureError, UsageError
 
 
 def test_variables_that_a_start_has_set_go_and_those_of_others_stay(monkeypatch):
@@ -58,3 +59,13 @@ def test_a_ray_that_the_script_chose_before_is_the_runs_where_it_fits():
         _check_choice(two, "10.0.0.1:6379", (1.0, 0.0))
     with pytest.raises(UsageError, match=r"a driver of the Ray at .* already, and the run was to join"):
         _check_choice(RayOptions(address="10.9.9.9:6379"), "10.0.0.1:6379", None)
+
+
+def test_an_address_where_nobody_listens_is_told_without_asking_ray():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(InfrastructureError, match=f"no Ray at {address}: .*refused.*\n.*\n.*disttrain doctor --address {address}"):
+            wait_for_answer(address, limit_s=0.0)
+        free.listen()
+        wait_for_answer(address, limit_s=0.0)

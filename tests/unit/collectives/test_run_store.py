@@ -20,7 +20,7 @@ from disttrain.collectives.run_store import RunStore, StoreGone
 from disttrain.collectives.store_server import StoreAddress, StoreServer, packed, proof, unpacked
 from disttrain.errors import InfrastructureError
 
-LIMIT_S = 60.0
+LIMIT_S = 600.0
 
 
 @pytest.fixture(scope="module")

@@ -259,7 +259,7 @@ def test_no_loader_process_outlives_a_parent_that_is_killed_even_in_the_middle_o
         children = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
         assert len(children) == 3
         parent.kill()
-        gone, alive = psutil.wait_procs(children, timeout=120)
+        gone, alive = psutil.wait_procs(children, timeout=600)
         assert not alive and len(gone) == 3
 
 

@@ -586,7 +586,9 @@ def test_a_checkpoint_that_is_long_under_way_has_the_counters_of_its_step(tmp_pa
     from disttrain.elastic import shard_writer
 
     gate, write = threading.Event(), shard_writer.write_shard_insistently
-    monkeypatch.setattr(shard_writer, "write_shard_insistently", lambda *arguments, **named: gate.wait(60.0) and write(*arguments, **named))
+    monkeypatch.setattr(
+        shard_writer, "write_shard_insistently", lambda *arguments, **named: gate.wait(600.0) and write(*arguments, **named)
+    )
     expected = alone(lambda: many_batches(Counts()))
     with driven(2, url=str(tmp_path), every="80steps") as driver:
 

@@ -24,7 +24,7 @@ from disttrain.training.local import runner
 class Long(layers.Layer):
     """Some steps of a training take long: those whose batch holds a sample above 100."""
 
-    seconds = 1.2
+    seconds = 3.0
     slept = 0
 
     def call(self, x):
@@ -110,14 +110,17 @@ def quick_beats(monkeypatch):
     monkeypatch.setattr(activity, "BEAT_S", 0.03)
 
 
-LIMITS = {"stop_limit_s": 0.25, "silence_limit_s": 0.25}  # far below what a long step takes
+LIMITS = {
+    "stop_limit_s": 1.0,
+    "silence_limit_s": 1.0,
+}  # what a busy machine may keep a thread waiting, and far below what a long step takes
 
 
 def test_steps_longer_than_every_limit_cost_no_healthy_worker_when_one_dies_and_one_joins(quick_beats, monkeypatch):
     monkeypatch.setattr(Long, "seconds", 0.0)
     with runner.installed(runner.LocalRunner(runner._InProcess(V, 1))):
         expected = train_long(1)
-    monkeypatch.setattr(Long, "seconds", 1.2)
+    monkeypatch.setattr(Long, "seconds", 3.0)
     faults = FaultPlan().kill("w2", 1, "before")  # while the others are in, or come to, the long step
     with driven(3, faults, **LIMITS) as driver:
         assert train_long(1) == expected
@@ -166,11 +169,11 @@ def test_a_worker_that_hangs_is_replaced_and_no_sample_is_blamed(quick_beats, mo
     with runner.installed(runner.LocalRunner(runner._InProcess(V, 1))):
         expected = train(model=make_model(layers.Activation("linear")))
     try:
-        with driven(2, hang_timeout_s=1.0, poison_limit=1) as driver:
+        with driven(2, hang_timeout_s=3.0, poison_limit=1) as driver:
             assert train(model=make_model(Hangs())) == expected
             Hangs.released.set()
             assert [event["worker"] for event in driver.events("kill")] == ["w1"]
-            assert [note for note in driver.notes if note.endswith("without progress; 1 s are allowed: killed")]
+            assert [note for note in driver.notes if note.endswith("without progress; 3 s are allowed: killed")]
     finally:
         Hangs.released.set()
 

@@ -18,7 +18,7 @@ from disttrain.elastic.member import Member
 from disttrain.orchestrator.events import WorkerLost
 from disttrain.testing.fake_cluster import FakeCluster
 
-WAIT_S = 30.0
+WAIT_S = 600.0
 
 
 class Failing(SoloGroup):

@@ -134,3 +134,51 @@ def test_the_lines_of_the_script_begin_its_traceback(tmp_path, monkeypatch, caps
         'File "bad.py", line 5, in <module>',
         'File "bad.py", line 2, in inner',
     ]
+
+
+SMALL = """
+import sys
+import numpy as np
+import disttrain as dt
+model = dt.Sequential([dt.Input((2,)), dt.layers.Dense(1)])
+model.compile("sgd", "mse")
+model.fit(np.ones((8, 2), "float32"), np.ones((8, 1), "float32"), batch_size=4, verbose=0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        (SMALL + "sys.exit(0)\n", 0, ("done     runs/train holds the trained model", "again    the same command")),
+        (SMALL + "sys.exit('not good enough')\n", 1, ("not good enough",)),
+        ("def main(): ...\n", 0, ("train.py has ended without a call of fit, evaluate or predict for this launch",)),
+    ],
+    ids=["sys.exit(0)", "sys.exit(words)", "nothing is called"],
+)
+def test_however_a_script_ends_what_was_made_is_told(text, code, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(script_module, "ClusterStart", partial(ClusterStart, make=lambda config, timings: Started(FakeCluster())))
+    (tmp_path / "train.py").write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        main(["launch", "train.py"])
+    told = "".join(capsys.readouterr())
+    assert ended.value.code == code and all(part in told for part in words), told
+    assert ("done     " in told) == (code == 0 and text.startswith(SMALL))
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_what_is_no_script_is_refused_before_anything_starts(options, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text("")
+    (tmp_path / "lesson.ipynb").write_text("{}")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "main.py").write_text("")
+    for script, words in (
+        ("lesson.ipynb", ("lesson.ipynb is a notebook", "disttrain.distribute(workers=2)", "nbconvert")),
+        ("project", ("project is a folder", "such as project/main.py")),
+        ("tarin.py", ("there is no script 'tarin.py'", "such as train.py")),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["launch", script, *options])
+        told = capsys.readouterr().err
+        assert ended.value.code == 2 and all(part in told for part in words), told

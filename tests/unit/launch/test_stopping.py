@@ -13,7 +13,7 @@ import pytest
 from disttrain.errors import Interrupted
 from disttrain.launch.stopping import StopRequests, stopped_by_signals
 
-LIMIT_S = 60.0
+LIMIT_S = 600.0
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def port_of(viewer) -> int:
 
 def asked(viewer, raw: bytes, close: bool = True) -> bytes:
     """What the server answers to these very bytes."""
-    with socket.create_connection(("127.0.0.1", port_of(viewer)), timeout=120) as connection:
+    with socket.create_connection(("127.0.0.1", port_of(viewer)), timeout=600) as connection:
         connection.sendall(raw)
         if close:
             connection.shutdown(socket.SHUT_WR)
