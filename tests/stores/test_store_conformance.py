@@ -27,7 +27,7 @@ from disttrain.checkpoint import (
 from disttrain.checkpoint.layout import DATA
 from disttrain.errors import CheckpointCorrupt, CheckpointIncomplete
 
-pytestmark = pytest.mark.stores
+pytestmark = [pytest.mark.stores, pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")]  # aiohttp's, of bytes
 
 
 def held(arrays: dict[str, NamedArray]) -> dict[str, bytes]:

@@ -31,7 +31,11 @@ from disttrain.checkpoint import (
 from disttrain.checkpoint.layout import DATA
 from disttrain.testing.fake_clock import FakeClock
 
-pytestmark = [pytest.mark.stores, pytest.mark.faults]
+pytestmark = [
+    pytest.mark.stores,
+    pytest.mark.faults,
+    pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning"),
+]  # aiohttp's, of bytes
 OBJECT_STORES = ("ministack", "moto")  # Azure's own client waits 15 s and more before it asks again
 through_http = pytest.mark.parametrize("served", OBJECT_STORES, indirect=True)
 
@@ -115,6 +119,7 @@ def test_an_error_while_reading_is_never_taken_for_damage(served: Served, place:
     assert is_whole(Store(place), name)
 
 
+@pytest.mark.leaves_behind("processes")  # the server that came back serves the other tests
 @pytest.mark.parametrize("served", ["ministack"], indirect=True)  # moto forgets all that it held
 def test_a_server_that_is_killed_in_the_middle_of_a_save_and_comes_back_has_it_all(served: Served, place: str, proxied: Any) -> None:
     saver = Saver(Store(place))

@@ -19,7 +19,7 @@ from disttrain.checkpoint import Store, list_checkpoints, read_history, verify
 from disttrain.rundir.checkpoint_copy import copy
 from disttrain.rundir.digests import digest_of
 
-pytestmark = pytest.mark.stores
+pytestmark = [pytest.mark.stores, pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")]  # aiohttp's, of bytes
 
 
 def run(*arguments: str) -> int:

@@ -198,7 +198,7 @@ def _webdav(folder: Path) -> tuple[_Process, dict[str, Any]]:
     _client("webdav4.fsspec", "webdav4")
     port = free_port()
     (folder / "data" / BUCKET).mkdir(parents=True, exist_ok=True)
-    command = [_program("rclone"), "serve", "webdav", "--addr", f"127.0.0.1:{port}", "--dir-cache-time", "0", str(folder / "data")]
+    command = [_program("rclone"), "serve", "webdav", "--addr", f"127.0.0.1:{port}", str(folder / "data")]
 
     def address(port: int) -> tuple[str, dict[str, Any]]:
         return f"webdav://{BUCKET}", {"base_url": f"http://127.0.0.1:{port}", "timeout": HANGS_AFTER_S}

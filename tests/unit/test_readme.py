@@ -28,5 +28,5 @@ def test_the_line_for_a_cpu_machine_installs_the_build_that_is_tested():
 
 def test_each_extra_for_users_is_named():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    for name in set(extras) - {"dev", "docs", "bench", "bench-hub"}:
+    for name in set(extras) - {"dev", "docs", "bench", "bench-hub", "stores"}:
         assert f"[{name}]" in README

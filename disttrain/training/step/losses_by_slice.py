@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -57,7 +58,7 @@ def tell_of_losses_by_slice(loss: CompiledLoss, metrics: CompiledMetrics | None,
         if targets[number] is None:
             continue
         try:
-            found = _both_ways(lambda y, p, share, one=one: one(y, p, None, share), targets[number], outputs[number], rows)
+            found = _both_ways(_unweighted(one), targets[number], outputs[number], rows)
         except Exception:  # an example is no batch: what fails for it may work for that, and else fails there
             continue
         if found is not None:
@@ -81,6 +82,10 @@ def tell_of_own_loss(model: Any, x: Any, y: Any, y_pred: Any, slices: int) -> No
                 tensor.copy_(value)
     if found is not None:
         _tell(f"{type(model).__name__}.compute_loss", found, rows, slices)
+
+
+def _unweighted(loss: Callable[..., Tensor]) -> Callable[[Any, Any, float], Tensor]:
+    return lambda y, y_pred, share: loss(y, y_pred, None, share)
 
 
 def _tell(which: str, found: tuple[float, float], rows: int, slices: int) -> None:
@@ -143,12 +148,12 @@ def _together(
                 return torch.stack([part[len(seen) - 1] for part in counts]).sum(0) if last else count
 
             share = (stop - start) / rows
-            piece = [map_structure(lambda t, start=start, stop=stop: t[start:stop], part) for part in (y, y_pred)]
+            piece = [map_structure(operator.itemgetter(slice(start, stop)), part) for part in (y, y_pred)]
             with torch.no_grad(), ExitStack() as within:
                 within.enter_context(call_context(CallContext(training=True, key=key, slice_fraction=share, rows=(start, stop, rows))))
                 within.enter_context(within_slice(Slice(ask, share)))
                 within.enter_context(LabelMeans())
-                total += float(value(*piece, share)) * share
+                total += float(value(piece[0], piece[1], share)) * share
             if not last:
                 counts.append(seen)
         if not last and not any(counts):
