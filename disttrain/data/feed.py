@@ -13,7 +13,7 @@ from torch import Tensor
 
 from disttrain.data.plan import BatchPlan
 from disttrain.data.py_dataset import BatchesSource, WholeBatchPlan, is_py_dataset
-from disttrain.data.refusals import refuse_ray_data, refuse_samples
+from disttrain.data.refusals import refuse_others_orders, refuse_samples
 from disttrain.data.shards import Shards, ShardSource
 from disttrain.data.sources import ArraySource, DatasetSource, RangeSource, Source, loader_source
 from disttrain.data.stream_feed import StreamFeed, stream_of, stream_of_loader, stream_of_py_dataset
@@ -96,7 +96,7 @@ def feed_of(x: Any, y: Any = None, sample_weight: Any = None, *, argument: str =
     """
     if isinstance(x, Feed | StreamFeed):
         return x
-    refuse_ray_data(x, argument)
+    refuse_others_orders(x, argument)
     if is_table(x):
         x = columns_of(x)
     loader = isinstance(x, torch.utils.data.DataLoader)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -178,9 +179,18 @@ class BatchPlan:
         return self._keys[data_pass]
 
 
-def check_batch_size(batch_size: int, virtual_workers: int) -> None:
-    """Raise DataError where a training batch cannot give every virtual worker a sample."""
-    if batch_size < virtual_workers:
+def check_batch_size(batch_size: int, virtual_workers: int, *, own_batches: bool = False) -> None:
+    """Raise DataError where a training batch cannot give every virtual worker a sample.
+
+    Args:
+        own_batches: of data that bring batches of several sizes, whose first one may be the smallest.
+    """
+    if batch_size < virtual_workers and own_batches:
+        warnings.warn(
+            f"the first batch holds {batch_size} samples for {virtual_workers} virtual workers: some have nothing to do in such a step.",
+            stacklevel=3,
+        )
+    elif batch_size < virtual_workers:
         raise DataError(
             f"batch_size={batch_size} cannot be cut into {virtual_workers} slices, one for each virtual worker.\n"
             f"  expected  a batch_size of {virtual_workers} or more\n"

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from disttrain.data.generators import seed_generators
+from disttrain.data.own_generators import generators_of, put_back, seed_own, states_of
 from disttrain.data.plan import BatchPlan, slice_of
 from disttrain.data.sources import Batch, as_batch
 from disttrain.data.structure import flatten, rows_in, take_rows
@@ -65,17 +66,16 @@ class BatchesSource:
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
         self.batches = _count(dataset)
-        seed_generators(0)
-        first = as_batch(dataset[0], counts_weigh=True)
+        self._own: list[Any] | None = None
+        first = self._asked(0, 0)
         self.batch_size = _rows(first)
-        last = _rows(as_batch(dataset[self.batches - 1], counts_weigh=True)) if self.batches > 1 else self.batch_size
-        seed_generators(0)
-        if not _same(first, as_batch(dataset[0], counts_weigh=True)):
+        last = _rows(self._asked(self.batches - 1, 0)) if self.batches > 1 else self.batch_size
+        if not same_batch(first, self._asked(0, 0)):
             raise DataError(
                 f"{type(dataset).__name__}[0] is another batch when it is asked for again.\n"
-                "  expected  dataset[i] to be a function of i and of the global generators of Python, NumPy and torch, which are seeded\n"
-                "            for each step, so that any step can be redone anywhere\n"
-                "  try       a generator made in __getitem__ from the index, instead of one that goes on from batch to batch"
+                "  expected  dataset[i] to be a function of i, of the global generators of Python, NumPy and torch and of those that the\n"
+                "            dataset holds, which are seeded for each step, so that any step can be redone anywhere\n"
+                "  try       a generator made in __getitem__ from the index; no counter or clock"
             )
         if last > self.batch_size:
             raise DataError(f"{type(dataset).__name__}: its last batch holds {last} samples, more than the {self.batch_size} of the first.")
@@ -83,7 +83,7 @@ class BatchesSource:
         self._last: tuple[tuple[int, int], Batch] | None = None  # the slices of a batch are cut from it one after the other
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_last": None}
+        return {**self.__dict__, "_last": None, "_own": None}
 
     def __len__(self) -> int:
         return self._length
@@ -101,8 +101,7 @@ class BatchesSource:
         return x, y, weight
 
     def _made(self, number: int, key: int) -> Batch:
-        seed_generators(key)
-        batch = as_batch(self.dataset[number], counts_weigh=True)
+        batch = self._asked(number, key)
         expected = min(self.batch_size, self._length - number * self.batch_size)
         if _rows(batch) != expected:
             raise DataError(
@@ -110,6 +109,17 @@ class BatchesSource:
                 "  expected  batches of one size; only the last may be smaller"
             )
         return batch
+
+    def _asked(self, number: int, key: int) -> Batch:
+        """The batch of that number, whose draws are functions of the key."""
+        known = self._own = generators_of(self.dataset) if self._own is None else self._own
+        before = states_of(known)
+        seed_generators(key)
+        seed_own(known, key)
+        try:
+            return as_batch(self.dataset[number], counts_weigh=True)
+        finally:
+            put_back(known, before)  # the script may go on with them
 
 
 @dataclass(frozen=True)
@@ -164,7 +174,8 @@ def _count(dataset: Any) -> int:
     return int(count)
 
 
-def _same(one: Batch, other: Batch) -> bool:
+def same_batch(one: Batch, other: Batch) -> bool:
+    """Have they the same values?"""
     pairs = zip(_tensors(one), _tensors(other), strict=True)
     return all(torch.equal(a.nan_to_num(), b.nan_to_num()) if isinstance(a, Tensor) and isinstance(b, Tensor) else a is b for a, b in pairs)
 

@@ -10,7 +10,7 @@ import hashlib
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,6 +96,9 @@ class Reader:
         self._lane, self._at = -1, 0
         self._mark = Mark(-1)
         self._begun = self._over = self._told = False
+        # Who validates begins anew each time, also with the script's generators, which go on for others meanwhile.
+        self._initial = stream.memory() if restarts and not stream.once else None
+        self._lent: list[Any] | None = None if self._initial is None else list(self._initial["generators"])
         self._counts: dict[Spot, int] = {}
         self.keeps_counts = True  # of all batches, as a predict needs them; else of the newest
 
@@ -169,9 +172,11 @@ class Reader:
 
     def _go_to(self, spot: Spot) -> None:
         lane, number = spot
-        noted = [other for other in {**self._marks, **self._noted} if other[0] == lane and other[1] <= number]
-        first = max(noted, default=(lane, self._first))
-        mark = self._noted.get(first) or self._marks.get(first) or Mark(self._pass_of(lane))
+        known = {place: mark for (other, place), mark in {**self._marks, **self._noted}.items() if other == lane}
+        begins = {place - mark.batches: Mark(mark.data_pass, memory=mark.memory) for place, mark in known.items()}  # their passes
+        before = {place: mark for place, mark in {**begins, **known}.items() if place <= number}
+        first = lane, max(before, default=self._first)
+        mark = before.get(first[1]) or Mark(self._pass_of(lane))
         if self._begun and self._at <= 1 and self._restarts and number <= 1 and not self._over:
             # Only the first batch has been read, for an example: this is the pass that was begun then.
             self._items = OrderedDict(((lane, place), item) for (_, place), item in self._items.items())
@@ -210,9 +215,13 @@ class Reader:
         )
 
     def _begin(self, mark: Mark) -> None:
-        if mark.memory is not None:
+        if self._initial is not None:
+            with self.stream.own.lent([]):
+                self.stream.recall(self._initial)
+            self._lent = list(self._initial["generators"])
+        elif mark.memory is not None:
             self.stream.recall(mark.memory)
-        memory = self.stream.memory()
+        memory = self._initial or self.stream.memory()
         seeks = mark.position is not None and mark.batches > 0
         if mark.batches > _CHUNK and not seeks:
             self.note(f"reading past the first {mark.batches} batches of {self.stream.name}, which cannot seek")
@@ -279,9 +288,11 @@ class Reader:
         self._mark = replace(mark, batches=mark.batches + 1, samples=mark.samples + count, digest=digest, position=position)
         return item
 
-    def _apart(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
         """Around the script's code: the generators are seeded for it, and others in this process go on with theirs."""
-        return undisturbed() if self.keeps else nullcontext()
+        with undisturbed() if self.keeps else nullcontext(), self.stream.own.lent(self._lent) if self._lent else nullcontext():
+            yield
 
     def _draw(self, many: int) -> list[Told]:
         assert self._batches is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from os import PathLike, fspath
 from typing import Any, NoReturn
 
 import numpy as np
@@ -64,6 +65,11 @@ def array_of(value: Any) -> NDArray[Any]:
             "  expected  an array\n"
             "  try       x.toarray(); or a Dataset whose __getitem__ gives x[i].toarray()[0], if that is too much at once"
         )
+    if isinstance(value, np.lib.npyio.NpzFile) or (isinstance(value, str | PathLike) and fspath(value).endswith(".npz")):
+        raise DataError(
+            f"{value if isinstance(value, str) else 'a .npz file'} holds several arrays.\n  expected  one of them, or a dict of some\n"
+            '  try       arrays = np.load(path) and fit(arrays["x"], arrays["y"])'
+        )
     try:
         return np.asarray(value)
     except ValueError as error:  # NumPy's own: an inhomogeneous shape
@@ -98,6 +104,29 @@ def refuse_array(array: NDArray[Any], value: Any) -> NoReturn:
     if array.dtype == object:
         raise DataError(f"an array of Python objects cannot be trained on.\n{_PAD}")
     raise DataError(f"an array of dtype {array.dtype} cannot be trained on.\n  expected  numbers\n  try       x.astype('float32')")
+
+
+def refuse_masked(value: Any) -> None:
+    """Raise DataError for a masked array some of whose numbers are masked: nothing here knows of a mask.
+
+    Raises:
+        DataError: it is one.
+    """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DataError(
+            f"a masked array, {int(np.ma.count_masked(value))} of whose numbers are masked.\n  expected  numbers\n"
+            "  try       x.filled(0.0); or sample_weight=, which is 0 for samples that do not count"
+        )
+
+
+def refuse_huge(array: NDArray[Any]) -> None:
+    """Raise DataError for whole numbers beyond int64.
+
+    Raises:
+        DataError: there are some.
+    """
+    if array.dtype == np.uint64 and array.size and int(array.max()) > np.iinfo(np.int64).max:
+        raise DataError(f"whole numbers up to {int(array.max())} in uint64: expected less than 2 ** 63, as int64 has them.")
 
 
 def parts_of(batch: Any) -> tuple[Any, Any, Any]:
@@ -152,19 +181,29 @@ def _tried(batch: Any) -> tuple[Any, Any, Any]:
         return None, None, None
 
 
-def refuse_ray_data(x: Any, argument: str) -> None:
-    """Raise DataError for a dataset of Ray Data, whose rows come in an order that nobody can ask for again.
+def refuse_others_orders(x: Any, argument: str) -> None:
+    """Raise DataError for data whose order nobody can ask for again: of Ray Data and of tf.data.
 
     Raises:
-        DataError: it is one.
+        DataError: they are.
     """
-    if type(x).__module__.startswith("ray.data.") and hasattr(x, "iter_batches"):
+    module, name = type(x).__module__, type(x).__name__
+    if module.startswith("ray.data.") and (hasattr(x, "iter_batches") or hasattr(x, "__iter__")):
         raise DataError(
-            f"{argument} is a {type(x).__name__} of Ray Data: the order of its rows follows the cluster that makes them, so that a run\n"
+            f"{argument} is a {name} of Ray Data: the order of its rows follows the cluster that makes them, so that a run\n"
             "which goes on could neither leave out what it had nor find what it lacks.\n"
             "  expected  samples that have numbers\n"
             "  try       ds.write_parquet(url), once, and fit(dt.data.parquet(url, columns=[...], target=...)); or ds.to_pandas(), of\n"
             "            what fits into memory"
+        )
+    if module.startswith("tensorflow.") and hasattr(x, "as_numpy_iterator"):
+        raise DataError(
+            f"{argument} is a {name} of tf.data: what it shuffles goes on from pass to pass inside TensorFlow, so that a run\n"
+            "which goes on would find another order.\n"
+            "  expected  what gives the batches of a pass when it is begun again\n"
+            "  try       def batches(): yield from make_dataset(seed=int(np.random.randint(2**31))).as_numpy_iterator()\n"
+            "            and fit(batches), where make_dataset builds the tf.data pipeline, batched, with shuffle(..., seed=seed): NumPy's\n"
+            "            generator is seeded for each pass"
         )
 
 

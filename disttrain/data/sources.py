@@ -23,7 +23,8 @@ from disttrain.data.generators import sample_seed, seed_generators, watch_genera
 from disttrain.data.loader_pool import LoaderPool
 from disttrain.data.loader_settings import LoaderSettings, settings_of
 from disttrain.data.mapped import file_array, is_large_map
-from disttrain.data.refusals import array_of, located, parts_of, refuse_array, refuse_labels, refuse_tensor
+from disttrain.data.own_generators import fingerprints, generators_of, put_back, seed_own, states_of
+from disttrain.data.refusals import array_of, located, parts_of, refuse_array, refuse_huge, refuse_labels, refuse_masked, refuse_tensor
 from disttrain.data.structure import flatten, leaf_paths, map_structure
 from disttrain.errors import DataError
 from disttrain.seeds import fold_in
@@ -50,12 +51,14 @@ def as_array(value: Any) -> NDArray[Any]:
         value = value.detach().cpu().numpy()
     elif hasattr(value, "to_numpy"):  # pandas
         value = value.to_numpy()
+    refuse_masked(value)
     array: NDArray[Any] = value if isinstance(value, np.ndarray) else array_of(value)
     if array.dtype == np.float64:
         array = array.astype(np.float32)
     if array.ndim and (array.dtype.kind in "SU" or (array.dtype == object and text.holds_text(array))):
         return text.code_points(array)
-    if array.dtype == np.uint32:  # as which text travels
+    if array.dtype == np.uint32 or array.dtype == np.uint64:  # text travels as the one, and torch cannot select rows of the other
+        refuse_huge(array)
         return array.astype(np.int64)
     if array.dtype.kind not in "fiubc":
         refuse_array(array, value)
@@ -183,8 +186,9 @@ def standard_layout(tensor: Tensor) -> Tensor:
 class DatasetSource:
     """A torch map-style dataset: `len(dataset)` and `dataset[i]`, which gives x, (x, y) or (x, y, sample_weight).
 
-    Random augmentation in `__getitem__` repeats exactly: Python's, NumPy's and torch's generators are seeded for each sample, and for
-    the collating of a slice. Where nobody draws from them, which is looked at once for each slice, nothing is seeded.
+    Random augmentation in `__getitem__` repeats exactly: Python's, NumPy's and torch's generators, and those that the dataset holds, are
+    seeded for each sample, and for the collating of a slice. Where nobody draws from them, which is looked at once for each slice,
+    nothing is seeded.
 
     Args:
         dataset: the dataset.
@@ -199,13 +203,14 @@ class DatasetSource:
             raise DataError(f"{type(dataset).__name__} is no map-style dataset: expected __len__ and __getitem__.")
         self.dataset, self._collate, self.loader = dataset, collate, loader
         self._never_draws = collate is None and _only_holds_tensors(dataset)
-        self._has_drawn = False
+        self._has_fetched = self._has_drawn = False
+        self._own: list[Any] | None = None  # generators that the dataset or the collator holds
         self.skips_bad = False  # name a sample that cannot be made, for it to be left out, instead of raising what it raised
         self.pool: Any = None  # its loader processes, once they run
         self.stacked: Callable[[list[Tensor]], Tensor | None] | None = None  # in one of those: where batches are put together
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "pool": None, "stacked": None}
+        return {**self.__dict__, "pool": None, "stacked": None, "_own": None, "_has_fetched": False, "_has_drawn": False}
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -223,18 +228,38 @@ class DatasetSource:
         numbers = [int(i) for i in indices]
         if self._never_draws:
             return self._collated(self._samples(numbers))
+        if self._own is None:
+            self._own = generators_of(self.dataset, self._collate)
+        known = self._own
+        before = states_of(known)
+        try:
+            return self._made(numbers, key)
+        finally:
+            put_back(known, before)  # the script may go on with them
+
+    def _made(self, numbers: list[int], key: int) -> Batch:
         if not self._has_drawn:
             watch_generators()
+            marks = fingerprints(self._own or ())
             batch = self._collated(self._samples(numbers))
-            if not were_drawn_from():
+            found = self._own or []
+            if not self._has_fetched:
+                self._has_fetched, found = True, generators_of(self.dataset, self._collate)  # some come to be at the first sample
+            drawn = len(found) != len(marks) or fingerprints(found) != marks
+            if not were_drawn_from() and not drawn:
                 return batch
-            self._has_drawn = True  # and once more, each sample from its own seed
+            self._has_drawn, self._own = True, found  # and once more, each sample from its own seed
         samples = []
         for place, number in enumerate(numbers):
-            seed_generators(sample_seed(key, place))
+            self._seed(sample_seed(key, place))
             samples += self._samples([number], place)
-        seed_generators(fold_in(key, "collate"))
+        self._seed(fold_in(key, "collate"))
         return self._collated(samples)
+
+    def _seed(self, key: int) -> None:
+        seed_generators(key)
+        if self._own:
+            seed_own(self._own, key)
 
     def _samples(self, numbers: list[int], first: int = 0) -> list[Any]:
         several = getattr(self.dataset, "__getitems__", None)

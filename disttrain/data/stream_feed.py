@@ -11,8 +11,9 @@ import torch
 from disttrain.data.bad_samples import BadSample
 from disttrain.data.generators import undisturbed
 from disttrain.data.plan import BatchPlan
+from disttrain.data.py_dataset import same_batch
 from disttrain.data.reader import Reader
-from disttrain.data.sources import Batch
+from disttrain.data.sources import Batch, DatasetSource
 from disttrain.data.stream_plan import StreamPlan
 from disttrain.data.streams import EpochDataset, IndexStream, IterableStream, Stream
 from disttrain.data.structure import take_rows
@@ -95,19 +96,36 @@ def example_of(feed: Any, plan: BatchPlan, samples: int, first_epoch: int = 0) -
     if not isinstance(plan, StreamPlan):
         for first in range(len(feed.source) - samples + 1):
             try:
-                found: Batch = feed.source.fetch(np.arange(first, first + samples, dtype=np.int64), 0)
+                return _repeatable(feed.source, np.arange(first, first + samples, dtype=np.int64), 0)
             except BadSample:
                 continue
-            return found
         raise DataError(f"no {samples} samples of the {feed.kind} that follow one another can be made.")
     item = plan.reader.item(0 if plan.restarts else first_epoch, 0)
     told = item.told[:samples] if isinstance(item.told, np.ndarray) else None
     if told is not None:
         with undisturbed():
-            return plan.reader.stream.source.fetch(told, item.key)  # type: ignore[no-any-return]
+            return _repeatable(plan.reader.stream.source, told, item.key)
     rows = torch.arange(min(samples, item.count))
     x, y, weight = (take_rows(part, rows) for part in item.told)
     return x, y, weight
+
+
+def _repeatable(source: Any, numbers: np.ndarray[Any, Any], key: int) -> Batch:
+    """Samples of a source.
+
+    Raises:
+        DataError: asked for again, a dataset makes others of them.
+    """
+    found: Batch = source.fetch(numbers, key)
+    if isinstance(source, DatasetSource) and source.draws and not same_batch(found, source.fetch(numbers, key)):
+        name = type(source.dataset).__name__
+        raise DataError(
+            f"sample {numbers[0]} of {name} is another one when it is asked for again.\n"
+            "  expected  dataset[i] to be a function of i, of the global generators of Python, NumPy and torch and of those that the\n"
+            "            dataset holds, which are seeded for each sample, so that any step can be redone anywhere\n"
+            "  try       no counter, clock or generator of another library in __getitem__; or an IterableDataset, which is read in order"
+        )
+    return found
 
 
 def stream_of_loader(loader: Any) -> StreamFeed | None:
@@ -136,12 +154,11 @@ def stream_of(x: Any, argument: str) -> StreamFeed | None:
         return StreamFeed(lambda size, trains, shuffle: IterableStream(x, size, name=name), name, own_batches=False)
     if isinstance(x, str | bytes | type) or x is None:
         return None
-    tensorflow = type(x).__module__.startswith("tensorflow.")
     makes = callable(x) and not hasattr(x, "__iter__") and not hasattr(x, "__getitem__") and not hasattr(x, "__array__")
     only_iterable = hasattr(x, "__iter__") and not any(
         hasattr(x, name) for name in ("__getitem__", "__array__", "dtype", "to_numpy", "keys")
     )
-    if not (tensorflow or makes or only_iterable or hasattr(x, "__next__")) or isinstance(x, set | frozenset):
+    if not (makes or only_iterable or hasattr(x, "__next__")) or isinstance(x, set | frozenset):
         return None
     return StreamFeed(lambda size, trains, shuffle: IterableStream(x), "generator" if hasattr(x, "__next__") else name, own_batches=True)
 

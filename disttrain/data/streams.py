@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -14,6 +15,8 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import default_collate
 
 from disttrain.data.generators import seed_generators
+from disttrain.data.own_generators import generators_of, seed_own
+from disttrain.data.own_state import OwnState
 from disttrain.data.sources import Batch, Source, as_batch, loader_source
 from disttrain.data.structure import flatten, rows_in
 from disttrain.errors import DataError
@@ -54,37 +57,27 @@ class Stream(Protocol):
     def recall(self, memory: Any) -> None:
         """The inverse of `memory`."""
 
+    @property
+    def own(self) -> OwnState:
+        """What the script's objects behind it go on with."""
+
 
 class _Forgetful:
-    """Of a stream whose passes are functions of their keys, and that cannot seek."""
+    """Of a stream that cannot seek."""
 
     source: Source | None = None
     once = False
     batches: int | None = None
+    own = OwnState()
 
     def position(self) -> Any:
         return None
 
     def memory(self) -> Any:
-        return None
+        return self.own.memory()
 
     def recall(self, memory: Any) -> None:
-        pass
-
-
-class _OwnGenerators:
-    """The torch generators of the script's own that an order is drawn from: they go on from pass to pass."""
-
-    def __init__(self, *owners: Any) -> None:
-        found = [getattr(owner, "generator", None) for owner in owners]
-        self._generators = list({id(one): one for one in found if isinstance(one, torch.Generator)}.values())
-
-    def memory(self) -> Any:
-        return [generator.get_state() for generator in self._generators] or None
-
-    def recall(self, memory: Any) -> None:
-        for generator, state in zip(self._generators, memory or (), strict=False):
-            generator.set_state(state)
+        self.own.recall(memory)
 
 
 class IndexStream(_Forgetful):
@@ -100,7 +93,7 @@ class IndexStream(_Forgetful):
         samplers = [sampler, getattr(sampler, "sampler", None), getattr(getattr(sampler, "sampler", None), "sampler", None)]
         self._samplers = list({id(one): one for one in samplers if one is not None}.values())
         self._refuse_shares()
-        self._generators, self._drew_base = _OwnGenerators(loader, *self._samplers), False
+        self.own, self._drew_base = OwnState(getattr(loader, "generator", None), *self._samplers), False
         try:
             self.batches = len(sampler)
         except TypeError:
@@ -144,13 +137,13 @@ class IndexStream(_Forgetful):
         return type(self._loader.batch_sampler if self._loader.batch_size is None else self._loader.sampler).__name__
 
     def memory(self) -> Any:
-        states = self._generators.memory()
-        return None if states is None else {"generators": states, "drew": self._drew_base}
+        memory = self.own.memory()
+        return None if memory is None else {**memory, "drew": self._drew_base}
 
     def recall(self, memory: Any) -> None:
         if memory is not None:
             self._drew_base = bool(memory["drew"])
-            self._generators.recall(memory["generators"])
+            self.own.recall(memory)
 
 
 class IterableStream(_Forgetful):
@@ -174,10 +167,21 @@ class IterableStream(_Forgetful):
         self.batch_size, self._collate, self._drop_last = batch_size, collate or default_collate, drop_last
         self._counts_weigh = batch_size is None and not isinstance(iterable, torch.utils.data.DataLoader)  # as Keras's generators have them
         self._running: Any = None
-        self._fresh: Any = None  # where it stood before anybody read it
+        self._fresh: Any = None  # where it stood before this pass
         self._unfinished = False
-        self._generators = _OwnGenerators(self._iterable, getattr(self._iterable, "sampler", None))
+        self.own = self._own_state(iterable)
         self.batches = self._length()
+
+    def _own_state(self, iterable: Any) -> OwnState:
+        if isinstance(iterable, torch.utils.data.DataLoader):
+            if iterable.persistent_workers:
+                warnings.warn(
+                    "the processes of a DataLoader over an IterableDataset are started anew for each pass, persistent_workers or not: what "
+                    "the dataset draws and counts in them depends on the pass alone.", stacklevel=2,
+                )  # fmt: skip
+            dataset = None if iterable.num_workers else iterable.dataset  # it lives in the processes, and ends with them
+            return OwnState(iterable.generator, iterable.sampler, iterable.collate_fn, dataset)
+        return OwnState(iterable, self._collate, attributes=not self.once and not _can_seek(iterable))
 
     def _length(self) -> int | None:
         try:
@@ -196,10 +200,12 @@ class IterableStream(_Forgetful):
         for owner in owners:
             if hasattr(owner, "set_epoch"):
                 owner.set_epoch(data_pass)
+        if isinstance(held, torch.utils.data.DataLoader) and type(held).__iter__ is torch.utils.data.DataLoader.__iter__:
+            held._iterator = None  # processes that persist would go on from what they drew before
         if self._make is None and _can_seek(held):
-            if self._fresh is None:
+            if self._fresh is None or not self._unfinished:
                 self._fresh = copy.deepcopy(held.state_dict())
-            elif position is None and self._unfinished:
+            elif position is None:
                 position = copy.deepcopy(self._fresh)  # it would go on where it was left
         self._running, self._unfinished = held, True
         if position is not None:
@@ -221,10 +227,17 @@ class IterableStream(_Forgetful):
         return copy.deepcopy(self._running.state_dict()) if _can_seek(self._running) else None
 
     def memory(self) -> Any:
-        return self._generators.memory()
+        found = self.own.memory()
+        if self._make is None and not self.once and _can_seek(self._iterable):
+            state = self._fresh if self._unfinished else self._iterable.state_dict()
+            found = {**(found or {"generators": [], "changed": []}), "state": copy.deepcopy(state)}
+        return found
 
     def recall(self, memory: Any) -> None:
-        self._generators.recall(memory)
+        self.own.recall(memory)
+        if memory is not None and "state" in memory:
+            self._iterable.load_state_dict(copy.deepcopy(memory["state"]))
+            self._unfinished = False
 
 
 class EpochDataset(_Forgetful):
@@ -240,6 +253,7 @@ class EpochDataset(_Forgetful):
         self.name, self._dataset, self.batches = type(dataset).__name__, dataset, batches
         self._trains, self._shuffle = trains, shuffle and trains and batches is not None
         self._ended = 0  # passes whose end it was told of
+        self._generators = generators_of(dataset)
 
     def begin(self, data_pass: int, seed: int, position: Any = None) -> Iterator[Told]:
         dataset = self._dataset
@@ -263,7 +277,8 @@ class EpochDataset(_Forgetful):
         if self._shuffle:
             key = fold_in(seed, "shuffle", data_pass)
             numbers = iter(np.random.Generator(np.random.Philox(key=key)).permutation(self.batches or 0).tolist())
-        for number in numbers:
+        for place, number in enumerate(numbers):
+            seed_own(self._generators, fold_in(seed, "own", data_pass, place))
             yield _whole_batch(self._dataset[number], self.name, number, True)
         if self._trains:
             self._end_pass(seed)
@@ -271,6 +286,7 @@ class EpochDataset(_Forgetful):
     def _end_pass(self, seed: int) -> None:
         self._ended += 1
         seed_generators(fold_in(seed, "epoch end", self._ended))
+        seed_own(self._generators, fold_in(seed, "epoch end", self._ended))
         self._dataset.on_epoch_end()
 
 

@@ -196,7 +196,7 @@ class Trainer(TrainStep):
             batch_size, virtual_workers, shuffle=bool(shuffle), seed=seed, steps=steps_per_epoch, trains=True,
             first_epoch=initial_epoch,
         )  # fmt: skip
-        check_batch_size(train.batch_size, virtual_workers)
+        check_batch_size(train.batch_size, virtual_workers, own_batches=isinstance(train, StreamPlan) and feed.whole_batches)
         check_passes(feed, train, epochs - initial_epoch)
         feeds: dict[Kind, Feed | StreamFeed] = {Kind.TRAIN: feed}
         plans = [(Kind.TRAIN, train)]

@@ -106,6 +106,90 @@ class Shuffled(dt.PyDataset):
         np.random.shuffle(self.order)
 
 
+class Counts(Sampler):
+    """Counts its epochs itself, and draws from a generator of its own."""
+
+    def __init__(self) -> None:
+        self.epoch, self.draws = 0, np.random.default_rng(1)
+
+    def __iter__(self):
+        self.epoch += 1
+        return iter((self.draws.permutation(SAMPLES) + self.epoch).__mod__(SAMPLES).tolist())
+
+    def __len__(self) -> int:
+        return SAMPLES
+
+
+class InPlace(Sampler):
+    """Shuffles the list that it has."""
+
+    def __init__(self) -> None:
+        self.order = list(range(SAMPLES))
+
+    def __iter__(self):
+        random.shuffle(self.order)
+        return iter(list(self.order))
+
+    def __len__(self) -> int:
+        return SAMPLES
+
+
+class SeeksEpochs(Seekable):
+    """Can tell where it is, its epoch included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoch = 0
+
+    def __iter__(self):
+        order = np.random.default_rng(self.epoch).permutation(SAMPLES)
+        while self.at < SAMPLES:
+            self.at += 1
+            yield torch.from_numpy(X[order[self.at - 1]]), Y[order[self.at - 1]]
+        self.at, self.epoch = 0, self.epoch + 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"at": self.at, "epoch": self.epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.at, self.epoch = state["at"], state["epoch"]
+
+
+class Draws(Shuffled):
+    """Shuffles and changes its pictures by a generator of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draws = np.random.default_rng(3)
+
+    def __getitem__(self, index: int):
+        x, y = super().__getitem__(index)
+        return x + self.draws.random(dtype="float32"), y
+
+    def on_epoch_end(self) -> None:
+        self.draws.shuffle(self.order)
+
+
+class OfShares(IterableDataset):
+    """Each loader process gives its share of the samples, with noise."""
+
+    def __iter__(self):
+        info = torch.utils.data.get_worker_info()
+        for i in range(info.id, SAMPLES, info.num_workers):
+            yield torch.from_numpy(X[i]) + float(np.random.rand()), Y[i]
+
+
+def drawn_batches():
+    """A generator function that draws from a generator which the script made before."""
+    draws = np.random.default_rng(2)
+
+    def batches_of_it():
+        for first in range(0, SAMPLES, BATCH):
+            yield X[first : first + BATCH] + draws.random(dtype="float32"), Y[first : first + BATCH]
+
+    return batches_of_it
+
+
 def loader(**arguments: Any) -> DataLoader:
     return DataLoader(dataset(), **{"batch_size": BATCH, **arguments})
 
@@ -126,6 +210,12 @@ KINDS: dict[str, Callable[[], tuple[Any, dict[str, Any]]]] = {
     "batches of its own": lambda: (DataLoader(dataset(), batch_sampler=Bucket()), {}),
     "a subset by index": lambda: (DataLoader(Subset(dataset(), range(3, 33)), BATCH, sampler=SubsetRandomSampler(range(30))), {}),
     "shuffles itself": lambda: (Shuffled(), {}),
+    "counts its epochs": lambda: (loader(sampler=Counts()), {}),
+    "shuffles in place": lambda: (loader(sampler=InPlace()), {"steps_per_epoch": 4}),
+    "seeks its epoch": lambda: (SeeksEpochs(), {"batch_size": BATCH}),
+    "draws for itself": lambda: (Draws(), {}),
+    "shares of processes": lambda: (DataLoader(OfShares(), BATCH, num_workers=2, drop_last=True), {}),
+    "a closure that draws": lambda: (drawn_batches(), {}),
 }
 
 

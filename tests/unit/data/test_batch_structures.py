@@ -117,6 +117,9 @@ REFUSED = {
     "objects": (lambda: np.array([[1, 2], [3]], dtype=object), r"array of Python objects[\s\S]*pad_sequences"),
     "packed": (lambda: packed(1, 2), r"a packed sequence[\s\S]*collate_fn"),
     "dates": (lambda: np.array(["2026-01-01"], dtype="datetime64[D]"), r"an array of dtype datetime64"),
+    "masked numbers": (lambda: np.ma.array([1.0, 2.0], mask=[True, False]), r"a masked array, 1 of whose numbers[\s\S]*filled"),
+    "an archive": (lambda: "arrays.npz", r"arrays\.npz holds several arrays[\s\S]*np\.load\(path\)"),
+    "beyond int64": (lambda: np.array([1 << 63], dtype=np.uint64), r"up to 9223372036854775808 in uint64"),
     "an object": (Thing, r"a Thing object is neither a tensor nor an array"),
 }
 
@@ -127,6 +130,11 @@ def test_what_is_no_array_of_numbers_is_refused_with_what_to_do(name: str):
     make, words = REFUSED[name]
     with pytest.raises(DataError, match=words):
         as_array(make())
+
+
+def test_numbers_without_a_sign_and_a_mask_that_masks_nothing_are_taken():
+    assert as_array(np.arange(3, dtype=np.uint64)).dtype == np.int64
+    assert as_array(np.ma.array([1.0, 2.0])).tolist() == [1, 2]
 
 
 def test_a_sparse_matrix_is_told_from_other_objects():

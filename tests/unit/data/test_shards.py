@@ -359,3 +359,34 @@ def test_a_dataset_of_ray_data_is_refused_by_name_with_the_way_to_train_on_it():
     kind = type("Dataset", (), {"__module__": "ray.data.dataset", "iter_batches": lambda self: iter(()), "__iter__": lambda self: iter(())})
     with pytest.raises(DataError, match=r"(?s)x is a Dataset of Ray Data.*write_parquet\(url\).*dt.data.parquet"):
         make_model().fit(kind(), verbose=0)
+    batches = type("_IterableFromIterator", (), {"__module__": "ray.data.iterator", "__iter__": lambda self: iter(())})
+    with pytest.raises(DataError, match=r"(?s)x is a _IterableFromIterator of Ray Data.*write_parquet\(url\)"):
+        make_model().fit(batches(), verbose=0)
+
+
+def test_a_dataset_of_tf_data_is_refused_with_a_function_that_makes_it_anew_which_trains():
+    class Pipeline:
+        def __init__(self, seed: int) -> None:
+            self.seed = seed
+
+        def as_numpy_iterator(self):
+            for rows in np.random.default_rng(self.seed).permutation(24).reshape(3, 8):
+                yield np.ones((8, 6), "float32") * rows[:, None], rows % 3
+
+        def __iter__(self):
+            raise AssertionError("its own iterator is not asked for")
+
+    Pipeline.__module__ = "tensorflow.python.data.ops.dataset_ops"
+    with pytest.raises(DataError, match=r"(?s)x is a Pipeline of tf.data.*as_numpy_iterator\(\).*fit\(batches\)"):
+        make_model().fit(Pipeline(0), verbose=0)
+
+    seeds: list[int] = []
+
+    def batches():
+        seeds.append(int(np.random.randint(2**31)))
+        yield from Pipeline(seeds[-1]).as_numpy_iterator()
+
+    for _ in range(2):
+        with runner.installed(runner.LocalRunner(runner._InProcess())):  # as the first call of a script
+            make_model().fit(batches, epochs=2, verbose=0)
+    assert seeds[:2] == seeds[2:] and seeds[0] != seeds[1]
