@@ -29,7 +29,7 @@ def generators_of(*roots: Any) -> list[Any]:
 
 def objects_of(*roots: Any) -> list[Any]:
     """The objects of the script's own classes that these consist of."""
-    return [found for found in _reached(roots) if not isinstance(found, Generator | _FUNCTIONS) and _is_of_a_script(type(found))]
+    return [found for found in _reached(roots) if not isinstance(found, (Generator, *_FUNCTIONS)) and _is_of_a_script(type(found))]
 
 
 def seed_own(generators: Sequence[Any], key: int) -> None:
@@ -76,12 +76,12 @@ def _state(generator: Any) -> Any:
     return generator.get_state() if isinstance(generator, torch.Generator) else generator.getstate()
 
 
-_FUNCTIONS = types.FunctionType | types.MethodType | functools.partial
+_FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 
 
 def _reached(roots: Sequence[Any]) -> list[Any]:
     """Generators, functions and objects that can be reached, breadth first."""
-    everybodys = {id(random._inst), id(np.random.mtrand._rand), id(torch.default_generator)}  # type: ignore[attr-defined]
+    everybodys = {id(random._inst), id(np.random.mtrand._rand), id(torch.default_generator)}
     seen, found, waiting = set(everybodys), [], [root for root in roots if root is not None]
     while waiting and len(seen) < _NODES:
         value = waiting.pop(0)

@@ -161,7 +161,7 @@ class IterableStream(_Forgetful):
         drop_last: bool = False,
     ) -> None:  # fmt: skip
         self._make = iterable if callable(iterable) and not hasattr(iterable, "__iter__") else None
-        self._iterable = None if self._make else iterable
+        self._iterable: Any = None if self._make else iterable
         self.name = name or (getattr(iterable, "__name__", None) or type(iterable).__name__)
         self.once = hasattr(iterable, "__next__")
         self.batch_size, self._collate, self._drop_last = batch_size, collate or default_collate, drop_last
@@ -185,7 +185,7 @@ class IterableStream(_Forgetful):
 
     def _length(self) -> int | None:
         try:
-            count = len(self._iterable)  # type: ignore[arg-type]
+            count = len(self._iterable)
         except (TypeError, NotImplementedError):
             return None
         if self.batch_size is None:
