@@ -29,7 +29,7 @@ def generators_of(*roots: Any) -> list[Any]:
 
 def objects_of(*roots: Any) -> list[Any]:
     """The objects of the script's own classes that these consist of."""
-    return [found for found in _reached(roots) if not isinstance(found, Generator | _FUNCTIONS) and _is_of_a_script(type(found))]
+    return [found for found in _reached(roots) if not isinstance(found, (Generator, *_FUNCTIONS)) and _is_of_a_script(type(found))]
 
 
 def seed_own(generators: Sequence[Any], key: int) -> None:
@@ -76,7 +76,7 @@ def _state(generator: Any) -> Any:
     return generator.get_state() if isinstance(generator, torch.Generator) else generator.getstate()
 
 
-_FUNCTIONS: Any = types.FunctionType | types.MethodType | functools.partial  # type: ignore[type-arg]
+_FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 
 
 def _reached(roots: Sequence[Any]) -> list[Any]:

@@ -114,7 +114,7 @@ def refuse_masked(value: Any) -> None:
     """
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise DataError(
-            f"a masked array, {int(np.ma.getmaskarray(value).sum())} of whose numbers are masked.\n  expected  numbers\n"
+            f"a masked array, {int(np.count_nonzero(np.ma.getmaskarray(value)))} of whose numbers are masked.\n  expected  numbers\n"
             "  try       x.filled(0.0); or sample_weight=, which is 0 for samples that do not count"
         )
 

@@ -161,7 +161,7 @@ class IterableStream(_Forgetful):
         drop_last: bool = False,
     ) -> None:  # fmt: skip
         self._make = iterable if callable(iterable) and not hasattr(iterable, "__iter__") else None
-        self._iterable = None if self._make else iterable
+        self._iterable: Any = None if self._make else iterable
         self.name = name or (getattr(iterable, "__name__", None) or type(iterable).__name__)
         self.once = hasattr(iterable, "__next__")
         self.batch_size, self._collate, self._drop_last = batch_size, collate or default_collate, drop_last
@@ -185,7 +185,7 @@ class IterableStream(_Forgetful):
 
     def _length(self) -> int | None:
         try:
-            count = len(self._iterable)  # type: ignore[arg-type]
+            count = len(self._iterable)
         except (TypeError, NotImplementedError):
             return None
         if self.batch_size is None:
@@ -229,14 +229,14 @@ class IterableStream(_Forgetful):
     def memory(self) -> Any:
         found = self.own.memory()
         if self._make is None and not self.once and _can_seek(self._iterable):
-            state = self._fresh if self._unfinished else self._iterable.state_dict()  # type: ignore[union-attr]
+            state = self._fresh if self._unfinished else self._iterable.state_dict()
             found = {**(found or {"generators": [], "changed": []}), "state": copy.deepcopy(state)}
         return found
 
     def recall(self, memory: Any) -> None:
         self.own.recall(memory)
         if memory is not None and "state" in memory:
-            self._iterable.load_state_dict(copy.deepcopy(memory["state"]))  # type: ignore[union-attr]
+            self._iterable.load_state_dict(copy.deepcopy(memory["state"]))
             self._unfinished = False
 
 

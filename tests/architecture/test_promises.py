@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROMISES: dict[str, dict[str, list[str]]] = {
     "README.md": {
         "Kill any worker at any moment": [
-            "faults/test_worker_loss.py::test_two_at_once_and_two_of_four_killed_at_random_moments_come_back_and_change_nothing"
+            "faults/test_worker_loss.py::test_two_of_four_killed_at_random_moments_come_back_and_change_nothing"
         ],
         "no step is lost": ["faults/test_worker_loss.py::test_a_worker_that_dies_at_a_place_costs_no_step_and_no_bit"],
         "bit for bit those of an undisturbed run, on any number of workers": [

@@ -1,7 +1,7 @@
 """Real harm at exact places: the process that gets there kills itself with SIGKILL, once for all workers.
 
 Places: `reduction` (as the contributions leave), `optimizer` (in the middle of the update), `checkpoint` (half of a shard written).
-`gate` does no harm: the update waits until the test has made the file `gate-STEP` beside the marks.
+`gate` does no harm: the update after STEP others says so in a file `held-STEP` and waits for the test to make the file `gate-STEP`.
 """
 
 import os
@@ -38,6 +38,7 @@ class Saboteur(optimizers.Adam):
     def update(self, params, grads, slots, step, learning_rate):
         self._patch()
         if any(where == "gate" and when == step for where, when, _ in self.plan):
+            Path(self.marks, f"held-{step}").touch()
             end = time.monotonic() + 600  # a guard, that no process waits for ever
             while not Path(self.marks, f"gate-{step}").exists() and time.monotonic() < end:
                 time.sleep(0.02)

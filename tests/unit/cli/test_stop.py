@@ -71,7 +71,8 @@ def test_a_run_that_is_asked_finishes_its_step_and_keeps_it(tmp_path, monkeypatc
     told = capsys.readouterr().out
     assert "asked to finish its step and keep it, driver pid" in told and "disttrain stop has asked for an end" in told
     status = RunDirectory(str(place)).status()
-    assert (status["state"], status["epoch"], [checkpoint["step"] for checkpoint in status["checkpoints"]]) == ("interrupted", 1, [3])
+    (checkpoint,) = status["checkpoints"]
+    assert (status["state"], status["epoch"]) == ("interrupted", 1) and checkpoint["step"] in (3, 4)  # the batch's, or the one under way
     assert run("stop", str(place)) == 0
     assert "interrupted; there is nothing to stop" in capsys.readouterr().out
 

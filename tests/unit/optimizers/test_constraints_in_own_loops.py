@@ -13,7 +13,7 @@ OPTIMIZERS = {
     "SGD": lambda weights: optimizers.SGD(0.5),
     "averaged": lambda weights: optimizers.Adam(0.5, use_ema=True, ema_overwrite_frequency=1),
     "scaled": lambda weights: optimizers.LossScaleOptimizer(optimizers.SGD(0.5)),
-    "several": lambda weights: optimizers.MultiOptimizer(optimizers.OptimizerMap(optimizers.SGD(0.5), {"other.*": optimizers.SGD(0.1)})),
+    "several": lambda weights: optimizers.MultiOptimizer(optimizers.OptimizerMap(optimizers.SGD(0.5), {".*bias": optimizers.SGD(0.1)})),
     "torch's": lambda weights: optimizers.get(torch.optim.SGD(weights, lr=0.5)),
 }
 WAYS = {

@@ -16,13 +16,13 @@ import disttrain as dt
 from disttrain.errors import UsageError
 
 RANDOM = np.random.default_rng(0)
-X, Y = RANDOM.normal(size=(11, 3)), RANDOM.normal(size=(11, 1))
+X, Y = RANDOM.normal(size=(11, 3)).astype("float32"), RANDOM.normal(size=(11, 1)).astype("float32")
 
 
 def step_of(net: nn.Module, opt: torch.optim.Optimizer, x: Tensor, y: Tensor, count: int) -> Tensor:
     """One step as people write it: a rate by hand, gradients clipped by hand."""
     opt.param_groups[0]["lr"] = 0.3 / count
-    loss = F.mse_loss(net(x), y)
+    loss = F.mse_loss(net(x.double()), y.double())
     opt.zero_grad()
     loss.backward()
     length = sum(weight.grad.pow(2).sum() for weight in net.parameters()) ** 0.5
@@ -40,7 +40,7 @@ class Stepping(dt.Model):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def call(self, x: Tensor) -> Tensor:
-        return self.net(x)
+        return self.net(x.double())
 
     def train_step(self, data: Any) -> dict[str, Any]:
         self.count += 1
@@ -79,7 +79,7 @@ class Choosing(Stepping):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         self.opt.param_groups[0]["lr"] = float(data[0].abs().mean())
-        loss = F.mse_loss(self.net(data[0]), data[1])
+        loss = F.mse_loss(self(data[0]), data[1].double())
         self.opt.zero_grad()
         loss.backward()
         self.opt.step()
