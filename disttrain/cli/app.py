@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -284,7 +285,10 @@ app.add_typer(checkpoints)
 
 
 @app.command()
-def digest(path: Annotated[str, typer.Argument(help="A run directory, one of its checkpoints, or a saved model.")]) -> None:
+def digest(
+    path: Annotated[str, typer.Argument(help="A run directory, one of its checkpoints, or a saved model.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """One sha256 over the weights: equal digests, equal weights, bit for bit.
 
     Example: disttrain digest runs/train
@@ -292,7 +296,8 @@ def digest(path: Annotated[str, typer.Argument(help="A run directory, one of its
     from disttrain.rundir.digests import digest_of  # late: each command loads what it needs
 
     with looking_at(path):
-        print(digest_of(path))
+        found = digest_of(path)
+    print(json.dumps({"path": path, "digest": found}) if as_json else found)
 
 
 @app.command(context_settings={"allow_interspersed_args": True})
@@ -301,6 +306,7 @@ def audit(
     script: Annotated[str, typer.Argument(help="Its script, from which model and data come.")],
     arguments: Annotated[list[str] | None, typer.Argument(help="Arguments for the script, after --.")] = None,
     sample: Annotated[str, typer.Option(metavar="SHARE", help="So many of the steps between its checkpoints.")] = "1%",
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON at the end, after what the script prints.")] = False,
 ) -> None:
     """Compute steps of a finished run once more: do they lead from one checkpoint to the next, bit for bit?
 
@@ -309,8 +315,11 @@ def audit(
     from disttrain.launch.audit import audit as run  # late: each command loads what it needs
     from disttrain.quantities import share_of
 
-    found = run(run_dir, script, tuple(arguments or ()), share_of("--sample", sample))
-    if not found:
+    tell = (lambda words: print(words, file=sys.stderr)) if as_json else print
+    found = run(run_dir, script, tuple(arguments or ()), share_of("--sample", sample), tell)
+    if as_json:
+        print(json.dumps([asdict(stretch) for stretch in found]))
+    elif not found:
         print("nothing to compare: no fit of the run has kept two checkpoints with digests")
     if any(stretch.differs is not None for stretch in found):
         raise typer.Exit(1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from disttrain.cli.app import app
 from disttrain.errors import UsageError
 from disttrain.launch import script as script_module
 from disttrain.launch.audit import audit
@@ -49,8 +51,16 @@ def test_every_stretch_gives_the_bits_of_the_next_checkpoint(finished):
     assert all(first < last for first, last in ticks) and len(ticks) == len(stretches)
 
 
-def test_a_sample_of_them_is_one_at_least(finished):
-    assert len(audit(*finished, (), 0.01, lambda words: None)) == 1
+def test_a_sample_of_them_is_one_at_least_and_programs_read_it_as_json(finished, capsys):
+    app(["audit", *finished, "--sample", "1%", "--json"], standalone_mode=False)
+    told = capsys.readouterr()
+    (stretch,) = json.loads(told.out.splitlines()[-1])
+    assert stretch["differs"] is None and stretch["first"] < stretch["last"]
+    assert "the same bits" in told.err
+    app(["digest", finished[0]], standalone_mode=False)
+    app(["digest", finished[0], "--json"], standalone_mode=False)
+    plain, found = capsys.readouterr().out.splitlines()
+    assert json.loads(found) == {"path": finished[0], "digest": plain}
 
 
 def test_on_a_processor_that_rounds_otherwise_the_first_tensor_is_named(finished):
