@@ -76,7 +76,7 @@ def test_the_bits_do_not_depend_on_the_number_of_workers(without_inductor):
 
 
 def test_where_the_compiler_fails_one_warning_says_why_and_the_model_runs():
-    """In a process of its own: torch 2.7 leaves code alone for good that it has once met where it could not follow, whatever is reset."""
+    """In a process of its own: what other tests have compiled, or failed to, is not this one's."""
     script = (
         "import warnings, numpy as np, disttrain as dt, torch._inductor.compile_fx as inductor\n"
         "def broken(*arguments, **how): raise RuntimeError('no C++ compiler here\\nand more words')\n"
