@@ -12,6 +12,8 @@ import sys
 
 from disttrain.errors import InfrastructureError
 
+_HEARS_S = 2.0  # it has nothing to finish
+
 
 class Beside:
     """The driver's end of such a process.
@@ -67,9 +69,17 @@ class Beside:
             self._process.stdin.flush()
 
     def end(self) -> None:
-        """End it, by closing what it listens to, and wait until it has. May be called twice."""
+        """End it, by closing what it listens to, and wait until it has. May be called twice.
+
+        Where a process that this one has forked holds the other end open still, such as one that loads data, it would never hear of that:
+        then it is killed. It keeps nothing that anybody needs.
+        """
         assert self._process.stdin is not None and self._process.stdout is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         self._process.stdout.close()
-        self._process.wait()
+        try:
+            self._process.wait(_HEARS_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
