@@ -80,6 +80,6 @@ class Watched:
 def watched(browser: Any) -> Iterator[Watched]:
     """A page in a fresh profile; `watched.page` is Playwright's page."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(120_000)
     yield Watched(context.new_page())
     context.close()
