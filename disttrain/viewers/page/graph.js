@@ -189,6 +189,7 @@ function show(wanted, softly) {
 /** @param {boolean} softly */
 function fit(softly) {
   const picture = find("graph").getBoundingClientRect();
+  if (!picture.width || !picture.height) return; // not laid out yet: it is fitted once it has a size
   const [width, height] = [graph.width, heightTaken(graph, folded)];
   // A deep network is not shrunk until nobody can read it: its top is shown, and the rest is a scroll away.
   const scale = Math.min(1.15, Math.max(Math.min(picture.width / (width + 24), picture.height / (height + 24)), Math.min(0.55, picture.width / (width + 24))));
