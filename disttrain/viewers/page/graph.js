@@ -29,9 +29,8 @@ export function showGraph(answer) {
     item.dataset.family = family;
     return item;
   }));
-  if (!placed) fit(false);
-  placed = true;
-  if (drawn.has(state.layer)) reveal(state.layer);
+  if (!placed) placed = fit(false);
+  if (placed && drawn.has(state.layer)) reveal(state.layer);
 }
 
 function draw() {
@@ -186,16 +185,17 @@ function show(wanted, softly) {
   step();
 }
 
-/** @param {boolean} softly */
+/** Show all of it, or its top: false while the picture has no size yet. @param {boolean} softly */
 function fit(softly) {
   const picture = find("graph").getBoundingClientRect();
-  if (!picture.width || !picture.height) return; // not laid out yet: it is fitted once it has a size
+  if (!picture.width || !picture.height) return false;
   const [width, height] = [graph.width, heightTaken(graph, folded)];
   // A deep network is not shrunk until nobody can read it: its top is shown, and the rest is a scroll away.
   const scale = Math.min(1.15, Math.max(Math.min(picture.width / (width + 24), picture.height / (height + 24)), Math.min(0.55, picture.width / (width + 24))));
   const [w, h] = [picture.width / scale || 1, picture.height / scale || 1];
   show({ x: (width - w) / 2, y: h > height + 24 ? (height - h) / 2 : -12, width: w, height: h }, softly);
   touched = false;
+  return true;
 }
 
 /** @param {number} factor above 1 magnifies @param {number} [px] @param {number} [py] where, as shares of the picture */
@@ -262,7 +262,7 @@ export function startGraph() {
   });
   let width = 0;
   new ResizeObserver(([{ contentRect }]) => {
-    if (placed && !touched) fit(false);
+    if (drawn.size && !(placed && touched)) placed = fit(false) || placed;
     else if (placed && width) show({ ...box, width: (box.width * contentRect.width) / width, height: (box.width * contentRect.height) / width }, false);
     width = contentRect.width;
   }).observe(picture);
