@@ -65,6 +65,12 @@ class Heard:
         """Have the worker call the function while it opens a job; a `Failed` follows, if the process lives on."""
         self.begin(worker, pack(_Opens(function, arguments), Path(__file__).parent))
 
+    def visible_gpus(self, worker: str) -> str:
+        """What the worker's process is shown of GPUs."""
+        self.run(worker, tell_visible_gpus)
+        told: str = self.wait(lambda report: isinstance(report, m.Failed) and report.worker == worker).traceback
+        return told.rpartition("CUDA_VISIBLE_DEVICES=")[2].strip()
+
     def ready(self, worker: str) -> m.Ready:
         return self.wait(lambda report: isinstance(report, m.Ready) and report.worker == worker)
 

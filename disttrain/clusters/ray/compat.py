@@ -129,11 +129,8 @@ def _waiting_with_open_doors() -> Iterator[None]:
             never.wait(0.02)
         return wait(folder, node_id, name, *rest, timeout_ms=max(100, int((end - clock.monotonic_s()) * 1000)), **more)
 
-    node.wait_for_persisted_port = patient
-    try:
+    with _replaced(node, wait_for_persisted_port=patient):
         yield
-    finally:
-        node.wait_for_persisted_port = wait
 
 
 _IDLERS = ("start_monitor", "start_log_monitor", "start_api_server")
@@ -145,20 +142,23 @@ def _without_idlers() -> Iterator[None]:
     left of a dashboard that was not asked for: each is a Python process, and for the last Ray waits. Nor does it load what a dashboard
     would need in order to see whether it is there. On two cores all this is a fifth of what a launch waits for.
     """
-    node: Any = _node.Node
-    started = {name: getattr(node, name) for name in _IDLERS if hasattr(node, name)}
-    look = getattr(_ray_utils, "get_dashboard_dependency_error", None)
-    for name in started:
-        setattr(node, name, lambda self, **_: None)
-    if look is not None:
-        _ray_utils.get_dashboard_dependency_error = lambda: ImportError("no dashboard was asked for")
+    nothing: dict[str, Any] = dict.fromkeys(_IDLERS, lambda self, **_: None)
+    no_dashboard = ImportError("no dashboard was asked for")
+    with _replaced(_node.Node, **nothing), _replaced(_ray_utils, get_dashboard_dependency_error=lambda: no_dashboard):
+        yield
+
+
+@contextmanager
+def _replaced(owner: Any, **others: Any) -> Iterator[None]:
+    """In the block `owner` has these in the place of its own of the same names; of a name that it lacks, none."""
+    own = {name: getattr(owner, name) for name in others if hasattr(owner, name)}
+    for name in own:
+        setattr(owner, name, others[name])
     try:
         yield
     finally:
-        for name, method in started.items():
-            setattr(node, name, method)
-        if look is not None:
-            _ray_utils.get_dashboard_dependency_error = look
+        for name, value in own.items():
+            setattr(owner, name, value)
 
 
 def resolved(address: str) -> str | None:
